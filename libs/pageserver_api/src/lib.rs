@@ -1,0 +1,1 @@
+//! pageserver_api

@@ -1,0 +1,1 @@
+//! safekeeper_api

@@ -1,0 +1,2 @@
+//! Wires the parts of this program together, and nothing else.
+fn main() {}
