@@ -1,2 +1,60 @@
-//! Wires the parts of this program together, and nothing else.
-fn main() {}
+//! The storage broker: safekeepers tell it how much WAL they have, pageservers and other safekeepers
+//! listen. It keeps nothing on disk, and losing it loses nothing: a commit never waits for it.
+
+mod metrics;
+mod registry;
+mod service;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Parser;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use auth::ClusterToken;
+use telemetry::LogFormat;
+
+#[derive(Parser)]
+#[command(version, about = "Carries WAL positions between safekeepers and pageservers.")]
+struct Arguments {
+    /// Address for gRPC, and for /metrics and /status over HTTP/1.
+    #[arg(short, long, default_value = "127.0.0.1:50051")]
+    listen_addr: SocketAddr,
+    /// File that holds the cluster token.
+    #[arg(long)]
+    auth_token_file: PathBuf,
+    #[arg(long, value_enum, default_value_t)]
+    log_format: LogFormat,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    telemetry::init(arguments.log_format);
+    let token = ClusterToken::load(&arguments.auth_token_file)?;
+    let listener = TcpListener::bind(arguments.listen_addr)
+        .await
+        .with_context(|| format!("cannot listen on {}", arguments.listen_addr))?;
+    tracing::info!("storage broker listens on {}", listener.local_addr()?);
+
+    let shutdown = CancellationToken::new();
+    tokio::spawn(cancel_on_signal(shutdown.clone()));
+    let router = service::router(token, shutdown.clone())?;
+    http_server::serve(listener, router, shutdown).await.context("serving ended")?;
+    tracing::info!("storage broker stopped");
+    Ok(())
+}
+
+async fn cancel_on_signal(shutdown: CancellationToken) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    shutdown.cancel();
+    Ok(())
+}

@@ -41,7 +41,11 @@ async fn check_token(State(token): State<ClusterToken>, request: Request, next: 
 }
 
 /// Serves until `shutdown` is cancelled, then lets requests under way finish.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> std::io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    shutdown: CancellationToken,
+) -> std::io::Result<()> {
     axum::serve(listener, router).with_graceful_shutdown(async move { shutdown.cancelled().await }).await
 }
 
@@ -69,7 +73,8 @@ mod tests {
         let (token, shutdown) = (ClusterToken::generate(), CancellationToken::new());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let app = router(Router::new().route("/v1/status", get(|| async { "fine" })), token.clone(), registry);
+        let app =
+            router(Router::new().route("/v1/status", get(|| async { "fine" })), token.clone(), registry);
         let server = tokio::spawn(serve(listener, app, shutdown.clone()));
 
         for path in ["/v1/status", "/metrics", "/unknown"] {

@@ -117,8 +117,8 @@ impl Key {
     const fn pack(kind: KeyKind, one: u32, two: u32, three: u32, fork: u8, block: u32) -> Key {
         let (a, b, c, d) = (one.to_be_bytes(), two.to_be_bytes(), three.to_be_bytes(), block.to_be_bytes());
         Key([
-            kind as u8, a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], fork, d[0], d[1], d[2],
-            d[3],
+            kind as u8, a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], fork, d[0],
+            d[1], d[2], d[3],
         ])
     }
 
@@ -173,7 +173,8 @@ impl Key {
 
     /// All sizes of relations of one database in one tablespace.
     pub fn rel_sizes_of_database(spc: Oid, db: Oid) -> KeyRange {
-        Key::pack(KeyKind::RelSize, spc, db, 0, 0, 0)..Key::pack(KeyKind::RelSize, spc, db, u32::MAX, u8::MAX, u32::MAX)
+        Key::pack(KeyKind::RelSize, spc, db, 0, 0, 0)
+            ..Key::pack(KeyKind::RelSize, spc, db, u32::MAX, u8::MAX, u32::MAX)
     }
 
     /// All sizes of segments of one SLRU.
@@ -197,7 +198,8 @@ impl Key {
 
     /// The three 32-bit fields.
     pub fn fields(&self) -> [u32; 3] {
-        let word = |at: usize| u32::from_be_bytes([self.0[at], self.0[at + 1], self.0[at + 2], self.0[at + 3]]);
+        let word =
+            |at: usize| u32::from_be_bytes([self.0[at], self.0[at + 1], self.0[at + 2], self.0[at + 3]]);
         [word(1), word(5), word(9)]
     }
 
@@ -316,7 +318,10 @@ mod tests {
 
     #[test]
     fn next_carries() {
-        assert_eq!(Key::rel_block(REL, u32::MAX).next(), Some(Key::rel_block(RelTag { fork: Fork::Init, ..REL }, 0)));
+        assert_eq!(
+            Key::rel_block(REL, u32::MAX).next(),
+            Some(Key::rel_block(RelTag { fork: Fork::Init, ..REL }, 0))
+        );
         assert_eq!(Key::MAX.next(), None);
     }
 }

@@ -8,7 +8,9 @@ mod key;
 mod lsn;
 mod pg;
 
-pub use id::{Generation, NodeId, ParseIdError, Term, TenantId, TenantTimelineId, TimelineId};
+pub use id::{Generation, NodeId, ParseIdError, TenantId, TenantTimelineId, Term, TimelineId};
 pub use key::{Key, KeyKind, KeyRange, ParseKeyError, SlruKind};
 pub use lsn::{Lsn, ParseLsnError};
-pub use pg::{BLCKSZ, Fork, Oid, ParsePgVersionError, PgVersion, RELSEG_BLOCKS, RelTag, TransactionId, WalSegmentSize};
+pub use pg::{
+    BLCKSZ, Fork, Oid, ParsePgVersionError, PgVersion, RELSEG_BLOCKS, RelTag, TransactionId, WalSegmentSize,
+};
