@@ -1,1 +1,16 @@
-//! compute_api
+//! The contract of `compute_ctl`: what a compute is to be ([`ComputeSpec`]), what it says about itself
+//! ([`ComputeStatus`]), and a thin client for its HTTP API. No server code, no files.
+
+mod client;
+mod spec;
+mod status;
+
+pub use client::{ClientError, ComputeClient};
+pub use spec::{
+    ComputeSpec, ConfigureRequest, DatabaseSpec, PageserverAddress, RoleSpec, SPEC_FORMAT_VERSION,
+    SafekeeperAddress, SettingSpec, SpecError,
+};
+pub use status::{
+    ComputeState, ComputeStatus, ElectedStatus, STATUS_FORMAT_VERSION, SafekeeperPeerStatus, StartStep,
+    StepTime, WalproposerStatus,
+};
