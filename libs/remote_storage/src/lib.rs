@@ -1,1 +1,22 @@
-//! remote_storage
+//! Object storage: the only long-term home of data, seen as named, immutable blobs.
+//!
+//! [`RemoteStorage`] is the seam; [`LocalDir`] keeps objects as files below a directory, [`Faulty`] wraps any other
+//! and fails on demand. All must pass the one suite in `tests/conformance.rs`.
+//!
+//! What callers may rely on, because every object store gives it: a put is atomic (readers see the old object, the
+//! new one, or none, never half of one) and durable when it returns; a get after a put sees it. What they may not:
+//! compare-and-swap, order between puts that overlap, or that a failed put left nothing behind.
+//!
+//! Nothing here knows what a layer or a WAL segment is.
+
+mod error;
+mod faulty;
+mod key;
+mod local_dir;
+mod storage;
+
+pub use error::RemoteError;
+pub use faulty::{Faulty, Operation};
+pub use key::{BadKeyError, ObjectKey};
+pub use local_dir::LocalDir;
+pub use storage::{ListMode, Listing, ObjectInfo, RemoteStorage};

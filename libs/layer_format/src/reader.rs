@@ -1,0 +1,264 @@
+//! Reads a layer: opens it by its footer, finds blocks through the index, checks all that it reads.
+//!
+//! An open reader holds the index root, the key filter, and the index leaves that were needed (about 0.3 % of the
+//! layer if all were). Blocks of entries are kept by the caller, in a [`BlockCache`], for as long as it wants.
+
+use std::collections::HashMap;
+use std::io;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use types::{Key, KeyRange, Lsn};
+
+use crate::block::{self, BlockKind};
+use crate::error::LayerError;
+use crate::filter::Filter;
+use crate::footer::{
+    FOOTER_SIZE, Footer, FooterError, HEADER_SIZE, Identity, Location, VERSION, encode_header,
+};
+use crate::index::{self, Pointer};
+use crate::value::{self, Entry};
+
+/// Positional reads: a file, or bytes in memory.
+pub trait ReadAt {
+    /// Fills `buffer` from `offset`, or fails.
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+    fn length(&self) -> io::Result<u64>;
+}
+
+impl ReadAt for std::fs::File {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        std::os::unix::fs::FileExt::read_exact_at(self, buffer, offset)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+}
+
+impl ReadAt for bytes::Bytes {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let start = usize::try_from(offset).map_err(|_| io::ErrorKind::UnexpectedEof)?;
+        let end = start.checked_add(buffer.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        buffer.copy_from_slice(self.get(start..end).ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.len() as u64)
+    }
+}
+
+/// Decoded blocks that one reading operation has met: neighbouring keys lie in the same block.
+///
+/// Belongs to the readers of one layer; holds at most a handful of blocks.
+#[derive(Default)]
+pub struct BlockCache(HashMap<u64, Arc<Vec<Entry>>>);
+
+impl BlockCache {
+    const BLOCKS: usize = 16;
+}
+
+/// A layer that is open for reading.
+pub struct LayerReader<R> {
+    source: R,
+    /// What errors call the layer: usually its path.
+    file: String,
+    footer: Footer,
+    root: Vec<Pointer>,
+    leaves: Vec<OnceLock<Vec<Pointer>>>,
+    filter: Option<Filter>,
+}
+
+impl<R: ReadAt> LayerReader<R> {
+    /// Reads header, footer, index root and filter, and checks that it is the layer that is `expected`.
+    pub fn open(source: R, file: impl Into<String>, expected: &Identity) -> Result<Self, LayerError> {
+        let file = file.into();
+        let footer = read_footer(&source, &file)?;
+        if footer.identity != *expected {
+            let Identity { timeline, name } = &footer.identity;
+            return Err(LayerError::WrongLayer {
+                file,
+                reason: format!("it is layer {name} of timeline {timeline}"),
+            });
+        }
+        let mut header = [0; HEADER_SIZE];
+        read_at(&source, &file, &mut header, 0)?;
+        if header != encode_header(expected.kind()) {
+            return Err(corrupt(&file, 0, "header", "not as it was written"));
+        }
+        let mut reader = Self { source, file, footer, root: Vec::new(), leaves: Vec::new(), filter: None };
+        reader.root = reader.read_index(BlockKind::IndexRoot, reader.footer.root)?;
+        reader.leaves = reader.root.iter().map(|_| OnceLock::new()).collect();
+        if let Some(location) = reader.footer.filter {
+            let contents = reader.read_block(BlockKind::Filter, location)?;
+            let filter = Filter::new(contents)
+                .map_err(|reason| corrupt(&reader.file, location.offset, BlockKind::Filter.name(), reason))?;
+            reader.filter = Some(filter);
+        }
+        Ok(reader)
+    }
+
+    pub fn identity(&self) -> &Identity {
+        &self.footer.identity
+    }
+
+    pub fn file_length(&self) -> u64 {
+        self.footer.file_length
+    }
+
+    pub fn entries(&self) -> u64 {
+        self.footer.entries
+    }
+
+    /// False only if the layer surely holds no entry of `key`.
+    pub fn may_contain(&self, key: &Key) -> bool {
+        self.identity().name.keys.contains(key)
+            && self.filter.as_ref().is_none_or(|filter| filter.may_contain(key))
+    }
+
+    /// The entries of `key` with LSNs in `lsns`, newest first, until `visit` returns false.
+    pub fn visit_newest_first(
+        &self,
+        key: &Key,
+        lsns: Range<Lsn>,
+        cache: &mut BlockCache,
+        mut visit: impl FnMut(&Entry) -> bool,
+    ) -> Result<(), LayerError> {
+        if lsns.is_empty() || !self.may_contain(key) {
+            return Ok(());
+        }
+        let Some(mut leaf) = index::last_before(&self.root, key, lsns.end) else { return Ok(()) };
+        let Some(mut slot) = index::last_before(self.leaf(leaf)?, key, lsns.end) else { return Ok(()) };
+        loop {
+            let pointer = self.leaf(leaf)?[slot];
+            let entries = self.entries_of(pointer, cache)?;
+            let end = entries.partition_point(|entry| (entry.key, entry.lsn) < (*key, lsns.end));
+            for entry in entries[..end].iter().rev() {
+                if entry.key != *key || entry.lsn < lsns.start || !visit(entry) {
+                    return Ok(());
+                }
+            }
+            // The block began with this key: what came before may lie in the block before.
+            (leaf, slot) = match (leaf, slot) {
+                (0, 0) => return Ok(()),
+                (_, 0) => (leaf - 1, self.leaf(leaf - 1)?.len().saturating_sub(1)),
+                (_, _) => (leaf, slot - 1),
+            };
+        }
+    }
+
+    /// All entries of keys in `keys`, in order of key and LSN.
+    pub fn scan(&self, keys: &KeyRange, mut visit: impl FnMut(&Entry)) -> Result<(), LayerError> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        for leaf in index::first_from(&self.root, &keys.start)..self.root.len() {
+            if self.root[leaf].key >= keys.end {
+                break;
+            }
+            let pointers = self.leaf(leaf)?;
+            for pointer in &pointers[index::first_from(pointers, &keys.start)..] {
+                if pointer.key >= keys.end {
+                    return Ok(());
+                }
+                let entries = self.decode_entries(*pointer)?;
+                let start = entries.partition_point(|entry| entry.key < keys.start);
+                let end = entries.partition_point(|entry| entry.key < keys.end);
+                entries[start..end].iter().for_each(&mut visit);
+            }
+        }
+        Ok(())
+    }
+
+    fn leaf(&self, number: usize) -> Result<&[Pointer], LayerError> {
+        if let Some(pointers) = self.leaves[number].get() {
+            return Ok(pointers);
+        }
+        let location = self.root[number].location;
+        let pointers = self.read_index(BlockKind::IndexLeaf, location)?;
+        if pointers.is_empty() {
+            return Err(corrupt(&self.file, location.offset, BlockKind::IndexLeaf.name(), "it is empty"));
+        }
+        Ok(self.leaves[number].get_or_init(|| pointers))
+    }
+
+    fn entries_of(&self, pointer: Pointer, cache: &mut BlockCache) -> Result<Arc<Vec<Entry>>, LayerError> {
+        if let Some(entries) = cache.0.get(&pointer.location.offset) {
+            return Ok(Arc::clone(entries));
+        }
+        let entries = Arc::new(self.decode_entries(pointer)?);
+        if cache.0.len() >= BlockCache::BLOCKS {
+            cache.0.clear();
+        }
+        cache.0.insert(pointer.location.offset, Arc::clone(&entries));
+        Ok(entries)
+    }
+
+    fn decode_entries(&self, pointer: Pointer) -> Result<Vec<Entry>, LayerError> {
+        let part = BlockKind::Entries;
+        let contents = self.read_block(part, pointer.location)?;
+        let entries = value::decode(&contents)
+            .map_err(|reason| corrupt(&self.file, pointer.location.offset, part.name(), reason))?;
+        if entries.first().is_none_or(|first| (first.key, first.lsn) != (pointer.key, pointer.lsn)) {
+            let reason = "it does not begin as the index says";
+            return Err(corrupt(&self.file, pointer.location.offset, part.name(), reason));
+        }
+        Ok(entries)
+    }
+
+    fn read_index(&self, kind: BlockKind, location: Location) -> Result<Vec<Pointer>, LayerError> {
+        let contents = self.read_block(kind, location)?;
+        index::decode(&contents).map_err(|reason| corrupt(&self.file, location.offset, kind.name(), reason))
+    }
+
+    fn read_block(&self, kind: BlockKind, location: Location) -> Result<bytes::Bytes, LayerError> {
+        let Location { offset, length, crc } = location;
+        let damaged = |reason: &str| corrupt(&self.file, offset, kind.name(), reason);
+        // Never allocate what a damaged length asks for: the file's own length is already checked.
+        let end = self.footer.file_length - FOOTER_SIZE as u64;
+        if offset.checked_add(u64::from(length)).is_none_or(|block_end| block_end > end) {
+            return Err(damaged("the index points outside the file"));
+        }
+        let mut framed = vec![0; length as usize];
+        read_at(&self.source, &self.file, &mut framed, offset)?;
+        if framed.get(..4) != Some(&crc.to_le_bytes()) {
+            return Err(damaged("its checksum is not the one that the index holds"));
+        }
+        block::decode(kind, offset, framed).map_err(|reason| damaged(&reason))
+    }
+}
+
+fn read_footer<R: ReadAt>(source: &R, file: &str) -> Result<Footer, LayerError> {
+    let read_error = |source| LayerError::Read { file: file.to_owned(), offset: 0, source };
+    let length = source.length().map_err(read_error)?;
+    let Some(offset) = length.checked_sub(FOOTER_SIZE as u64).filter(|offset| *offset >= HEADER_SIZE as u64)
+    else {
+        return Err(corrupt(file, 0, "file", format!("{length} bytes are no layer")));
+    };
+    let mut bytes = [0; FOOTER_SIZE];
+    read_at(source, file, &mut bytes, offset)?;
+    let footer = Footer::decode(&bytes).map_err(|error| match error {
+        FooterError::Damaged(reason) => corrupt(file, offset, "footer", reason),
+        FooterError::UnknownVersion(version) => {
+            LayerError::UnknownVersion { file: file.to_owned(), version, known: VERSION }
+        }
+    })?;
+    if footer.file_length != length {
+        let reason = format!("the file has {length} bytes, should have {}", footer.file_length);
+        return Err(corrupt(file, offset, "footer", reason));
+    }
+    Ok(footer)
+}
+
+fn read_at<R: ReadAt>(source: &R, file: &str, buffer: &mut [u8], offset: u64) -> Result<(), LayerError> {
+    source.read_exact_at(buffer, offset).map_err(|source| LayerError::Read {
+        file: file.to_owned(),
+        offset,
+        source,
+    })
+}
+
+fn corrupt(file: &str, offset: u64, part: &'static str, reason: impl Into<String>) -> LayerError {
+    LayerError::Corrupt { file: file.to_owned(), offset, part, reason: reason.into() }
+}
