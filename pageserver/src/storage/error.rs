@@ -1,0 +1,68 @@
+//! What can go wrong in the storage engine, told so that the caller knows whose fault it is.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use types::{Key, Lsn, TenantId, TenantTimelineId};
+
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    #[error("tenant {0} does not exist")]
+    TenantNotFound(TenantId),
+    #[error("timeline {0} does not exist")]
+    TimelineNotFound(TenantTimelineId),
+    #[error("tenant {0} exists already")]
+    TenantExists(TenantId),
+    #[error("timeline {0} exists already")]
+    TimelineExists(TenantTimelineId),
+    #[error("timeline {timeline} cannot be branched at {lsn}: {reason}")]
+    BadBranchPoint { timeline: TenantTimelineId, lsn: Lsn, reason: String },
+    #[error("timeline {timeline} has no history at {lsn}: it starts at {start}")]
+    BeforeHistory { timeline: TenantTimelineId, lsn: Lsn, start: Lsn },
+    #[error("timeline {timeline} waited {timeout:?} for WAL up to {wanted} and has only {last_record_lsn}")]
+    WaitLsnTimeout { timeline: TenantTimelineId, wanted: Lsn, last_record_lsn: Lsn, timeout: Duration },
+    #[error("timeline {timeline} refuses a batch that ends at {end_lsn}: {reason}")]
+    BadBatch { timeline: TenantTimelineId, end_lsn: Lsn, reason: String },
+    #[error("key {key:?} does not come after {previous:?} in the data of a new timeline")]
+    KeyOrder { previous: Key, key: Key },
+    #[error("the data of the new timeline cannot be read: {0}")]
+    Source(Box<dyn std::error::Error + Send + Sync>),
+    #[error(transparent)]
+    Layer(#[from] layer_format::LayerError),
+    #[error(transparent)]
+    Remote(#[from] remote_storage::RemoteError),
+    #[error("object {key} is damaged: {reason}")]
+    DamagedObject { key: String, reason: String },
+    #[error("{action} {path}: {source}")]
+    Io { action: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("the storage engine is shutting down")]
+    ShuttingDown,
+}
+
+impl StorageError {
+    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StorageError {
+        let path = path.to_owned();
+        move |source| StorageError::Io { action, path, source }
+    }
+
+    /// The stored bytes are not what was written: no retry will help.
+    pub fn is_corruption(&self) -> bool {
+        match self {
+            StorageError::Layer(error) => error.is_corruption(),
+            StorageError::DamagedObject { .. } => true,
+            StorageError::TenantNotFound(_)
+            | StorageError::TimelineNotFound(_)
+            | StorageError::TenantExists(_)
+            | StorageError::TimelineExists(_)
+            | StorageError::BadBranchPoint { .. }
+            | StorageError::BeforeHistory { .. }
+            | StorageError::WaitLsnTimeout { .. }
+            | StorageError::BadBatch { .. }
+            | StorageError::KeyOrder { .. }
+            | StorageError::Source(_)
+            | StorageError::Remote(_)
+            | StorageError::Io { .. }
+            | StorageError::ShuttingDown => false,
+        }
+    }
+}

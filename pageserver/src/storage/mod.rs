@@ -1,0 +1,31 @@
+//! The storage engine: versions of keys, kept in layers in memory, on disk and in remote storage.
+//!
+//! ```text
+//! put_batch ─▶ open layer ─freeze─▶ frozen layers ─flush─▶ L0 delta layers on disk ─upload─▶ remote storage
+//!              (memory)             (memory)               (fsynced, renamed)                + index_part.json
+//!                │                     │                         │
+//! reads  ◀───────┴─────────────────────┴─────────────────────────┴──▶ image layers ──▶ the ancestor's
+//! ```
+//! One task writes a timeline; any number read it, each from an immutable snapshot (`timeline::view`).
+//! `disk_consistent_lsn` moves only after a layer is on disk for good, `remote_consistent_lsn` only after an index
+//! that names it is in remote storage; an error leaves both where they were.
+//!
+//! Nothing here knows what a WAL record or a page is: a change is bytes, and applying it is the reader's business.
+
+mod config;
+mod error;
+mod layers;
+mod metadata;
+mod metrics;
+mod tenant;
+mod timeline;
+mod upload;
+mod value;
+
+pub use config::StorageConfig;
+pub use error::StorageError;
+pub use metadata::TimelineMetadata;
+pub use metrics::StorageMetrics;
+pub use tenant::{TenantManager, template_key};
+pub use timeline::{Timeline, TimelineStats};
+pub use value::{Reconstruct, Value, WriteBatch};
