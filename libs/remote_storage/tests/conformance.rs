@@ -49,7 +49,7 @@ async fn absent_objects_are_said_to_be_absent(store: &dyn RemoteStorage, scratch
 }
 
 async fn files_go_in_and_out(store: &dyn RemoteStorage, scratch: &std::path::Path) {
-    let body: Vec<u8> = (0..300_000u32).map(|n| (n * n >> 7) as u8).collect();
+    let body: Vec<u8> = (0..300_000u32).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect();
     let (source, target) = (scratch.join("source"), scratch.join("target"));
     std::fs::write(&source, &body).unwrap();
     std::fs::write(&target, b"what was here before, which must go").unwrap();
