@@ -1,0 +1,11 @@
+//! PostgreSQL 17: the numbers that tell its files from other versions'.
+//!
+//! Records of 17 are framed as those of 15 are; the contents of many resource managers differ and are
+//! refused elsewhere until they are written down here.
+
+/// `XLOG_PAGE_MAGIC`
+pub const WAL_PAGE_MAGIC: u16 = 0xd116;
+/// `PG_CONTROL_VERSION`
+pub const CONTROL_VERSION: u32 = 1700;
+/// `CATALOG_VERSION_NO`
+pub const CATALOG_VERSION: u32 = 202406281;
