@@ -1,1 +1,18 @@
-//! pageserver_api
+//! The pageserver's contracts: what its HTTP API and its page service say, with thin clients for both.
+//!
+//! ```text
+//! models      JSON of the HTTP API          client       the HTTP client
+//! pagestream  messages of pagestream_v3     page_client  a client of the page service
+//! manifest    what a base backup says about itself
+//! ```
+//! Nothing here knows how an answer is made.
+
+pub mod client;
+pub mod manifest;
+pub mod models;
+pub mod page_client;
+pub mod pagestream;
+
+pub use client::{ClientError, PageserverClient};
+pub use manifest::BackupManifest;
+pub use page_client::{At, BackupRequest, PageClient, PageClientError, PageServiceAddress};

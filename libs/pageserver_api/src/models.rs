@@ -1,0 +1,124 @@
+//! JSON bodies of the HTTP API, in the shapes that users of Neon's tools know.
+
+use serde::{Deserialize, Serialize};
+use types::{Lsn, NodeId, PgVersion, TenantId, TimelineId, WalSegmentSize};
+
+/// `GET /v1/status`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusResponse {
+    pub id: NodeId,
+    pub version: String,
+    pub tenants: usize,
+    pub timelines: usize,
+    /// Records that were stored but that this pageserver cannot apply, since it started.
+    pub inapplicable_records: u64,
+}
+
+/// `GET /v1/template/{pg_version}`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TemplateInfo {
+    pub pg_version: PgVersion,
+    pub bytes: u64,
+}
+
+/// `POST /v1/tenant`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TenantCreateRequest {
+    pub new_tenant_id: TenantId,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TenantInfo {
+    pub id: TenantId,
+    pub state: String,
+    pub timelines: usize,
+}
+
+/// `POST /v1/tenant/{t}/timeline`: a root timeline if it names a version, a branch if it names an ancestor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TimelineCreateRequest {
+    pub new_timeline_id: TimelineId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pg_version: Option<PgVersion>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ancestor_timeline_id: Option<TimelineId>,
+    /// The branch point; the ancestor's last record if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ancestor_start_lsn: Option<Lsn>,
+}
+
+impl TimelineCreateRequest {
+    pub fn root(new_timeline_id: TimelineId, pg_version: PgVersion) -> Self {
+        Self {
+            new_timeline_id,
+            pg_version: Some(pg_version),
+            ancestor_timeline_id: None,
+            ancestor_start_lsn: None,
+        }
+    }
+
+    pub fn branch(new_timeline_id: TimelineId, ancestor: TimelineId, start_lsn: Option<Lsn>) -> Self {
+        Self {
+            new_timeline_id,
+            pg_version: None,
+            ancestor_timeline_id: Some(ancestor),
+            ancestor_start_lsn: start_lsn,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TimelineState {
+    /// Reads are served and WAL is received.
+    Active,
+    /// Reads are served as far as WAL came; ingest met something that it cannot pass. The log says what.
+    Broken,
+}
+
+/// `GET /v1/tenant/{t}/timeline/{tl}`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimelineInfo {
+    pub tenant_id: TenantId,
+    pub timeline_id: TimelineId,
+    pub ancestor_timeline_id: Option<TimelineId>,
+    pub ancestor_lsn: Option<Lsn>,
+    pub last_record_lsn: Lsn,
+    pub prev_record_lsn: Lsn,
+    pub disk_consistent_lsn: Lsn,
+    pub remote_consistent_lsn: Lsn,
+    /// Where this timeline's own WAL begins: the end of initdb's, or the branch point.
+    pub initdb_lsn: Lsn,
+    /// Bytes of all relations at the last record.
+    pub current_logical_size: u64,
+    /// Bytes of this timeline's own layer files.
+    pub current_physical_size: u64,
+    pub pg_version: PgVersion,
+    /// As text: JSON numbers of this size are not safe everywhere.
+    pub system_identifier: String,
+    pub wal_seg_size: WalSegmentSize,
+    /// Which safekeeper WAL comes from, or why from none.
+    pub walreceiver_status: String,
+    /// Records stored since the start that this pageserver cannot apply; reading their blocks fails.
+    pub inapplicable_records: u64,
+    pub state: TimelineState,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn creation_requests_have_the_known_shape() {
+        let id = TimelineId([0xab; 16]);
+        let root = serde_json::to_value(TimelineCreateRequest::root(id, PgVersion::V15)).unwrap();
+        assert_eq!(root, serde_json::json!({"new_timeline_id": id.to_string(), "pg_version": 15}));
+        let branch = format!(
+            r#"{{"new_timeline_id":"{id}","ancestor_timeline_id":"{id}","ancestor_start_lsn":"0/16B9188"}}"#
+        );
+        let branch: TimelineCreateRequest = serde_json::from_str(&branch).unwrap();
+        assert_eq!(branch, TimelineCreateRequest::branch(id, id, Some(Lsn(0x16B_9188))));
+        assert!(serde_json::from_str::<TimelineCreateRequest>(r#"{"new_timeline_id":"x"}"#).is_err());
+    }
+}
