@@ -64,6 +64,21 @@ impl<W: Write> LayerWriter<W> {
         self.offset
     }
 
+    /// Ends the layer's key range at `end`, for a caller that learns only while writing how much goes into it.
+    pub fn narrow_keys(&mut self, end: Key) -> Result<(), LayerError> {
+        let keys = &mut self.identity.name.keys;
+        if end <= keys.start || end > keys.end || self.last.is_some_and(|(last, _)| last >= end) {
+            let lsn = self.identity.name.lsn_range().start;
+            return Err(LayerError::BadEntry { key: end, lsn, reason: "it does not end the layer's key range" });
+        }
+        keys.end = end;
+        Ok(())
+    }
+
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
     /// The next entry: not before the one before it. Entries of one key at one LSN keep the order they come in.
     pub fn put(&mut self, key: Key, lsn: Lsn, value: &Value) -> Result<(), LayerError> {
         self.put_parts(key, lsn, value.tag(), value.bytes())

@@ -33,8 +33,10 @@ pub enum StorageError {
     Remote(#[from] remote_storage::RemoteError),
     #[error("object {key} is damaged: {reason}")]
     DamagedObject { key: String, reason: String },
-    #[error("{action} {path}: {source}")]
+    #[error("cannot {action} {}: {source}", .path.display())]
     Io { action: &'static str, path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    NotDurable(#[from] durable_fs::DurableFsError),
     #[error("the storage engine is shutting down")]
     ShuttingDown,
 }
@@ -62,6 +64,7 @@ impl StorageError {
             | StorageError::Source(_)
             | StorageError::Remote(_)
             | StorageError::Io { .. }
+            | StorageError::NotDurable(_)
             | StorageError::ShuttingDown => false,
         }
     }

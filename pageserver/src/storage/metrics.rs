@@ -4,7 +4,7 @@ use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Registry};
 
 #[derive(Clone)]
 pub struct StorageMetrics {
-    pub open_layer_bytes: IntGauge,
+    pub memory_layer_bytes: IntGauge,
     pub layers_written: IntCounter,
     pub layer_bytes_written: IntCounter,
     pub layer_bytes_uploaded: IntCounter,
@@ -13,7 +13,6 @@ pub struct StorageMetrics {
     pub upload_errors: IntCounter,
     pub put_batch_waits: IntCounter,
     pub flush_seconds: Histogram,
-    pub layers_read_per_read: Histogram,
 }
 
 impl StorageMetrics {
@@ -29,27 +28,28 @@ impl StorageMetrics {
             registry.register(Box::new(histogram.clone()))?;
             Ok(histogram)
         };
-        let open_layer_bytes =
+        let memory_layer_bytes =
             IntGauge::new("pageserver_storage_memory_layer_bytes", "Bytes in open and frozen layers")?;
-        registry.register(Box::new(open_layer_bytes.clone()))?;
+        registry.register(Box::new(memory_layer_bytes.clone()))?;
         Ok(Self {
-            open_layer_bytes,
+            memory_layer_bytes,
             layers_written: counter("layers_written_total", "Layer files made")?,
             layer_bytes_written: counter("layer_bytes_written_total", "Bytes of layer files made")?,
             layer_bytes_uploaded: counter("layer_bytes_uploaded_total", "Bytes of layer files uploaded")?,
-            layer_bytes_downloaded: counter("layer_bytes_downloaded_total", "Bytes of layer files downloaded")?,
+            layer_bytes_downloaded: counter(
+                "layer_bytes_downloaded_total",
+                "Bytes of layer files downloaded",
+            )?,
             flush_errors: counter("flush_errors_total", "Failed attempts to write a layer file")?,
             upload_errors: counter("upload_errors_total", "Failed attempts to upload a layer or an index")?,
-            put_batch_waits: counter("put_batch_waits_total", "Times that ingest waited for layers to be written")?,
+            put_batch_waits: counter(
+                "put_batch_waits_total",
+                "Times that ingest waited for layers to be written",
+            )?,
             flush_seconds: histogram(
                 "flush_seconds",
                 "Time to write one frozen layer to disk",
                 vec![0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0],
-            )?,
-            layers_read_per_read: histogram(
-                "layers_per_read",
-                "Layers, in memory and on disk, that one read looked into",
-                vec![1.0, 2.0, 3.0, 5.0, 8.0, 13.0, 21.0, 34.0, 55.0, 100.0],
             )?,
         })
     }

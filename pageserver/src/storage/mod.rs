@@ -13,6 +13,7 @@
 //! Nothing here knows what a WAL record or a page is: a change is bytes, and applying it is the reader's business.
 
 mod config;
+mod environment;
 mod error;
 mod layers;
 mod metadata;

@@ -1,28 +1,126 @@
-//! SEAM SIGNATURES (bodies follow).
-use std::sync::Arc;
-use bytes::Bytes;
+//! All tenants of this pageserver, each with its timelines.
+//!
+//! Remote storage says what exists; the local disk is a cache of it. Making a tenant or timeline ends with one put,
+//! and before that put it does not exist.
+
+mod create;
+mod load;
+mod tenant_object;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, RwLock};
+
+use durable_fs::DurableFs;
 use remote_storage::{ObjectKey, RemoteStorage};
-use types::{Key, Lsn, PgVersion, TenantId, TenantTimelineId, TimelineId};
-use super::{StorageConfig, StorageError, StorageMetrics, Timeline, TimelineMetadata};
+use types::{PgVersion, TenantId, TenantTimelineId, TimelineId};
 
-pub struct TenantManager {}
+use super::environment::Environment;
+use super::{StorageConfig, StorageError, StorageMetrics, Timeline};
 
-/// Key of the template of a new root timeline: `initdb`'s output.
-pub fn template_key(_version: PgVersion) -> ObjectKey { todo!() }
+/// Object that holds what a new root timeline of this version begins with: `initdb`'s output, packed.
+pub fn template_key(version: PgVersion) -> ObjectKey {
+    ObjectKey::new(format!("templates/pg{version}.tar.zst")).expect("letters, digits and dots")
+}
+
+struct Tenant {
+    timelines: RwLock<BTreeMap<TimelineId, Arc<Timeline>>>,
+    /// Held while a timeline is made, so that two requests for one id do not make it twice.
+    creating: tokio::sync::Mutex<()>,
+}
+
+impl Tenant {
+    fn new(timelines: BTreeMap<TimelineId, Arc<Timeline>>) -> Arc<Self> {
+        Arc::new(Self { timelines: RwLock::new(timelines), creating: tokio::sync::Mutex::new(()) })
+    }
+
+    fn timeline(&self, id: TimelineId) -> Option<Arc<Timeline>> {
+        self.timelines.read().expect("no holder panics").get(&id).cloned()
+    }
+
+    fn timelines(&self) -> Vec<Arc<Timeline>> {
+        self.timelines.read().expect("no holder panics").values().cloned().collect()
+    }
+}
+
+pub struct TenantManager {
+    environment: Arc<Environment>,
+    tenants: RwLock<BTreeMap<TenantId, Arc<Tenant>>>,
+    creating: tokio::sync::Mutex<()>,
+}
 
 impl TenantManager {
     /// Loads all tenants and timelines that are in remote storage.
-    pub async fn open(_config: StorageConfig, _remote: Arc<dyn RemoteStorage>, _metrics: StorageMetrics) -> Result<Arc<Self>, StorageError> { todo!() }
-    pub fn remote(&self) -> &Arc<dyn RemoteStorage> { todo!() }
-    pub async fn create_tenant(&self, _tenant: TenantId) -> Result<(), StorageError> { todo!() }
-    pub fn list_tenants(&self) -> Vec<TenantId> { todo!() }
-    /// `entries` in ascending order of keys, each key once. All stored as of `metadata.initdb_lsn`.
-    pub async fn create_root_timeline<E, I>(&self, _id: TenantTimelineId, _metadata: TimelineMetadata, _prev_record_lsn: Lsn, _entries: I) -> Result<Arc<Timeline>, StorageError>
-    where I: Iterator<Item = Result<(Key, Bytes), E>> + Send + 'static, E: Into<Box<dyn std::error::Error + Send + Sync>> { todo!() }
-    /// At the ancestor's last record LSN if none is given.
-    pub async fn branch_timeline(&self, _id: TenantTimelineId, _ancestor: TimelineId, _lsn: Option<Lsn>) -> Result<Arc<Timeline>, StorageError> { todo!() }
-    pub fn get_timeline(&self, _id: TenantTimelineId) -> Result<Arc<Timeline>, StorageError> { todo!() }
-    pub fn list_timelines(&self, _tenant: TenantId) -> Result<Vec<Arc<Timeline>>, StorageError> { todo!() }
-    /// Flushes and uploads all, then stops all background work.
-    pub async fn shutdown(&self) -> Result<(), StorageError> { todo!() }
+    pub async fn open(
+        config: StorageConfig,
+        remote: Arc<dyn RemoteStorage>,
+        metrics: StorageMetrics,
+    ) -> Result<Arc<Self>, StorageError> {
+        Self::open_with_fs(config, remote, metrics, DurableFs::default()).await
+    }
+
+    /// As [`TenantManager::open`], with a file system that may fail on demand.
+    pub async fn open_with_fs(
+        config: StorageConfig,
+        remote: Arc<dyn RemoteStorage>,
+        metrics: StorageMetrics,
+        fs: DurableFs,
+    ) -> Result<Arc<Self>, StorageError> {
+        let environment = Arc::new(Environment { config, remote, fs, metrics });
+        let tenants = load::load_tenants(&environment).await?;
+        for timeline in tenants.values().flat_map(|tenant| tenant.timelines()) {
+            timeline.start_background();
+        }
+        Ok(Arc::new(Self {
+            environment,
+            tenants: RwLock::new(tenants),
+            creating: tokio::sync::Mutex::new(()),
+        }))
+    }
+
+    /// For objects that belong to no tenant, such as templates.
+    pub fn remote(&self) -> &Arc<dyn RemoteStorage> {
+        &self.environment.remote
+    }
+
+    pub fn list_tenants(&self) -> Vec<TenantId> {
+        self.tenants.read().expect("no holder panics").keys().copied().collect()
+    }
+
+    fn tenant(&self, id: TenantId) -> Result<Arc<Tenant>, StorageError> {
+        let tenants = self.tenants.read().expect("no holder panics");
+        tenants.get(&id).cloned().ok_or(StorageError::TenantNotFound(id))
+    }
+
+    pub fn get_timeline(&self, id: TenantTimelineId) -> Result<Arc<Timeline>, StorageError> {
+        self.tenant(id.tenant_id)?.timeline(id.timeline_id).ok_or(StorageError::TimelineNotFound(id))
+    }
+
+    pub fn list_timelines(&self, tenant: TenantId) -> Result<Vec<Arc<Timeline>>, StorageError> {
+        Ok(self.tenant(tenant)?.timelines())
+    }
+
+    fn all_timelines(&self) -> Vec<Arc<Timeline>> {
+        let tenants = self.tenants.read().expect("no holder panics");
+        tenants.values().flat_map(|tenant| tenant.timelines()).collect()
+    }
+
+    /// Puts all that was ingested into remote storage and ends all background work. Tries every timeline; the first
+    /// error is returned.
+    pub async fn shutdown(&self) -> Result<(), StorageError> {
+        let mut outcome = Ok(());
+        for timeline in self.all_timelines() {
+            if let Err(error) = timeline.close().await {
+                tracing::error!(timeline = %timeline.id(), %error, "not all is in remote storage");
+                outcome = outcome.and(Err(error));
+            }
+        }
+        outcome
+    }
+
+    /// Ends all background work as a crash would: what is only in memory is forgotten.
+    pub async fn abandon(&self) {
+        for timeline in self.all_timelines() {
+            timeline.stop().await;
+        }
+    }
 }

@@ -1,41 +1,191 @@
-//! SEAM SIGNATURES (bodies follow).
-use std::sync::Arc;
+//! One branch of a tenant's history: the only writer of its layers, and the way to read them.
+//!
+//! ```text
+//! view.rs        the immutable snapshot that every read starts from
+//! write.rs       put_batch, freezing
+//! flush.rs       frozen layers to disk
+//! upload.rs      layers and index to remote storage
+//! read.rs        one key, or a run of keys, at an LSN
+//! scan.rs        all keys of a range at an LSN
+//! background.rs  the two tasks that flush and upload
+//! ```
+
+mod background;
+mod flush;
+mod read;
+mod scan;
+mod upload;
+mod view;
+mod write;
+
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use types::{Key, KeyRange, Lsn, TenantTimelineId, TimelineId};
-use bytes::Bytes;
-use super::{Reconstruct, StorageError, TimelineMetadata, WriteBatch};
+
+use arc_swap::ArcSwap;
+use layer_map::LayerMap;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use types::{Lsn, TenantTimelineId, TimelineId};
+
+use super::environment::Environment;
+use super::layers::DiskLayer;
+use super::upload::IndexPart;
+use super::{StorageError, TimelineMetadata};
+pub(super) use view::extent;
+use view::{Position, View};
 
 /// Numbers about a timeline for status pages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TimelineStats {
-    /// Bytes of its own layer files.
+    /// Bytes of its own layer files, without its ancestors'.
     pub physical_size: u64,
     pub layers: usize,
     pub open_layer_bytes: u64,
     pub frozen_layers: usize,
 }
 
-pub struct Timeline {}
+struct Ancestor {
+    timeline: Arc<Timeline>,
+    lsn: Lsn,
+}
+
+pub struct Timeline {
+    id: TenantTimelineId,
+    metadata: TimelineMetadata,
+    ancestor: Option<Ancestor>,
+    environment: Arc<Environment>,
+    view: ArcSwap<View>,
+    /// Held for the moment in which one view is made from another.
+    changing_view: Mutex<()>,
+    /// Held by whoever appends or freezes.
+    writing: tokio::sync::Mutex<()>,
+    flushing: tokio::sync::Mutex<()>,
+    uploading: tokio::sync::Mutex<()>,
+    last_record: watch::Sender<Position>,
+    disk_consistent_lsn: watch::Sender<Lsn>,
+    remote_consistent_lsn: watch::Sender<Lsn>,
+    frozen: Notify,
+    closed: CancellationToken,
+    tasks: TaskTracker,
+}
 
 impl Timeline {
-    pub fn id(&self) -> TenantTimelineId { todo!() }
-    pub fn metadata(&self) -> &TimelineMetadata { todo!() }
-    pub fn ancestor(&self) -> Option<(TimelineId, Lsn)> { todo!() }
+    /// A timeline as its index in remote storage says; the index has been uploaded.
+    pub(super) fn open(
+        environment: &Arc<Environment>,
+        index: &IndexPart,
+        ancestor: Option<Arc<Timeline>>,
+        layers: LayerMap<Arc<DiskLayer>>,
+    ) -> Arc<Self> {
+        let durable = Position { last: index.disk_consistent_lsn, prev: index.prev_record_lsn };
+        let view = View::new(durable, layers, environment.metrics.memory_layer_bytes.clone());
+        Arc::new(Self {
+            id: index.timeline,
+            metadata: index.metadata.clone(),
+            ancestor: ancestor.zip(index.ancestor_lsn).map(|(timeline, lsn)| Ancestor { timeline, lsn }),
+            environment: Arc::clone(environment),
+            view: ArcSwap::from_pointee(view),
+            changing_view: Mutex::new(()),
+            writing: tokio::sync::Mutex::new(()),
+            flushing: tokio::sync::Mutex::new(()),
+            uploading: tokio::sync::Mutex::new(()),
+            last_record: watch::Sender::new(durable),
+            disk_consistent_lsn: watch::Sender::new(durable.last),
+            remote_consistent_lsn: watch::Sender::new(durable.last),
+            frozen: Notify::new(),
+            closed: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        })
+    }
+
+    pub fn id(&self) -> TenantTimelineId {
+        self.id
+    }
+
+    pub fn metadata(&self) -> &TimelineMetadata {
+        &self.metadata
+    }
+
+    pub fn ancestor(&self) -> Option<(TimelineId, Lsn)> {
+        self.ancestor.as_ref().map(|ancestor| (ancestor.timeline.id.timeline_id, ancestor.lsn))
+    }
+
+    pub fn ancestor_timeline(&self) -> Option<&Arc<Timeline>> {
+        self.ancestor.as_ref().map(|ancestor| &ancestor.timeline)
+    }
+
     /// Where its own WAL starts: the end of initdb's, or the branch point.
-    pub fn start_lsn(&self) -> Lsn { todo!() }
-    pub fn last_record_lsn(&self) -> Lsn { todo!() }
-    pub fn prev_record_lsn(&self) -> Lsn { todo!() }
-    pub fn disk_consistent_lsn(&self) -> Lsn { todo!() }
-    pub fn remote_consistent_lsn(&self) -> Lsn { todo!() }
-    pub fn stats(&self) -> TimelineStats { todo!() }
-    pub async fn put_batch(&self, _batch: WriteBatch) -> Result<(), StorageError> { todo!() }
-    pub async fn wait_lsn(&self, _lsn: Lsn, _timeout: Duration) -> Result<(), StorageError> { todo!() }
-    pub async fn get_reconstruct(&self, _key: Key, _lsn: Lsn) -> Result<Reconstruct, StorageError> { todo!() }
-    pub async fn get_reconstruct_run(&self, _first: Key, _count: u32, _lsn: Lsn) -> Result<Vec<Reconstruct>, StorageError> { todo!() }
-    pub async fn scan(&self, _range: KeyRange, _lsn: Lsn) -> Result<Vec<(Key, Bytes)>, StorageError> { todo!() }
-    pub async fn flush_and_upload(&self) -> Result<(), StorageError> { todo!() }
-    #[doc(hidden)]
-    pub fn subscribe(&self) -> tokio::sync::watch::Receiver<Lsn> { todo!() }
-    #[doc(hidden)]
-    fn _arc(self: &Arc<Self>) {}
+    pub fn start_lsn(&self) -> Lsn {
+        self.metadata.initdb_lsn
+    }
+
+    /// End of the last record that a batch brought. Everything up to here can be read.
+    pub fn last_record_lsn(&self) -> Lsn {
+        self.last_record.borrow().last
+    }
+
+    /// Start of that record; zero if it is not known, as after branching in the middle of the ancestor's history.
+    pub fn prev_record_lsn(&self) -> Lsn {
+        self.last_record.borrow().prev
+    }
+
+    /// Both of the above, of one moment.
+    pub fn last_and_prev_record_lsn(&self) -> (Lsn, Lsn) {
+        let position = *self.last_record.borrow();
+        (position.last, position.prev)
+    }
+
+    /// Everything up to here is in fsynced layer files.
+    pub fn disk_consistent_lsn(&self) -> Lsn {
+        *self.disk_consistent_lsn.borrow()
+    }
+
+    /// Everything up to here is in remote storage, index included: safekeepers may drop that WAL.
+    pub fn remote_consistent_lsn(&self) -> Lsn {
+        *self.remote_consistent_lsn.borrow()
+    }
+
+    pub fn watch_remote_consistent_lsn(&self) -> watch::Receiver<Lsn> {
+        self.remote_consistent_lsn.subscribe()
+    }
+
+    /// Waits until everything up to `lsn` can be read.
+    pub async fn wait_lsn(&self, lsn: Lsn, timeout: Duration) -> Result<(), StorageError> {
+        if self.last_record_lsn() >= lsn {
+            return Ok(());
+        }
+        let mut position = self.last_record.subscribe();
+        tokio::select! {
+            arrived = tokio::time::timeout(timeout, position.wait_for(|position| position.last >= lsn)) => match arrived {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(_)) => Err(StorageError::ShuttingDown),
+                Err(_) => Err(StorageError::WaitLsnTimeout {
+                    timeline: self.id,
+                    wanted: lsn,
+                    last_record_lsn: self.last_record_lsn(),
+                    timeout,
+                }),
+            },
+            () = self.closed.cancelled() => Err(StorageError::ShuttingDown),
+        }
+    }
+
+    pub fn stats(&self) -> TimelineStats {
+        let view = self.view.load();
+        TimelineStats {
+            physical_size: view.layers.iter().map(|(_, layer)| layer.file_size).sum(),
+            layers: view.layers.len(),
+            open_layer_bytes: view.open.bytes(),
+            frozen_layers: view.frozen.len(),
+        }
+    }
+
+    /// Makes the next view of the present one. The only place where views change.
+    fn change_view(&self, change: impl FnOnce(&View) -> View) {
+        let _changing = self.changing_view.lock().expect("no holder panics");
+        let next = change(&self.view.load());
+        next.assert_invariants();
+        self.view.store(Arc::new(next));
+    }
 }

@@ -1,0 +1,70 @@
+//! What every timeline needs of its surroundings, and where its files and objects lie.
+//!
+//! ```text
+//! local, below the workdir; remote, below the root of the store
+//!   tenants/TENANT/tenant.json-GENERATION                             (remote only)
+//!   tenants/TENANT/timelines/TIMELINE/index_part.json-GENERATION      (remote only)
+//!   tenants/TENANT/timelines/TIMELINE/LAYER-GENERATION
+//! ```
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use durable_fs::DurableFs;
+use remote_storage::{ObjectKey, RemoteStorage};
+use types::{Generation, TenantId, TenantTimelineId};
+
+use super::{StorageConfig, StorageMetrics};
+
+pub(super) struct Environment {
+    pub(super) config: StorageConfig,
+    pub(super) remote: Arc<dyn RemoteStorage>,
+    pub(super) fs: DurableFs,
+    pub(super) metrics: StorageMetrics,
+}
+
+/// Ids, generations and layer names have only characters that keys may have.
+fn key(text: String) -> ObjectKey {
+    ObjectKey::new(text).expect("made of characters that keys may have")
+}
+
+impl Environment {
+    pub(super) fn timelines_dir(&self, tenant: TenantId) -> PathBuf {
+        self.config.workdir.join(format!("tenants/{tenant}/timelines"))
+    }
+
+    pub(super) fn timeline_dir(&self, id: TenantTimelineId) -> PathBuf {
+        self.timelines_dir(id.tenant_id).join(id.timeline_id.to_string())
+    }
+
+    pub(super) fn tenants_prefix() -> ObjectKey {
+        key("tenants".to_owned())
+    }
+
+    pub(super) fn tenant_object(tenant: TenantId, file_name: &str) -> ObjectKey {
+        key(format!("tenants/{tenant}/{file_name}"))
+    }
+
+    pub(super) fn timelines_prefix(tenant: TenantId) -> ObjectKey {
+        key(format!("tenants/{tenant}/timelines"))
+    }
+
+    pub(super) fn timeline_prefix(id: TenantTimelineId) -> ObjectKey {
+        key(format!("tenants/{}/timelines/{}", id.tenant_id, id.timeline_id))
+    }
+
+    pub(super) fn timeline_object(&self, id: TenantTimelineId, file_name: &str) -> ObjectKey {
+        key(format!("{}/{file_name}", Self::timeline_prefix(id)))
+    }
+}
+
+/// `STEM-GGGGGGGG`
+pub(super) fn with_generation(stem: &str, generation: Generation) -> String {
+    format!("{stem}-{:08x}", generation.0)
+}
+
+/// The generation of an object that [`with_generation`] named.
+pub(super) fn generation_of(file_name: &str, stem: &str) -> Option<Generation> {
+    let digits = file_name.strip_prefix(stem)?.strip_prefix('-')?;
+    u32::from_str_radix(digits, 16).ok().map(Generation).filter(|g| with_generation(stem, *g) == file_name)
+}

@@ -1,0 +1,118 @@
+//! A layer that is a file: always in remote storage or about to be, on local disk when it was needed.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use durable_fs::run_blocking;
+use layer_format::{BlockCache, Identity, LayerReader};
+use remote_storage::ObjectKey;
+
+use super::LayerFileName;
+use crate::storage::StorageError;
+use crate::storage::environment::Environment;
+use crate::storage::layers::writer::temporary_path;
+
+pub(in crate::storage) struct DiskLayer {
+    pub(in crate::storage) identity: Identity,
+    pub(in crate::storage) file_name: LayerFileName,
+    pub(in crate::storage) file_size: u64,
+    pub(in crate::storage) path: PathBuf,
+    pub(in crate::storage) remote_key: ObjectKey,
+    /// A put of it has succeeded; an index may name it.
+    uploaded: AtomicBool,
+    reader: Mutex<Option<Arc<LayerReader<File>>>>,
+    /// Held while the layer is fetched, so that readers who miss it together fetch it once.
+    fetching: tokio::sync::Mutex<()>,
+}
+
+impl DiskLayer {
+    pub(in crate::storage) fn new(
+        environment: &Environment,
+        identity: Identity,
+        file_name: LayerFileName,
+        file_size: u64,
+        uploaded: bool,
+    ) -> Self {
+        let text = file_name.to_string();
+        Self {
+            path: environment.timeline_dir(identity.timeline).join(&text),
+            remote_key: environment.timeline_object(identity.timeline, &text),
+            identity,
+            file_name,
+            file_size,
+            uploaded: AtomicBool::new(uploaded),
+            reader: Mutex::new(None),
+            fetching: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    pub(in crate::storage) fn is_uploaded(&self) -> bool {
+        self.uploaded.load(Ordering::Acquire)
+    }
+
+    pub(in crate::storage) fn set_uploaded(&self) {
+        self.uploaded.store(true, Ordering::Release);
+    }
+
+    /// Opens the file if it is not open yet. None: it is not on local disk. Blocks.
+    fn reader(&self) -> Result<Option<Arc<LayerReader<File>>>, StorageError> {
+        let mut slot = self.reader.lock().expect("no holder panics");
+        if let Some(reader) = &*slot {
+            return Ok(Some(Arc::clone(reader)));
+        }
+        let file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(StorageError::io("open", &self.path)(error)),
+        };
+        let reader = Arc::new(LayerReader::open(file, self.path.display().to_string(), &self.identity)?);
+        *slot = Some(Arc::clone(&reader));
+        Ok(Some(reader))
+    }
+
+    /// Fetches the layer from remote storage unless it has come in the meantime.
+    pub(in crate::storage) async fn fetch(&self, environment: &Arc<Environment>) -> Result<(), StorageError> {
+        let _fetching = self.fetching.lock().await;
+        if tokio::fs::try_exists(&self.path).await.map_err(StorageError::io("look up", &self.path))? {
+            return Ok(());
+        }
+        tracing::info!(layer = %self.file_name, timeline = %self.identity.timeline, "downloading a layer");
+        let temporary = temporary_path(&self.path);
+        let size = environment.remote.get_to_file(&self.remote_key, &temporary).await?;
+        if size != self.file_size {
+            let reason = format!("it has {size} bytes, the index says {}", self.file_size);
+            return Err(StorageError::DamagedObject { key: self.remote_key.to_string(), reason });
+        }
+        let (fs, target) = (environment.fs.clone(), self.path.clone());
+        run_blocking(move || {
+            let file = File::open(&temporary).map_err(StorageError::io("open", &temporary))?;
+            fs.sync_data(&file, &temporary)?;
+            Ok::<_, StorageError>(fs.rename_durably(&temporary, &target)?)
+        })
+        .await?;
+        environment.metrics.layer_bytes_downloaded.inc_by(size);
+        Ok(())
+    }
+}
+
+/// The layers that one read has open, with the blocks it has met. Blocks belong to one layer's reader.
+#[derive(Default)]
+pub(in crate::storage) struct LayerSession(HashMap<PathBuf, (Arc<LayerReader<File>>, BlockCache)>);
+
+impl LayerSession {
+    /// None: the layer must be fetched first.
+    pub(in crate::storage) fn open(
+        &mut self,
+        layer: &DiskLayer,
+    ) -> Result<Option<&mut (Arc<LayerReader<File>>, BlockCache)>, StorageError> {
+        if !self.0.contains_key(&layer.path) {
+            let Some(reader) = layer.reader()? else { return Ok(None) };
+            self.0.insert(layer.path.clone(), (reader, BlockCache::default()));
+        }
+        Ok(self.0.get_mut(&layer.path))
+    }
+}

@@ -1,0 +1,133 @@
+//! New tenants, root timelines and branches.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use durable_fs::run_blocking;
+use layer_map::LayerMap;
+use types::{Key, Lsn, TenantId, TenantTimelineId, TimelineId};
+
+use super::tenant_object::{TENANT_STEM, TenantObject};
+use super::{Tenant, TenantManager};
+use crate::storage::environment::{Environment, with_generation};
+use crate::storage::layers::{DiskLayer, ImageLayersWriter};
+use crate::storage::timeline::extent;
+use crate::storage::upload::{INDEX_STEM, IndexLayer, IndexPart};
+use crate::storage::{StorageError, Timeline, TimelineMetadata};
+
+impl TenantManager {
+    pub async fn create_tenant(&self, id: TenantId) -> Result<(), StorageError> {
+        let _creating = self.creating.lock().await;
+        if self.tenant(id).is_ok() {
+            return Err(StorageError::TenantExists(id));
+        }
+        let key =
+            Environment::tenant_object(id, &with_generation(TENANT_STEM, self.environment.config.generation));
+        self.environment.remote.put(&key, TenantObject::encode(id)).await?;
+        let tenant = Tenant::new(BTreeMap::new());
+        self.tenants.write().expect("no holder panics").insert(id, tenant);
+        Ok(())
+    }
+
+    /// A timeline that begins with `entries`, each key's whole value as of `metadata.initdb_lsn`. They come in
+    /// ascending order of their keys and are streamed to image layers. In remote storage when this returns.
+    ///
+    /// `prev_record_lsn` is the start of the record that ends at `initdb_lsn`, zero if unknown.
+    pub async fn create_root_timeline<E, I>(
+        &self,
+        id: TenantTimelineId,
+        metadata: TimelineMetadata,
+        prev_record_lsn: Lsn,
+        entries: I,
+    ) -> Result<Arc<Timeline>, StorageError>
+    where
+        I: Iterator<Item = Result<(Key, Bytes), E>> + Send + 'static,
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let tenant = self.tenant(id.tenant_id)?;
+        let _creating = tenant.creating.lock().await;
+        self.check_new(&tenant, id)?;
+        let (environment, lsn) = (Arc::clone(&self.environment), metadata.initdb_lsn);
+        let layers = run_blocking(move || write_images(&environment, id, lsn, entries)).await?;
+        let mut index = IndexPart::new(id, self.environment.config.generation, metadata, None);
+        index.prev_record_lsn = prev_record_lsn;
+        for layer in &layers {
+            self.environment.remote.put_file(&layer.remote_key, &layer.path).await?;
+            layer.set_uploaded();
+            let entry = IndexLayer { file_size: layer.file_size, generation: layer.file_name.generation };
+            index.layers.insert(layer.file_name.name.to_string(), entry);
+        }
+        let layers = layers.into_iter().map(|layer| (extent(&layer.identity.name), Arc::new(layer)));
+        self.publish(&tenant, &index, None, LayerMap::default().with_changes(&[], layers)).await
+    }
+
+    /// A branch of `ancestor` at `lsn`, or where the ancestor is now. Metadata only, whatever the size.
+    pub async fn branch_timeline(
+        &self,
+        id: TenantTimelineId,
+        ancestor: TimelineId,
+        lsn: Option<Lsn>,
+    ) -> Result<Arc<Timeline>, StorageError> {
+        let tenant = self.tenant(id.tenant_id)?;
+        let _creating = tenant.creating.lock().await;
+        self.check_new(&tenant, id)?;
+        let ancestor_id = TenantTimelineId::new(id.tenant_id, ancestor);
+        let ancestor = tenant.timeline(ancestor).ok_or(StorageError::TimelineNotFound(ancestor_id))?;
+        let (last, prev) = ancestor.last_and_prev_record_lsn();
+        let lsn = lsn.unwrap_or(last);
+        let bad = |reason| Err(StorageError::BadBranchPoint { timeline: ancestor_id, lsn, reason });
+        if lsn < ancestor.start_lsn() {
+            return bad(format!("its history starts at {}", ancestor.start_lsn()));
+        }
+        if lsn > last {
+            return bad(format!("its WAL has arrived only up to {last}"));
+        }
+        let metadata = TimelineMetadata { initdb_lsn: lsn, ..ancestor.metadata().clone() };
+        let branch_point = Some((ancestor_id.timeline_id, lsn));
+        let mut index = IndexPart::new(id, self.environment.config.generation, metadata, branch_point);
+        index.prev_record_lsn = if lsn == last { prev } else { Lsn::INVALID };
+        let (environment, directory) = (Arc::clone(&self.environment), self.environment.timeline_dir(id));
+        run_blocking(move || environment.fs.create_dir_durably(&directory)).await?;
+        self.publish(&tenant, &index, Some(ancestor), LayerMap::default()).await
+    }
+
+    fn check_new(&self, tenant: &Tenant, id: TenantTimelineId) -> Result<(), StorageError> {
+        if tenant.timeline(id.timeline_id).is_some() { Err(StorageError::TimelineExists(id)) } else { Ok(()) }
+    }
+
+    /// Puts the index, by which the timeline begins to exist, and starts it.
+    async fn publish(
+        &self,
+        tenant: &Tenant,
+        index: &IndexPart,
+        ancestor: Option<Arc<Timeline>>,
+        layers: LayerMap<Arc<DiskLayer>>,
+    ) -> Result<Arc<Timeline>, StorageError> {
+        let name = with_generation(INDEX_STEM, index.generation);
+        let key = self.environment.timeline_object(index.timeline, &name);
+        self.environment.remote.put(&key, index.encode()).await?;
+        let timeline = Timeline::open(&self.environment, index, ancestor, layers);
+        timeline.start_background();
+        let mut timelines = tenant.timelines.write().expect("no holder panics");
+        timelines.insert(index.timeline.timeline_id, Arc::clone(&timeline));
+        tracing::info!(timeline = %index.timeline, lsn = %index.disk_consistent_lsn, "created a timeline");
+        Ok(timeline)
+    }
+}
+
+fn write_images<E: Into<Box<dyn Error + Send + Sync>>>(
+    environment: &Arc<Environment>,
+    id: TenantTimelineId,
+    lsn: Lsn,
+    entries: impl Iterator<Item = Result<(Key, Bytes), E>>,
+) -> Result<Vec<DiskLayer>, StorageError> {
+    environment.fs.create_dir_durably(&environment.timeline_dir(id))?;
+    let mut writer = ImageLayersWriter::create(environment, id, lsn)?;
+    for entry in entries {
+        let (key, image) = entry.map_err(|error| StorageError::Source(error.into()))?;
+        writer.put(key, image)?;
+    }
+    writer.finish()
+}

@@ -1,0 +1,76 @@
+//! The two tasks of a timeline: one writes frozen layers to disk, one uploads. Each tries again, more and more slowly,
+//! until it succeeds or the timeline is closed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Timeline;
+use crate::storage::StorageError;
+
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const SLOWEST_RETRY: Duration = Duration::from_secs(10);
+
+impl Timeline {
+    pub(in crate::storage) fn start_background(self: &Arc<Self>) {
+        self.tasks.spawn(Arc::clone(self).flush_loop());
+        self.tasks.spawn(Arc::clone(self).upload_loop());
+    }
+
+    /// Refuses further batches, ends the tasks, and puts everything into remote storage.
+    pub(in crate::storage) async fn close(&self) -> Result<(), StorageError> {
+        self.stop().await;
+        self.flush_and_upload().await
+    }
+
+    /// As [`Timeline::close`], but what is in memory is forgotten, as in a crash.
+    pub(in crate::storage) async fn stop(&self) {
+        self.closed.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    async fn flush_loop(self: Arc<Self>) {
+        // Often enough that no layer gets much older than the time-out.
+        let tick = (self.environment.config.checkpoint_timeout / 4).max(Duration::from_millis(10));
+        loop {
+            tokio::select! {
+                () = self.closed.cancelled() => return,
+                () = self.frozen.notified() => {}
+                () = tokio::time::sleep(tick) => self.freeze_if_old().await,
+            }
+            let mut delay = FIRST_RETRY;
+            while let Err(error) = self.flush_frozen().await {
+                self.environment.metrics.flush_errors.inc();
+                tracing::error!(timeline = %self.id, %error, ?delay, "cannot write a layer, will try again");
+                if self.closed_within(&mut delay).await {
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn upload_loop(self: Arc<Self>) {
+        let mut durable = self.disk_consistent_lsn.subscribe();
+        loop {
+            tokio::select! {
+                () = self.closed.cancelled() => return,
+                _ = durable.changed() => {}
+            }
+            let mut delay = FIRST_RETRY;
+            while let Err(error) = self.upload_durable().await {
+                self.environment.metrics.upload_errors.inc();
+                tracing::error!(timeline = %self.id, %error, ?delay, "cannot upload, will try again");
+                if self.closed_within(&mut delay).await {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Sleeps, then doubles the delay for the next time. True if the timeline was closed meanwhile.
+    async fn closed_within(&self, delay: &mut Duration) -> bool {
+        let closed = tokio::time::timeout(*delay, self.closed.cancelled()).await.is_ok();
+        *delay = (*delay * 2).min(SLOWEST_RETRY);
+        closed
+    }
+}

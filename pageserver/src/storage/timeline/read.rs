@@ -1,0 +1,148 @@
+//! Reads: the versions of a key from new to old, through memory, files and ancestors, until there is a base.
+//!
+//! What is in the open and frozen layers is answered at once. Files are read on a thread for blocking work, all steps
+//! of a read in one go; if a file is not on local disk the read ends there, the file is fetched, and the read begins
+//! again.
+
+use std::sync::Arc;
+
+use durable_fs::run_blocking;
+use layer_map::Coverage;
+use types::{Key, Lsn};
+
+use super::Timeline;
+use super::view::View;
+use crate::storage::layers::{Collector, DiskLayer, LayerSession};
+use crate::storage::{Reconstruct, StorageError};
+
+/// A timeline's view with the end of the LSNs that count in it.
+pub(super) struct Level {
+    pub(super) view: Arc<View>,
+    pub(super) end: Lsn,
+}
+
+/// How far a piece of blocking work came.
+pub(super) enum Progress<T> {
+    Done(T),
+    /// It needs this layer, which is not on local disk.
+    Missing(Arc<DiskLayer>),
+}
+
+impl Timeline {
+    /// All that is needed to make the value of `key` as of `lsn`.
+    pub async fn get_reconstruct(&self, key: Key, lsn: Lsn) -> Result<Reconstruct, StorageError> {
+        let mut run = self.get_reconstruct_run(key, 1, lsn).await?;
+        Ok(run.pop().unwrap_or_default())
+    }
+
+    /// The same for `count` keys that follow each other.
+    pub async fn get_reconstruct_run(
+        &self,
+        first: Key,
+        count: u32,
+        lsn: Lsn,
+    ) -> Result<Vec<Reconstruct>, StorageError> {
+        let levels = self.levels(lsn).await?;
+        let keys = std::iter::successors(Some(first), Key::next).take(count as usize);
+        let mut walks: Vec<(Key, Collector)> = keys.map(|key| (key, Collector::default())).collect();
+        if let Some(newest) = levels.first() {
+            walks.iter_mut().for_each(|(key, collector)| newest.read_memory(*key, collector));
+        }
+        if walks.iter().any(|(_, collector)| !collector.is_complete()) {
+            let keys: Vec<Key> =
+                walks.iter().filter(|(_, c)| !c.is_complete()).map(|(key, _)| *key).collect();
+            let found = self.blocking(levels, move |levels| read_keys(levels, &keys)).await?;
+            let mut found = found.into_iter();
+            for (_, collector) in walks.iter_mut().filter(|(_, c)| !c.is_complete()) {
+                *collector = found.next().unwrap_or_default();
+            }
+        }
+        Ok(walks.into_iter().map(|(_, collector)| collector.finish()).collect())
+    }
+
+    /// The views that a read at `lsn` goes through: this timeline's, then its ancestors'.
+    pub(super) async fn levels(&self, lsn: Lsn) -> Result<Vec<Level>, StorageError> {
+        let mut end = lsn.min(Lsn(u64::MAX - 1)) + 1;
+        let mut levels = vec![Level { view: self.view.load_full(), end }];
+        let mut timeline = self;
+        while let Some(ancestor) = &timeline.ancestor {
+            end = end.min(ancestor.lsn + 1);
+            // After a restart the ancestor may have to ingest again what it had when it was branched.
+            let (needed, timeout) = (Lsn(end.0 - 1), self.environment.config.ancestor_wait_timeout);
+            ancestor.timeline.wait_lsn(needed, timeout).await?;
+            timeline = &ancestor.timeline;
+            levels.push(Level { view: timeline.view.load_full(), end });
+        }
+        let start = timeline.start_lsn();
+        if end <= start {
+            return Err(StorageError::BeforeHistory { timeline: timeline.id, lsn, start });
+        }
+        Ok(levels)
+    }
+
+    /// Runs `work` on a thread for blocking work, again after each layer that it misses.
+    pub(super) async fn blocking<T: Send + 'static>(
+        &self,
+        levels: Vec<Level>,
+        work: impl Fn(&[Level]) -> Result<Progress<T>, StorageError> + Send + Sync + 'static,
+    ) -> Result<T, StorageError> {
+        let (levels, work) = (Arc::new(levels), Arc::new(work));
+        loop {
+            let (levels, work) = (Arc::clone(&levels), Arc::clone(&work));
+            match run_blocking(move || work(&levels)).await? {
+                Progress::Done(result) => return Ok(result),
+                Progress::Missing(layer) => layer.fetch(&self.environment).await?,
+            }
+        }
+    }
+}
+
+impl Level {
+    fn read_memory(&self, key: Key, collector: &mut Collector) {
+        let frozen = self.view.frozen.iter().rev().map(|frozen| &frozen.layer);
+        for layer in [&self.view.open].into_iter().chain(frozen) {
+            if collector.is_complete() {
+                return;
+            }
+            layer.visit_newest_first(key, self.end, |lsn, value| collector.take(lsn, value));
+        }
+    }
+
+    /// The layer that is missing on local disk, if one is.
+    fn read_files(
+        &self,
+        key: Key,
+        collector: &mut Collector,
+        session: &mut LayerSession,
+    ) -> Result<Option<Arc<DiskLayer>>, StorageError> {
+        let mut end = self.end;
+        while !collector.is_complete() {
+            let Some(step) = self.view.layers.search(&key, end) else { return Ok(None) };
+            let Some((reader, cache)) = session.open(&step.layer)? else { return Ok(Some(step.layer)) };
+            end = step.lsns.start;
+            reader.visit_newest_first(&key, step.lsns, cache, |entry| {
+                collector.take(entry.lsn, &entry.value)
+            })?;
+            if step.coverage == Coverage::Image {
+                collector.end_of_history();
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn read_keys(levels: &[Level], keys: &[Key]) -> Result<Progress<Vec<Collector>>, StorageError> {
+    let mut session = LayerSession::default();
+    let mut collectors = Vec::with_capacity(keys.len());
+    for key in keys {
+        let mut collector = Collector::default();
+        for level in levels {
+            level.read_memory(*key, &mut collector);
+            if let Some(missing) = level.read_files(*key, &mut collector, &mut session)? {
+                return Ok(Progress::Missing(missing));
+            }
+        }
+        collectors.push(collector);
+    }
+    Ok(Progress::Done(collectors))
+}
