@@ -1,2 +1,2 @@
-//! Wires the parts of this program together, and nothing else.
+mod wal_store;
 fn main() {}

@@ -1,0 +1,180 @@
+//! `START_REPLICATION`: WAL out, to pageservers, standbys, pg_receivewal, and recovering proposers.
+//!
+//! ```text
+//!  'w'  start u64   end of WAL u64   time i64   bytes        'k'  end of WAL u64   time i64   reply u8
+//! ```
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use pg_backend::{CopyReader, CopyWriter, QueryError, Session, sqlstate};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use types::{Lsn, Term};
+
+use crate::timeline::{Positions, Timeline, WalSender};
+use crate::wal_service::errors;
+use crate::wal_service::feedback::ReaderMessage;
+use crate::wal_store::WalReader;
+
+/// WAL bytes in one message, as a stock walsender has it.
+const MAX_SEND_BYTES: usize = 128 * 1024;
+/// Of silence from us, after which a keepalive is sent.
+const KEEPALIVE: Duration = Duration::from_secs(1);
+/// Of silence from the client, after which it is asked for an answer; after twice that it is taken for dead.
+const ASK_FOR_REPLY: Duration = Duration::from_secs(30);
+/// Seconds from 1970 to 2000, where PostgreSQL's clock starts.
+const POSTGRES_EPOCH_SECONDS: u64 = 946_684_800;
+
+/// Streams until the client ends it, the connection breaks, or the server stops.
+pub async fn stream_wal(
+    timeline: Arc<Timeline>,
+    session: &mut Session,
+    start: Lsn,
+    tli: Option<u32>,
+    term: Option<Term>,
+) -> Result<(), QueryError> {
+    check_request(&timeline, start, tli, term)?;
+    let shutdown = session.shutdown().clone();
+    let sender = timeline.register_sender(session, start);
+    let (mut reader, mut writer) = session.copy_both().await?.split();
+    tracing::info!(timeline = %timeline.ttid(), %start, ?term, "WAL reader comes");
+
+    let heard = Heard { reply_requested: Notify::new(), last: watch::Sender::new(Instant::now()) };
+    let outcome = tokio::select! {
+        outcome = receive(&timeline, &sender, &mut reader, &heard) => outcome,
+        outcome = send(&timeline, &sender, &mut writer, start, term, &heard) => outcome,
+        () = shutdown.cancelled() => Ok(()),
+    };
+    tracing::info!(timeline = %timeline.ttid(), sent = %sender.sent_lsn(), "WAL reader leaves");
+    outcome
+}
+
+/// What the receiving side tells the sending side.
+struct Heard {
+    reply_requested: Notify,
+    last: watch::Sender<Instant>,
+}
+
+fn check_request(timeline: &Timeline, start: Lsn, tli: Option<u32>, term: Option<Term>) -> Result<(), QueryError> {
+    let identity = timeline.identity();
+    if let Some(tli) = tli
+        && tli != identity.tli
+    {
+        let message = format!("timeline {tli} is not in the history of this cluster, whose timeline is {}", identity.tli);
+        return Err(QueryError::new(sqlstate::INVALID_PARAMETER_VALUE, message));
+    }
+    // Bytes of the first segment before the timeline's start are kept too: pg_receivewal begins at a segment.
+    let first = timeline.segments().start_of(timeline.start_lsn());
+    let positions = timeline.positions();
+    if start < first {
+        let message = format!(
+            "WAL from {start} is not here: timeline {} has it from {first} to {}",
+            timeline.ttid(),
+            positions.commit_lsn
+        );
+        return Err(QueryError::new(sqlstate::UNDEFINED_OBJECT, message));
+    }
+    limit(&positions, term).map(|_| ())
+}
+
+/// How far WAL may be sent.
+fn limit(positions: &Positions, term: Option<Term>) -> Result<Lsn, QueryError> {
+    match term {
+        None => Ok(positions.commit_lsn),
+        Some(term) if term == positions.term => Ok(positions.flush_lsn),
+        Some(term) => Err(errors::other_term(term, positions.term)),
+    }
+}
+
+async fn receive(
+    timeline: &Timeline,
+    sender: &WalSender,
+    reader: &mut CopyReader<'_>,
+    heard: &Heard,
+) -> Result<(), QueryError> {
+    while let Some(bytes) = reader.next().await? {
+        heard.last.send_replace(Instant::now());
+        match ReaderMessage::decode(bytes) {
+            Ok(ReaderMessage::StandbyStatus { flush, reply_requested }) => {
+                sender.note_flush(flush);
+                if reply_requested {
+                    heard.reply_requested.notify_one();
+                }
+            }
+            Ok(ReaderMessage::HotStandbyFeedback) => {}
+            Ok(ReaderMessage::Pageserver(positions)) => {
+                sender.note_pageserver(positions);
+                timeline.note_pageserver(positions);
+            }
+            Err(reason) => {
+                return Err(QueryError::fatal(sqlstate::PROTOCOL_VIOLATION, format!("from a WAL reader: {reason}")));
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn send(
+    timeline: &Timeline,
+    sender: &WalSender,
+    writer: &mut CopyWriter<'_>,
+    start: Lsn,
+    term: Option<Term>,
+    heard: &Heard,
+) -> Result<(), QueryError> {
+    let mut positions = timeline.watch_positions();
+    let mut reader = WalReader::new(timeline.segments().clone(), start);
+    loop {
+        let end = limit(&positions.borrow_and_update(), term)?;
+        while reader.position() < end {
+            let at = reader.position();
+            let bytes = reader.read(end, MAX_SEND_BYTES).await.map_err(errors::wal_store)?;
+            // A newer term may have replaced what was just read behind the commit LSN.
+            limit(&positions.borrow(), term)?;
+            writer.send(wal_message(at, end, &bytes)).await?;
+            sender.note_sent(reader.position());
+        }
+        writer.flush().await?;
+        tokio::select! {
+            changed = positions.changed() => changed.map_err(|_| errors::timeline_stopped(timeline.ttid()))?,
+            () = heard.reply_requested.notified() => keepalive(writer, reader.position(), false).await?,
+            () = tokio::time::sleep(KEEPALIVE) => {
+                let silence = heard.last.borrow().elapsed();
+                if silence > 2 * ASK_FOR_REPLY {
+                    let message = format!("the WAL reader was silent for {} s", silence.as_secs());
+                    return Err(QueryError::fatal(sqlstate::CONNECTION_FAILURE, message));
+                }
+                keepalive(writer, reader.position(), silence > ASK_FOR_REPLY).await?;
+            }
+        }
+    }
+}
+
+fn wal_message(start: Lsn, end_of_wal: Lsn, bytes: &[u8]) -> Bytes {
+    let mut message = BytesMut::with_capacity(25 + bytes.len());
+    message.put_u8(b'w');
+    message.put_u64(start.0);
+    message.put_u64(end_of_wal.0);
+    message.put_i64(postgres_time());
+    message.put_slice(bytes);
+    message.freeze()
+}
+
+async fn keepalive(writer: &mut CopyWriter<'_>, end_of_wal: Lsn, reply: bool) -> Result<(), QueryError> {
+    let mut message = BytesMut::with_capacity(18);
+    message.put_u8(b'k');
+    message.put_u64(end_of_wal.0);
+    message.put_i64(postgres_time());
+    message.put_u8(u8::from(reply));
+    writer.send(message.freeze()).await?;
+    Ok(writer.flush().await?)
+}
+
+/// Microseconds since 2000.
+fn postgres_time() -> i64 {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since_2000 = since_1970.saturating_sub(Duration::from_secs(POSTGRES_EPOCH_SECONDS));
+    i64::try_from(since_2000.as_micros()).unwrap_or(i64::MAX)
+}
