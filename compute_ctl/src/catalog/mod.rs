@@ -1,0 +1,47 @@
+//! Bringing roles and databases to what the spec says. Both functions compare with the catalogs first: a
+//! compute that starts with an unchanged spec writes nothing.
+//!
+//! What the spec does not name is left alone, so nothing is ever dropped here.
+
+mod databases;
+mod roles;
+
+use pg_frontend::{Address, ConnectParams, PgClient, Row};
+
+use crate::error::ComputeError;
+use crate::paths::ComputePaths;
+use crate::postgres::POSTGRES_USER;
+
+pub use databases::apply_databases;
+pub use roles::apply_roles;
+
+/// A connection of the bootstrap superuser over the private socket.
+pub struct Superuser(PgClient);
+
+impl Superuser {
+    pub async fn connect(paths: &ComputePaths, port: u16) -> Result<Superuser, ComputeError> {
+        let address = Address::Unix { directory: paths.socket.clone(), port };
+        let params = ConnectParams::new(address, POSTGRES_USER)
+            .database("postgres")
+            .application_name("compute_ctl")
+            // Our own changes must not be cut short by what a user has set for everybody.
+            .option("statement_timeout", "0")
+            .option("lock_timeout", "0")
+            .option("search_path", "pg_catalog");
+        let connected = PgClient::connect(&params).await;
+        connected.map(Superuser).map_err(sql("connect to PostgreSQL"))
+    }
+
+    pub async fn run(&mut self, action: &str, query: &str) -> Result<Vec<Row>, ComputeError> {
+        self.0.simple_query(query).await.map_err(sql(action))
+    }
+}
+
+fn sql(action: &str) -> impl FnOnce(pg_frontend::PgError) -> ComputeError {
+    let action = action.to_owned();
+    move |source| ComputeError::Sql { action, source }
+}
+
+fn is_true(value: Option<&Option<String>>) -> bool {
+    value.and_then(Option::as_deref) == Some("t")
+}

@@ -1,0 +1,118 @@
+//! The data directory: thrown away and made anew at every start.
+//!
+//! It is a sparse cache of the timeline. Relation files have their true length and hold nothing; what is
+//! whole from the start is what PostgreSQL reads without asking the storage manager: control file, the
+//! WAL segment with the checkpoint, SLRUs, relation maps, two-phase files, init forks.
+//!
+//! All functions block and are run with the identity of the server's user.
+
+mod layout;
+mod manifest;
+mod relations;
+mod tablespaces;
+mod unlogged;
+mod unpack;
+mod v15;
+
+use std::path::{Path, PathBuf};
+
+use rand::RngExt;
+
+use crate::error::ComputeError;
+pub use layout::DataLayout;
+pub use manifest::{Manifest, RelationLength};
+pub use unpack::{Unpacked, Wanted, unpack};
+
+/// In a directory with this file we may delete everything.
+const MARKER: &str = "varve.compute";
+const MARKER_TEXT: &str = "format 1\nThis directory is a cache: compute_ctl wipes it at every start.\n";
+/// The extension compares this file with what it is told on the command line: a server that compute_ctl
+/// did not start, over files of another life, would read holes as empty pages.
+const LIFE_FILE: &str = "varve.life";
+
+pub struct DataDir<'a> {
+    pub root: &'a Path,
+    pub tablespaces: &'a Path,
+    pub layout: DataLayout,
+}
+
+impl DataDir<'_> {
+    /// Empties the directory. Refuses if it is neither empty nor marked as ours.
+    pub fn wipe(&self) -> Result<(), ComputeError> {
+        let marker = self.root.join(MARKER);
+        let entries = list(self.root)?;
+        let ours = std::fs::symlink_metadata(&marker).is_ok_and(|metadata| metadata.is_file());
+        if !ours && !entries.is_empty() {
+            return Err(ComputeError::NotOurs { path: self.root.to_owned() });
+        }
+        // Before anything else is there: a start that ends half-way must not block the next one.
+        std::fs::write(&marker, MARKER_TEXT).map_err(ComputeError::file("write", &marker))?;
+        for entry in entries.into_iter().filter(|entry| *entry != marker) {
+            remove(&entry)?;
+        }
+        for tablespace in list(self.tablespaces)? {
+            remove(&tablespace)?;
+        }
+        Ok(())
+    }
+
+    /// Turns what was unpacked into a directory that PostgreSQL can be started in.
+    pub fn complete(&self, manifest: &Manifest, relations: &[RelationLength]) -> Result<(), ComputeError> {
+        for directory in self.layout.directories() {
+            let path = self.root.join(directory);
+            std::fs::create_dir_all(&path).map_err(ComputeError::file("create", &path))?;
+        }
+        tablespaces::create(self, manifest)?;
+        relations::create_sparse(self, relations)?;
+        unlogged::reset(self)
+    }
+
+    /// Writes a new life id and returns it.
+    pub fn begin_life(&self) -> Result<String, ComputeError> {
+        let id = hex::encode(rand::rng().random::<[u8; 16]>());
+        let path = self.root.join(LIFE_FILE);
+        std::fs::write(&path, &id).map_err(ComputeError::file("write", &path))?;
+        Ok(id)
+    }
+}
+
+fn list(directory: &Path) -> Result<Vec<PathBuf>, ComputeError> {
+    let failed = || ComputeError::file("read", directory);
+    let entries = std::fs::read_dir(directory).map_err(failed())?;
+    entries.map(|entry| Ok(entry.map_err(failed())?.path())).collect()
+}
+
+/// Removes a file, a link (never what it points to) or a directory with all that is in it.
+fn remove(path: &Path) -> Result<(), ComputeError> {
+    let metadata = std::fs::symlink_metadata(path).map_err(ComputeError::file("look at", path))?;
+    let removed = if metadata.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+    removed.map_err(ComputeError::file("remove", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_ours_is_wiped() {
+        let root = tempfile::tempdir().unwrap();
+        let outside = root.path().join("outside");
+        let (pgdata, tablespaces) = (root.path().join("pgdata"), root.path().join("varve_tblspc"));
+        for directory in [&outside, &pgdata, &tablespaces] {
+            std::fs::create_dir(directory).unwrap();
+        }
+        std::fs::write(outside.join("precious"), "x").unwrap();
+        let data = DataDir { root: &pgdata, tablespaces: &tablespaces, layout: DataLayout::V15 };
+
+        data.wipe().unwrap();
+        std::os::unix::fs::symlink(&outside, pgdata.join("link")).unwrap();
+        std::fs::create_dir_all(pgdata.join("base/5")).unwrap();
+        data.wipe().unwrap();
+        assert_eq!(list(&pgdata).unwrap(), [pgdata.join(MARKER)]);
+        assert!(outside.join("precious").exists());
+
+        let theirs = DataDir { root: &outside, ..data };
+        assert!(matches!(theirs.wipe(), Err(ComputeError::NotOurs { .. })));
+        assert!(outside.join("precious").exists());
+    }
+}

@@ -1,0 +1,53 @@
+//! Why a compute did not start or did not go on.
+
+use std::path::PathBuf;
+
+use pg_frontend::PgError;
+use types::Lsn;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ComputeError {
+    #[error("compute_ctl runs as root, and there is no user postgres to run the server as")]
+    NoServerUser,
+    #[error("user {user} may not enter {}: move the data directory or open that one (chmod a+x)", directory.display())]
+    NotReachable { directory: PathBuf, user: &'static str },
+    #[error("cannot {action} {}: {source}", path.display())]
+    File { action: &'static str, path: PathBuf, source: std::io::Error },
+    #[error(
+        "{} is not empty and was not made by compute_ctl: it is left alone (every start wipes the data directory)",
+        path.display()
+    )]
+    NotOurs { path: PathBuf },
+    #[error("compute_ctl {pid} still holds {} and could not be ended", path.display())]
+    PredecessorHolds { pid: i32, path: PathBuf },
+    #[error("process {pid} of an earlier server in {} could not be ended", path.display())]
+    PredecessorServer { pid: i32, path: PathBuf },
+    #[error("{} is missing: the extension is not installed for this PostgreSQL; run `make build`", path.display())]
+    NoExtension { path: PathBuf },
+    #[error("{} is PostgreSQL {found:?}; the spec asks for version {wanted}", path.display())]
+    WrongServer { path: PathBuf, found: String, wanted: types::PgVersion },
+    #[error("the pageserver refuses the base backup at {lsn}: {source}")]
+    BasebackupRefused { lsn: Lsn, source: PgError },
+    #[error("the base backup is not usable: {0}")]
+    Basebackup(String),
+    #[error("the election failed: {0}")]
+    Election(String),
+    #[error("setting {name:?} cannot be set: {reason}")]
+    Setting { name: String, reason: &'static str },
+    #[error("PostgreSQL ended during its start ({status}); see {}", log.display())]
+    ServerEnded { status: String, log: PathBuf },
+    #[error("PostgreSQL was not ready within {seconds} s; see {}", log.display())]
+    ServerSilent { seconds: u64, log: PathBuf },
+    #[error("cannot {action}: {source}")]
+    Sql { action: String, source: PgError },
+}
+
+impl ComputeError {
+    pub fn file(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> ComputeError {
+        let path = path.into();
+        move |source| ComputeError::File { action, path, source }
+    }
+}

@@ -1,0 +1,183 @@
+//! The one task that runs the compute: it alone changes its state.
+//!
+//! A *life* is one election, one data directory, one run of PostgreSQL. A life that ends by a crash is
+//! followed by another with a new term; one that is fenced, stopped or cannot begin is the last.
+//!
+//! ```text
+//!            ┌──────────────── crash: back off ◀────────────────┐
+//!            ▼                                                  │
+//! predecessor ended ─▶ start (election, base backup, server) ─▶ supervise ─▶ stop ─▶ exit status
+//! ```
+
+mod start;
+mod stop;
+mod supervise;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use auth::ClusterToken;
+use compute_api::{ComputeSpec, ComputeState, StartStep};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::ComputeError;
+use crate::http::Configure;
+use crate::paths::ComputePaths;
+use crate::postgres::{Installation, ServerProcess, check_settings};
+use crate::predecessor;
+use crate::server_user::ServerUser;
+use crate::status::StatusBoard;
+use crate::walproposer::Exit;
+
+const FIRST_BACK_OFF: Duration = Duration::from_millis(200);
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(5);
+/// A server that ran so long had a reason of its own to crash; the next start is not held back.
+const GOOD_LIFE: Duration = Duration::from_secs(60);
+/// After so many starts in a row that never ran, something is wrong that another start will not mend.
+const MOST_FAILED_STARTS: u32 = 8;
+
+/// What the process tells its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// All WAL is on a quorum of safekeepers.
+    Stopped = 0,
+    /// It could not start, or not go on.
+    Failed = 1,
+    /// Ended without a quorum for its last WAL; nothing of that was acknowledged.
+    NoQuorum = 3,
+    /// A newer compute has the timeline.
+    Fenced = 4,
+}
+
+/// How one life ended.
+enum LifeEnd {
+    Stopped,
+    NoQuorum,
+    Fenced { term: types::Term },
+    Crashed { reason: String },
+}
+
+/// A server that runs, and the task that carries its WAL away.
+struct Life {
+    server: ServerProcess,
+    walproposer: tokio::task::JoinHandle<Exit>,
+    began: Instant,
+}
+
+pub struct Compute {
+    pub spec: ComputeSpec,
+    pub pgdata: PathBuf,
+    pub pgbin: PathBuf,
+    pub token: ClusterToken,
+    /// For a fast shutdown; without a quorum it can take for ever.
+    pub stop_timeout: Duration,
+    pub status: StatusBoard,
+    pub configure: mpsc::Receiver<Configure>,
+    pub terminate: CancellationToken,
+}
+
+/// What stays the same through all lives.
+struct Ground {
+    paths: ComputePaths,
+    user: ServerUser,
+    installation: Installation,
+}
+
+impl Compute {
+    pub async fn run(mut self) -> ExitStatus {
+        let (status, end) = match self.run_lives().await {
+            Ok(LifeEnd::Stopped) => (ExitStatus::Stopped, ComputeState::Stopped),
+            Ok(LifeEnd::NoQuorum) => (ExitStatus::NoQuorum, ComputeState::Stopped),
+            Ok(LifeEnd::Fenced { term }) => {
+                let ttid = self.spec.ttid();
+                tracing::error!(%ttid, %term, "fenced: a newer compute has taken the timeline over");
+                (ExitStatus::Fenced, ComputeState::Fenced)
+            }
+            Ok(LifeEnd::Crashed { reason }) => {
+                tracing::error!("gave up: {reason}");
+                (ExitStatus::Failed, ComputeState::Failed)
+            }
+            Err(error) => {
+                tracing::error!("cannot run this compute: {error}");
+                (ExitStatus::Failed, ComputeState::Failed)
+            }
+        };
+        self.status.enter(end, None);
+        status
+    }
+
+    async fn run_lives(&mut self) -> Result<LifeEnd, ComputeError> {
+        check_settings(&self.spec.settings)?;
+        let ground = Ground {
+            paths: ComputePaths::new(&self.pgdata)?,
+            user: ServerUser::find()?,
+            installation: Installation::find(&self.pgbin, self.spec.pg_version)?,
+        };
+        let began = Instant::now();
+        let paths = ground.paths.clone();
+        let _pid_file = blocking(move || predecessor::take_over(&paths)).await?;
+        ground.paths.prepare(ground.user, &self.token)?;
+
+        let mut since = self.status.step_done(StartStep::EndPredecessor, began);
+        let mut back_off = FIRST_BACK_OFF;
+        let mut failed_starts = 0;
+        loop {
+            let (end, ran) = self.live(&ground, since).await?;
+            let LifeEnd::Crashed { reason } = end else { return Ok(end) };
+            // Backends may outlive a killed postmaster, and the directory will be wiped under them.
+            let pgdata = ground.paths.pgdata.clone();
+            blocking(move || predecessor::end_servers(&pgdata)).await?;
+
+            (failed_starts, back_off) = match ran {
+                Some(ran) if ran >= GOOD_LIFE => (0, FIRST_BACK_OFF),
+                Some(_) => (0, back_off),
+                None => (failed_starts + 1, back_off),
+            };
+            if failed_starts >= MOST_FAILED_STARTS {
+                return Ok(LifeEnd::Crashed { reason });
+            }
+            tracing::error!("starting over in {back_off:?}: {reason}");
+            self.status.enter(ComputeState::Crashed, Some(reason));
+            tokio::select! {
+                () = tokio::time::sleep(back_off) => {}
+                () = self.terminate.cancelled() => return Ok(LifeEnd::Stopped),
+            }
+            back_off = (back_off * 2).min(LONGEST_BACK_OFF);
+            self.status.begin_start();
+            since = Instant::now();
+        }
+    }
+
+    /// One life, and how long it ran after its start was complete.
+    async fn live(
+        &mut self,
+        ground: &Ground,
+        since: Instant,
+    ) -> Result<(LifeEnd, Option<Duration>), ComputeError> {
+        let terminate = self.terminate.clone();
+        let started = tokio::select! {
+            started = self.start(ground, since) => started,
+            // No connection was accepted yet, so there is nothing to save.
+            () = terminate.cancelled() => return Ok((LifeEnd::Stopped, None)),
+        };
+        match started {
+            Ok(life) => {
+                let began = life.began;
+                let end = self.supervise(ground, life).await?;
+                Ok((end, Some(began.elapsed())))
+            }
+            Err(error @ (ComputeError::ServerEnded { .. } | ComputeError::ServerSilent { .. })) => {
+                Ok((LifeEnd::Crashed { reason: error.to_string() }, None))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Work that blocks, away from the runtime's threads.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+}

@@ -1,0 +1,145 @@
+//! From nothing to a server whose WAL is carried to the safekeepers.
+
+use std::time::{Duration, Instant};
+
+use compute_api::{ElectedStatus, StartStep};
+use pg_frontend::{Address, ConnectParams, PgClient, PgError};
+use types::Lsn;
+
+use super::{Compute, Ground, Life, blocking};
+use crate::basebackup::Basebackup;
+use crate::data_dir::{DataDir, DataLayout, Unpacked};
+use crate::error::ComputeError;
+use crate::paths::ComputePaths;
+use crate::postgres::{ManagedSettings, POSTGRES_USER, ServerCommand, ServerProcess, write_files};
+use crate::walproposer::{self, Elected, PgSocket};
+
+/// A start from a shutdown checkpoint replays nothing; this is for a machine that is very busy.
+const SERVER_PATIENCE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(2);
+/// The walproposer's slot: without it a checkpoint could remove WAL that no quorum has yet. It lives and
+/// dies with the data directory.
+pub const SLOT: &str = "walproposer";
+
+impl Compute {
+    pub(super) async fn start(&mut self, ground: &Ground, since: Instant) -> Result<Life, ComputeError> {
+        let elected = walproposer::elect(&self.spec, &self.token).await;
+        let elected = elected.map_err(|error| ComputeError::Election(error.to_string()))?;
+        let start_lsn = elected.start_lsn();
+        tracing::info!(ttid = %self.spec.ttid(), term = %elected.term(), lsn = %start_lsn, "elected");
+        self.status.elected(ElectedStatus { term: elected.term(), start_lsn });
+        let since = self.status.step_done(StartStep::Election, since);
+
+        let backup = Basebackup {
+            spec: &self.spec,
+            token: &self.token,
+            paths: &ground.paths,
+            user: ground.user,
+            lsn: start_lsn,
+        };
+        let unpacked = backup.fetch(&self.status, since).await?;
+        let since = Instant::now();
+        let life_id = self.prepare_data_directory(ground, unpacked).await?;
+        let since = self.status.step_done(StartStep::PrepareDataDirectory, since);
+
+        let server = self.start_server(ground, start_lsn, &life_id).await?;
+        let since = self.status.step_done(StartStep::StartPostgres, since);
+        let life = self.start_walproposer(ground, server, elected);
+        self.status.step_done(StartStep::StartWalproposer, since);
+        Ok(life)
+    }
+
+    async fn prepare_data_directory(
+        &self,
+        ground: &Ground,
+        unpacked: Unpacked,
+    ) -> Result<String, ComputeError> {
+        let layout = DataLayout::of(self.spec.pg_version)?;
+        let Ground { paths: ComputePaths { pgdata, tablespaces, .. }, user, .. } = ground;
+        let (root, tablespaces, user) = (pgdata.clone(), tablespaces.clone(), *user);
+        let settings = self.spec.settings.clone();
+        let work = move || {
+            let data = DataDir { root: &root, tablespaces: &tablespaces, layout };
+            data.complete(&unpacked.manifest, &unpacked.relations)?;
+            write_files(&root, &settings)?;
+            data.begin_life()
+        };
+        blocking(move || user.run(work)).await
+    }
+
+    async fn start_server(
+        &self,
+        ground: &Ground,
+        start_lsn: Lsn,
+        life_id: &str,
+    ) -> Result<ServerProcess, ComputeError> {
+        let paths = &ground.paths;
+        let managed = ManagedSettings { spec: &self.spec, paths, start_lsn, life_id };
+        let mut arguments = vec!["-D".into(), paths.pgdata.clone().into_os_string()];
+        for (name, value) in managed.arguments() {
+            arguments.push("-c".into());
+            arguments.push(format!("{name}={value}").into());
+        }
+        let command = ServerCommand {
+            program: ground.installation.postgres.clone(),
+            arguments,
+            directory: paths.pgdata.clone(),
+            log: paths.log.clone(),
+            user: ground.user,
+        };
+        let server = ServerProcess::start(command).await?;
+        self.status.change(|status| {
+            status.starts += 1;
+            status.postgres_pid = Some(server.pid());
+        });
+        tokio::select! {
+            ready = self.wait_until_ready(paths) => ready?,
+            ended = server.ended() => {
+                return Err(ComputeError::ServerEnded { status: ended.to_string(), log: paths.log.clone() });
+            }
+            () = tokio::time::sleep(SERVER_PATIENCE) => {
+                let seconds = SERVER_PATIENCE.as_secs();
+                return Err(ComputeError::ServerSilent { seconds, log: paths.log.clone() });
+            }
+        }
+        Ok(server)
+    }
+
+    /// Ready means that the walproposer's slot is there: what makes it is the first replication connection.
+    async fn wait_until_ready(&self, paths: &ComputePaths) -> Result<(), ComputeError> {
+        let lock_file = paths.pgdata.join("postmaster.pid");
+        loop {
+            // The eighth line is the state that pg_ctl waits for too; looking at it costs the server nothing.
+            let text = tokio::fs::read_to_string(&lock_file).await.unwrap_or_default();
+            if text.lines().nth(7).is_some_and(|state| state.trim() == "ready") {
+                match self.create_slot(paths).await {
+                    Ok(()) => return Ok(()),
+                    Err(error) if error.is_retryable() => {}
+                    Err(source) => {
+                        return Err(ComputeError::Sql { action: format!("make the slot {SLOT}"), source });
+                    }
+                }
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    async fn create_slot(&self, paths: &ComputePaths) -> Result<(), PgError> {
+        let address = Address::Unix { directory: paths.socket.clone(), port: self.spec.pg_port };
+        let params =
+            ConnectParams::new(address, POSTGRES_USER).application_name("compute_ctl").physical_replication();
+        let mut client = PgClient::connect(&params).await?;
+        client.simple_query(&format!("CREATE_REPLICATION_SLOT {SLOT} PHYSICAL RESERVE_WAL")).await.map(drop)
+    }
+
+    fn start_walproposer(&self, ground: &Ground, server: ServerProcess, elected: Elected) -> Life {
+        let socket = PgSocket {
+            directory: ground.paths.socket.clone(),
+            port: self.spec.pg_port,
+            user: POSTGRES_USER.to_owned(),
+            slot: SLOT.to_owned(),
+        };
+        let walproposer = tokio::spawn(elected.run(socket));
+        Life { server, walproposer, began: Instant::now() }
+    }
+}

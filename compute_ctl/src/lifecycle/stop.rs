@@ -1,0 +1,115 @@
+//! Ending a life: in order, with all WAL on a quorum, or at once.
+
+use std::path::Path;
+use std::time::Duration;
+
+use compute_api::ComputeState;
+use nix::sys::signal::Signal;
+use types::Lsn;
+
+use super::{Compute, Ground, Life, LifeEnd, blocking};
+use crate::error::ComputeError;
+use crate::postgres::ServerProcess;
+use crate::predecessor;
+use crate::walproposer::Exit;
+
+/// PostgreSQL kills what has not ended five seconds after an immediate shutdown began.
+const IMMEDIATE_PATIENCE: Duration = Duration::from_secs(7);
+
+impl Compute {
+    /// Fast shutdown. The server's walsender stays until the shutdown checkpoint is confirmed, so the order
+    /// is the server's own; only the time limit is ours.
+    pub(super) async fn stop(&self, ground: &Ground, mut life: Life) -> Result<LifeEnd, ComputeError> {
+        self.status.enter(ComputeState::Stopping, None);
+        life.server.signal(Signal::SIGINT);
+        let in_order = async {
+            let status = life.server.ended().await;
+            (status, (&mut life.walproposer).await)
+        };
+        match tokio::time::timeout(self.stop_timeout, in_order).await {
+            Ok((_, Ok(Exit::Fenced { term }))) => Ok(LifeEnd::Fenced { term }),
+            Ok((status, Ok(Exit::PostgresStopped { commit_lsn }))) => {
+                let checkpoint = shutdown_checkpoint(&ground.paths.pgdata);
+                if status.success() && checkpoint.is_some_and(|checkpoint| checkpoint < commit_lsn) {
+                    tracing::info!(ttid = %self.spec.ttid(), lsn = %commit_lsn, "stopped; all WAL is on a quorum");
+                    return Ok(LifeEnd::Stopped);
+                }
+                tracing::error!(lsn = %commit_lsn, "PostgreSQL ended ({status}) before all its WAL was on a quorum");
+                Ok(LifeEnd::NoQuorum)
+            }
+            Ok((status, Err(error))) => {
+                tracing::error!("PostgreSQL ended ({status}), and so did its WAL path: {error}");
+                Ok(LifeEnd::NoQuorum)
+            }
+            Err(_) => {
+                let missing = self.missing_safekeepers();
+                let seconds = self.stop_timeout.as_secs();
+                tracing::error!(
+                    "no quorum for the last WAL within {seconds} s, stopping at once; missing: {missing}"
+                );
+                self.status.enter(ComputeState::Stopping, Some(format!("no quorum; missing: {missing}")));
+                life.walproposer.abort();
+                end_at_once(ground, &life.server).await?;
+                Ok(LifeEnd::NoQuorum)
+            }
+        }
+    }
+
+    /// The safekeepers that lack WAL which the server has handed over.
+    fn missing_safekeepers(&self) -> String {
+        let status = self.status.subscribe().borrow().clone();
+        let Some(walproposer) = status.walproposer else { return "unknown".to_owned() };
+        let behind = walproposer.safekeepers.iter().filter(|peer| peer.flush_lsn < walproposer.received_lsn);
+        let described: Vec<String> = behind
+            .map(|peer| format!("safekeeper {} at {} ({})", peer.id, peer.pg_connstr, peer.state))
+            .collect();
+        if described.is_empty() { "none".to_owned() } else { described.join(", ") }
+    }
+}
+
+/// Immediate shutdown, by force if need be, orphans included.
+pub(super) async fn end_at_once(ground: &Ground, server: &ServerProcess) -> Result<(), ComputeError> {
+    server.signal(Signal::SIGQUIT);
+    if tokio::time::timeout(IMMEDIATE_PATIENCE, server.ended()).await.is_err() {
+        server.signal(Signal::SIGKILL);
+        server.ended().await;
+    }
+    let pgdata = ground.paths.pgdata.clone();
+    blocking(move || predecessor::end_servers(&pgdata)).await
+}
+
+/// Where the shutdown checkpoint begins, if the server has written one: from its control file.
+///
+/// ```text
+/// offset 16  u32  state, 1 = shut down in order
+/// offset 32  u64  position of the last checkpoint record
+/// ```
+fn shutdown_checkpoint(pgdata: &Path) -> Option<Lsn> {
+    const SHUT_DOWN: u32 = 1;
+    let control = std::fs::read(pgdata.join("global/pg_control")).ok()?;
+    let state = u32::from_le_bytes(control.get(16..20)?.try_into().ok()?);
+    let checkpoint = u64::from_le_bytes(control.get(32..40)?.try_into().ok()?);
+    (state == SHUT_DOWN).then_some(Lsn(checkpoint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_server_that_was_shut_down_has_a_shutdown_checkpoint() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("global")).unwrap();
+        let write = |state: u32| {
+            let mut control = vec![0; 8192];
+            control[16..20].copy_from_slice(&state.to_le_bytes());
+            control[32..40].copy_from_slice(&0x16B_9188u64.to_le_bytes());
+            std::fs::write(root.path().join("global/pg_control"), control).unwrap();
+        };
+        assert_eq!(shutdown_checkpoint(root.path()), None);
+        write(6);
+        assert_eq!(shutdown_checkpoint(root.path()), None);
+        write(1);
+        assert_eq!(shutdown_checkpoint(root.path()), Some(Lsn(0x16B_9188)));
+    }
+}

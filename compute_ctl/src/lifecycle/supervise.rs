@@ -1,0 +1,162 @@
+//! While the server runs: apply the spec, take new configurations, watch for what ends a life.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Instant;
+
+use compute_api::{ComputeState, ConfigureRequest, StartStep};
+use nix::sys::signal::Signal;
+use tokio::sync::oneshot;
+
+use super::stop::end_at_once;
+use super::{Compute, Ground, Life, LifeEnd, blocking};
+use crate::catalog::{Superuser, apply_databases, apply_roles};
+use crate::error::ComputeError;
+use crate::http::Configure;
+use crate::paths::ComputePaths;
+use crate::postgres;
+use crate::server_user::ServerUser;
+use crate::walproposer::Exit;
+
+/// Roles, databases and settings on their way into force.
+struct Application {
+    work: Pin<Box<dyn Future<Output = Result<(), ComputeError>> + Send>>,
+    purpose: Purpose,
+}
+
+enum Purpose {
+    /// Part of the start, which began then.
+    Start(Instant),
+    Configure {
+        request: ConfigureRequest,
+        done: oneshot::Sender<Result<(), ComputeError>>,
+    },
+}
+
+impl Compute {
+    pub(super) async fn supervise(
+        &mut self,
+        ground: &Ground,
+        mut life: Life,
+    ) -> Result<LifeEnd, ComputeError> {
+        let apply = apply(ground.paths.clone(), self.spec.pg_port, self.spec.configurable());
+        let mut application =
+            Some(Application { work: Box::pin(apply), purpose: Purpose::Start(Instant::now()) });
+        loop {
+            tokio::select! {
+                status = life.server.ended() => {
+                    life.walproposer.abort();
+                    let log = ground.paths.log.display();
+                    return Ok(LifeEnd::Crashed { reason: format!("PostgreSQL ended ({status}); see {log}") });
+                }
+                exit = &mut life.walproposer => {
+                    return self.walproposer_ended(ground, &life, exit).await;
+                }
+                () = self.terminate.cancelled() => return self.stop(ground, life).await,
+                (result, purpose) = finished(&mut application) => {
+                    application = None;
+                    self.applied(&life, result, purpose)?;
+                }
+                Some(configure) = self.configure.recv(), if application.is_none() => {
+                    application = Some(self.begin_configure(ground, configure));
+                }
+            }
+        }
+    }
+
+    async fn walproposer_ended(
+        &self,
+        ground: &Ground,
+        life: &Life,
+        exit: Result<Exit, tokio::task::JoinError>,
+    ) -> Result<LifeEnd, ComputeError> {
+        match exit {
+            // Nothing that this server still answers may be believed: no waiting, no last words.
+            Ok(Exit::Fenced { term }) => {
+                life.server.signal(Signal::SIGQUIT);
+                self.status.enter(ComputeState::Fenced, Some(format!("a newer compute won term {term}")));
+                end_at_once(ground, &life.server).await?;
+                Ok(LifeEnd::Fenced { term })
+            }
+            Ok(Exit::PostgresStopped { commit_lsn }) => {
+                end_at_once(ground, &life.server).await?;
+                Ok(LifeEnd::Crashed {
+                    reason: format!("PostgreSQL ended; a quorum has its WAL up to {commit_lsn}"),
+                })
+            }
+            Err(error) => {
+                end_at_once(ground, &life.server).await?;
+                Ok(LifeEnd::Crashed { reason: format!("the WAL path failed: {error}") })
+            }
+        }
+    }
+
+    fn applied(
+        &mut self,
+        life: &Life,
+        result: Result<(), ComputeError>,
+        purpose: Purpose,
+    ) -> Result<(), ComputeError> {
+        match purpose {
+            Purpose::Start(since) => {
+                result?;
+                self.status.step_done(StartStep::ApplySpec, since);
+                self.status.enter(ComputeState::Running, None);
+                let (address, port) = (&self.spec.pg_listen_addr, self.spec.pg_port);
+                tracing::info!(ttid = %self.spec.ttid(), "PostgreSQL is open at {address}:{port}");
+            }
+            Purpose::Configure { request, done } => {
+                if result.is_ok() {
+                    life.server.signal(Signal::SIGHUP);
+                    self.spec.roles = request.roles;
+                    self.spec.databases = request.databases;
+                    self.spec.settings = request.settings;
+                }
+                // The caller may have gone; the configuration is in force all the same.
+                let _ = done.send(result);
+            }
+        }
+        Ok(())
+    }
+
+    fn begin_configure(&self, ground: &Ground, Configure { request, done }: Configure) -> Application {
+        let (paths, user, port) = (ground.paths.clone(), ground.user, self.spec.pg_port);
+        let wanted = request.clone();
+        let work = async move {
+            rewrite_settings(&paths, user, &wanted).await?;
+            apply(paths, port, wanted).await
+        };
+        Application { work: Box::pin(work), purpose: Purpose::Configure { request, done } }
+    }
+}
+
+/// Waits for the application under way, or for ever if there is none.
+async fn finished(application: &mut Option<Application>) -> (Result<(), ComputeError>, Purpose) {
+    match application {
+        Some(running) => {
+            let result = running.work.as_mut().await;
+            match application.take() {
+                Some(ended) => (result, ended.purpose),
+                None => std::future::pending().await,
+            }
+        }
+        None => std::future::pending().await,
+    }
+}
+
+async fn rewrite_settings(
+    paths: &ComputePaths,
+    user: ServerUser,
+    wanted: &ConfigureRequest,
+) -> Result<(), ComputeError> {
+    let (pgdata, settings) = (paths.pgdata.clone(), wanted.settings.clone());
+    blocking(move || user.run(move || postgres::write_settings(&pgdata, &settings))).await
+}
+
+async fn apply(paths: ComputePaths, port: u16, wanted: ConfigureRequest) -> Result<(), ComputeError> {
+    let mut session = Superuser::connect(&paths, port).await?;
+    let roles = apply_roles(&mut session, &wanted.roles).await?;
+    let databases = apply_databases(&mut session, &wanted.databases).await?;
+    tracing::info!(roles, databases, "changed for the spec");
+    Ok(())
+}

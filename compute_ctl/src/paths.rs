@@ -1,0 +1,130 @@
+//! Where a compute keeps what. The parent of the data directory belongs to one compute alone:
+//!
+//! ```text
+//! <home>/pgdata/            made anew at every start (the name is the caller's, --pgdata)
+//!        compute_ctl.pid    locked while a compute_ctl lives
+//!        postgres.log
+//!        token              the cluster token, readable by the server's user
+//!        socket/            mode 0700: who is in here is the bootstrap superuser
+//!        varve_tblspc/<oid> tablespaces of the timeline, made anew too
+//! ```
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use auth::ClusterToken;
+
+use crate::error::ComputeError;
+use crate::server_user::ServerUser;
+
+/// A socket's whole path must fit into `sockaddr_un`, 107 bytes, name included.
+const LONGEST_SOCKET_DIRECTORY: usize = 80;
+
+#[derive(Clone, Debug)]
+pub struct ComputePaths {
+    pub pgdata: PathBuf,
+    pub pid_file: PathBuf,
+    pub log: PathBuf,
+    pub token: PathBuf,
+    pub socket: PathBuf,
+    pub tablespaces: PathBuf,
+}
+
+impl ComputePaths {
+    /// Makes the home if need be, and names everything in it by its real path.
+    pub fn new(pgdata: &Path) -> Result<ComputePaths, ComputeError> {
+        let absolute = std::path::absolute(pgdata).map_err(ComputeError::file("find", pgdata))?;
+        let (Some(home), Some(name)) = (absolute.parent(), absolute.file_name()) else {
+            return Err(ComputeError::NotOurs { path: absolute });
+        };
+        std::fs::create_dir_all(home).map_err(ComputeError::file("create", home))?;
+        let home = home.canonicalize().map_err(ComputeError::file("find", home))?;
+        let near = home.join("socket");
+        let socket =
+            if near.as_os_str().len() <= LONGEST_SOCKET_DIRECTORY { near } else { far_socket(&home) };
+        Ok(ComputePaths {
+            pgdata: home.join(name),
+            pid_file: home.join("compute_ctl.pid"),
+            log: home.join("postgres.log"),
+            token: home.join("token"),
+            tablespaces: home.join("varve_tblspc"),
+            socket,
+        })
+    }
+
+    /// Makes what lies beside the data directory, for the server's user and nobody else.
+    pub fn prepare(&self, user: ServerUser, token: &ClusterToken) -> Result<(), ComputeError> {
+        for directory in [&self.pgdata, &self.socket, &self.tablespaces] {
+            private_directory(directory, user)?;
+        }
+        let write = || {
+            let mut options = std::fs::OpenOptions::new();
+            let options = options.write(true).create(true).truncate(true).mode(0o600);
+            user.own(&self.token).or_else(|error| match error.kind() {
+                std::io::ErrorKind::NotFound => Ok(()),
+                _ => Err(error),
+            })?;
+            std::io::Write::write_all(&mut options.open(&self.token)?, token.as_str().as_bytes())?;
+            user.own(&self.token)
+        };
+        write().map_err(ComputeError::file("write", &self.token))?;
+        user.check_reachable(&self.pgdata)
+    }
+}
+
+/// For homes with long names: a short directory, named by the long one.
+fn far_socket(home: &Path) -> PathBuf {
+    let mut hasher = DefaultHasher::new();
+    home.hash(&mut hasher);
+    PathBuf::from(format!("/tmp/varve-{:016x}", hasher.finish()))
+}
+
+/// A directory of mode 0700 that belongs to the server's user. One that somebody else made first, or a
+/// link to elsewhere, is refused: the socket directory may lie in /tmp.
+fn private_directory(path: &Path, user: ServerUser) -> Result<(), ComputeError> {
+    match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => user.own(path).map_err(ComputeError::file("give away", path)),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            let metadata = std::fs::symlink_metadata(path).map_err(ComputeError::file("look at", path))?;
+            let ours = metadata.uid() == user.uid() || metadata.uid() == nix::unistd::geteuid().as_raw();
+            if !metadata.is_dir() || !ours {
+                return Err(ComputeError::NotOurs { path: path.to_owned() });
+            }
+            let open = std::fs::Permissions::from_mode(0o700);
+            std::fs::set_permissions(path, open).map_err(ComputeError::file("close", path))?;
+            user.own(path).map_err(ComputeError::file("give away", path))
+        }
+        Err(error) => Err(ComputeError::file("create", path)(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_home_gets_a_short_socket_directory() {
+        let root = tempfile::tempdir().unwrap();
+        let short = ComputePaths::new(&root.path().join("pgdata")).unwrap();
+        assert!(short.socket.ends_with("socket"));
+        let long = ComputePaths::new(&root.path().join("x".repeat(90)).join("pgdata")).unwrap();
+        assert!(long.socket.as_os_str().len() <= LONGEST_SOCKET_DIRECTORY, "{:?}", long.socket);
+        assert_ne!(long.socket, far_socket(root.path()));
+    }
+
+    #[test]
+    fn everything_beside_the_data_directory_is_private() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(root.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let paths = ComputePaths::new(&root.path().join("pgdata")).unwrap();
+        let user = ServerUser::find().unwrap();
+        for _ in 0..2 {
+            paths.prepare(user, &ClusterToken::generate()).unwrap();
+        }
+        for (path, mode) in [(&paths.socket, 0o700), (&paths.pgdata, 0o700), (&paths.token, 0o600)] {
+            let metadata = std::fs::metadata(path).unwrap();
+            assert_eq!((metadata.mode() & 0o777, metadata.uid()), (mode, user.uid()), "{path:?}");
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Settings: the ones that durability and the sparse cache stand on go onto the server's command line,
+//! which neither postgresql.conf nor ALTER SYSTEM can override; the user's go into postgresql.conf.
+
+use std::path::Path;
+
+use compute_api::{ComputeSpec, SettingSpec};
+use pg_frontend::Address;
+use types::Lsn;
+
+use crate::error::ComputeError;
+use crate::paths::ComputePaths;
+
+/// The bootstrap superuser. Who reaches the private socket directory is this role.
+pub const POSTGRES_USER: &str = "postgres";
+
+/// No line for physical replication over TCP: a client that could stream WAL as a standby would be one
+/// more copy that commits might wait for. `all` does not match the keyword `replication`.
+const HOST_BASED_AUTHENTICATION: &str = "\
+# Written by compute_ctl at every start.
+# The socket directory has mode 0700: only compute_ctl and the server itself reach it.
+local replication postgres trust
+local all         postgres trust
+host  all         all      0.0.0.0/0 scram-sha-256
+host  all         all      ::/0      scram-sha-256
+";
+
+/// What initdb would have written for a server without a locale or a clock of its own.
+const DEFAULTS: &[(&str, &str)] = &[
+    ("datestyle", "iso, mdy"),
+    ("timezone", "UTC"),
+    ("log_timezone", "UTC"),
+    ("lc_messages", "C.UTF-8"),
+    ("lc_monetary", "C.UTF-8"),
+    ("lc_numeric", "C.UTF-8"),
+    ("lc_time", "C.UTF-8"),
+    ("default_text_search_config", "pg_catalog.english"),
+    ("log_line_prefix", "%m [%p] "),
+];
+
+/// Fixed for everybody, whatever the spec says.
+const FIXED: &[(&str, &str)] = &[
+    // The durable copy of WAL is on the safekeepers, of pages on the pageserver; local files are a cache.
+    ("fsync", "off"),
+    ("full_page_writes", "off"),
+    ("wal_log_hints", "off"),
+    ("synchronous_standby_names", "walproposer"),
+    // After a crash of a backend compute_ctl starts over from a fresh base backup.
+    ("restart_after_crash", "off"),
+    // A walproposer without a quorum is silent for as long as it takes.
+    ("wal_sender_timeout", "0"),
+    ("max_slot_wal_keep_size", "-1"),
+    ("archive_mode", "off"),
+    ("track_commit_timestamp", "off"),
+    // New segments need be neither zeroed nor kept for reuse when nothing is ever fsynced.
+    ("wal_recycle", "off"),
+    ("wal_init_zero", "off"),
+    ("unix_socket_permissions", "0700"),
+    ("unix_socket_group", ""),
+    ("ssl", "off"),
+    ("zero_damaged_pages", "off"),
+    ("logging_collector", "off"),
+];
+
+/// Settings with values of this start, and names that stay ours although they have no value here.
+const OURS: &[&str] = &[
+    "port",
+    "listen_addresses",
+    "unix_socket_directories",
+    "hba_file",
+    "ident_file",
+    "config_file",
+    "data_directory",
+    "varve.pageserver_connstr",
+    "varve.tenant_id",
+    "varve.timeline_id",
+    "varve.auth_token_file",
+    "varve.start_lsn",
+    "varve.life_id",
+    "varve.sync_standby_name",
+    "include",
+    "include_dir",
+    "include_if_exists",
+];
+
+/// What the spec may raise but not lower: the walproposer takes one sender and one slot, pageservers and
+/// tools need some more.
+const LEAST: &[(&str, u32)] = &[("max_wal_senders", 10), ("max_replication_slots", 10)];
+
+const WAL_LEVEL: &str = "wal_level";
+const PRELOAD: &str = "shared_preload_libraries";
+
+/// Everything that goes onto the command line.
+pub struct ManagedSettings<'a> {
+    pub spec: &'a ComputeSpec,
+    pub paths: &'a ComputePaths,
+    pub start_lsn: Lsn,
+    pub life_id: &'a str,
+}
+
+impl ManagedSettings<'_> {
+    pub fn arguments(&self) -> Vec<(String, String)> {
+        let path = |path: &Path| path.display().to_string();
+        let spec = self.spec;
+        let mut arguments: Vec<(String, String)> =
+            FIXED.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let mut add = |name: &str, value: String| arguments.push((name.to_owned(), value));
+        for (name, least) in LEAST {
+            let wanted = setting(spec, name).and_then(|value| value.trim().parse().ok()).unwrap_or(*least);
+            add(name, wanted.max(*least).to_string());
+        }
+        add(WAL_LEVEL, setting(spec, WAL_LEVEL).unwrap_or("replica").to_owned());
+        add(PRELOAD, preload_libraries(setting(spec, PRELOAD)));
+        add("listen_addresses", spec.pg_listen_addr.clone());
+        add("port", spec.pg_port.to_string());
+        add("unix_socket_directories", path(&self.paths.socket));
+        add("hba_file", path(&self.paths.pgdata.join("pg_hba.conf")));
+        add("ident_file", path(&self.paths.pgdata.join("pg_ident.conf")));
+        add("varve.pageserver_connstr", connection_string(&spec.pageserver.pg_connstr));
+        add("varve.tenant_id", spec.tenant_id.to_string());
+        add("varve.timeline_id", spec.timeline_id.to_string());
+        add("varve.auth_token_file", path(&self.paths.token));
+        add("varve.start_lsn", self.start_lsn.to_string());
+        add("varve.life_id", self.life_id.to_owned());
+        add("varve.sync_standby_name", "walproposer".to_owned());
+        arguments
+    }
+}
+
+fn setting<'a>(spec: &'a ComputeSpec, name: &str) -> Option<&'a str> {
+    let found = spec.settings.iter().rev().find(|setting| setting.name.eq_ignore_ascii_case(name));
+    found.map(|setting| setting.value.as_str())
+}
+
+/// Ours first: it interposes the storage manager before anybody else's code runs.
+fn preload_libraries(wanted: Option<&str>) -> String {
+    let wanted = wanted.unwrap_or_default().split(',').map(str::trim);
+    let others = wanted.filter(|library| !library.is_empty() && *library != "varve");
+    ["varve"].into_iter().chain(others).collect::<Vec<_>>().join(",")
+}
+
+/// The pageserver's address as libpq wants it.
+fn connection_string(address: &str) -> String {
+    match Address::parse(address) {
+        Ok(Address::Tcp { host, port }) => format!("host={host} port={port}"),
+        Ok(Address::Unix { .. }) | Err(_) => String::new(),
+    }
+}
+
+/// Refuses settings that are not the user's to choose, before anything is done with the others.
+pub fn check_settings(settings: &[SettingSpec]) -> Result<(), ComputeError> {
+    for SettingSpec { name, value } in settings {
+        let refuse = |reason| Err(ComputeError::Setting { name: name.clone(), reason });
+        let lower = name.to_ascii_lowercase();
+        let is = |names: &[&str]| names.contains(&lower.as_str());
+        if is(OURS) || FIXED.iter().any(|(fixed, _)| *fixed == lower) {
+            return refuse("compute_ctl sets it; durability or the sparse cache depends on it");
+        }
+        if lower == WAL_LEVEL && !["replica", "logical"].contains(&value.as_str()) {
+            return refuse("expected replica or logical");
+        }
+        if LEAST.iter().any(|(least, _)| *least == lower) && value.trim().parse::<u32>().is_err() {
+            return refuse("expected a number");
+        }
+    }
+    Ok(())
+}
+
+/// The settings that postgresql.conf holds.
+struct FileSettings<'a>(&'a [SettingSpec]);
+
+impl FileSettings<'_> {
+    fn text(&self) -> String {
+        let mut text =
+            String::from("# Written by compute_ctl at every start; what stands on the command line wins.\n");
+        let defaults = DEFAULTS.iter().map(|(name, value)| (*name, *value));
+        let wanted = self.0.iter().map(|setting| (setting.name.as_str(), setting.value.as_str()));
+        for (name, value) in defaults.chain(wanted) {
+            text.push_str(&format!("{name} = '{}'\n", value.replace('\\', "\\\\").replace('\'', "''")));
+        }
+        text
+    }
+}
+
+/// Writes all configuration files into a new data directory.
+pub fn write_files(pgdata: &Path, settings: &[SettingSpec]) -> Result<(), ComputeError> {
+    write_settings(pgdata, settings)?;
+    write(pgdata, "pg_hba.conf", HOST_BASED_AUTHENTICATION)?;
+    write(pgdata, "pg_ident.conf", "")?;
+    // ALTER SYSTEM writes it; like all else in here it lasts as long as this start.
+    write(pgdata, "postgresql.auto.conf", "")
+}
+
+/// Writes the settings of the spec, which a running server takes on at SIGHUP.
+pub fn write_settings(pgdata: &Path, settings: &[SettingSpec]) -> Result<(), ComputeError> {
+    write(pgdata, "postgresql.conf", &FileSettings(settings).text())
+}
+
+fn write(pgdata: &Path, name: &str, text: &str) -> Result<(), ComputeError> {
+    let path = pgdata.join(name);
+    std::fs::write(&path, text).map_err(ComputeError::file("write", &path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(name: &str, value: &str) -> Vec<SettingSpec> {
+        vec![SettingSpec { name: name.into(), value: value.into() }]
+    }
+
+    #[test]
+    fn what_durability_depends_on_is_refused() {
+        for name in ["fsync", "FSYNC", "synchronous_standby_names", "varve.life_id", "hba_file", "include"] {
+            assert!(check_settings(&one(name, "x")).is_err(), "{name}");
+        }
+        assert!(check_settings(&one("wal_level", "minimal")).is_err());
+        for (name, value) in
+            [("wal_level", "logical"), ("shared_buffers", "1MB"), ("varve.cache_size", "1GB")]
+        {
+            check_settings(&one(name, value)).unwrap();
+        }
+    }
+
+    #[test]
+    fn values_are_quoted() {
+        let text = FileSettings(&one("search_path", r"it's \n")).text();
+        assert!(text.ends_with("search_path = 'it''s \\\\n'\n"), "{text}");
+    }
+
+    #[test]
+    fn the_users_libraries_come_after_ours() {
+        assert_eq!(preload_libraries(None), "varve");
+        assert_eq!(
+            preload_libraries(Some("pg_stat_statements, varve ,auto_explain")),
+            "varve,pg_stat_statements,auto_explain"
+        );
+        assert_eq!(connection_string("[::1]:64000"), "host=::1 port=64000");
+    }
+}

@@ -1,0 +1,9 @@
+//! The PostgreSQL server: which one, with which settings, and the process itself.
+
+mod configuration;
+mod installation;
+mod process;
+
+pub use configuration::{ManagedSettings, POSTGRES_USER, check_settings, write_files, write_settings};
+pub use installation::Installation;
+pub use process::{ServerCommand, ServerProcess};
