@@ -1,1 +1,13 @@
-//! e2e
+//! End-to-end tests: real processes, real PostgreSQL, killed at bad moments. One module per feature, one
+//! program for all of them; each test has a cluster of its own and can be run alone.
+#![cfg(test)]
+
+mod branches;
+mod command_line;
+mod data_definition;
+mod durability;
+mod export;
+mod faults;
+mod fencing;
+mod pgbench;
+mod wal;

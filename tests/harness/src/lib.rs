@@ -1,1 +1,36 @@
-//! harness
+//! A whole cluster of real processes for one test, on ports of its own, and what tests ask of it.
+//!
+//! A test that passes leaves nothing behind; one that fails keeps its directory, with all logs and data,
+//! and says where it is.
+
+mod cluster;
+mod ledger;
+mod ports;
+mod programs;
+mod writers;
+
+pub use cluster::{Cluster, connect, lsn};
+pub use ledger::{Ledger, Verdict};
+pub use writers::{Writers, ledger_rows};
+pub use programs::{pg_program, program, run, run_as_postgres};
+
+use std::time::{Duration, Instant};
+
+/// Runs an async test body on a runtime of its own.
+pub fn block_on<T>(body: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(body)
+}
+
+/// Waits until `condition` holds; panics with `what` when it does not come true in time.
+pub async fn eventually(what: &str, timeout: Duration, mut condition: impl AsyncFnMut() -> bool) {
+    let started = Instant::now();
+    while !condition().await {
+        assert!(started.elapsed() < timeout, "not within {} s: {what}", timeout.as_secs());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

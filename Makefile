@@ -1,0 +1,62 @@
+# `make up` and `make test` do everything on a fresh Debian 12 machine; the rest is for developers.
+#
+#   make up            install what is missing, build, start a local cluster, say how to connect
+#   make down          stop it; the data stays
+#   make build         everything, release, and the extension for the PostgreSQL on the machine
+#   make test [T=name] all proofs, or those whose name contains T
+#   make lint          formatting, clippy, layering, C warnings
+#   make clean-cluster delete the local cluster and its data
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := build
+
+PG_MAJOR ?= 15
+PG_BIN_DIR := /usr/lib/postgresql/$(PG_MAJOR)/bin
+PG_CONFIG := $(PG_BIN_DIR)/pg_config
+VARVE_DIR ?= .varve
+# Everything that is downloaded or built once and lives outside the tree.
+export VARVE_CACHE ?= /var/cache/varve
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+VARVE := target/release/varve --data-dir $(VARVE_DIR)
+
+.PHONY: deps build extension up down clean-cluster test lint format oracle
+
+deps:
+	@tests/scripts/install-deps $(PG_MAJOR)
+
+build: deps
+	cargo build --release --locked --workspace
+	$(MAKE) --no-print-directory extension
+
+# Compiled against the installed server's headers; it refuses to load into any other minor release.
+extension: deps
+	$(MAKE) --no-print-directory -C pgext PG_CONFIG=$(PG_CONFIG)
+	@tests/scripts/as-root $(MAKE) --no-print-directory -C pgext PG_CONFIG=$(PG_CONFIG) install
+
+up: build
+	@$(VARVE) up $(if $(PORT_BASE),--port-base $(PORT_BASE))
+	@echo "The command line tool is $(CURDIR)/target/release/varve; put its directory on your PATH."
+
+down:
+	@$(VARVE) down
+
+clean-cluster:
+	-@$(VARVE) down --mode immediate
+	rm -rf $(VARVE_DIR)
+
+test: build
+	@tests/scripts/run-tests "$(T)"
+
+lint: deps
+	cargo fmt --all --check
+	cargo clippy --release --locked --workspace --all-targets -- -D warnings
+	@tests/scripts/check-layering
+	$(MAKE) --no-print-directory -C pgext PG_CONFIG=$(PG_CONFIG)
+
+format:
+	cargo fmt --all
+
+# Page redo against PostgreSQL's own opinion of every page (wal_consistency_checking).
+oracle: build
+	tests/redo_oracle/run.sh

@@ -1,0 +1,332 @@
+//! `endpoint`: stateless PostgreSQL servers, each a compute_ctl with its own throw-away data directory.
+
+use std::fs::File;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use compute_api::{
+    ComputeClient, ComputeSpec, ComputeState, ConfigureRequest, DatabaseSpec, PageserverAddress, RoleSpec,
+    SPEC_FORMAT_VERSION, SafekeeperAddress, SettingSpec,
+};
+use nix::fcntl::Flock;
+use nix::sys::signal::Signal;
+use serde_json::json;
+use types::{NodeId, PgVersion, TenantId};
+
+use crate::arguments::{EndpointCommand, StopMode};
+use crate::endpoints::{ADMIN_ROLE, Endpoint, check_name, write_private};
+use crate::local_env::LocalEnv;
+use crate::output::{Output, table};
+use crate::storage::{check_port_free, local, program};
+
+pub const START_TIMEOUT: Duration = Duration::from_secs(90);
+/// compute_ctl gives up by itself after 60 s without a quorum; a little longer than that.
+const STOP_TIMEOUT: Duration = Duration::from_secs(75);
+
+pub struct NewEndpoint {
+    pub name: String,
+    pub branch: String,
+    pub tenant_id: Option<TenantId>,
+    pub pg_port: Option<u16>,
+    pub http_port: Option<u16>,
+    pub settings: Vec<(String, String)>,
+    pub allow_multiple: bool,
+}
+
+impl NewEndpoint {
+    /// On the branch `main`, with nothing special.
+    pub fn named(name: &str) -> NewEndpoint {
+        NewEndpoint {
+            name: name.to_owned(),
+            branch: super::tenant::MAIN_BRANCH.to_owned(),
+            tenant_id: None,
+            pg_port: None,
+            http_port: None,
+            settings: Vec::new(),
+            allow_multiple: false,
+        }
+    }
+}
+
+pub async fn run(
+    env: &LocalEnv,
+    command: EndpointCommand,
+    lock: impl FnOnce() -> anyhow::Result<Flock<File>>,
+    output: Output,
+) -> anyhow::Result<()> {
+    match command {
+        EndpointCommand::Create { endpoint, branch_name, tenant_id, pg_port, http_port, settings, allow_multiple } => {
+            let _lock = lock()?;
+            let new = NewEndpoint {
+                name: endpoint,
+                branch: branch_name,
+                tenant_id,
+                pg_port,
+                http_port,
+                settings,
+                allow_multiple,
+            };
+            let made = create(env, new, output)?;
+            output.result(&json!({ "endpoint": made.name, "pg_port": made.pg_port }), || {
+                format!("endpoint {0:?} on port {1}; `varve endpoint start {0}` starts it", made.name, made.pg_port)
+            })
+        }
+        EndpointCommand::Start { endpoint, start_timeout, allow_multiple } => {
+            let wanted = {
+                let _lock = lock()?;
+                let mut endpoint = Endpoint::load(env, &endpoint)?;
+                refuse_second(env, &endpoint, allow_multiple)?;
+                endpoint.wanted = true;
+                endpoint.save(env)?;
+                endpoint
+            };
+            let connection = wanted.connection_string("postgres");
+            start(env, wanted, Duration::from_secs(start_timeout), output).await?;
+            output.result(&json!({ "endpoint": endpoint, "connstr": connection }), || {
+                format!("endpoint {endpoint:?} is ready:\n\n  psql {connection}")
+            })
+        }
+        EndpointCommand::Stop { endpoint, stop, destroy } => {
+            let endpoint = {
+                let _lock = lock()?;
+                let mut endpoint = Endpoint::load(env, &endpoint)?;
+                endpoint.wanted = false;
+                endpoint.save(env)?;
+                endpoint
+            };
+            let stopped = stop_process(env, &endpoint, stop.mode, output).await?;
+            if destroy {
+                remove(env, &endpoint)?;
+            }
+            let state = if stopped { "stopped" } else { "not running" };
+            output.result(&json!({ "endpoint": endpoint.name, "state": state }), || {
+                format!("endpoint {:?}: {state}", endpoint.name)
+            })
+        }
+        EndpointCommand::List { tenant_id } => list(env, tenant_id, output).await,
+        EndpointCommand::Delete { endpoint } => {
+            let _lock = lock()?;
+            let endpoint = Endpoint::load(env, &endpoint)?;
+            if endpoint.process(env).pid().is_some() {
+                bail!("endpoint {0:?} runs: `varve endpoint stop {0} --destroy` stops and deletes it", endpoint.name);
+            }
+            remove(env, &endpoint)?;
+            output.result(&json!({ "deleted": endpoint.name }), || {
+                format!("endpoint {:?} is deleted; its branch stays", endpoint.name)
+            })
+        }
+        EndpointCommand::Reconfigure { endpoint, settings } => {
+            let _lock = lock()?;
+            reconfigure(env, Endpoint::load(env, &endpoint)?, settings, output).await
+        }
+    }
+}
+
+pub fn create(env: &LocalEnv, new: NewEndpoint, output: Output) -> anyhow::Result<Endpoint> {
+    check_name(&new.name)?;
+    if Endpoint::exists(env, &new.name) {
+        bail!("there is an endpoint {:?} already", new.name);
+    }
+    let branches = env.branches()?;
+    let tenant_id = branches.tenant(new.tenant_id)?;
+    let timeline_id = branches.timeline(tenant_id, &new.branch)?;
+    let others = Endpoint::all(env)?;
+    if let Some(other) = others.iter().find(|e| e.timeline_id == timeline_id && !new.allow_multiple) {
+        bail!(
+            "branch {:?} has the endpoint {:?} already; only one at a time can write (--allow-multiple makes a second)",
+            new.branch,
+            other.name
+        );
+    }
+    let (pg_port, http_port) = pick_ports(env, &others, new.pg_port, new.http_port)?;
+    let endpoint = Endpoint {
+        format_version: Endpoint::new_format(),
+        name: new.name,
+        tenant_id,
+        timeline_id,
+        pg_version: PgVersion::V15,
+        pg_port,
+        http_port,
+        password: new_password(),
+        settings: new.settings,
+        wanted: false,
+    };
+    endpoint.save(env)?;
+    output.progress(format!("made endpoint {:?} on branch {:?}", endpoint.name, new.branch));
+    Ok(endpoint)
+}
+
+/// The first pair of ports of the cluster's range that no other endpoint has and nobody listens on.
+fn pick_ports(
+    env: &LocalEnv,
+    others: &[Endpoint],
+    pg_port: Option<u16>,
+    http_port: Option<u16>,
+) -> anyhow::Result<(u16, u16)> {
+    const RANGE: u16 = 50;
+    let ports = env.config.ports();
+    let taken = |port: u16| others.iter().any(|other| other.pg_port == port || other.http_port == port);
+    if let Some(port) = [pg_port, http_port].into_iter().flatten().find(|port| taken(*port)) {
+        bail!("port {port} belongs to another endpoint");
+    }
+    let free = |port: u16| !taken(port) && check_port_free("an endpoint", port).is_ok();
+    let pick = |asked: Option<u16>, nth: &dyn Fn(u16) -> u16| {
+        asked.or_else(|| (0..RANGE).map(nth).find(|port| free(*port))).context("all ports for endpoints are in use")
+    };
+    Ok((pick(pg_port, &|n| ports.endpoint_pg(n))?, pick(http_port, &|n| ports.endpoint_http(n))?))
+}
+
+fn new_password() -> String {
+    const LETTERS: &[u8] = b"abcdefghijkmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
+    (0..24).map(|_| char::from(LETTERS[rand::random_range(0..LETTERS.len())])).collect()
+}
+
+fn refuse_second(env: &LocalEnv, endpoint: &Endpoint, allow_multiple: bool) -> anyhow::Result<()> {
+    if allow_multiple {
+        return Ok(());
+    }
+    let same_branch = |other: &Endpoint| other.timeline_id == endpoint.timeline_id && other.name != endpoint.name;
+    let running = Endpoint::all(env)?.into_iter().find(|other| same_branch(other) && other.process(env).pid().is_some());
+    if let Some(other) = running {
+        bail!(
+            "endpoint {:?} runs on the same branch and would be fenced off: stop it first, or say --allow-multiple",
+            other.name
+        );
+    }
+    Ok(())
+}
+
+/// Starts compute_ctl if it does not run, and waits for the first connection to be possible.
+pub async fn start(env: &LocalEnv, endpoint: Endpoint, timeout: Duration, output: Output) -> anyhow::Result<()> {
+    let process = endpoint.process(env);
+    let client = ComputeClient::new(&endpoint.http_address(), env.token.clone());
+    let running = || async { client.status().await.is_ok_and(|status| status.state == ComputeState::Running) };
+    if process.pid().is_some() {
+        return process.wait_ready(timeout, running).await;
+    }
+    check_port_free(&format!("endpoint {:?}", endpoint.name), endpoint.pg_port)?;
+    check_port_free(&format!("endpoint {:?} (http)", endpoint.name), endpoint.http_port)?;
+    output.progress(format!("starting endpoint {:?}", endpoint.name));
+    let spec_file = env.endpoint_directory(&endpoint.name).join("spec.json");
+    write_private(&spec_file, &serde_json::to_vec_pretty(&spec(env, &endpoint)?)?)?;
+    let compute = env.compute_directory(&endpoint.name);
+    std::fs::create_dir_all(&compute)?;
+    let mut command = Command::new(program("compute_ctl")?);
+    command.arg("--pgdata").arg(compute.join("pgdata"));
+    command.arg("--spec").arg(spec_file);
+    command.arg("--pgbin").arg(&env.config.pg_bin_dir);
+    command.arg("--listen-http").arg(endpoint.http_address());
+    command.arg("--auth-token-file").arg(env.token_file());
+    process.spawn(command)?;
+    process.wait_ready(timeout, running).await
+}
+
+fn spec(env: &LocalEnv, endpoint: &Endpoint) -> anyhow::Result<ComputeSpec> {
+    let ports = env.config.ports();
+    let spec = ComputeSpec {
+        format_version: SPEC_FORMAT_VERSION,
+        tenant_id: endpoint.tenant_id,
+        timeline_id: endpoint.timeline_id,
+        endpoint_id: endpoint.name.clone(),
+        pg_version: endpoint.pg_version,
+        safekeepers: (1..=env.config.num_safekeepers)
+            .map(|id| SafekeeperAddress { id: NodeId(id), pg_connstr: local(ports.safekeeper_pg(id)).to_string() })
+            .collect(),
+        pageserver: PageserverAddress { pg_connstr: local(ports.pageserver_pg()).to_string() },
+        pg_listen_addr: "127.0.0.1".to_owned(),
+        pg_port: endpoint.pg_port,
+        roles: vec![admin_role(endpoint)],
+        databases: Vec::<DatabaseSpec>::new(),
+        settings: settings(endpoint),
+    };
+    spec.check()?;
+    Ok(spec)
+}
+
+fn admin_role(endpoint: &Endpoint) -> RoleSpec {
+    RoleSpec {
+        name: ADMIN_ROLE.to_owned(),
+        encrypted_password: Some(postgres_protocol::password::scram_sha_256(endpoint.password.as_bytes())),
+        superuser: true,
+        createdb: true,
+        createrole: true,
+        login: true,
+    }
+}
+
+fn settings(endpoint: &Endpoint) -> Vec<SettingSpec> {
+    let pair = |(name, value): &(String, String)| SettingSpec { name: name.clone(), value: value.clone() };
+    endpoint.settings.iter().map(pair).collect()
+}
+
+/// False if it did not run.
+pub async fn stop_process(
+    env: &LocalEnv,
+    endpoint: &Endpoint,
+    mode: StopMode,
+    output: Output,
+) -> anyhow::Result<bool> {
+    let process = endpoint.process(env);
+    if process.pid().is_some() {
+        output.progress(format!("stopping endpoint {:?}", endpoint.name));
+    }
+    let signal = match mode {
+        StopMode::Fast => Signal::SIGTERM,
+        StopMode::Immediate => Signal::SIGKILL,
+    };
+    process.stop(signal, STOP_TIMEOUT).await
+}
+
+fn remove(env: &LocalEnv, endpoint: &Endpoint) -> anyhow::Result<()> {
+    for directory in [env.compute_directory(&endpoint.name), env.endpoint_directory(&endpoint.name)] {
+        match std::fs::remove_dir_all(&directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot remove {}", directory.display()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+async fn reconfigure(
+    env: &LocalEnv,
+    mut endpoint: Endpoint,
+    changes: Vec<(String, String)>,
+    output: Output,
+) -> anyhow::Result<()> {
+    for (name, value) in changes {
+        endpoint.settings.retain(|(existing, _)| *existing != name);
+        endpoint.settings.push((name, value));
+    }
+    let request =
+        ConfigureRequest { roles: vec![admin_role(&endpoint)], databases: vec![], settings: settings(&endpoint) };
+    request.check()?;
+    endpoint.save(env)?;
+    let runs = endpoint.process(env).pid().is_some();
+    if runs {
+        ComputeClient::new(&endpoint.http_address(), env.token.clone()).configure(&request).await?;
+    }
+    output.result(&json!({ "endpoint": endpoint.name, "settings": endpoint.settings, "applied": runs }), || {
+        let when = if runs { "now" } else { "at its next start" };
+        format!("endpoint {:?} has the new settings {when}", endpoint.name)
+    })
+}
+
+async fn list(env: &LocalEnv, tenant_id: Option<TenantId>, output: Output) -> anyhow::Result<()> {
+    let branches = env.branches()?;
+    let mut values = Vec::new();
+    let mut rows = Vec::new();
+    for endpoint in Endpoint::all(env)?.into_iter().filter(|e| tenant_id.is_none_or(|id| e.tenant_id == id)) {
+        let pid = endpoint.process(env).pid();
+        let branch = branches.name_of(endpoint.tenant_id, endpoint.timeline_id).unwrap_or("(no name)").to_owned();
+        values.push(json!({
+            "endpoint": endpoint.name, "branch_name": branch, "tenant_id": endpoint.tenant_id,
+            "timeline_id": endpoint.timeline_id, "pg_port": endpoint.pg_port, "http_port": endpoint.http_port, "pid": pid,
+        }));
+        let state = if pid.is_some() { "up" } else { "down" };
+        rows.push(vec![endpoint.name, branch, state.to_owned(), endpoint.pg_port.to_string()]);
+    }
+    output.result(&values, || table(&["ENDPOINT", "BRANCH", "STATE", "PORT"], rows))
+}

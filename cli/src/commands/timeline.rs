@@ -1,0 +1,159 @@
+//! `timeline`: branches. A timeline is made on the pageserver first, which says where its WAL begins, and
+//! then on every safekeeper.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context;
+use pageserver_api::models::{TimelineCreateRequest, TimelineInfo};
+use safekeeper_api::http as safekeeper;
+use serde_json::json;
+use types::{NodeId, PgVersion, TenantId, TimelineId};
+
+use super::export;
+use crate::arguments::TimelineCommand;
+use crate::local_env::{Branches, LocalEnv};
+use crate::output::{Output, bytes};
+use crate::storage::{local, pageserver_client, safekeeper_client};
+
+pub const fn only_reads(command: &TimelineCommand) -> bool {
+    matches!(command, TimelineCommand::List { .. } | TimelineCommand::Export { .. })
+}
+
+pub async fn run(env: &LocalEnv, command: TimelineCommand, output: Output) -> anyhow::Result<()> {
+    let mut branches = env.branches()?;
+    match command {
+        TimelineCommand::Create { branch_name, tenant_id, timeline_id, pg_version } => {
+            let tenant = branches.tenant(tenant_id)?;
+            branches.check_new_name(tenant, &branch_name)?;
+            let timeline = timeline_id.unwrap_or_else(TimelineId::generate);
+            let info = create_root(env, tenant, timeline, pg_version).await?;
+            branches.add_branch(tenant, &branch_name, timeline)?;
+            announce(&branch_name, &info, output)
+        }
+        TimelineCommand::Branch {
+            branch_name,
+            ancestor_branch_name,
+            ancestor_start_lsn,
+            tenant_id,
+            timeline_id,
+        } => {
+            let tenant = branches.tenant(tenant_id)?;
+            branches.check_new_name(tenant, &branch_name)?;
+            let timeline = timeline_id.unwrap_or_else(TimelineId::generate);
+            let ancestor = branches.timeline(tenant, &ancestor_branch_name)?;
+            let request = TimelineCreateRequest::branch(timeline, ancestor, ancestor_start_lsn);
+            let info = create(env, tenant, request).await?;
+            branches.add_branch(tenant, &branch_name, timeline)?;
+            announce(&branch_name, &info, output)
+        }
+        TimelineCommand::List { tenant_id } => list(env, &branches, branches.tenant(tenant_id)?, output).await,
+        TimelineCommand::Export { branch_name, at_lsn, output: directory, tenant_id } => {
+            let tenant = branches.tenant(tenant_id)?;
+            let timeline = branches.timeline(tenant, &branch_name)?;
+            export::export(env, tenant, timeline, at_lsn, &directory, output).await
+        }
+    }
+}
+
+fn announce(branch: &str, info: &TimelineInfo, output: Output) -> anyhow::Result<()> {
+    let value = json!({
+        "branch_name": branch,
+        "timeline_id": info.timeline_id,
+        "ancestor_timeline_id": info.ancestor_timeline_id,
+        "ancestor_lsn": info.ancestor_lsn,
+        "start_lsn": info.initdb_lsn,
+    });
+    output.result(&value, || format!("branch {branch:?}: timeline {} at {}", info.timeline_id, info.initdb_lsn))
+}
+
+pub async fn create_root(
+    env: &LocalEnv,
+    tenant: TenantId,
+    timeline: TimelineId,
+    pg_version: PgVersion,
+) -> anyhow::Result<TimelineInfo> {
+    create(env, tenant, TimelineCreateRequest::root(timeline, pg_version)).await
+}
+
+/// On the pageserver, then on all safekeepers. Every step may be repeated, so after a failure the same
+/// command with the same ids goes on where it ended.
+async fn create(env: &LocalEnv, tenant: TenantId, request: TimelineCreateRequest) -> anyhow::Result<TimelineInfo> {
+    let ancestor = request.ancestor_timeline_id;
+    let info = pageserver_client(env).create_timeline(tenant, &request).await?;
+    let request = safekeeper::TimelineCreateRequest {
+        tenant_id: tenant,
+        timeline_id: info.timeline_id,
+        pg_version: info.pg_version,
+        system_id: info.system_identifier,
+        wal_seg_size: info.wal_seg_size,
+        start_lsn: info.initdb_lsn,
+        members: members(env),
+        ancestor: ancestor.map(|timeline_id| safekeeper::AncestorRef { timeline_id }),
+    };
+    for id in 1..=env.config.num_safekeepers {
+        safekeeper_client(env, NodeId(id)).create_timeline(&request).await.with_context(|| {
+            format!("safekeeper {id} did not make timeline {} (all of them must run for that)", info.timeline_id)
+        })?;
+    }
+    Ok(info)
+}
+
+fn members(env: &LocalEnv) -> Vec<safekeeper::Member> {
+    let ports = env.config.ports();
+    (1..=env.config.num_safekeepers)
+        .map(|id| safekeeper::Member {
+            id: NodeId(id),
+            pg_connstr: local(ports.safekeeper_pg(id)).to_string(),
+            http_connstr: local(ports.safekeeper_http(id)).to_string(),
+        })
+        .collect()
+}
+
+async fn list(env: &LocalEnv, branches: &Branches, tenant: TenantId, output: Output) -> anyhow::Result<()> {
+    let infos = pageserver_client(env).timelines(tenant).await?;
+    let named: Vec<_> = infos
+        .iter()
+        .map(|info| {
+            let mut value = serde_json::to_value(info)?;
+            value["branch_name"] = json!(branches.name_of(tenant, info.timeline_id));
+            Ok(value)
+        })
+        .collect::<anyhow::Result<_>>()?;
+    output.result(&named, || draw_tree(&infos, |id| branches.name_of(tenant, id).map(str::to_owned)))
+}
+
+/// `main` at the left, its branches below it, each with where it left its ancestor.
+fn draw_tree(infos: &[TimelineInfo], name_of: impl Fn(TimelineId) -> Option<String>) -> String {
+    let mut children: BTreeMap<Option<TimelineId>, Vec<&TimelineInfo>> = BTreeMap::new();
+    let known: Vec<TimelineId> = infos.iter().map(|info| info.timeline_id).collect();
+    for info in infos {
+        // A branch whose ancestor is not in the list stands at the left too, rather than nowhere.
+        let parent = info.ancestor_timeline_id.filter(|id| known.contains(id));
+        children.entry(parent).or_default().push(info);
+    }
+    for siblings in children.values_mut() {
+        siblings.sort_by_key(|info| (info.ancestor_lsn, name_of(info.timeline_id)));
+    }
+    let mut lines = Vec::new();
+    let label = |info: &TimelineInfo| {
+        let name = name_of(info.timeline_id).unwrap_or_else(|| "(no name)".to_owned());
+        let from = info.ancestor_lsn.map(|lsn| format!("@{lsn}: ")).unwrap_or_default();
+        let size = bytes(info.current_logical_size);
+        format!("{from}{name} [{}] head {}, {size}", info.timeline_id, info.last_record_lsn)
+    };
+    // (timeline, prefix of its children's lines), drawn depth first.
+    let mut stack: Vec<(&TimelineInfo, String, String)> = Vec::new();
+    for root in children.get(&None).into_iter().flatten().rev() {
+        stack.push((root, String::new(), String::new()));
+    }
+    while let Some((info, head, rest)) = stack.pop() {
+        lines.push(format!("{head}{}", label(info)));
+        let below = children.get(&Some(info.timeline_id)).map_or(&[][..], Vec::as_slice);
+        for (at, child) in below.iter().enumerate().rev() {
+            let last = at + 1 == below.len();
+            let (corner, bar) = if last { ("┗━ ", "   ") } else { ("┣━ ", "┃  ") };
+            stack.push((child, format!("{rest}{corner}"), format!("{rest}{bar}")));
+        }
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,148 @@
+//! `up`, `init`, `start`, `down`: the cluster as a whole. All of them may be run again at any time.
+
+use std::fs::File;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use nix::fcntl::Flock;
+use nix::unistd::User;
+use serde_json::json;
+use types::PgVersion;
+
+use super::{endpoint, tenant};
+use crate::arguments::{InitArguments, StopMode};
+use crate::endpoints::Endpoint;
+use crate::local_env::{Config, LocalEnv};
+use crate::output::Output;
+use crate::storage::{Daemon, pageserver_client};
+use crate::template;
+
+const DEFAULT_SAFEKEEPERS: u64 = 3;
+const DEFAULT_ENDPOINT: &str = "main";
+
+pub async fn up(
+    directory: &Path,
+    arguments: &InitArguments,
+    lock: Flock<File>,
+    output: Output,
+) -> anyhow::Result<()> {
+    let env = init(directory, arguments, output)?;
+    start_storage(&env, output).await?;
+    let mut branches = env.branches()?;
+    if branches.default_tenant().is_none() {
+        tenant::create(&env, &mut branches, tenant::NewTenant::default(), output).await?;
+    }
+    if !Endpoint::exists(&env, DEFAULT_ENDPOINT) {
+        endpoint::create(&env, endpoint::NewEndpoint::named(DEFAULT_ENDPOINT), output)?;
+    }
+    let mut main = Endpoint::load(&env, DEFAULT_ENDPOINT)?;
+    main.wanted = true;
+    main.save(&env)?;
+    start_wanted_endpoints(&env, output).await?;
+    drop(lock);
+
+    let connection = main.connection_string("postgres");
+    output.result(&json!({ "data_dir": env.directory, "connstr": connection }), || {
+        format!("\nVarve is up. Connect with\n\n  psql {connection}\n\n`varve status` shows what runs, `varve down` stops it.")
+    })
+}
+
+/// Makes what is missing of the cluster's directory. What exists stays as it is.
+pub fn init(directory: &Path, arguments: &InitArguments, output: Output) -> anyhow::Result<LocalEnv> {
+    let env = if LocalEnv::exists(directory) {
+        let env = LocalEnv::load(directory)?;
+        refuse_changes(&env, arguments)?;
+        env
+    } else {
+        let pg_bin_dir = arguments.pg_bin_dir.clone().unwrap_or_else(|| default_pg_bin_dir(PgVersion::V15));
+        let safekeepers = arguments.num_safekeepers.unwrap_or(DEFAULT_SAFEKEEPERS);
+        let mut config = Config::new(arguments.port_base, safekeepers, pg_bin_dir)?;
+        std::fs::create_dir_all(directory)
+            .with_context(|| format!("cannot make the directory {}", directory.display()))?;
+        config.compute_directory = compute_directory(&directory.canonicalize()?)?;
+        output.progress(format!("making a new cluster in {}", directory.display()));
+        LocalEnv::create(directory, config)?
+    };
+    let template_file = env.template_file(PgVersion::V15);
+    if !template_file.exists() {
+        output.progress("making the template database (initdb)");
+        template::make(&env.config.pg_bin_dir, PgVersion::V15, &template_file)?;
+    }
+    Ok(env)
+}
+
+fn refuse_changes(env: &LocalEnv, arguments: &InitArguments) -> anyhow::Result<()> {
+    let config = &env.config;
+    let changed = arguments.port_base.is_some_and(|base| config.port_base != Some(base))
+        || arguments.num_safekeepers.is_some_and(|number| config.num_safekeepers != number)
+        || arguments.pg_bin_dir.as_ref().is_some_and(|path| *path != config.pg_bin_dir);
+    if changed {
+        bail!(
+            "the cluster in {} exists with other settings: see its config.toml, or choose another --data-dir",
+            env.directory.display()
+        );
+    }
+    Ok(())
+}
+
+fn default_pg_bin_dir(version: PgVersion) -> PathBuf {
+    PathBuf::from(format!("/usr/lib/postgresql/{version}/bin"))
+}
+
+/// Root runs PostgreSQL as the user `postgres`, who must be able to get to the data directories. Where
+/// the cluster lies below a closed directory (`/root`), they are made under /var/lib/varve instead.
+fn compute_directory(cluster: &Path) -> anyhow::Result<Option<PathBuf>> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(None);
+    }
+    let user = User::from_name("postgres")?.context("there is no user postgres: install PostgreSQL from its package")?;
+    let passable = |directory: &Path| -> anyhow::Result<bool> {
+        let metadata = std::fs::metadata(directory)?;
+        let mode = metadata.permissions().mode();
+        Ok(mode & 0o001 != 0 || (metadata.uid() == user.uid.as_raw() && mode & 0o100 != 0))
+    };
+    for directory in cluster.ancestors() {
+        if !passable(directory)? {
+            let label = cluster.display().to_string().replace('/', "_");
+            return Ok(Some(PathBuf::from(format!("/var/lib/varve/computes{label}"))));
+        }
+    }
+    Ok(None)
+}
+
+pub async fn start(env: &LocalEnv, output: Output) -> anyhow::Result<()> {
+    start_storage(env, output).await?;
+    start_wanted_endpoints(env, output).await?;
+    output.result(&json!({ "started": true }), || "everything runs".to_owned())
+}
+
+async fn start_storage(env: &LocalEnv, output: Output) -> anyhow::Result<()> {
+    for daemon in Daemon::all(env) {
+        daemon.start(env, output).await?;
+    }
+    let pageserver = pageserver_client(env);
+    if pageserver.template(PgVersion::V15).await?.is_none() {
+        let packed = std::fs::read(env.template_file(PgVersion::V15))?;
+        pageserver.put_template(PgVersion::V15, packed).await?;
+    }
+    Ok(())
+}
+
+async fn start_wanted_endpoints(env: &LocalEnv, output: Output) -> anyhow::Result<()> {
+    for wanted in Endpoint::all(env)?.into_iter().filter(|endpoint| endpoint.wanted) {
+        endpoint::start(env, wanted, endpoint::START_TIMEOUT, output).await?;
+    }
+    Ok(())
+}
+
+/// Computes first, then what they depend on, so that a fast stop can make all WAL durable.
+pub async fn stop(env: &LocalEnv, mode: StopMode, output: Output) -> anyhow::Result<()> {
+    for running in Endpoint::all(env)? {
+        endpoint::stop_process(env, &running, mode, output).await?;
+    }
+    for daemon in Daemon::all(env).into_iter().rev() {
+        daemon.stop(env, mode, output).await?;
+    }
+    output.result(&json!({ "stopped": true }), || "everything is stopped; the data stays".to_owned())
+}

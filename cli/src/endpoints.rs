@@ -1,0 +1,112 @@
+//! Endpoints as the command line knows them: `endpoint.json` in a directory of their own.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use durable_fs::DurableFs;
+use serde::{Deserialize, Serialize};
+use types::{PgVersion, TenantId, TimelineId};
+
+use crate::local_env::LocalEnv;
+use crate::process::Process;
+
+const FORMAT_VERSION: u32 = 1;
+
+/// The role that the connection string names: a superuser, whose password is in `endpoint.json`.
+pub const ADMIN_ROLE: &str = "admin";
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Endpoint {
+    pub format_version: u32,
+    pub name: String,
+    pub tenant_id: TenantId,
+    pub timeline_id: TimelineId,
+    pub pg_version: PgVersion,
+    pub pg_port: u16,
+    pub http_port: u16,
+    pub password: String,
+    pub settings: Vec<(String, String)>,
+    /// Whether `varve start` starts it: set by `endpoint start`, cleared by `endpoint stop`.
+    pub wanted: bool,
+}
+
+impl Endpoint {
+    pub const fn new_format() -> u32 {
+        FORMAT_VERSION
+    }
+
+    pub fn load(env: &LocalEnv, name: &str) -> anyhow::Result<Endpoint> {
+        let path = env.endpoint_directory(name).join("endpoint.json");
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let known = Endpoint::names(env)?.join(", ");
+                bail!("there is no endpoint {name:?}; there are: {known}");
+            }
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+        };
+        let endpoint: Endpoint =
+            serde_json::from_slice(&bytes).with_context(|| format!("{} is not understood", path.display()))?;
+        if endpoint.format_version != FORMAT_VERSION {
+            bail!("{} has format version {}, this varve reads {FORMAT_VERSION}", path.display(), endpoint.format_version);
+        }
+        Ok(endpoint)
+    }
+
+    pub fn exists(env: &LocalEnv, name: &str) -> bool {
+        env.endpoint_directory(name).join("endpoint.json").exists()
+    }
+
+    pub fn save(&self, env: &LocalEnv) -> anyhow::Result<()> {
+        let directory = env.endpoint_directory(&self.name);
+        std::fs::create_dir_all(&directory)?;
+        write_private(&directory.join("endpoint.json"), &serde_json::to_vec_pretty(self)?)
+    }
+
+    fn names(env: &LocalEnv) -> anyhow::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(env.directory.join("endpoints"))? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if Endpoint::exists(env, &name) {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// All endpoints, by name.
+    pub fn all(env: &LocalEnv) -> anyhow::Result<Vec<Endpoint>> {
+        Endpoint::names(env)?.iter().map(|name| Endpoint::load(env, name)).collect()
+    }
+
+    pub fn process(&self, env: &LocalEnv) -> Process {
+        Process::new(format!("endpoint-{}", self.name), env.run_directory())
+    }
+
+    pub fn http_address(&self) -> String {
+        format!("127.0.0.1:{}", self.http_port)
+    }
+
+    pub fn connection_string(&self, database: &str) -> String {
+        format!("postgresql://{ADMIN_ROLE}:{}@127.0.0.1:{}/{database}", self.password, self.pg_port)
+    }
+}
+
+/// Replaces a file that only its owner may read.
+pub fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    DurableFs::default().write_atomically(path, bytes)?;
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o600))?;
+    Ok(())
+}
+
+/// Refuses names that would not do as a directory or as a word of a command line.
+pub fn check_name(name: &str) -> anyhow::Result<()> {
+    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    if name.is_empty() || name.len() > 63 || !plain || name.starts_with('-') {
+        bail!("{name:?} is no good name for an endpoint: take 1 to 63 letters, digits, '-' or '_'");
+    }
+    Ok(())
+}

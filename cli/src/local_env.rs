@@ -1,0 +1,122 @@
+//! The cluster on this machine: its directory, its configuration, and the names of its branches.
+//!
+//! ```text
+//! .varve/
+//!   config.toml            what `varve init` chose; a person may edit it
+//!   branches.json          names of branches, default tenant
+//!   auth/token             the cluster token (mode 0600)
+//!   template/              pg15.tar.zst: initdb's output, of which root timelines are made
+//!   broker/ safekeepers/N/ pageserver/ remote_storage/
+//!   endpoints/NAME/        endpoint.json, spec.json
+//!   run/                   pid files and logs of all processes
+//! ```
+
+mod branches;
+mod config;
+
+use std::fs::File;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use auth::ClusterToken;
+use nix::fcntl::{Flock, FlockArg};
+
+pub use branches::Branches;
+pub use config::Config;
+
+pub struct LocalEnv {
+    pub directory: PathBuf,
+    pub config: Config,
+    pub token: ClusterToken,
+}
+
+impl LocalEnv {
+    /// Opens an existing cluster.
+    pub fn load(directory: &Path) -> anyhow::Result<LocalEnv> {
+        if !LocalEnv::exists(directory) {
+            bail!("there is no cluster in {}: `varve up` or `varve init` makes one", directory.display());
+        }
+        let directory = directory.canonicalize()?;
+        let config = Config::load(&directory.join("config.toml"))?;
+        let token = ClusterToken::load(&directory.join("auth/token"))?;
+        Ok(LocalEnv { directory, config, token })
+    }
+
+    pub fn exists(directory: &Path) -> bool {
+        directory.join("config.toml").exists()
+    }
+
+    /// Makes the directory and the token; `config.toml` comes last, and with it the cluster exists.
+    pub fn create(directory: &Path, config: Config) -> anyhow::Result<LocalEnv> {
+        std::fs::create_dir_all(directory)
+            .with_context(|| format!("cannot make the directory {}", directory.display()))?;
+        let directory = directory.canonicalize()?;
+        for sub in ["auth", "template", "safekeepers", "pageserver", "remote_storage", "endpoints", "run"] {
+            std::fs::create_dir_all(directory.join(sub))?;
+        }
+        std::fs::set_permissions(directory.join("auth"), PermissionsExt::from_mode(0o700))?;
+        let token_file = directory.join("auth/token");
+        if !token_file.exists() {
+            write_secret(&token_file, ClusterToken::generate().as_str())?;
+        }
+        let token = ClusterToken::load(&token_file)?;
+        config.save(&directory.join("config.toml"))?;
+        Ok(LocalEnv { directory, config, token })
+    }
+
+    /// Held by commands that change the cluster, so that two of them do not mix.
+    pub fn lock(directory: &Path) -> anyhow::Result<Flock<File>> {
+        std::fs::create_dir_all(directory)
+            .with_context(|| format!("cannot make the directory {}", directory.display()))?;
+        let path = directory.join("lock");
+        let file = File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        Flock::lock(file, FlockArg::LockExclusive)
+            .map_err(|(_, error)| anyhow::anyhow!("cannot lock {}: {error}", path.display()))
+    }
+
+    pub fn token_file(&self) -> PathBuf {
+        self.directory.join("auth/token")
+    }
+
+    pub fn run_directory(&self) -> PathBuf {
+        self.directory.join("run")
+    }
+
+    pub fn template_file(&self, pg_version: types::PgVersion) -> PathBuf {
+        self.directory.join(format!("template/pg{pg_version}.tar.zst"))
+    }
+
+    pub fn endpoint_directory(&self, name: &str) -> PathBuf {
+        self.directory.join("endpoints").join(name)
+    }
+
+    /// Where an endpoint's throw-away data directory is made: beside everything else, or elsewhere when
+    /// the user `postgres` cannot get to this directory.
+    pub fn compute_directory(&self, name: &str) -> PathBuf {
+        match &self.config.compute_directory {
+            Some(elsewhere) => elsewhere.join(name),
+            None => self.endpoint_directory(name).join("compute"),
+        }
+    }
+
+    pub fn branches(&self) -> anyhow::Result<Branches> {
+        Branches::load(&self.directory.join("branches.json"))
+    }
+}
+
+/// Writes a file that only its owner may read.
+pub fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
+    use std::io::Write;
+    let mut file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    file.write_all(text.as_bytes())?;
+    file.write_all(b"\n")?;
+    file.sync_all()?;
+    Ok(())
+}

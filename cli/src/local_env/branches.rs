@@ -1,0 +1,138 @@
+//! `branches.json`: names that people gave to timelines. Storage knows ids only.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use durable_fs::DurableFs;
+use serde::{Deserialize, Serialize};
+use types::{TenantId, TimelineId};
+
+const FORMAT_VERSION: u32 = 1;
+const MAX_NAME: usize = 63;
+
+#[derive(Debug)]
+pub struct Branches {
+    path: PathBuf,
+    content: Content,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Content {
+    format_version: u32,
+    default_tenant: Option<TenantId>,
+    tenants: BTreeMap<TenantId, BTreeMap<String, TimelineId>>,
+}
+
+impl Branches {
+    pub fn load(path: &Path) -> anyhow::Result<Branches> {
+        let content = match std::fs::read(path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .with_context(|| format!("{} is not understood", path.display()))?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Content { format_version: FORMAT_VERSION, default_tenant: None, tenants: BTreeMap::new() }
+            }
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+        };
+        if content.format_version != FORMAT_VERSION {
+            bail!("{} has format version {}, this varve reads {FORMAT_VERSION}", path.display(), content.format_version);
+        }
+        Ok(Branches { path: path.to_owned(), content })
+    }
+
+    fn save(&self) -> anyhow::Result<()> {
+        let bytes = serde_json::to_vec_pretty(&self.content)?;
+        Ok(DurableFs::default().write_atomically(&self.path, &bytes)?)
+    }
+
+    pub const fn default_tenant(&self) -> Option<TenantId> {
+        self.content.default_tenant
+    }
+
+    /// The tenant that was asked for, else the default one.
+    pub fn tenant(&self, asked: Option<TenantId>) -> anyhow::Result<TenantId> {
+        let tenant = asked
+            .or(self.content.default_tenant)
+            .context("there is no default tenant: `varve tenant create --set-default` makes one")?;
+        if !self.content.tenants.contains_key(&tenant) {
+            bail!("there is no tenant {tenant} in this cluster");
+        }
+        Ok(tenant)
+    }
+
+    pub fn tenants(&self) -> impl Iterator<Item = (TenantId, &BTreeMap<String, TimelineId>)> {
+        self.content.tenants.iter().map(|(id, branches)| (*id, branches))
+    }
+
+    pub fn timeline(&self, tenant: TenantId, branch: &str) -> anyhow::Result<TimelineId> {
+        let branches = self.content.tenants.get(&tenant);
+        let timeline = branches.and_then(|branches| branches.get(branch)).copied();
+        timeline.with_context(|| {
+            let known: Vec<&str> = branches.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+            format!("there is no branch {branch:?}; there are: {}", known.join(", "))
+        })
+    }
+
+    pub fn name_of(&self, tenant: TenantId, timeline: TimelineId) -> Option<&str> {
+        let branches = self.content.tenants.get(&tenant)?;
+        branches.iter().find(|(_, id)| **id == timeline).map(|(name, _)| name.as_str())
+    }
+
+    /// Refuses a name that is taken or that would not do as a word of a command line.
+    pub fn check_new_name(&self, tenant: TenantId, branch: &str) -> anyhow::Result<()> {
+        let plain = branch.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/'));
+        if branch.is_empty() || branch.len() > MAX_NAME || !plain || branch.starts_with('-') {
+            bail!("{branch:?} is no good name for a branch: take 1 to 63 letters, digits, '-', '_', '.' or '/'");
+        }
+        if self.content.tenants.get(&tenant).is_some_and(|branches| branches.contains_key(branch)) {
+            bail!("there is a branch {branch:?} already");
+        }
+        Ok(())
+    }
+
+    pub fn add_tenant(&mut self, tenant: TenantId, make_default: bool) -> anyhow::Result<()> {
+        self.content.tenants.entry(tenant).or_default();
+        if make_default || self.content.default_tenant.is_none() {
+            self.content.default_tenant = Some(tenant);
+        }
+        self.save()
+    }
+
+    pub fn set_default(&mut self, tenant: TenantId) -> anyhow::Result<()> {
+        self.content.default_tenant = Some(self.tenant(Some(tenant))?);
+        self.save()
+    }
+
+    pub fn add_branch(&mut self, tenant: TenantId, branch: &str, timeline: TimelineId) -> anyhow::Result<()> {
+        self.content.tenants.entry(tenant).or_default().insert(branch.to_owned(), timeline);
+        self.save()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_survive_and_mistakes_are_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("branches.json");
+        let (tenant, timeline) = (TenantId([1; 16]), TimelineId([2; 16]));
+        let mut branches = Branches::load(&path).unwrap();
+        assert!(branches.tenant(None).is_err());
+        branches.add_tenant(tenant, false).unwrap();
+        branches.add_branch(tenant, "main", timeline).unwrap();
+
+        let branches = Branches::load(&path).unwrap();
+        assert_eq!(branches.tenant(None).unwrap(), tenant);
+        assert_eq!(branches.timeline(tenant, "main").unwrap(), timeline);
+        assert_eq!(branches.name_of(tenant, timeline), Some("main"));
+        let unknown = branches.timeline(tenant, "dev").unwrap_err().to_string();
+        assert!(unknown.contains("\"dev\"") && unknown.contains("main"), "{unknown}");
+        for bad in ["main", "", "-x", "a b", &"x".repeat(64)] {
+            assert!(branches.check_new_name(tenant, bad).is_err(), "{bad:?}");
+        }
+        assert!(branches.check_new_name(tenant, "feature/x-1").is_ok());
+    }
+}

@@ -1,0 +1,181 @@
+//! The storage daemons of the local cluster: how each is started, asked whether it is ready, and ended.
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use nix::sys::signal::Signal;
+use pageserver_api::PageserverClient;
+use safekeeper_api::http::SafekeeperClient;
+use types::NodeId;
+
+use crate::arguments::StopMode;
+use crate::local_env::LocalEnv;
+use crate::output::Output;
+use crate::process::Process;
+
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// A pageserver flushes its open layers before it ends.
+const STOP_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// One storage process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Daemon {
+    Broker,
+    Safekeeper(NodeId),
+    Pageserver,
+}
+
+impl Daemon {
+    /// All of them, in the order in which they are started.
+    pub fn all(env: &LocalEnv) -> Vec<Daemon> {
+        let safekeepers = (1..=env.config.num_safekeepers).map(|id| Daemon::Safekeeper(NodeId(id)));
+        std::iter::once(Daemon::Broker).chain(safekeepers).chain([Daemon::Pageserver]).collect()
+    }
+
+    pub fn name(self) -> String {
+        match self {
+            Daemon::Broker => "broker".to_owned(),
+            Daemon::Safekeeper(id) => format!("safekeeper-{id}"),
+            Daemon::Pageserver => "pageserver".to_owned(),
+        }
+    }
+
+    pub fn process(self, env: &LocalEnv) -> Process {
+        Process::new(self.name(), env.run_directory())
+    }
+
+    /// What it listens on, in words for a table.
+    pub fn ports(self, env: &LocalEnv) -> Vec<(&'static str, u16)> {
+        let ports = env.config.ports();
+        match self {
+            Daemon::Broker => vec![("grpc", ports.broker())],
+            Daemon::Safekeeper(id) => {
+                vec![("pg", ports.safekeeper_pg(id.0)), ("http", ports.safekeeper_http(id.0))]
+            }
+            Daemon::Pageserver => vec![("pg", ports.pageserver_pg()), ("http", ports.pageserver_http())],
+        }
+    }
+
+    /// Starts it if it does not run, and waits until it answers. False if it ran already.
+    pub async fn start(self, env: &LocalEnv, output: Output) -> anyhow::Result<bool> {
+        let process = self.process(env);
+        if process.pid().is_some() {
+            process.wait_ready(START_TIMEOUT, || self.is_ready(env)).await?;
+            return Ok(false);
+        }
+        for (what, port) in self.ports(env) {
+            check_port_free(&format!("{} ({what})", self.name()), port)?;
+        }
+        output.progress(format!("starting {}", self.name()));
+        process.spawn(self.command(env)?)?;
+        process.wait_ready(START_TIMEOUT, || self.is_ready(env)).await?;
+        Ok(true)
+    }
+
+    pub async fn stop(self, env: &LocalEnv, mode: StopMode, output: Output) -> anyhow::Result<bool> {
+        let process = self.process(env);
+        if process.pid().is_some() {
+            output.progress(format!("stopping {}", self.name()));
+        }
+        let signal = match mode {
+            StopMode::Fast => Signal::SIGTERM,
+            StopMode::Immediate => Signal::SIGKILL,
+        };
+        process.stop(signal, STOP_TIMEOUT).await
+    }
+
+    async fn is_ready(self, env: &LocalEnv) -> bool {
+        match self {
+            Daemon::Broker => tokio::net::TcpStream::connect(("127.0.0.1", env.config.ports().broker())).await.is_ok(),
+            Daemon::Safekeeper(id) => safekeeper_client(env, id).status().await.is_ok(),
+            Daemon::Pageserver => pageserver_client(env).status().await.is_ok(),
+        }
+    }
+
+    fn command(self, env: &LocalEnv) -> anyhow::Result<Command> {
+        let ports = env.config.ports();
+        let mut command = match self {
+            Daemon::Broker => {
+                let mut command = Command::new(program("storage_broker")?);
+                command.arg("--listen-addr").arg(local(ports.broker()).to_string());
+                command
+            }
+            Daemon::Safekeeper(id) => {
+                let directory = env.directory.join(format!("safekeepers/{id}"));
+                std::fs::create_dir_all(&directory)?;
+                let mut command = Command::new(program("safekeeper")?);
+                command.arg("--datadir").arg(directory).arg("--id").arg(id.to_string());
+                command.arg("--listen-pg").arg(local(ports.safekeeper_pg(id.0)).to_string());
+                command.arg("--listen-http").arg(local(ports.safekeeper_http(id.0)).to_string());
+                command.arg("--broker-endpoint").arg(broker_endpoint(env));
+                command
+            }
+            Daemon::Pageserver => {
+                let workdir = env.directory.join("pageserver");
+                write_pageserver_config(env, &workdir)?;
+                let mut command = Command::new(program("pageserver")?);
+                command.arg("--workdir").arg(workdir);
+                return Ok(command);
+            }
+        };
+        command.arg("--auth-token-file").arg(env.token_file());
+        Ok(command)
+    }
+}
+
+/// Written once: what a person changes in it stays.
+fn write_pageserver_config(env: &LocalEnv, workdir: &std::path::Path) -> anyhow::Result<()> {
+    let path = workdir.join("pageserver.toml");
+    if path.exists() {
+        return Ok(());
+    }
+    let ports = env.config.ports();
+    let mut config = toml::Table::from_iter([("id".to_owned(), toml::Value::Integer(1))]);
+    let mut set = |key: &str, value: String| {
+        config.insert(key.to_owned(), toml::Value::String(value));
+    };
+    set("listen_pg_addr", local(ports.pageserver_pg()).to_string());
+    set("listen_http_addr", local(ports.pageserver_http()).to_string());
+    set("broker_endpoint", broker_endpoint(env));
+    set("auth_token_file", env.token_file().display().to_string());
+    let remote = HashMap::from([("local_path", env.directory.join("remote_storage").display().to_string())]);
+    config.insert("remote_storage".to_owned(), toml::Value::try_from(remote)?);
+    durable_fs::DurableFs::default().write_atomically(&path, toml::to_string(&config)?.as_bytes())?;
+    Ok(())
+}
+
+pub fn safekeeper_client(env: &LocalEnv, id: NodeId) -> SafekeeperClient {
+    SafekeeperClient::new(&local(env.config.ports().safekeeper_http(id.0)).to_string(), env.token.clone())
+}
+
+pub fn pageserver_client(env: &LocalEnv) -> PageserverClient {
+    PageserverClient::new(&local(env.config.ports().pageserver_http()).to_string(), env.token.clone())
+}
+
+fn broker_endpoint(env: &LocalEnv) -> String {
+    format!("http://{}", local(env.config.ports().broker()))
+}
+
+pub fn local(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+/// A daemon's program: beside this one.
+pub fn program(name: &str) -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe().context("cannot tell where this program is")?;
+    let path = own.with_file_name(name);
+    if !path.exists() {
+        bail!("{} is missing: `make build` builds it", path.display());
+    }
+    Ok(path)
+}
+
+pub fn check_port_free(what: &str, port: u16) -> anyhow::Result<()> {
+    TcpListener::bind(local(port)).map(drop).map_err(|error| {
+        anyhow::anyhow!("port {port} for {what} cannot be used ({error}): another --port-base may help")
+    })
+}

@@ -1,0 +1,72 @@
+//! The template: what initdb of the installed PostgreSQL makes, packed once, of which every new root
+//! timeline is a copy (with its own system identifier). The pageserver itself runs no PostgreSQL program.
+
+use std::fs::File;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, bail};
+use nix::unistd::{User, chown};
+use types::PgVersion;
+
+/// Compression level: a little above zstd's default, since this is packed once and read often.
+const ZSTD_LEVEL: i32 = 6;
+
+/// Runs initdb and writes the packed directory to `target`, through a temporary name.
+pub fn make(pg_bin_dir: &Path, pg_version: PgVersion, target: &Path) -> anyhow::Result<()> {
+    check_version(pg_bin_dir, pg_version)?;
+    // Not below the cluster's directory: initdb may have to run as a user who cannot get there.
+    let scratch = tempfile::Builder::new().prefix("varve-initdb-").tempdir()?;
+    std::fs::set_permissions(scratch.path(), PermissionsExt::from_mode(0o755))?;
+    let data = scratch.path().join("data");
+    std::fs::create_dir(&data)?;
+
+    let mut command = as_postgres_user(&pg_bin_dir.join("initdb"), &data)?;
+    command
+        .args(["--encoding=UTF8", "--locale=C.UTF-8", "--username=postgres", "--auth=trust", "--no-sync"])
+        .arg("--pgdata")
+        .arg(&data)
+        .current_dir(scratch.path());
+    let output = command.output().with_context(|| format!("cannot run {}/initdb", pg_bin_dir.display()))?;
+    if !output.status.success() {
+        bail!("initdb failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+
+    let partial = target.with_extension("partial");
+    let file = File::create(&partial).with_context(|| format!("cannot write {}", partial.display()))?;
+    let mut archive = tar::Builder::new(zstd::Encoder::new(file, ZSTD_LEVEL)?);
+    archive.append_dir_all(".", &data)?;
+    archive.into_inner()?.finish()?.sync_all()?;
+    durable_fs::DurableFs::default().rename_durably(&partial, target)?;
+    Ok(())
+}
+
+/// PostgreSQL refuses to run as root: root runs it as the user `postgres`, to whom `data` is given.
+fn as_postgres_user(program: &Path, data: &Path) -> anyhow::Result<Command> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(Command::new(program));
+    }
+    let user = User::from_name("postgres")?.context("there is no user postgres: install PostgreSQL from its package")?;
+    chown(data, Some(user.uid), Some(user.gid))?;
+    let mut command = Command::new("setpriv");
+    command
+        .arg(format!("--reuid={}", user.uid))
+        .arg(format!("--regid={}", user.gid))
+        .args(["--clear-groups", "--"])
+        .arg(program);
+    Ok(command)
+}
+
+fn check_version(pg_bin_dir: &Path, pg_version: PgVersion) -> anyhow::Result<()> {
+    let program = pg_bin_dir.join("postgres");
+    let output = Command::new(&program).arg("--version").output().with_context(|| {
+        format!("cannot run {}: is postgresql-{pg_version} installed? (`make up` installs it)", program.display())
+    })?;
+    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let number = text.split_ascii_whitespace().nth(2).unwrap_or_default();
+    if number.split('.').next() != Some(&pg_version.to_string()) {
+        bail!("{} is {text:?}, but PostgreSQL {pg_version} is needed", program.display());
+    }
+    Ok(())
+}

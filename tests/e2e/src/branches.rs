@@ -1,0 +1,79 @@
+//! Branches: made in no time, independent of one another, at the head or in the past.
+
+use harness::{Cluster, block_on, lsn};
+use tokio_postgres::Client;
+
+async fn numbers(client: &Client, table: &str) -> Vec<i32> {
+    let rows = client.query(&format!("SELECT n FROM {table} ORDER BY n"), &[]).await.expect("rows");
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+async fn current_lsn(client: &Client) -> String {
+    client.query_one("SELECT pg_current_wal_flush_lsn()::text", &[]).await.expect("an LSN").get(0)
+}
+
+fn start_endpoint(cluster: &Cluster, name: &str) {
+    cluster.varve(&["endpoint", "create", name, "--branch-name", name]);
+    cluster.varve(&["endpoint", "start", name]);
+}
+
+#[test]
+fn branches_do_not_see_each_other() {
+    let cluster = Cluster::up("branches");
+    block_on(async {
+        let main = cluster.connect("main").await;
+        main.batch_execute("CREATE TABLE t (n int); INSERT INTO t VALUES (1); CREATE TABLE dropped (n int); INSERT INTO dropped VALUES (7)")
+            .await
+            .unwrap();
+        let early = current_lsn(&main).await;
+        main.batch_execute("INSERT INTO t VALUES (2); DROP TABLE dropped").await.unwrap();
+
+        // At the head; at an LSN of the past; and of a branch.
+        cluster.varve(&["timeline", "branch", "--branch-name", "head"]);
+        cluster.varve(&["timeline", "branch", "--branch-name", "past", "--ancestor-start-lsn", &early]);
+        start_endpoint(&cluster, "head");
+        start_endpoint(&cluster, "past");
+        let (head, past) = (cluster.connect("head").await, cluster.connect("past").await);
+        assert_eq!(numbers(&head, "t").await, [1, 2]);
+        assert_eq!(numbers(&past, "t").await, [1]);
+        assert_eq!(numbers(&past, "dropped").await, [7], "a table dropped later still reads on the older branch");
+        assert!(head.query("SELECT * FROM dropped", &[]).await.is_err());
+
+        main.batch_execute("INSERT INTO t VALUES (10)").await.unwrap();
+        head.batch_execute("INSERT INTO t VALUES (20)").await.unwrap();
+        past.batch_execute("INSERT INTO t VALUES (30)").await.unwrap();
+        cluster.varve(&["timeline", "branch", "--branch-name", "deep", "--ancestor-branch-name", "past"]);
+        start_endpoint(&cluster, "deep");
+        let deep = cluster.connect("deep").await;
+        deep.batch_execute("UPDATE t SET n = n + 100 WHERE n = 1; INSERT INTO dropped VALUES (8)").await.unwrap();
+
+        assert_eq!(numbers(&main, "t").await, [1, 2, 10]);
+        assert_eq!(numbers(&head, "t").await, [1, 2, 20]);
+        assert_eq!(numbers(&past, "t").await, [1, 30]);
+        assert_eq!(numbers(&deep, "t").await, [30, 101]);
+        assert_eq!(numbers(&deep, "dropped").await, [7, 8]);
+        drop((main, head, past, deep));
+
+        // All of it from storage alone.
+        cluster.varve(&["down"]);
+        cluster.varve(&["up"]);
+        for (name, expected) in [("main", vec![1, 2, 10]), ("head", vec![1, 2, 20]), ("past", vec![1, 30]), ("deep", vec![30, 101])] {
+            assert_eq!(numbers(&cluster.connect(name).await, "t").await, expected, "{name}");
+        }
+        let tree = cluster.varve(&["timeline", "list"]);
+        assert!(tree.contains("┗━") && tree.contains("deep"), "{tree}");
+    });
+}
+
+#[test]
+fn a_branch_before_the_timeline_began_is_refused() {
+    let cluster = Cluster::up("branch-errors");
+    let start = lsn(&cluster.pageserver_timeline("main")["initdb_lsn"]);
+    let early = types::Lsn(start.0 - 8192).to_string();
+    for bad in [early.as_str(), "FFFFFFFF/0"] {
+        let refused = cluster.try_varve(&["timeline", "branch", "--branch-name", "x", "--ancestor-start-lsn", bad]);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success(), "{bad}");
+        assert!(said.lines().count() == 1 && said.contains("LSN"), "{said}");
+    }
+}

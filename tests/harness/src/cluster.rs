@@ -1,0 +1,229 @@
+//! [`Cluster`]: broker, safekeepers, pageserver and endpoints, run by the command line tool itself.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use auth::ClusterToken;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tokio_postgres::{Client, NoTls};
+use types::Lsn;
+
+use crate::ports::PortRange;
+use crate::programs::{describe, program};
+
+/// Root of all test directories; below /tmp so that the user `postgres` gets there.
+const TESTS: &str = "/tmp/varve-tests";
+
+pub struct Cluster {
+    directory: PathBuf,
+    ports: PortRange,
+}
+
+impl Cluster {
+    /// A new cluster with its first database running. `name` is the test's.
+    pub fn up(name: &str) -> Cluster {
+        let cluster = Cluster::init(name);
+        cluster.varve(&["up"]);
+        cluster
+    }
+
+    /// A new cluster of which nothing runs yet.
+    pub fn init(name: &str) -> Cluster {
+        let ports = PortRange::reserve();
+        let directory = Path::new(TESTS).join(format!("{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&directory);
+        let template = directory.join("template");
+        std::fs::create_dir_all(&template).expect("a directory for the test");
+        std::fs::copy(shared_template(), template.join("pg15.tar.zst")).expect("a copy of the template");
+        let cluster = Cluster { directory, ports };
+        let base = cluster.ports.base.to_string();
+        cluster.varve(&["init", "--port-base", &base]);
+        cluster
+    }
+
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    pub fn token(&self) -> ClusterToken {
+        ClusterToken::load(&self.directory.join("auth/token")).expect("the cluster token")
+    }
+
+    /// Runs `varve` and returns its standard output; it must succeed.
+    pub fn varve(&self, arguments: &[&str]) -> String {
+        let output = self.try_varve(arguments);
+        assert!(output.status.success(), "varve {arguments:?}: {}", describe(&output));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Runs `varve --json` and returns the document that it prints.
+    pub fn varve_json(&self, arguments: &[&str]) -> Value {
+        let text = self.varve(&[&["--json"], arguments].concat());
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("varve {arguments:?}: {error} in {text}"))
+    }
+
+    /// Runs `varve`, which may fail.
+    pub fn try_varve(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("varve runs")
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program("varve"));
+        command.arg("--data-dir").arg(&self.directory).args(arguments);
+        command
+    }
+
+    pub fn connstr(&self, endpoint: &str) -> String {
+        self.varve(&["connstr", endpoint]).trim().to_owned()
+    }
+
+    pub async fn connect(&self, endpoint: &str) -> Client {
+        self.try_connect(endpoint).await.unwrap_or_else(|error| panic!("cannot connect to {endpoint}: {error:?}"))
+    }
+
+    pub async fn try_connect(&self, endpoint: &str) -> Result<Client, tokio_postgres::Error> {
+        connect(&self.connstr(endpoint)).await
+    }
+
+    /// Pid of a process as `varve` names it in its run directory: `broker`, `safekeeper-2`, `endpoint-main`.
+    pub fn pid(&self, process: &str) -> Option<i32> {
+        let text = std::fs::read_to_string(self.directory.join(format!("run/{process}.pid"))).ok()?;
+        let pid = text.split_ascii_whitespace().next()?.parse().ok()?;
+        is_running(pid).then_some(pid)
+    }
+
+    /// `kill -9`; panics if it was not running, since then the fault would not have happened.
+    pub fn kill(&self, process: &str) {
+        self.signal(process, Signal::SIGKILL);
+        let pid_gone = || self.pid(process).is_none();
+        let started = std::time::Instant::now();
+        while !pid_gone() {
+            assert!(started.elapsed() < Duration::from_secs(10), "{process} survived SIGKILL");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub fn signal(&self, process: &str, signal: Signal) {
+        let pid = self.pid(process).unwrap_or_else(|| panic!("{process} does not run"));
+        kill(Pid::from_raw(pid), signal).unwrap_or_else(|error| panic!("cannot signal {process}: {error}"));
+    }
+
+    /// Pid of the postmaster of an endpoint.
+    pub fn postmaster_pid(&self, endpoint: &str) -> i32 {
+        let file = self.pgdata(endpoint).join("postmaster.pid");
+        let text = std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        text.lines().next().and_then(|line| line.trim().parse().ok()).expect("a pid in postmaster.pid")
+    }
+
+    pub fn pgdata(&self, endpoint: &str) -> PathBuf {
+        self.directory.join("endpoints").join(endpoint).join("compute/pgdata")
+    }
+
+    pub fn log(&self, process: &str) -> String {
+        std::fs::read_to_string(self.directory.join(format!("run/{process}.log"))).unwrap_or_default()
+    }
+
+    /// Address of a daemon's HTTP API.
+    pub fn http_address(&self, daemon: &str) -> String {
+        let offset = match daemon {
+            "broker" => 0,
+            "pageserver" => 2,
+            other => {
+                let id: u16 = other.trim_start_matches("safekeeper-").parse().expect("safekeeper-N");
+                30 + id
+            }
+        };
+        format!("127.0.0.1:{}", self.ports.base + offset)
+    }
+
+    /// Port of a safekeeper's WAL service.
+    pub fn safekeeper_port(&self, id: u16) -> u16 {
+        self.ports.base + 10 + id
+    }
+
+    /// Sum over all labels of a metric of a daemon.
+    pub fn metric(&self, daemon: &str, name: &str) -> f64 {
+        let text = self.get(daemon, "/metrics");
+        let value = |line: &str| {
+            let rest = line.strip_prefix(name)?;
+            rest.starts_with([' ', '{']).then(|| line.rsplit(' ').next()?.parse::<f64>().ok())?
+        };
+        text.lines().filter_map(value).sum()
+    }
+
+    /// Body of a GET of a daemon's HTTP API.
+    pub fn get(&self, daemon: &str, path: &str) -> String {
+        let url = format!("http://{}{path}", self.http_address(daemon));
+        let mut command = Command::new("curl");
+        command.args(["-sS", "--fail-with-body", "-H"]).arg(format!("Authorization: {}", self.token().bearer()));
+        crate::run(command.arg(url))
+    }
+
+    /// Default tenant and the timeline of a branch.
+    pub fn ids(&self, branch: &str) -> (String, String) {
+        let tenants = self.varve_json(&["tenant", "list"]);
+        let tenant = tenants.as_array().and_then(|all| all.iter().find(|t| t["default"] == true)).expect("a default tenant");
+        let timeline = tenant["branches"][branch].as_str().unwrap_or_else(|| panic!("no branch {branch}"));
+        (tenant["tenant_id"].as_str().expect("an id").to_owned(), timeline.to_owned())
+    }
+
+    /// What a safekeeper says of a branch.
+    pub fn safekeeper_timeline(&self, id: u16, branch: &str) -> Value {
+        let (tenant, timeline) = self.ids(branch);
+        let text = self.get(&format!("safekeeper-{id}"), &format!("/v1/tenant/{tenant}/timeline/{timeline}"));
+        serde_json::from_str(&text).expect("JSON")
+    }
+
+    /// What the pageserver says of a branch.
+    pub fn pageserver_timeline(&self, branch: &str) -> Value {
+        let (tenant, timeline) = self.ids(branch);
+        let text = self.get("pageserver", &format!("/v1/tenant/{tenant}/timeline/{timeline}"));
+        serde_json::from_str(&text).expect("JSON")
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let _ = self.command(&["down", "--mode", "immediate"]).output();
+        if std::thread::panicking() {
+            eprintln!("the failed test's cluster is kept in {}", self.directory.display());
+        } else {
+            let _ = std::fs::remove_dir_all(&self.directory);
+        }
+    }
+}
+
+pub async fn connect(connstr: &str) -> Result<Client, tokio_postgres::Error> {
+    let (client, connection) = tokio_postgres::connect(connstr, NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+/// An LSN out of a JSON document.
+pub fn lsn(value: &Value) -> Lsn {
+    value.as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{value} is not an LSN"))
+}
+
+fn is_running(pid: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .ok()
+        .and_then(|stat| stat.rsplit_once(") ").map(|(_, rest)| !rest.starts_with(['Z', 'X'])))
+        .unwrap_or(false)
+}
+
+/// initdb's output is the same for all clusters: made once a test process.
+fn shared_template() -> &'static Path {
+    static TEMPLATE: OnceLock<tempfile::TempDir> = OnceLock::new();
+    static FILE: OnceLock<PathBuf> = OnceLock::new();
+    FILE.get_or_init(|| {
+        let directory = TEMPLATE.get_or_init(|| tempfile::tempdir().expect("a directory"));
+        let cluster = directory.path().join("cluster");
+        let mut command = Command::new(program("varve"));
+        crate::run(command.arg("--data-dir").arg(&cluster).arg("init"));
+        cluster.join("template/pg15.tar.zst")
+    })
+}

@@ -1,0 +1,52 @@
+//! Programs under test and PostgreSQL's own.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use nix::unistd::User;
+
+/// One of our programs, beside the test's own binary (`target/<profile>/`).
+pub fn program(name: &str) -> PathBuf {
+    let own = std::env::current_exe().expect("the path of the test program");
+    let directory = own.parent().and_then(|deps| deps.parent()).expect("target/<profile>/deps");
+    let path = directory.join(name);
+    assert!(path.exists(), "{} is missing: `make build` builds it", path.display());
+    path
+}
+
+/// One of PostgreSQL's programs.
+pub fn pg_program(name: &str) -> PathBuf {
+    PathBuf::from("/usr/lib/postgresql/15/bin").join(name)
+}
+
+/// Runs a command that must succeed and returns its standard output.
+pub fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
+    assert!(output.status.success(), "{command:?} failed: {}", describe(&output));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+pub(crate) fn describe(output: &Output) -> String {
+    format!(
+        "{}\nstdout: {}\nstderr: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+/// A command that PostgreSQL would refuse to run as root, run as the user `postgres` where we are root.
+pub fn run_as_postgres(program: &std::path::Path) -> Command {
+    if !nix::unistd::geteuid().is_root() {
+        return Command::new(program);
+    }
+    let user = User::from_name("postgres").expect("user database").expect("user postgres");
+    let mut command = Command::new("setpriv");
+    command
+        .arg(format!("--reuid={}", user.uid))
+        .arg(format!("--regid={}", user.gid))
+        .args(["--clear-groups", "--"])
+        .arg(program)
+        .current_dir("/tmp");
+    command
+}
