@@ -43,7 +43,7 @@ pub enum Change {
 }
 
 /// One record as far as it concerns one of its blocks.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockChange {
     pub rmid: u8,
     /// `xl_info` of the record.
@@ -194,22 +194,6 @@ fn decode_image(reader: &mut Reader<'_>, whole: &Bytes) -> Result<BlockImage, Fa
 /// The next bytes as a share of the whole, not a copy.
 fn take(reader: &mut Reader<'_>, whole: &Bytes, count: usize, what: &'static str) -> Result<Bytes, Fault> {
     Ok(whole.slice_ref(reader.bytes(count, what)?))
-}
-
-impl PartialEq for BlockChange {
-    fn eq(&self, other: &BlockChange) -> bool {
-        let image = |change: &BlockChange| {
-            let fields =
-                |i: &BlockImage| (i.apply, i.bimg_info, i.hole_offset, i.hole_length, i.data.clone());
-            change.image.as_ref().map(fields)
-        };
-        let head = |change: &BlockChange| (change.rmid, change.info, change.xid, change.index);
-        head(self) == head(other)
-            && self.blocks == other.blocks
-            && self.main_data == other.main_data
-            && self.data == other.data
-            && image(self) == image(other)
-    }
 }
 
 impl Change {

@@ -121,7 +121,7 @@ impl Page<'_> {
     pub(super) fn check_item_place(&self, item_id: ItemId) -> Result<(), Fault> {
         let end = item_id.offset() + maxalign(item_id.length());
         let (upper, special) = (self.upper() as usize, self.special() as usize);
-        if item_id.offset() < upper || end > special || item_id.offset() % 8 != 0 {
+        if item_id.offset() < upper || end > special || !item_id.offset().is_multiple_of(8) {
             return Err(Fault::PageState("corrupted line pointer"));
         }
         Ok(())

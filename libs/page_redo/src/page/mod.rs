@@ -190,7 +190,12 @@ impl<'a> Page<'a> {
     /// items and special space follow each other inside the page.
     pub fn check_pointers(&self) -> Result<(), Fault> {
         let (lower, upper, special) = (self.lower() as usize, self.upper() as usize, self.special() as usize);
-        if lower < HEADER_SIZE || lower > upper || upper > special || special > BLCKSZ || special % 8 != 0 {
+        if lower < HEADER_SIZE
+            || lower > upper
+            || upper > special
+            || special > BLCKSZ
+            || !special.is_multiple_of(8)
+        {
             return Err(Fault::PageState("corrupted page pointers"));
         }
         Ok(())

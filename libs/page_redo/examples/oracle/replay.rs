@@ -1,0 +1,275 @@
+//! The run through the WAL: each record's changes applied, each check image compared.
+
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use page_redo::page::PageBytes;
+use page_redo::{BlockChange, Change, NativeChange, apply, slru_changes, truncated_maps, vm_clears};
+use pg_format::rmgr;
+use types::{BLCKSZ, Fork, Lsn, PgVersion, RelTag, WalSegmentSize};
+use wal_decoder::{DecodedBlock, DecodedRecord, WalStreamDecoder};
+
+use crate::Options;
+use crate::cluster::{Cluster, database_directory};
+use crate::compare::difference;
+use crate::names;
+use crate::report::Report;
+use crate::store::Store;
+
+const VERSION: PgVersion = PgVersion::V15;
+/// The decoder is fed in pieces of a size that fits nothing.
+const PIECE: usize = 100_003;
+
+pub struct Replay<'a> {
+    options: &'a Options,
+    stopped: Cluster,
+    start: Lsn,
+    /// Where the last record begins: the shutdown checkpoint.
+    last: Lsn,
+    store: Store,
+    shown: usize,
+    pub report: Report,
+}
+
+impl<'a> Replay<'a> {
+    pub fn new(options: &'a Options) -> anyhow::Result<Replay<'a>> {
+        let base = Cluster::new(&options.base);
+        let stopped = Cluster::new(&options.stopped);
+        let (start, last) = (base.checkpoint()?, stopped.checkpoint()?);
+        let (store, report) = (Store::new(base), Report::default());
+        Ok(Replay { options, stopped, start, last, store, shown: 0, report })
+    }
+
+    pub fn run(&mut self) -> anyhow::Result<()> {
+        let size = WalSegmentSize::DEFAULT;
+        let mut decoder = WalStreamDecoder::new(self.start, VERSION, size);
+        let mut skip = self.start.segment_offset(size.bytes()) as usize;
+        for number in self.start.segment_number(size.bytes()).. {
+            let segment = self.stopped.wal_segment(number)?;
+            for piece in segment[skip..].chunks(PIECE) {
+                decoder.feed(piece);
+                while let Some(record) = decoder.next_record()? {
+                    let decoded = wal_decoder::decode(&record, VERSION)?;
+                    self.record(&decoded).with_context(|| format!("record at {}", decoded.start_lsn))?;
+                    if decoded.start_lsn == self.last {
+                        return Ok(());
+                    }
+                    if decoded.start_lsn > self.last {
+                        bail!("no record begins at {}, where the last checkpoint should be", self.last);
+                    }
+                }
+            }
+            skip = 0;
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, record: &DecodedRecord) -> anyhow::Result<()> {
+        let (rmid, info) = (record.header.rmid, record.header.info);
+        self.report.line(rmid, info).records += 1;
+        for index in 0..record.blocks.len() {
+            self.block(record, index)?;
+        }
+        for (rel, block, change) in vm_clears(record)? {
+            self.native(rel, block, change, record.end_lsn)?;
+        }
+        for (kind, segment, block, change) in slru_changes(record, VERSION)? {
+            self.report.implied_changes += 1;
+            let page = self.store.slru_page(kind, segment, block)?;
+            apply(page, &through_codec(Change::Native(change))?, record.end_lsn, VERSION)?;
+        }
+        match rmid {
+            rmgr::SMGR => self.smgr(record),
+            rmgr::DBASE => self.database(record),
+            _ => Ok(()),
+        }
+    }
+
+    fn native(&mut self, rel: RelTag, block: u32, change: NativeChange, lsn: Lsn) -> anyhow::Result<()> {
+        self.report.implied_changes += 1;
+        let page = self.store.page(rel, block, rmgr::HEAP)?;
+        Ok(apply(page, &through_codec(Change::Native(change))?, lsn, VERSION)?)
+    }
+
+    /// One block: applied, then compared with its check image.
+    fn block(&mut self, record: &DecodedRecord, index: usize) -> anyhow::Result<()> {
+        let block = &record.blocks[index];
+        let (rmid, info) = (record.header.rmid, record.header.info);
+        let change = Change::Postgres(BlockChange::from_record(record, index));
+        let bytes = change.encode();
+        self.report.change_bytes += bytes.len() as u64;
+
+        let page = self.store.page(block.rel, block.blkno, rmid)?;
+        if change.will_init() {
+            // It must not matter what was there.
+            page.fill(0xa5);
+        }
+        let begin = Instant::now();
+        let outcome = apply(page, &Change::decode_shared(bytes)?, record.end_lsn, VERSION);
+        self.report.apply_seconds += begin.elapsed().as_secs_f64();
+
+        let line = self.report.line(rmid, info);
+        match &outcome {
+            Ok(()) => line.applied += 1,
+            Err(error) if error.is_unsupported() => line.unsupported += 1,
+            Err(_) => line.failed += 1,
+        }
+        if let Err(error) = outcome
+            && !error.is_unsupported()
+        {
+            self.show(&format!("{error}"));
+        }
+        match &block.image {
+            Some(image) if !image.apply => self.check(record, block, &*image.restore()?),
+            _ => Ok(()),
+        }
+    }
+
+    /// Compares, and goes on with the primary's page if ours is wrong, so that one error is told once.
+    fn check(
+        &mut self,
+        record: &DecodedRecord,
+        block: &DecodedBlock,
+        primary: &PageBytes,
+    ) -> anyhow::Result<()> {
+        let (rmid, info) = (record.header.rmid, record.header.info);
+        let page = self.store.page(block.rel, block.blkno, rmid)?;
+        let found = difference(page, primary, rmid, block.rel.fork, block.blkno);
+        let ours = *page;
+        if found.is_some() {
+            *page = *primary;
+        }
+        let line = self.report.line(rmid, info);
+        line.compared += 1;
+        if let Some((at, count)) = found {
+            line.different += 1;
+            let name = format!("{} {}", page_redo::rmgr_name(rmid), names::opcode(rmid, info & 0xf0));
+            let place = format!("{} block {} (id {})", block.rel, block.blkno, block.id);
+            self.show(&format!(
+                "{name} at {}: {place}: {count} bytes differ, the first at {at}",
+                record.start_lsn
+            ));
+            self.save(&format!("{}-{}", record.start_lsn.0, block.id), &ours, primary)?;
+        }
+        Ok(())
+    }
+
+    fn show(&mut self, text: &str) {
+        self.shown += 1;
+        if self.shown <= self.options.show {
+            println!("{text}");
+        }
+    }
+
+    fn save(&self, name: &str, ours: &PageBytes, theirs: &PageBytes) -> anyhow::Result<()> {
+        if let Some(directory) = &self.options.save
+            && self.shown <= self.options.show
+        {
+            std::fs::write(directory.join(format!("{name}.ours")), ours)?;
+            std::fs::write(directory.join(format!("{name}.theirs")), theirs)?;
+        }
+        Ok(())
+    }
+
+    /// XLOG_SMGR_CREATE: relation, fork. XLOG_SMGR_TRUNCATE: blocks, relation, flags.
+    fn smgr(&mut self, record: &DecodedRecord) -> anyhow::Result<()> {
+        const CREATE: u8 = 0x10;
+        const TRUNCATE: u8 = 0x20;
+        let number = |at: usize| -> anyhow::Result<u32> {
+            let bytes = record.main_data.get(at * 4..at * 4 + 4).context("short storage record")?;
+            Ok(u32::from_le_bytes(bytes.try_into()?))
+        };
+        let rel = |at: usize, fork: Fork| -> anyhow::Result<RelTag> {
+            Ok(RelTag { spc: number(at)?, db: number(at + 1)?, rel: number(at + 2)?, fork })
+        };
+        match record.header.info & 0xf0 {
+            CREATE => {
+                let fork = Fork::from_number(number(3)? as u8).context("fork number")?;
+                self.store.create(rel(0, fork)?);
+            }
+            TRUNCATE => {
+                let (blocks, rel) = (number(0)?, rel(1, Fork::Main)?);
+                self.store.truncate(rel, blocks);
+                for fork in truncated_maps(rel, blocks) {
+                    self.store.truncate(fork.rel, fork.blocks);
+                    if let Some((block, change)) = fork.tail {
+                        self.native(fork.rel, block, change, record.end_lsn)?;
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// XLOG_DBASE_CREATE_FILE_COPY: database, tablespace, and those of the source.
+    fn database(&mut self, record: &DecodedRecord) -> anyhow::Result<()> {
+        const CREATE_FILE_COPY: u8 = 0x00;
+        if record.header.info & 0xf0 == CREATE_FILE_COPY {
+            let bytes = record.main_data.get(..16).context("short database record")?;
+            let [db, spc, from_db, from_spc] =
+                std::array::from_fn(|i| u32::from_le_bytes(std::array::from_fn(|j| bytes[i * 4 + j])));
+            self.store.copy_database((from_spc, from_db), (spc, db));
+        }
+        Ok(())
+    }
+
+    /// Every page that WAL touched against the files of the stopped cluster.
+    pub fn compare_files(&mut self) -> anyhow::Result<()> {
+        let mut differences = Vec::new();
+        for (rel, block, entry) in self.store.pages() {
+            let directory = database_directory(rel.spc, rel.db);
+            if !comparable_at_rest(rel, block, entry.rmid) || self.stopped.is_unlogged(&directory, rel) {
+                continue;
+            }
+            // Dropped or cut since.
+            let Some(theirs) = self.stopped.relation_page(&directory, rel, block)? else { continue };
+            self.report.file_pages += 1;
+            if let Some((at, count)) = difference(&entry.page, &theirs, entry.rmid, rel.fork, block) {
+                self.report.file_pages_different += 1;
+                let last = page_redo::rmgr_name(entry.rmid);
+                let text = format!(
+                    "at rest: {rel} block {block} (last: {last}): {count} bytes differ, the first at {at}"
+                );
+                differences.push((text, format!("rest-{}-{block}", rel.rel), *entry.page, *theirs));
+            }
+        }
+        for (kind, segment, block, page) in self.store.slru_pages() {
+            let theirs = self.stopped.slru_page(kind, segment, block)?;
+            let theirs = theirs.unwrap_or_else(|| Box::new([0; BLCKSZ]));
+            self.report.slru_pages += 1;
+            if *page != *theirs {
+                self.report.slru_pages_different += 1;
+                let text =
+                    format!("at rest: {} segment {segment:04X} block {block} differs", kind.directory());
+                differences.push((
+                    text,
+                    format!("rest-slru{}-{segment}-{block}", kind as u8),
+                    *page,
+                    *theirs,
+                ));
+            }
+        }
+        for (text, name, ours, theirs) in differences {
+            self.show(&text);
+            self.save(&name, &ours, &theirs)?;
+        }
+        Ok(())
+    }
+}
+
+/// Some pages change at rest without WAL, beyond what the masks cover.
+fn comparable_at_rest(rel: RelTag, block: u32, rmid: u8) -> bool {
+    match rmid {
+        // The record is ahead of the page by up to 32 values.
+        rmgr::SEQ => false,
+        // The metapage caches pages with free space.
+        rmgr::SPGIST => block != 0,
+        _ => rel.fork != Fork::Fsm,
+    }
+}
+
+/// As it would come back from a layer file.
+fn through_codec(change: Change) -> anyhow::Result<Change> {
+    Ok(Change::decode(&change.encode())?)
+}
