@@ -99,16 +99,19 @@ impl DiskLayer {
     }
 }
 
-/// The layers that one read has open, with the blocks it has met. Blocks belong to one layer's reader.
+/// A layer as one read uses it: blocks in the cache are of this reader alone.
+type OpenLayer = (Arc<LayerReader<File>>, BlockCache);
+
+/// The layers that one read has open, with the blocks it has met.
 #[derive(Default)]
-pub(in crate::storage) struct LayerSession(HashMap<PathBuf, (Arc<LayerReader<File>>, BlockCache)>);
+pub(in crate::storage) struct LayerSession(HashMap<PathBuf, OpenLayer>);
 
 impl LayerSession {
     /// None: the layer must be fetched first.
     pub(in crate::storage) fn open(
         &mut self,
         layer: &DiskLayer,
-    ) -> Result<Option<&mut (Arc<LayerReader<File>>, BlockCache)>, StorageError> {
+    ) -> Result<Option<&mut OpenLayer>, StorageError> {
         if !self.0.contains_key(&layer.path) {
             let Some(reader) = layer.reader()? else { return Ok(None) };
             self.0.insert(layer.path.clone(), (reader, BlockCache::default()));

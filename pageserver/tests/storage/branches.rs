@@ -1,0 +1,95 @@
+//! Branches read what their ancestor had, and neither sees what the other writes.
+
+use pageserver::storage::StorageError;
+use types::{Key, KeyKind, Lsn, TenantTimelineId, TimelineId};
+
+use crate::support::*;
+
+#[tokio::test]
+async fn neither_side_sees_the_other() {
+    let disk = Disk::new();
+    let manager = disk.open().await;
+    let main = root(&manager).await;
+    main.put_batch(batch(1100, vec![(block(1), 1100, change("a")), (rel_size(1), 1100, image("one"))]))
+        .await
+        .unwrap();
+    main.put_batch(batch(1200, vec![(block(1), 1200, change("late"))])).await.unwrap();
+    let branch = manager.branch_timeline(ttid(2), ttid(1).timeline_id, Some(Lsn(1100))).await.unwrap();
+    assert_eq!(branch.ancestor(), Some((ttid(1).timeline_id, Lsn(1100))));
+    assert_eq!((branch.last_record_lsn(), branch.start_lsn()), (Lsn(1100), Lsn(1100)));
+    assert_eq!(branch.prev_record_lsn(), Lsn::INVALID);
+    branch
+        .put_batch(batch(1200, vec![(block(1), 1200, change("b")), (rel_size(1), 1200, image(""))]))
+        .await
+        .unwrap();
+    let nested = manager.branch_timeline(ttid(3), ttid(2).timeline_id, None).await.unwrap();
+    assert_eq!(nested.last_and_prev_record_lsn(), (Lsn(1200), Lsn(1199)));
+    nested.put_batch(batch(1300, vec![(block(1), 1300, change("c"))])).await.unwrap();
+    main.put_batch(batch(1300, vec![(rel_size(2), 1300, image("two"))])).await.unwrap();
+
+    for restart in [false, true] {
+        let manager = if restart {
+            manager.shutdown().await.unwrap();
+            disk.open().await
+        } else {
+            manager.clone()
+        };
+        for (number, expected) in [
+            (1, vec!["1000 page 1", "1100 a", "1200 late"]),
+            (2, vec!["1000 page 1", "1100 a", "1200 b"]),
+            (3, vec!["1000 page 1", "1100 a", "1200 b", "1300 c"]),
+        ] {
+            let timeline = manager.get_timeline(ttid(number)).unwrap();
+            assert_eq!(text(&timeline.get_reconstruct(block(1), Lsn(5000)).await.unwrap()), expected);
+            assert_eq!(text(&timeline.get_reconstruct(block(1), INITDB).await.unwrap()), ["1000 page 1"]);
+        }
+        let sizes = async |number, lsn| {
+            let timeline = manager.get_timeline(ttid(number)).unwrap();
+            timeline.scan(Key::kind_range(KeyKind::RelSize), Lsn(lsn)).await.unwrap().len()
+        };
+        assert_eq!((sizes(1, 5000).await, sizes(2, 5000).await, sizes(2, 1150).await), (2, 0, 1));
+        assert_eq!((sizes(3, 5000).await, sizes(3, 1150).await, sizes(3, 1050).await), (0, 1, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_branch_survives_its_ancestor_losing_memory() {
+    let disk = Disk::new();
+    let manager = disk.open().await;
+    let main = root(&manager).await;
+    let lost = batch(1100, vec![(block(1), 1100, change("a"))]);
+    main.put_batch(lost.clone()).await.unwrap();
+    manager.branch_timeline(ttid(2), ttid(1).timeline_id, None).await.unwrap();
+    manager.abandon().await;
+
+    let manager = disk.open().await;
+    let (main, branch) = (manager.get_timeline(ttid(1)).unwrap(), manager.get_timeline(ttid(2)).unwrap());
+    assert_eq!((main.last_record_lsn(), branch.last_record_lsn()), (INITDB, Lsn(1100)));
+    assert_eq!(branch.prev_record_lsn(), Lsn(1099));
+    // The branch must not answer without its ancestor's WAL, which comes again from the safekeepers.
+    let (found, put) = tokio::join!(branch.get_reconstruct(block(1), Lsn(1100)), async {
+        tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+        main.put_batch(lost).await
+    });
+    put.unwrap();
+    assert_eq!(text(&found.unwrap()), ["1000 page 1", "1100 a"]);
+}
+
+#[tokio::test]
+async fn mistakes_are_told() {
+    let disk = Disk::new();
+    let manager = disk.open().await;
+    let main = root(&manager).await;
+    let branch = async |number, ancestor: TimelineId, lsn| {
+        manager.branch_timeline(ttid(number), ancestor, lsn).await.err().unwrap()
+    };
+    let main_id = main.id().timeline_id;
+    assert!(matches!(branch(1, main_id, None).await, StorageError::TimelineExists(_)));
+    assert!(matches!(branch(2, TimelineId([9; 16]), None).await, StorageError::TimelineNotFound(_)));
+    assert!(branch(2, main_id, Some(Lsn(999))).await.to_string().contains("starts at 0/3E8"));
+    assert!(branch(2, main_id, Some(Lsn(1001))).await.to_string().contains("only up to 0/3E8"));
+    assert!(matches!(manager.create_tenant(TENANT).await, Err(StorageError::TenantExists(_))));
+    let nobody = TenantTimelineId::new(types::TenantId([1; 16]), main_id);
+    assert!(matches!(manager.get_timeline(nobody), Err(StorageError::TenantNotFound(_))));
+    assert_eq!((manager.list_tenants(), manager.list_timelines(TENANT).unwrap().len()), (vec![TENANT], 1));
+}

@@ -1,0 +1,174 @@
+//! Errors of the file system and of the object store: no LSN moves, nothing is lost, and all goes on when they end.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use durable_fs::{DurableFs, Faults, Step};
+use pageserver::storage::Timeline;
+use remote_storage::Operation;
+use types::Lsn;
+
+use crate::support::*;
+
+/// Fails one step of the durable moves while switched on.
+struct Failing {
+    step: Step,
+    on: Arc<AtomicBool>,
+}
+
+impl Faults for Failing {
+    fn before(&self, step: Step, path: &Path) -> io::Result<()> {
+        let hit = step == self.step && path.to_string_lossy().contains("/timelines/");
+        if hit && self.on.load(Ordering::SeqCst) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+}
+
+async fn put_some(timeline: &Timeline) {
+    timeline.put_batch(batch(1100, vec![(block(1), 1100, change("a"))])).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_failed_flush_moves_no_lsn() {
+    for step in [Step::SyncFile, Step::Rename, Step::SyncDirectory] {
+        let disk = Disk::new();
+        let on = Arc::new(AtomicBool::new(false));
+        let fs = DurableFs::with_faults(Arc::new(Failing { step, on: Arc::clone(&on) }));
+        let manager = disk.open_with(disk.store().await, fs).await;
+        let timeline = root(&manager).await;
+        put_some(&timeline).await;
+        on.store(true, Ordering::SeqCst);
+        assert!(timeline.flush_and_upload().await.is_err(), "{step:?}");
+        assert_eq!((timeline.disk_consistent_lsn(), timeline.remote_consistent_lsn()), (INITDB, INITDB));
+        let found = timeline.get_reconstruct(block(1), Lsn(1100)).await.unwrap();
+        assert_eq!(text(&found), ["1000 page 1", "1100 a"], "read from the frozen layer");
+        on.store(false, Ordering::SeqCst);
+        eventually("the background task flushes", || timeline.disk_consistent_lsn() == Lsn(1100)).await;
+        eventually("and uploads", || timeline.remote_consistent_lsn() == Lsn(1100)).await;
+        assert!(disk.layer_files(1).iter().all(|path| path.extension().is_none()));
+    }
+}
+
+#[tokio::test]
+async fn a_failed_upload_moves_no_lsn() {
+    for what in ["index_part.json", "__"] {
+        let disk = Disk::new();
+        let on = Arc::new(AtomicBool::new(false));
+        let failing = Arc::clone(&on);
+        let manager = disk
+            .open_with_judge(move |operation, key| {
+                operation == Operation::Put && key.contains(what) && failing.load(Ordering::SeqCst)
+            })
+            .await;
+        let timeline = root(&manager).await;
+        put_some(&timeline).await;
+        on.store(true, Ordering::SeqCst);
+        assert!(timeline.flush_and_upload().await.is_err(), "{what}");
+        assert_eq!((timeline.disk_consistent_lsn(), timeline.remote_consistent_lsn()), (Lsn(1100), INITDB));
+        on.store(false, Ordering::SeqCst);
+        eventually("the background task uploads", || timeline.remote_consistent_lsn() == Lsn(1100)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_crash_between_the_layer_and_its_index_loses_nothing() {
+    let disk = Disk::new();
+    let manager = disk.open().await;
+    root(&manager).await;
+    manager.shutdown().await.unwrap();
+    let manager =
+        disk.open_with_judge(|op, key| op == Operation::Put && key.contains("index_part.json")).await;
+    let timeline = manager.get_timeline(ttid(1)).unwrap();
+    put_some(&timeline).await;
+    assert!(timeline.flush_and_upload().await.is_err());
+    assert_eq!(disk.layer_files(1).len(), 2, "image layer and L0");
+    manager.abandon().await;
+
+    let manager = disk.open().await;
+    let timeline = manager.get_timeline(ttid(1)).unwrap();
+    assert_eq!(disk.layer_files(1).len(), 1, "a layer that no index names does not exist");
+    assert_eq!((timeline.last_record_lsn(), timeline.disk_consistent_lsn()), (INITDB, INITDB));
+    assert_eq!(timeline.prev_record_lsn(), Lsn(990));
+    // The same WAL comes again, cut otherwise.
+    timeline
+        .put_batch(batch(1200, vec![(block(1), 1100, change("a")), (block(1), 1200, change("b"))]))
+        .await
+        .unwrap();
+    timeline.flush_and_upload().await.unwrap();
+    let found = timeline.get_reconstruct(block(1), Lsn(1200)).await.unwrap();
+    assert_eq!(text(&found), ["1000 page 1", "1100 a", "1200 b"]);
+}
+
+#[tokio::test]
+async fn ingest_waits_when_flushing_does_not_keep_up() {
+    let mut disk = Disk::new();
+    disk.config.checkpoint_distance = 1000;
+    disk.config.max_frozen_layers = 2;
+    let on = Arc::new(AtomicBool::new(false));
+    let fs = DurableFs::with_faults(Arc::new(Failing { step: Step::Rename, on: Arc::clone(&on) }));
+    let manager = disk.open_with(disk.store().await, fs).await;
+    let timeline = root(&manager).await;
+    on.store(true, Ordering::SeqCst);
+    let writer = Arc::clone(&timeline);
+    let writing = tokio::spawn(async move {
+        for lsn in 1..=20 {
+            let entries = vec![(block(1), 1000 + lsn, image(&"x".repeat(1000)))];
+            writer.put_batch(batch(1000 + lsn, entries)).await.unwrap();
+        }
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    assert!(!writing.is_finished());
+    assert_eq!((timeline.last_record_lsn(), timeline.stats().frozen_layers), (Lsn(1002), 2));
+    on.store(false, Ordering::SeqCst);
+    tokio::time::timeout(PATIENCE, writing).await.unwrap().unwrap();
+    assert_eq!(timeline.last_record_lsn(), Lsn(1020));
+}
+
+#[tokio::test]
+async fn an_old_open_layer_is_flushed_by_itself() {
+    let mut disk = Disk::new();
+    disk.config.checkpoint_timeout = std::time::Duration::from_millis(40);
+    let manager = disk.open().await;
+    let timeline = root(&manager).await;
+    put_some(&timeline).await;
+    eventually("flushed by age", || timeline.remote_consistent_lsn() == Lsn(1100)).await;
+    // Records without any change move the LSN too, and make no file.
+    let layers = timeline.stats().layers;
+    timeline.put_batch(batch(1200, vec![])).await.unwrap();
+    eventually("flushed by age", || timeline.remote_consistent_lsn() == Lsn(1200)).await;
+    assert_eq!(timeline.stats().layers, layers);
+}
+
+#[tokio::test]
+async fn missing_and_cut_layers_are_fetched_and_damaged_ones_are_told() {
+    let disk = Disk::new();
+    let manager = disk.open().await;
+    let timeline = root(&manager).await;
+    put_some(&timeline).await;
+    manager.shutdown().await.unwrap();
+    let files = disk.layer_files(1);
+    assert_eq!(files.len(), 2);
+    let expected = ["1000 page 1", "1100 a"];
+    let read = async || {
+        let manager = disk.open().await;
+        let timeline = manager.get_timeline(ttid(1)).unwrap();
+        let found = timeline.get_reconstruct(block(1), Lsn(1100)).await;
+        manager.abandon().await;
+        found
+    };
+    std::fs::remove_dir_all(&disk.config.workdir).unwrap();
+    assert_eq!(text(&read().await.unwrap()), expected);
+    for file in &files {
+        let bytes = std::fs::read(file).unwrap();
+        std::fs::write(file, &bytes[..bytes.len() / 2]).unwrap();
+        assert_eq!(text(&read().await.unwrap()), expected, "{}", file.display());
+        assert_eq!(std::fs::read(file).unwrap(), bytes);
+        let mut damaged = bytes.clone();
+        damaged[40] ^= 0x10;
+        std::fs::write(file, damaged).unwrap();
+        let error = read().await.unwrap_err();
+        assert!(error.is_corruption() && error.to_string().contains(file.to_str().unwrap()), "{error}");
+        std::fs::write(file, bytes).unwrap();
+    }
+}

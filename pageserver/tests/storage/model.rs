@@ -1,0 +1,204 @@
+//! Random work, crashes and branches, compared with a model that keeps everything in a list.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use pageserver::storage::{Reconstruct, TenantManager, Timeline, Value, WriteBatch};
+use types::{Key, Lsn};
+
+use crate::support::*;
+
+/// SplitMix64: the same seed makes the same run.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    fn one_in(&mut self, chances: u64) -> bool {
+        self.below(chances) == 0
+    }
+}
+
+/// All that ever happened on a timeline.
+#[derive(Clone, Default)]
+struct History {
+    ancestor: Option<(u8, Lsn)>,
+    batches: Vec<WriteBatch>,
+    last: u64,
+}
+
+type Model = BTreeMap<u8, History>;
+
+fn random_key(random: &mut Random) -> Key {
+    match random.below(4) {
+        0 => rel_size(random.below(12) as u32),
+        _ => block(random.below(40) as u32),
+    }
+}
+
+fn random_value(random: &mut Random, key: Key) -> Value {
+    let length = if random.one_in(10) { 8192 } else { random.below(300) as usize };
+    let bytes = Bytes::from((0..length).map(|_| random.next() as u8).collect::<Vec<_>>());
+    // Relation sizes are always whole.
+    match if key.block() == 0 && key.kind() == rel_size(0).kind() { 0 } else { random.below(8) } {
+        0 => Value::Image(bytes),
+        1 => Value::Delta { will_init: true, change: bytes },
+        _ => Value::Delta { will_init: false, change: bytes },
+    }
+}
+
+fn random_batch(random: &mut Random, last: u64) -> WriteBatch {
+    let mut lsn = last;
+    let mut entries = Vec::new();
+    for _ in 0..random.below(40) {
+        // Often several changes at one LSN, also of one key.
+        lsn += if lsn == last || random.one_in(2) { 8 * (1 + random.below(4)) } else { 0 };
+        let key = random_key(random);
+        let value = random_value(random, key);
+        entries.push((key, Lsn(lsn), value));
+    }
+    let end = lsn + 8 * (1 + random.below(3));
+    WriteBatch { entries, end_lsn: Lsn(end), prev_record_lsn: Lsn(lsn) }
+}
+
+/// The versions of a key, oldest first, through ancestors.
+fn versions(model: &Model, number: u8, key: Key, upto: Lsn) -> Vec<(Lsn, Value)> {
+    let history = &model[&number];
+    let mut found = match history.ancestor {
+        Some((ancestor, lsn)) => versions(model, ancestor, key, lsn.min(upto)),
+        None if key < block(10) && key >= block(0) => {
+            vec![(INITDB, image(&format!("page {}", key.block())))]
+        }
+        None => Vec::new(),
+    };
+    let entries = history.batches.iter().flat_map(|batch| &batch.entries);
+    let mut own: Vec<_> = entries.filter(|(k, lsn, _)| *k == key && *lsn <= upto).collect();
+    own.sort_by_key(|(_, lsn, _)| *lsn);
+    found.extend(own.into_iter().map(|(_, lsn, value)| (*lsn, value.clone())));
+    found
+}
+
+fn expected(model: &Model, number: u8, key: Key, upto: Lsn) -> Reconstruct {
+    let mut found = Reconstruct::default();
+    for (lsn, value) in versions(model, number, key, upto) {
+        match value {
+            Value::Image(bytes) => found = Reconstruct { image: Some((lsn, bytes)), deltas: vec![] },
+            Value::Delta { will_init: true, change } => {
+                found = Reconstruct { image: None, deltas: vec![(lsn, change)] };
+            }
+            Value::Delta { will_init: false, change } => found.deltas.push((lsn, change)),
+        }
+    }
+    found
+}
+
+async fn check(random: &mut Random, model: &Model, number: u8, timeline: &Timeline) {
+    let upto = Lsn(INITDB.0 + random.below(model[&number].last - INITDB.0 + 20));
+    let first = random.below(40) as u32;
+    let run = timeline.get_reconstruct_run(block(first), 8, upto).await.unwrap();
+    for (found, n) in run.iter().zip(first..) {
+        assert_eq!(*found, expected(model, number, block(n), upto), "block {n} of {number} at {upto}");
+    }
+    let key = random_key(random);
+    assert_eq!(timeline.get_reconstruct(key, upto).await.unwrap(), expected(model, number, key, upto));
+
+    let (from, to) = (random.below(8) as u32, 4 + random.below(12) as u32);
+    let sizes = timeline.scan(rel_size(from)..rel_size(to), upto).await.unwrap();
+    let images =
+        (from..to).filter_map(|rel| expected(model, number, rel_size(rel), upto).image.map(|i| (rel, i.1)));
+    let wanted: Vec<(Key, Bytes)> =
+        images.filter(|(_, bytes)| !bytes.is_empty()).map(|(rel, bytes)| (rel_size(rel), bytes)).collect();
+    assert_eq!(sizes, wanted, "sizes of relations {from} to {to} of {number} at {upto}");
+}
+
+/// What the safekeepers do after a restart: they send again what came after the timeline's last record.
+async fn replay(model: &Model, manager: &TenantManager) {
+    for (number, history) in model {
+        let timeline = manager.get_timeline(ttid(*number)).unwrap();
+        let last = timeline.last_record_lsn();
+        assert_eq!((last, last), (timeline.disk_consistent_lsn(), timeline.remote_consistent_lsn()));
+        let known = last == INITDB
+            || history.ancestor.is_some_and(|(_, lsn)| lsn == last)
+            || history
+                .batches
+                .iter()
+                .any(|b| (b.end_lsn, b.prev_record_lsn) == timeline.last_and_prev_record_lsn());
+        assert!(known, "timeline {number} came back at {last}, which is no end of a batch");
+        for batch in history.batches.iter().filter(|batch| batch.end_lsn > last) {
+            timeline.put_batch(batch.clone()).await.unwrap();
+        }
+        assert_eq!(timeline.last_record_lsn(), Lsn(history.last));
+    }
+}
+
+async fn run(seed: u64, steps: usize) {
+    let mut random = Random(seed);
+    let mut disk = Disk::new();
+    disk.config.checkpoint_distance = 8 << 10 << random.below(4);
+    let mut manager = disk.open().await;
+    root(&manager).await;
+    let mut model: Model = [(1, History { last: INITDB.0, ..History::default() })].into();
+    for _ in 0..steps {
+        let number = *model.keys().nth(random.below(model.len() as u64) as usize).unwrap();
+        let timeline: Arc<Timeline> = manager.get_timeline(ttid(number)).unwrap();
+        match random.below(40) {
+            0..24 => {
+                let history = model.get_mut(&number).unwrap();
+                let batch = random_batch(&mut random, history.last);
+                history.last = batch.end_lsn.0;
+                history.batches.push(batch.clone());
+                timeline.put_batch(batch).await.unwrap();
+            }
+            24..33 => check(&mut random, &model, number, &timeline).await,
+            33..35 => timeline.flush_and_upload().await.unwrap(),
+            35..37 if model.len() < 6 => {
+                let start = timeline.start_lsn().0;
+                let lsn = Lsn(start + random.below(timeline.last_record_lsn().0 - start + 1));
+                let new = model.len() as u8 + 1;
+                manager.branch_timeline(ttid(new), ttid(number).timeline_id, Some(lsn)).await.unwrap();
+                model.insert(new, History { ancestor: Some((number, lsn)), batches: vec![], last: lsn.0 });
+            }
+            37 => {
+                manager.shutdown().await.unwrap();
+                manager = disk.open().await;
+                for (number, history) in &model {
+                    let timeline = manager.get_timeline(ttid(*number)).unwrap();
+                    assert_eq!(timeline.last_record_lsn(), Lsn(history.last), "a clean stop loses nothing");
+                }
+            }
+            38 => {
+                manager.abandon().await;
+                if random.one_in(3) {
+                    std::fs::remove_dir_all(&disk.config.workdir).unwrap();
+                }
+                manager = disk.open().await;
+                replay(&model, &manager).await;
+            }
+            _ => tokio::time::sleep(std::time::Duration::from_millis(random.below(4))).await,
+        }
+    }
+    for number in model.keys() {
+        for _ in 0..20 {
+            check(&mut random, &model, *number, &manager.get_timeline(ttid(*number)).unwrap()).await;
+        }
+    }
+    manager.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn random_histories_agree_with_the_model() {
+    for seed in 1..=12 {
+        run(seed, 300).await;
+    }
+}

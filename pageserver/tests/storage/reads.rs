@@ -1,0 +1,148 @@
+//! What is put is read, wherever it lies.
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use pageserver::storage::{StorageError, Value};
+use types::{Key, KeyKind, Lsn};
+
+use crate::support::*;
+
+#[tokio::test]
+async fn versions_are_found_in_memory_and_in_files() {
+    let disk = Disk::new();
+    let manager = disk.open().await;
+    let timeline = root(&manager).await;
+    let will_init = Value::Delta { will_init: true, change: Bytes::from_static(b"init") };
+    let batches = [
+        batch(1100, vec![(block(1), 1050, change("a")), (block(1), 1100, change("b"))]),
+        batch(1200, vec![(block(1), 1200, change("c")), (block(1), 1200, change("d"))]),
+        batch(1300, vec![(block(1), 1300, will_init)]),
+        batch(1400, vec![(block(1), 1400, change("e"))]),
+        batch(1500, vec![]),
+    ];
+    for flush in [false, true] {
+        if !flush {
+            for batch in &batches {
+                timeline.put_batch(batch.clone()).await.unwrap();
+            }
+        } else {
+            timeline.flush_and_upload().await.unwrap();
+            assert_eq!(timeline.remote_consistent_lsn(), Lsn(1500));
+            assert_eq!((timeline.stats().layers, timeline.stats().open_layer_bytes), (2, 0));
+        }
+        for (lsn, expected) in [
+            (1000, vec!["1000 page 1"]),
+            (1050, vec!["1000 page 1", "1050 a"]),
+            (1199, vec!["1000 page 1", "1050 a", "1100 b"]),
+            (1200, vec!["1000 page 1", "1050 a", "1100 b", "1200 c", "1200 d"]),
+            (1300, vec!["1300 init"]),
+            (9999, vec!["1300 init", "1400 e"]),
+        ] {
+            let found = timeline.get_reconstruct(block(1), Lsn(lsn)).await.unwrap();
+            assert_eq!(text(&found), expected, "at {lsn}, flushed: {flush}");
+        }
+        let run = timeline.get_reconstruct_run(block(0), 12, Lsn(1100)).await.unwrap();
+        assert_eq!(run.len(), 12);
+        assert_eq!(text(&run[0]), ["1000 page 0"]);
+        assert_eq!(text(&run[1]).len(), 3);
+        assert_eq!(text(&run[9]), ["1000 page 9"]);
+        assert!(run[10].is_empty() && run[11].is_empty());
+    }
+    assert!(matches!(
+        timeline.get_reconstruct(block(1), Lsn(999)).await,
+        Err(StorageError::BeforeHistory { start: INITDB, .. })
+    ));
+}
+
+#[tokio::test]
+async fn a_batch_that_does_not_follow_is_refused() {
+    let disk = Disk::new();
+    let manager = disk.open().await;
+    let timeline = root(&manager).await;
+    timeline.put_batch(batch(1100, vec![(block(1), 1100, change("a"))])).await.unwrap();
+    for bad in [
+        batch(1050, vec![]),
+        batch(1100, vec![(block(1), 1100, change("again"))]),
+        batch(1200, vec![(block(1), 1100, change("not above"))]),
+        batch(1200, vec![(block(1), 1201, change("behind the end"))]),
+    ] {
+        assert!(matches!(timeline.put_batch(bad).await, Err(StorageError::BadBatch { .. })));
+    }
+    assert_eq!(timeline.last_record_lsn(), Lsn(1100));
+    assert_eq!(text(&timeline.get_reconstruct(block(1), Lsn(9999)).await.unwrap()).len(), 2);
+}
+
+#[tokio::test]
+async fn waiting_for_an_lsn_ends_when_it_comes_or_time_is_up() {
+    let disk = Disk::new();
+    let manager = disk.open().await;
+    let timeline = root(&manager).await;
+    let waited = timeline.wait_lsn(Lsn(1100), std::time::Duration::from_millis(20)).await;
+    assert!(matches!(
+        waited,
+        Err(StorageError::WaitLsnTimeout { wanted: Lsn(1100), last_record_lsn: INITDB, .. })
+    ));
+    let (waited, put) = tokio::join!(timeline.wait_lsn(Lsn(1100), PATIENCE), async {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        timeline.put_batch(batch(1150, vec![])).await
+    });
+    waited.unwrap();
+    put.unwrap();
+    assert_eq!(timeline.last_and_prev_record_lsn(), (Lsn(1150), Lsn(1149)));
+}
+
+#[tokio::test]
+async fn a_new_timeline_is_cut_into_image_layers() {
+    let mut disk = Disk::new();
+    disk.config.image_layer_size = 20_000;
+    let manager = disk.open().await;
+    manager.create_tenant(TENANT).await.unwrap();
+    let page =
+        |n: u32| Bytes::from((0..8192u32).map(|i| (i.wrapping_mul(n + 77) >> 3) as u8).collect::<Vec<_>>());
+    let pages = move || (0..100).map(move |n| (block(n * 3), page(n)));
+
+    let backwards = pages().rev().map(Ok::<_, Infallible>);
+    let refused = manager.create_root_timeline(ttid(1), metadata(), Lsn(0), backwards).await;
+    assert!(matches!(refused, Err(StorageError::KeyOrder { .. })));
+    let broken = pages().take(50).map(Ok).chain([Err("the archive is cut off")]);
+    let refused = manager.create_root_timeline(ttid(1), metadata(), Lsn(0), broken).await;
+    assert!(refused.err().unwrap().to_string().contains("cut off"));
+
+    let pages_again = pages().map(Ok::<_, Infallible>);
+    let timeline = manager.create_root_timeline(ttid(1), metadata(), Lsn(0), pages_again).await.unwrap();
+    assert!(timeline.stats().layers > 3, "{:?}", timeline.stats());
+    manager.shutdown().await.unwrap();
+    let timeline = disk.open().await.get_timeline(ttid(1)).unwrap();
+    for (key, expected) in pages() {
+        let found = timeline.get_reconstruct(key, INITDB).await.unwrap();
+        assert_eq!(found.image, Some((INITDB, expected)));
+        assert!(timeline.get_reconstruct(key.next().unwrap(), INITDB).await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn ten_thousand_relations_are_listed_quickly() {
+    let mut disk = Disk::new();
+    disk.config.checkpoint_distance = 1 << 20;
+    let manager = disk.open().await;
+    let timeline = root(&manager).await;
+    let size = |blocks: u32| Value::Image(Bytes::copy_from_slice(&blocks.to_le_bytes()));
+    for round in 0..10 {
+        let lsn = 2000 + round * 1000;
+        let sizes = (0..10_000).map(|rel| (rel_size(rel), lsn, size(round as u32)));
+        let blocks = (0..2_000).map(|n| (block(n), lsn, change("some change of a page")));
+        timeline.put_batch(batch(lsn, sizes.chain(blocks).collect())).await.unwrap();
+    }
+    timeline.put_batch(batch(20_000, vec![(rel_size(7), 20_000, Value::Image(Bytes::new()))])).await.unwrap();
+    eventually("all but the last layer are written", || timeline.stats().frozen_layers == 0).await;
+    let start = std::time::Instant::now();
+    let sizes = timeline.scan(Key::kind_range(KeyKind::RelSize), Lsn(20_000)).await.unwrap();
+    let took = start.elapsed();
+    assert_eq!(sizes.len(), 9_999);
+    assert!(sizes.iter().all(|(key, size)| *key != rel_size(7) && size[..] == 9u32.to_le_bytes()));
+    assert!(took.as_millis() < 1000, "listing took {took:?} over {} layers", timeline.stats().layers);
+    let before = timeline.scan(Key::kind_range(KeyKind::RelSize), Lsn(5500)).await.unwrap();
+    assert_eq!(before.len(), 10_000);
+    assert!(before.iter().all(|(_, size)| size[..] == 3u32.to_le_bytes()));
+}

@@ -1,0 +1,125 @@
+//! A pageserver's storage in a temporary directory, and small words for what the tests put and expect.
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use durable_fs::DurableFs;
+use pageserver::storage::{
+    Reconstruct, StorageConfig, StorageMetrics, TenantManager, Timeline, TimelineMetadata, Value, WriteBatch,
+};
+use remote_storage::{Faulty, LocalDir, Operation, RemoteStorage};
+use tempfile::TempDir;
+use types::{Fork, Key, Lsn, PgVersion, RelTag, TenantId, TenantTimelineId, TimelineId, WalSegmentSize};
+
+pub const TENANT: TenantId = TenantId([0xAA; 16]);
+pub const INITDB: Lsn = Lsn(1000);
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub fn ttid(number: u8) -> TenantTimelineId {
+    TenantTimelineId::new(TENANT, TimelineId([number; 16]))
+}
+
+pub fn block(number: u32) -> Key {
+    Key::rel_block(RelTag { spc: 1663, db: 5, rel: 16384, fork: Fork::Main }, number)
+}
+
+pub fn rel_size(rel: u32) -> Key {
+    Key::rel_size(RelTag { spc: 1663, db: 5, rel, fork: Fork::Main })
+}
+
+pub fn image(text: &str) -> Value {
+    Value::Image(Bytes::copy_from_slice(text.as_bytes()))
+}
+
+pub fn change(text: &str) -> Value {
+    Value::Delta { will_init: false, change: Bytes::copy_from_slice(text.as_bytes()) }
+}
+
+pub fn batch(end: u64, entries: Vec<(Key, u64, Value)>) -> WriteBatch {
+    let entries = entries.into_iter().map(|(key, lsn, value)| (key, Lsn(lsn), value)).collect();
+    WriteBatch { entries, end_lsn: Lsn(end), prev_record_lsn: Lsn(end - 1) }
+}
+
+/// What a read found, as text: image first, then changes, each with its LSN.
+pub fn text(found: &Reconstruct) -> Vec<String> {
+    let versions = found.image.iter().chain(&found.deltas);
+    versions.map(|(lsn, bytes)| format!("{} {}", lsn.0, String::from_utf8_lossy(bytes))).collect()
+}
+
+pub fn metadata() -> TimelineMetadata {
+    TimelineMetadata {
+        pg_version: PgVersion::V15,
+        system_identifier: 7_000_000_000_000_000_001,
+        wal_seg_size: WalSegmentSize::DEFAULT,
+        tli: 1,
+        data_checksums: true,
+        initdb_lsn: INITDB,
+    }
+}
+
+pub struct Disk {
+    pub directory: TempDir,
+    pub config: StorageConfig,
+}
+
+impl Disk {
+    pub fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = StorageConfig::new(directory.path().join("work"));
+        config.checkpoint_distance = 64 << 10;
+        config.checkpoint_timeout = Duration::from_secs(3600);
+        config.ancestor_wait_timeout = Duration::from_secs(5);
+        Self { directory, config }
+    }
+
+    pub async fn store(&self) -> Arc<dyn RemoteStorage> {
+        Arc::new(LocalDir::open(self.directory.path().join("remote"), DurableFs::default()).await.unwrap())
+    }
+
+    pub async fn open(&self) -> Arc<TenantManager> {
+        self.open_with(self.store().await, DurableFs::default()).await
+    }
+
+    pub async fn open_with(&self, remote: Arc<dyn RemoteStorage>, fs: DurableFs) -> Arc<TenantManager> {
+        let metrics = StorageMetrics::register(&prometheus::Registry::new()).unwrap();
+        TenantManager::open_with_fs(self.config.clone(), remote, metrics, fs).await.unwrap()
+    }
+
+    pub async fn open_with_judge(
+        &self,
+        judge: impl Fn(Operation, &str) -> bool + Send + Sync + 'static,
+    ) -> Arc<TenantManager> {
+        let faulty = Faulty::new(self.store().await, judge);
+        self.open_with(Arc::new(faulty), DurableFs::default()).await
+    }
+
+    pub fn timeline_dir(&self, number: u8) -> PathBuf {
+        let id = ttid(number);
+        self.config.workdir.join(format!("tenants/{}/timelines/{}", id.tenant_id, id.timeline_id))
+    }
+
+    pub fn layer_files(&self, number: u8) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.timeline_dir(number)).unwrap();
+        let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        files
+    }
+}
+
+/// A root timeline number 1 whose image layer holds blocks 0 to 9.
+pub async fn root(manager: &TenantManager) -> Arc<Timeline> {
+    manager.create_tenant(TENANT).await.unwrap();
+    let pages = (0..10).map(|n| Ok::<_, Infallible>((block(n), Bytes::from(format!("page {n}")))));
+    manager.create_root_timeline(ttid(1), metadata(), Lsn(990), pages).await.unwrap()
+}
+
+pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < PATIENCE, "did not happen: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
