@@ -21,10 +21,9 @@ pub mod v17;
 pub mod version;
 pub mod wal;
 
-
-
+pub use checkpoint::CheckPoint;
+pub use control_file::{ControlFile, DatabaseState};
 pub use crc::{crc32c, crc32c_append};
-
 
 /// Bytes that are not what PostgreSQL would have written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

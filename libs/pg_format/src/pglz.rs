@@ -57,8 +57,11 @@ mod tests {
         let input = [0b0000_0100, b'a', b'b', 0x03, 0x02, b'c'];
         let mut output = [0; 9];
         assert_eq!(decompress(&input, &mut output), Some(()));
-        assert_eq!(&output, b"abababab\
-c");
+        assert_eq!(
+            &output,
+            b"abababab\
+c"
+        );
     }
 
     #[test]

@@ -31,7 +31,11 @@ pub const ALL_PAGE_FLAGS: u16 = 0x000f;
 
 /// Bytes of the header of the WAL page that begins at `page_start`.
 pub const fn page_header_size(page_start: Lsn, segment_size: WalSegmentSize) -> usize {
-    if page_start.segment_offset(segment_size.bytes()) == 0 { LONG_PAGE_HEADER_SIZE } else { SHORT_PAGE_HEADER_SIZE }
+    if page_start.segment_offset(segment_size.bytes()) == 0 {
+        LONG_PAGE_HEADER_SIZE
+    } else {
+        SHORT_PAGE_HEADER_SIZE
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +113,13 @@ impl WalIdentity {
     ///
     /// # Panics
     /// If `page` is shorter than the header.
-    pub fn write_page_header(&self, page: &mut [u8], page_start: Lsn, info: u16, remaining_length: u32) -> usize {
+    pub fn write_page_header(
+        &self,
+        page: &mut [u8],
+        page_start: Lsn,
+        info: u16,
+        remaining_length: u32,
+    ) -> usize {
         let size = page_header_size(page_start, self.segment_size);
         let long = size == LONG_PAGE_HEADER_SIZE;
         let header = PageHeader {
@@ -196,7 +206,10 @@ mod tests {
         };
         let mut page = [0; BLCKSZ];
         let start = Lsn(5 * WalSegmentSize::DEFAULT.bytes());
-        assert_eq!(identity.write_page_header(&mut page, start, FIRST_IS_CONTRECORD, 99), LONG_PAGE_HEADER_SIZE);
+        assert_eq!(
+            identity.write_page_header(&mut page, start, FIRST_IS_CONTRECORD, 99),
+            LONG_PAGE_HEADER_SIZE
+        );
         let header = PageHeader::decode(page.first_chunk().unwrap());
         assert_eq!(header.info, FIRST_IS_CONTRECORD | LONG_HEADER);
         assert_eq!((header.page_address, header.remaining_length, header.tli), (start, 99, 3));
