@@ -1,2 +1,146 @@
-//! Wires the parts of this program together, and nothing else.
-fn main() {}
+//! `compute_ctl`: runs one stateless PostgreSQL. Wires the parts together, and nothing else.
+
+mod basebackup;
+mod catalog;
+mod data_dir;
+mod error;
+mod http;
+mod lifecycle;
+mod metrics;
+mod paths;
+mod postgres;
+mod predecessor;
+mod server_user;
+mod status;
+#[path = "/tmp/compute/walproposer.rs"]
+mod walproposer;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use auth::ClusterToken;
+use clap::Parser;
+use compute_api::ComputeSpec;
+use telemetry::LogFormat;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::http::{Api, routes};
+use crate::lifecycle::{Compute, ExitStatus, Ground};
+use crate::metrics::Metrics;
+use crate::status::StatusBoard;
+
+/// Runs one stateless PostgreSQL: wins the election, unpacks the base backup, carries WAL to the safekeepers.
+///
+/// Exit status: 0 stopped with all WAL on a quorum, 1 failed, 3 stopped without a quorum, 4 fenced by a
+/// newer compute.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Data directory of PostgreSQL. Wiped at every start; its parent belongs to this compute too.
+    #[arg(long)]
+    pgdata: PathBuf,
+    /// What this compute is to be, as JSON.
+    #[arg(long)]
+    spec: PathBuf,
+    /// Directory of PostgreSQL's programs.
+    #[arg(long)]
+    pgbin: PathBuf,
+    /// Where the HTTP API listens, as host:port.
+    #[arg(long)]
+    listen_http: String,
+    /// File with the cluster token.
+    #[arg(long)]
+    auth_token_file: PathBuf,
+    /// How long a shutdown may wait for a quorum of safekeepers.
+    #[arg(long, default_value = "60s", value_parser = parse_duration)]
+    timeout: Duration,
+    #[arg(long, value_enum, default_value_t)]
+    log_format: LogFormat,
+}
+
+/// `90`, `90s`, `500ms` or `2m`.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 = digits.parse().map_err(|_| format!("{text:?} is not a duration such as 60s"))?;
+    match &text[digits.len()..] {
+        "" | "s" => Ok(Duration::from_secs(number)),
+        "ms" => Ok(Duration::from_millis(number)),
+        "m" => Ok(Duration::from_secs(number * 60)),
+        unit => Err(format!("unit {unit:?} is not one of ms, s, m")),
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    telemetry::init(arguments.log_format);
+    match run(arguments).await {
+        Ok(status) => ExitCode::from(status as u8),
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::from(ExitStatus::Failed as u8)
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<ExitStatus> {
+    let token = ClusterToken::load(&arguments.auth_token_file)?;
+    let json = std::fs::read(&arguments.spec)
+        .with_context(|| format!("cannot read {}", arguments.spec.display()))?;
+    let spec = ComputeSpec::parse(&json).with_context(|| arguments.spec.display().to_string())?;
+    // Before listening: the predecessor may have the same address.
+    let ground = Ground::take(&spec, &arguments.pgdata, &arguments.pgbin, &token).await?;
+    let listener = TcpListener::bind(&arguments.listen_http)
+        .await
+        .with_context(|| format!("cannot listen on {}", arguments.listen_http))?;
+
+    let registry = prometheus::Registry::new();
+    let status = StatusBoard::new(&spec, Metrics::new(&registry)?);
+    let terminate = CancellationToken::new();
+    let (configure, wishes) = mpsc::channel(1);
+    let api = Api { status: status.subscribe(), configure, terminate: terminate.clone() };
+    let served = CancellationToken::new();
+    let router = http_server::router(routes(api), token.clone(), registry);
+    let server = tokio::spawn(http_server::serve(listener, router, served.clone()));
+    stop_on_signals(terminate.clone())?;
+
+    let compute =
+        Compute { spec, token, stop_timeout: arguments.timeout, status, configure: wishes, terminate };
+    let exit = compute.run(ground).await;
+    served.cancel();
+    // Requests under way get their answer, but nobody keeps the process alive with an idle connection.
+    let _ = tokio::time::timeout(Duration::from_secs(1), server).await;
+    Ok(exit)
+}
+
+fn stop_on_signals(terminate: CancellationToken) -> std::io::Result<()> {
+    let mut terminated = signal(SignalKind::terminate())?;
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminated.recv() => {}
+            _ = interrupted.recv() => {}
+        }
+        tracing::info!("asked by a signal to stop");
+        terminate.cancel();
+    });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(parse_duration("60s"), Ok(Duration::from_secs(60)));
+        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
+        assert!(parse_duration("s").is_err() && parse_duration("1h").is_err() && parse_duration("").is_err());
+    }
+}

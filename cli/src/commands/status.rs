@@ -96,7 +96,7 @@ fn compute_state(pid: Option<i32>, status: Option<&ComputeStatus>) -> String {
 }
 
 async fn safekeeper_positions(env: &LocalEnv, id: NodeId) -> Vec<(TenantTimelineId, Lsn, String)> {
-    let timelines = safekeeper_client(env, id).list_timelines().await.unwrap_or_default();
+    let timelines = safekeeper_client(env, id).timelines().await.unwrap_or_default();
     timelines
         .into_iter()
         .map(|status| {

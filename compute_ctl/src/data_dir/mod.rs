@@ -37,20 +37,27 @@ pub struct DataDir<'a> {
 }
 
 impl DataDir<'_> {
-    /// Empties the directory. Refuses if it is neither empty nor marked as ours.
+    /// Refuses a directory that is neither empty nor marked as ours.
+    pub fn check_ours(&self) -> Result<(), ComputeError> {
+        let marked =
+            std::fs::symlink_metadata(self.root.join(MARKER)).is_ok_and(|metadata| metadata.is_file());
+        let empty = || match std::fs::read_dir(self.root) {
+            Ok(mut entries) => entries.next().is_none(),
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        };
+        if marked || empty() { Ok(()) } else { Err(ComputeError::NotOurs { path: self.root.to_owned() }) }
+    }
+
+    /// Empties the directory, if it is ours.
     pub fn wipe(&self) -> Result<(), ComputeError> {
+        self.check_ours()?;
         let marker = self.root.join(MARKER);
-        let entries = list(self.root)?;
-        let ours = std::fs::symlink_metadata(&marker).is_ok_and(|metadata| metadata.is_file());
-        if !ours && !entries.is_empty() {
-            return Err(ComputeError::NotOurs { path: self.root.to_owned() });
-        }
         // Before anything else is there: a start that ends half-way must not block the next one.
         std::fs::write(&marker, MARKER_TEXT).map_err(ComputeError::file("write", &marker))?;
-        for entry in entries.into_iter().filter(|entry| *entry != marker) {
+        for entry in list(self.root)?.into_iter().filter(|entry| *entry != marker) {
             remove(&entry)?;
         }
-        for tablespace in list(self.tablespaces)? {
+        for tablespace in list(self.tablespaces)?.into_iter().filter(|path| is_number(path)) {
             remove(&tablespace)?;
         }
         Ok(())
@@ -80,6 +87,13 @@ fn list(directory: &Path) -> Result<Vec<PathBuf>, ComputeError> {
     let failed = || ComputeError::file("read", directory);
     let entries = std::fs::read_dir(directory).map_err(failed())?;
     entries.map(|entry| Ok(entry.map_err(failed())?.path())).collect()
+}
+
+/// Tablespaces are named by their OIDs; anything else beside them is not of our making.
+fn is_number(path: &Path) -> bool {
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .is_some_and(|name| name.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// Removes a file, a link (never what it points to) or a directory with all that is in it.

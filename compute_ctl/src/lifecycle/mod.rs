@@ -13,7 +13,7 @@ mod start;
 mod stop;
 mod supervise;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use auth::ClusterToken;
@@ -21,11 +21,12 @@ use compute_api::{ComputeSpec, ComputeState, StartStep};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::data_dir::{DataDir, DataLayout};
 use crate::error::ComputeError;
 use crate::http::Configure;
 use crate::paths::ComputePaths;
 use crate::postgres::{Installation, ServerProcess, check_settings};
-use crate::predecessor;
+use crate::predecessor::{self, PidFile};
 use crate::server_user::ServerUser;
 use crate::status::StatusBoard;
 use crate::walproposer::Exit;
@@ -67,8 +68,6 @@ struct Life {
 
 pub struct Compute {
     pub spec: ComputeSpec,
-    pub pgdata: PathBuf,
-    pub pgbin: PathBuf,
     pub token: ClusterToken,
     /// For a fast shutdown; without a quorum it can take for ever.
     pub stop_timeout: Duration,
@@ -77,16 +76,40 @@ pub struct Compute {
     pub terminate: CancellationToken,
 }
 
-/// What stays the same through all lives.
-struct Ground {
+/// What stays the same through all lives. To have it is to have the place to oneself.
+pub struct Ground {
     paths: ComputePaths,
     user: ServerUser,
     installation: Installation,
+    began: Instant,
+    _pid_file: PidFile,
+}
+
+impl Ground {
+    /// Checks what can be checked without changing anything, then ends a predecessor and takes its place.
+    pub async fn take(
+        spec: &ComputeSpec,
+        pgdata: &Path,
+        pgbin: &Path,
+        token: &ClusterToken,
+    ) -> Result<Ground, ComputeError> {
+        let began = Instant::now();
+        check_settings(&spec.settings)?;
+        let installation = Installation::find(pgbin, spec.pg_version)?;
+        let paths = ComputePaths::new(pgdata)?;
+        let user = ServerUser::find()?;
+        let layout = DataLayout::of(spec.pg_version)?;
+        DataDir { root: &paths.pgdata, tablespaces: &paths.tablespaces, layout }.check_ours()?;
+        let theirs = paths.clone();
+        let pid_file = blocking(move || predecessor::take_over(&theirs)).await?;
+        paths.prepare(user, token)?;
+        Ok(Ground { paths, user, installation, began, _pid_file: pid_file })
+    }
 }
 
 impl Compute {
-    pub async fn run(mut self) -> ExitStatus {
-        let (status, end) = match self.run_lives().await {
+    pub async fn run(mut self, ground: Ground) -> ExitStatus {
+        let (status, end) = match self.run_lives(&ground).await {
             Ok(LifeEnd::Stopped) => (ExitStatus::Stopped, ComputeState::Stopped),
             Ok(LifeEnd::NoQuorum) => (ExitStatus::NoQuorum, ComputeState::Stopped),
             Ok(LifeEnd::Fenced { term }) => {
@@ -107,23 +130,12 @@ impl Compute {
         status
     }
 
-    async fn run_lives(&mut self) -> Result<LifeEnd, ComputeError> {
-        check_settings(&self.spec.settings)?;
-        let ground = Ground {
-            paths: ComputePaths::new(&self.pgdata)?,
-            user: ServerUser::find()?,
-            installation: Installation::find(&self.pgbin, self.spec.pg_version)?,
-        };
-        let began = Instant::now();
-        let paths = ground.paths.clone();
-        let _pid_file = blocking(move || predecessor::take_over(&paths)).await?;
-        ground.paths.prepare(ground.user, &self.token)?;
-
-        let mut since = self.status.step_done(StartStep::EndPredecessor, began);
+    async fn run_lives(&mut self, ground: &Ground) -> Result<LifeEnd, ComputeError> {
+        let mut since = self.status.step_done(StartStep::EndPredecessor, ground.began);
         let mut back_off = FIRST_BACK_OFF;
         let mut failed_starts = 0;
         loop {
-            let (end, ran) = self.live(&ground, since).await?;
+            let (end, ran) = self.live(ground, since).await?;
             let LifeEnd::Crashed { reason } = end else { return Ok(end) };
             // Backends may outlive a killed postmaster, and the directory will be wiped under them.
             let pgdata = ground.paths.pgdata.clone();

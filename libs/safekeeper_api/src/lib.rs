@@ -1,1 +1,5 @@
-//! safekeeper_api
+//! The contract of the safekeeper: its HTTP API with a thin client, and the messages that travel inside
+//! COPY BOTH: WAL out ([`replication`]). No server code.
+
+pub mod http;
+pub mod replication;
