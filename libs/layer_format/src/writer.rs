@@ -69,7 +69,11 @@ impl<W: Write> LayerWriter<W> {
         let keys = &mut self.identity.name.keys;
         if end <= keys.start || end > keys.end || self.last.is_some_and(|(last, _)| last >= end) {
             let lsn = self.identity.name.lsn_range().start;
-            return Err(LayerError::BadEntry { key: end, lsn, reason: "it does not end the layer's key range" });
+            return Err(LayerError::BadEntry {
+                key: end,
+                lsn,
+                reason: "it does not end the layer's key range",
+            });
         }
         keys.end = end;
         Ok(())

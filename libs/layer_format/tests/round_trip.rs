@@ -95,7 +95,7 @@ proptest! {
 /// More than 512 blocks, so that the index has several leaves and one key's versions span them.
 #[test]
 fn versions_of_one_key_span_leaves() {
-    let noise = |n: u64| Bytes::from((0..9000u64).map(|i| (i * i * n >> 5) as u8).collect::<Vec<_>>());
+    let noise = |n: u64| Bytes::from((0..9000u64).map(|i| ((i * i * n) >> 5) as u8).collect::<Vec<_>>());
     let entries: Vec<Entry> = (0..1300)
         .map(|n| Entry {
             key: key(n / 1000),

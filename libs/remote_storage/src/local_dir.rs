@@ -172,7 +172,7 @@ impl RemoteStorage for LocalDir {
     async fn head(&self, key: &ObjectKey) -> Result<Option<u64>, RemoteError> {
         let (this, key) = (self.clone(), key.clone());
         run_blocking(move || match fs::metadata(this.path(&key)) {
-            Ok(metadata) => Ok(metadata.is_file().then(|| metadata.len())),
+            Ok(metadata) => Ok(metadata.is_file().then_some(metadata.len())),
             Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(io_error("look up", key.as_str(), error)),
         })
