@@ -34,6 +34,30 @@ pub fn mask(page: &mut PageBytes, rmid: u8, fork: Fork, blkno: u32) {
     }
 }
 
+/// The resource manager that a page of a main fork belongs to, told from its special space: for pages whose
+/// last record was a mere image, or is not known.
+pub fn rmgr_of_page(page: &PageBytes) -> u8 {
+    const SEQ_MAGIC: u16 = 0x1717;
+    const HASH_PAGE_ID: u16 = 0xff80;
+    const GIST_PAGE_ID: u16 = 0xff81;
+    const SPGIST_PAGE_ID: u16 = 0xff82;
+    const BRIN_PAGE_TYPES: std::ops::RangeInclusive<u16> = 0xf091..=0xf093;
+    let u16_at = |at: usize| u16::from_le_bytes([page[at], page[at + 1]]);
+    let special_size = page.len().saturating_sub(u16_at(16) as usize);
+    let last = u16_at(page.len() - 2);
+    match special_size {
+        0 => ids::HEAP,
+        16 if last == HASH_PAGE_ID => ids::HASH,
+        16 if last == GIST_PAGE_ID => ids::GIST,
+        16 => ids::BTREE,
+        8 if last == SPGIST_PAGE_ID => ids::SPGIST,
+        8 if BRIN_PAGE_TYPES.contains(&last) => ids::BRIN,
+        8 if u16_at(page.len() - 8) == SEQ_MAGIC && u16_at(page.len() - 6) == 0 && last == 0 => ids::SEQ,
+        8 => ids::GIN,
+        _ => ids::GENERIC,
+    }
+}
+
 /// `mask_page_hint_bits`
 fn hint_bits(page: &mut Page<'_>) {
     page.set_prune_xid(0);

@@ -1,7 +1,8 @@
 //! Whether two pages are the same where PostgreSQL says that they must be.
 
-use page_redo::mask::mask;
+use page_redo::mask::{mask, rmgr_of_page};
 use page_redo::page::PageBytes;
+use pg_format::rmgr;
 use types::Fork;
 
 /// The first byte that differs under the mask, and how many do.
@@ -12,6 +13,7 @@ pub fn difference(
     fork: Fork,
     block: u32,
 ) -> Option<(usize, usize)> {
+    let rmid = if rmid == rmgr::XLOG { rmgr_of_page(theirs) } else { rmid };
     let (mut ours, mut theirs) = (Box::new(*ours), Box::new(*theirs));
     mask(&mut ours, rmid, fork, block);
     mask(&mut theirs, rmid, fork, block);
@@ -19,4 +21,11 @@ pub fn difference(
         ours.iter().zip(theirs.iter()).enumerate().filter(|(_, (a, b))| a != b).map(|(at, _)| at);
     let first = differing.next()?;
     Some((first, 1 + differing.count()))
+}
+
+/// A page of the visibility map that began as an image without content: PostgreSQL 15 logs the maps of a
+/// database that CREATE DATABASE copies block by block as if all of a map's page were free space. Bits that
+/// are missing in ours then do no harm; bits that only ours has would.
+pub fn with_bits_of(ours: &PageBytes, theirs: &PageBytes) -> Box<PageBytes> {
+    Box::new(std::array::from_fn(|at| ours[at] | theirs[at]))
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use page_redo::page::PageBytes;
+use page_redo::page::{HEADER_SIZE, PageBytes};
 use page_redo::{BlockChange, Change, NativeChange, apply, slru_changes, truncated_maps, vm_clears};
 use pg_format::rmgr;
 use types::{BLCKSZ, Fork, Lsn, PgVersion, RelTag, WalSegmentSize};
@@ -11,7 +11,7 @@ use wal_decoder::{DecodedBlock, DecodedRecord, WalStreamDecoder};
 
 use crate::Options;
 use crate::cluster::{Cluster, database_directory};
-use crate::compare::difference;
+use crate::compare::{difference, with_bits_of};
 use crate::names;
 use crate::report::Report;
 use crate::store::Store;
@@ -120,8 +120,14 @@ impl<'a> Replay<'a> {
             self.show(&format!("{error}"));
         }
         match &block.image {
-            Some(image) if !image.apply => self.check(record, block, &*image.restore()?),
-            _ => Ok(()),
+            Some(image) if image.apply => {
+                if block.rel.fork == Fork::Vm && usize::from(image.hole_length) == BLCKSZ - HEADER_SIZE {
+                    self.store.mark_hollow(block.rel);
+                }
+                Ok(())
+            }
+            Some(image) => self.check(record, block, &*image.restore()?),
+            None => Ok(()),
         }
     }
 
@@ -133,7 +139,11 @@ impl<'a> Replay<'a> {
         primary: &PageBytes,
     ) -> anyhow::Result<()> {
         let (rmid, info) = (record.header.rmid, record.header.info);
+        let hollow = self.store.is_hollow(block.rel);
         let page = self.store.page(block.rel, block.blkno, rmid)?;
+        if hollow {
+            *page = *with_bits_of(page, primary);
+        }
         let found = difference(page, primary, rmid, block.rel.fork, block.blkno);
         let ours = *page;
         if found.is_some() {
@@ -225,7 +235,12 @@ impl<'a> Replay<'a> {
             // Dropped or cut since.
             let Some(theirs) = self.stopped.relation_page(&directory, rel, block)? else { continue };
             self.report.file_pages += 1;
-            if let Some((at, count)) = difference(&entry.page, &theirs, entry.rmid, rel.fork, block) {
+            let ours = if self.store.is_hollow(rel) {
+                with_bits_of(&entry.page, &theirs)
+            } else {
+                entry.page.clone()
+            };
+            if let Some((at, count)) = difference(&ours, &theirs, entry.rmid, rel.fork, block) {
                 self.report.file_pages_different += 1;
                 let last = page_redo::rmgr_name(entry.rmid);
                 let text = format!(

@@ -19,6 +19,8 @@ struct Relation {
     pages: BTreeMap<u32, Entry>,
     /// Blocks from here on are not those of the files after initdb any more.
     base_blocks: Option<u32>,
+    /// See [`crate::compare::with_bits_of`].
+    hollow: bool,
 }
 
 pub struct Store {
@@ -85,6 +87,14 @@ impl Store {
         }
     }
 
+    pub fn mark_hollow(&mut self, rel: RelTag) {
+        self.relations.entry(rel).or_default().hollow = true;
+    }
+
+    pub fn is_hollow(&self, rel: RelTag) -> bool {
+        self.relations.get(&rel).is_some_and(|relation| relation.hollow)
+    }
+
     /// The whole directory of a database was copied.
     pub fn copy_database(&mut self, from: (u32, u32), to: (u32, u32)) {
         let source = RelTag { spc: from.0, db: from.1, rel: 0, fork: Fork::Main };
@@ -113,6 +123,6 @@ impl Relation {
     fn copy(&self) -> Relation {
         let entry = |entry: &Entry| Entry { page: entry.page.clone(), rmid: entry.rmid };
         let pages = self.pages.iter().map(|(block, old)| (*block, entry(old))).collect();
-        Relation { pages, base_blocks: self.base_blocks }
+        Relation { pages, base_blocks: self.base_blocks, hollow: self.hollow }
     }
 }
