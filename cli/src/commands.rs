@@ -55,7 +55,9 @@ pub async fn run(arguments: Arguments, output: Output) -> anyhow::Result<()> {
         Command::Pageserver(command) => {
             daemon::run(&open()?, |_| vec![Daemon::Pageserver], command, lock, output).await
         }
-        Command::Broker(command) => daemon::run(&open()?, |_| vec![Daemon::Broker], command, lock, output).await,
+        Command::Broker(command) => {
+            daemon::run(&open()?, |_| vec![Daemon::Broker], command, lock, output).await
+        }
         Command::Safekeeper(command) => {
             daemon::run(&open()?, daemon::all_safekeepers, command, lock, output).await
         }

@@ -46,10 +46,14 @@ impl Endpoint {
             }
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
         };
-        let endpoint: Endpoint =
-            serde_json::from_slice(&bytes).with_context(|| format!("{} is not understood", path.display()))?;
+        let endpoint: Endpoint = serde_json::from_slice(&bytes)
+            .with_context(|| format!("{} is not understood", path.display()))?;
         if endpoint.format_version != FORMAT_VERSION {
-            bail!("{} has format version {}, this varve reads {FORMAT_VERSION}", path.display(), endpoint.format_version);
+            bail!(
+                "{} has format version {}, this varve reads {FORMAT_VERSION}",
+                path.display(),
+                endpoint.format_version
+            );
         }
         Ok(endpoint)
     }

@@ -28,10 +28,6 @@ impl Process {
         Process { name: name.into(), directory }
     }
 
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
     pub fn log_file(&self) -> PathBuf {
         self.directory.join(format!("{}.log", self.name))
     }
@@ -55,9 +51,11 @@ impl Process {
         // A group of its own: Ctrl-C in the terminal is for the command line tool, not for the daemons.
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
         let program = command.get_program().to_owned();
-        let child = command.spawn().with_context(|| format!("cannot start {}", Path::new(&program).display()))?;
+        let child =
+            command.spawn().with_context(|| format!("cannot start {}", Path::new(&program).display()))?;
         let pid = child.id().cast_signed();
-        let start = start_time(pid).with_context(|| format!("{} ended at once{}", self.name, self.last_words()))?;
+        let start =
+            start_time(pid).with_context(|| format!("{} ended at once{}", self.name, self.last_words()))?;
         DurableFs::default().write_atomically(&self.pid_file(), format!("{pid} {start}\n").as_bytes())?;
         Ok(())
     }

@@ -90,7 +90,9 @@ impl Daemon {
 
     async fn is_ready(self, env: &LocalEnv) -> bool {
         match self {
-            Daemon::Broker => tokio::net::TcpStream::connect(("127.0.0.1", env.config.ports().broker())).await.is_ok(),
+            Daemon::Broker => {
+                tokio::net::TcpStream::connect(("127.0.0.1", env.config.ports().broker())).await.is_ok()
+            }
             Daemon::Safekeeper(id) => safekeeper_client(env, id).status().await.is_ok(),
             Daemon::Pageserver => pageserver_client(env).status().await.is_ok(),
         }

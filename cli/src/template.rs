@@ -47,7 +47,8 @@ fn as_postgres_user(program: &Path, data: &Path) -> anyhow::Result<Command> {
     if !nix::unistd::geteuid().is_root() {
         return Ok(Command::new(program));
     }
-    let user = User::from_name("postgres")?.context("there is no user postgres: install PostgreSQL from its package")?;
+    let user = User::from_name("postgres")?
+        .context("there is no user postgres: install PostgreSQL from its package")?;
     chown(data, Some(user.uid), Some(user.gid))?;
     let mut command = Command::new("setpriv");
     command
@@ -61,7 +62,10 @@ fn as_postgres_user(program: &Path, data: &Path) -> anyhow::Result<Command> {
 fn check_version(pg_bin_dir: &Path, pg_version: PgVersion) -> anyhow::Result<()> {
     let program = pg_bin_dir.join("postgres");
     let output = Command::new(&program).arg("--version").output().with_context(|| {
-        format!("cannot run {}: is postgresql-{pg_version} installed? (`make up` installs it)", program.display())
+        format!(
+            "cannot run {}: is postgresql-{pg_version} installed? (`make up` installs it)",
+            program.display()
+        )
     })?;
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     let number = text.split_ascii_whitespace().nth(2).unwrap_or_default();

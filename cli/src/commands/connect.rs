@@ -25,8 +25,10 @@ pub fn psql(env: &LocalEnv, arguments: &PsqlArguments) -> anyhow::Result<()> {
         bail!("endpoint {0:?} does not run: `varve endpoint start {0}` starts it", endpoint.name);
     }
     let program = env.config.pg_bin_dir.join("psql");
-    let error =
-        Command::new(&program).arg(endpoint.connection_string("postgres")).args(&arguments.psql_arguments).exec();
+    let error = Command::new(&program)
+        .arg(endpoint.connection_string("postgres"))
+        .args(&arguments.psql_arguments)
+        .exec();
     Err(error).with_context(|| format!("cannot run {}", program.display()))
 }
 

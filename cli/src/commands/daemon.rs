@@ -62,7 +62,8 @@ fn report(daemon: Daemon, what: &str, output: Output) -> anyhow::Result<()> {
 }
 
 fn status(env: &LocalEnv, daemons: &[Daemon], output: Output) -> anyhow::Result<()> {
-    let rows: Vec<_> = daemons.iter().map(|daemon| (daemon.name(), daemon.process(env).pid(), daemon.ports(env))).collect();
+    let rows: Vec<_> =
+        daemons.iter().map(|daemon| (daemon.name(), daemon.process(env).pid(), daemon.ports(env))).collect();
     let value: Vec<_> = rows
         .iter()
         .map(|(name, pid, ports)| {

@@ -56,7 +56,15 @@ pub async fn run(
     output: Output,
 ) -> anyhow::Result<()> {
     match command {
-        EndpointCommand::Create { endpoint, branch_name, tenant_id, pg_port, http_port, settings, allow_multiple } => {
+        EndpointCommand::Create {
+            endpoint,
+            branch_name,
+            tenant_id,
+            pg_port,
+            http_port,
+            settings,
+            allow_multiple,
+        } => {
             let _lock = lock()?;
             let new = NewEndpoint {
                 name: endpoint,
@@ -69,7 +77,10 @@ pub async fn run(
             };
             let made = create(env, new, output)?;
             output.result(&json!({ "endpoint": made.name, "pg_port": made.pg_port }), || {
-                format!("endpoint {0:?} on port {1}; `varve endpoint start {0}` starts it", made.name, made.pg_port)
+                format!(
+                    "endpoint {0:?} on port {1}; `varve endpoint start {0}` starts it",
+                    made.name, made.pg_port
+                )
             })
         }
         EndpointCommand::Start { endpoint, start_timeout, allow_multiple } => {
@@ -109,7 +120,10 @@ pub async fn run(
             let _lock = lock()?;
             let endpoint = Endpoint::load(env, &endpoint)?;
             if endpoint.process(env).pid().is_some() {
-                bail!("endpoint {0:?} runs: `varve endpoint stop {0} --destroy` stops and deletes it", endpoint.name);
+                bail!(
+                    "endpoint {0:?} runs: `varve endpoint stop {0} --destroy` stops and deletes it",
+                    endpoint.name
+                );
             }
             remove(env, &endpoint)?;
             output.result(&json!({ "deleted": endpoint.name }), || {
@@ -172,7 +186,9 @@ fn pick_ports(
     }
     let free = |port: u16| !taken(port) && check_port_free("an endpoint", port).is_ok();
     let pick = |asked: Option<u16>, nth: &dyn Fn(u16) -> u16| {
-        asked.or_else(|| (0..RANGE).map(nth).find(|port| free(*port))).context("all ports for endpoints are in use")
+        asked
+            .or_else(|| (0..RANGE).map(nth).find(|port| free(*port)))
+            .context("all ports for endpoints are in use")
     };
     Ok((pick(pg_port, &|n| ports.endpoint_pg(n))?, pick(http_port, &|n| ports.endpoint_http(n))?))
 }
@@ -186,8 +202,11 @@ fn refuse_second(env: &LocalEnv, endpoint: &Endpoint, allow_multiple: bool) -> a
     if allow_multiple {
         return Ok(());
     }
-    let same_branch = |other: &Endpoint| other.timeline_id == endpoint.timeline_id && other.name != endpoint.name;
-    let running = Endpoint::all(env)?.into_iter().find(|other| same_branch(other) && other.process(env).pid().is_some());
+    let same_branch =
+        |other: &Endpoint| other.timeline_id == endpoint.timeline_id && other.name != endpoint.name;
+    let running = Endpoint::all(env)?
+        .into_iter()
+        .find(|other| same_branch(other) && other.process(env).pid().is_some());
     if let Some(other) = running {
         bail!(
             "endpoint {:?} runs on the same branch and would be fenced off: stop it first, or say --allow-multiple",
@@ -198,10 +217,16 @@ fn refuse_second(env: &LocalEnv, endpoint: &Endpoint, allow_multiple: bool) -> a
 }
 
 /// Starts compute_ctl if it does not run, and waits for the first connection to be possible.
-pub async fn start(env: &LocalEnv, endpoint: Endpoint, timeout: Duration, output: Output) -> anyhow::Result<()> {
+pub async fn start(
+    env: &LocalEnv,
+    endpoint: Endpoint,
+    timeout: Duration,
+    output: Output,
+) -> anyhow::Result<()> {
     let process = endpoint.process(env);
     let client = ComputeClient::new(&endpoint.http_address(), env.token.clone());
-    let running = || async { client.status().await.is_ok_and(|status| status.state == ComputeState::Running) };
+    let running =
+        || async { client.status().await.is_ok_and(|status| status.state == ComputeState::Running) };
     if process.pid().is_some() {
         return process.wait_ready(timeout, running).await;
     }
@@ -231,7 +256,10 @@ fn spec(env: &LocalEnv, endpoint: &Endpoint) -> anyhow::Result<ComputeSpec> {
         endpoint_id: endpoint.name.clone(),
         pg_version: endpoint.pg_version,
         safekeepers: (1..=env.config.num_safekeepers)
-            .map(|id| SafekeeperAddress { id: NodeId(id), pg_connstr: local(ports.safekeeper_pg(id)).to_string() })
+            .map(|id| SafekeeperAddress {
+                id: NodeId(id),
+                pg_connstr: local(ports.safekeeper_pg(id)).to_string(),
+            })
             .collect(),
         pageserver: PageserverAddress { pg_connstr: local(ports.pageserver_pg()).to_string() },
         pg_listen_addr: "127.0.0.1".to_owned(),
@@ -300,18 +328,24 @@ async fn reconfigure(
         endpoint.settings.retain(|(existing, _)| *existing != name);
         endpoint.settings.push((name, value));
     }
-    let request =
-        ConfigureRequest { roles: vec![admin_role(&endpoint)], databases: vec![], settings: settings(&endpoint) };
+    let request = ConfigureRequest {
+        roles: vec![admin_role(&endpoint)],
+        databases: vec![],
+        settings: settings(&endpoint),
+    };
     request.check()?;
     endpoint.save(env)?;
     let runs = endpoint.process(env).pid().is_some();
     if runs {
         ComputeClient::new(&endpoint.http_address(), env.token.clone()).configure(&request).await?;
     }
-    output.result(&json!({ "endpoint": endpoint.name, "settings": endpoint.settings, "applied": runs }), || {
-        let when = if runs { "now" } else { "at its next start" };
-        format!("endpoint {:?} has the new settings {when}", endpoint.name)
-    })
+    output.result(
+        &json!({ "endpoint": endpoint.name, "settings": endpoint.settings, "applied": runs }),
+        || {
+            let when = if runs { "now" } else { "at its next start" };
+            format!("endpoint {:?} has the new settings {when}", endpoint.name)
+        },
+    )
 }
 
 async fn list(env: &LocalEnv, tenant_id: Option<TenantId>, output: Output) -> anyhow::Result<()> {
@@ -320,7 +354,8 @@ async fn list(env: &LocalEnv, tenant_id: Option<TenantId>, output: Output) -> an
     let mut rows = Vec::new();
     for endpoint in Endpoint::all(env)?.into_iter().filter(|e| tenant_id.is_none_or(|id| e.tenant_id == id)) {
         let pid = endpoint.process(env).pid();
-        let branch = branches.name_of(endpoint.tenant_id, endpoint.timeline_id).unwrap_or("(no name)").to_owned();
+        let branch =
+            branches.name_of(endpoint.tenant_id, endpoint.timeline_id).unwrap_or("(no name)").to_owned();
         values.push(json!({
             "endpoint": endpoint.name, "branch_name": branch, "tenant_id": endpoint.tenant_id,
             "timeline_id": endpoint.timeline_id, "pg_port": endpoint.pg_port, "http_port": endpoint.http_port, "pid": pid,

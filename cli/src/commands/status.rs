@@ -34,8 +34,10 @@ struct Position {
 
 pub async fn status(env: &LocalEnv, output: Output) -> anyhow::Result<()> {
     let branches = env.branches()?;
-    let branch_of = |ttid: TenantTimelineId| branches.name_of(ttid.tenant_id, ttid.timeline_id).map(str::to_owned);
-    let position = |ttid, lsn, note| Position { timeline: Some(ttid), branch: branch_of(ttid), lsn, lag: 0, note };
+    let branch_of =
+        |ttid: TenantTimelineId| branches.name_of(ttid.tenant_id, ttid.timeline_id).map(str::to_owned);
+    let position =
+        |ttid, lsn, note| Position { timeline: Some(ttid), branch: branch_of(ttid), lsn, lag: 0, note };
     let mut rows = Vec::new();
     for daemon in Daemon::all(env) {
         let positions = match daemon {

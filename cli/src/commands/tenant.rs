@@ -41,14 +41,19 @@ pub async fn run(env: &LocalEnv, command: TenantCommand, output: Output) -> anyh
                 set_default,
             };
             let value = json!({ "tenant_id": new.tenant_id, "timeline_id": new.timeline_id });
-            let text = format!("tenant {} with branch {MAIN_BRANCH:?} on timeline {}", new.tenant_id, new.timeline_id);
+            let text = format!(
+                "tenant {} with branch {MAIN_BRANCH:?} on timeline {}",
+                new.tenant_id, new.timeline_id
+            );
             create(env, &mut branches, new, output).await?;
             output.result(&value, || text)
         }
         TenantCommand::List => list(&branches, output),
         TenantCommand::SetDefault { tenant_id } => {
             branches.set_default(tenant_id)?;
-            output.result(&json!({ "default_tenant": tenant_id }), || format!("the default tenant is {tenant_id}"))
+            output.result(&json!({ "default_tenant": tenant_id }), || {
+                format!("the default tenant is {tenant_id}")
+            })
         }
     }
 }

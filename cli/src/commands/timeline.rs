@@ -46,7 +46,9 @@ pub async fn run(env: &LocalEnv, command: TimelineCommand, output: Output) -> an
             branches.add_branch(tenant, &branch_name, timeline)?;
             announce(&branch_name, &info, output)
         }
-        TimelineCommand::List { tenant_id } => list(env, &branches, branches.tenant(tenant_id)?, output).await,
+        TimelineCommand::List { tenant_id } => {
+            list(env, &branches, branches.tenant(tenant_id)?, output).await
+        }
         TimelineCommand::Export { branch_name, at_lsn, output: directory, tenant_id } => {
             let tenant = branches.tenant(tenant_id)?;
             let timeline = branches.timeline(tenant, &branch_name)?;
@@ -63,7 +65,8 @@ fn announce(branch: &str, info: &TimelineInfo, output: Output) -> anyhow::Result
         "ancestor_lsn": info.ancestor_lsn,
         "start_lsn": info.initdb_lsn,
     });
-    output.result(&value, || format!("branch {branch:?}: timeline {} at {}", info.timeline_id, info.initdb_lsn))
+    output
+        .result(&value, || format!("branch {branch:?}: timeline {} at {}", info.timeline_id, info.initdb_lsn))
 }
 
 pub async fn create_root(
@@ -77,14 +80,18 @@ pub async fn create_root(
 
 /// On the pageserver, then on all safekeepers. Every step may be repeated, so after a failure the same
 /// command with the same ids goes on where it ended.
-async fn create(env: &LocalEnv, tenant: TenantId, request: TimelineCreateRequest) -> anyhow::Result<TimelineInfo> {
+async fn create(
+    env: &LocalEnv,
+    tenant: TenantId,
+    request: TimelineCreateRequest,
+) -> anyhow::Result<TimelineInfo> {
     let ancestor = request.ancestor_timeline_id;
     let info = pageserver_client(env).create_timeline(tenant, &request).await?;
     let request = safekeeper::TimelineCreateRequest {
         tenant_id: tenant,
         timeline_id: info.timeline_id,
         pg_version: info.pg_version,
-        system_id: info.system_identifier,
+        system_id: info.system_identifier.clone(),
         wal_seg_size: info.wal_seg_size,
         start_lsn: info.initdb_lsn,
         members: members(env),
@@ -92,7 +99,10 @@ async fn create(env: &LocalEnv, tenant: TenantId, request: TimelineCreateRequest
     };
     for id in 1..=env.config.num_safekeepers {
         safekeeper_client(env, NodeId(id)).create_timeline(&request).await.with_context(|| {
-            format!("safekeeper {id} did not make timeline {} (all of them must run for that)", info.timeline_id)
+            format!(
+                "safekeeper {id} did not make timeline {} (all of them must run for that)",
+                info.timeline_id
+            )
         })?;
     }
     Ok(info)

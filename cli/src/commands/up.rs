@@ -96,7 +96,8 @@ fn compute_directory(cluster: &Path) -> anyhow::Result<Option<PathBuf>> {
     if !nix::unistd::geteuid().is_root() {
         return Ok(None);
     }
-    let user = User::from_name("postgres")?.context("there is no user postgres: install PostgreSQL from its package")?;
+    let user = User::from_name("postgres")?
+        .context("there is no user postgres: install PostgreSQL from its package")?;
     let passable = |directory: &Path| -> anyhow::Result<bool> {
         let metadata = std::fs::metadata(directory)?;
         let mode = metadata.permissions().mode();

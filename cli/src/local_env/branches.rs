@@ -36,7 +36,11 @@ impl Branches {
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
         };
         if content.format_version != FORMAT_VERSION {
-            bail!("{} has format version {}, this varve reads {FORMAT_VERSION}", path.display(), content.format_version);
+            bail!(
+                "{} has format version {}, this varve reads {FORMAT_VERSION}",
+                path.display(),
+                content.format_version
+            );
         }
         Ok(Branches { path: path.to_owned(), content })
     }
@@ -81,9 +85,12 @@ impl Branches {
 
     /// Refuses a name that is taken or that would not do as a word of a command line.
     pub fn check_new_name(&self, tenant: TenantId, branch: &str) -> anyhow::Result<()> {
-        let plain = branch.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/'));
+        let plain =
+            branch.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/'));
         if branch.is_empty() || branch.len() > MAX_NAME || !plain || branch.starts_with('-') {
-            bail!("{branch:?} is no good name for a branch: take 1 to 63 letters, digits, '-', '_', '.' or '/'");
+            bail!(
+                "{branch:?} is no good name for a branch: take 1 to 63 letters, digits, '-', '_', '.' or '/'"
+            );
         }
         if self.content.tenants.get(&tenant).is_some_and(|branches| branches.contains_key(branch)) {
             bail!("there is a branch {branch:?} already");

@@ -28,18 +28,29 @@ impl Config {
         if num_safekeepers < 3 || num_safekeepers.is_multiple_of(2) || num_safekeepers > 9 {
             bail!("{num_safekeepers} safekeepers make no good quorum: take 3, 5, 7 or 9");
         }
-        if port_base.is_some_and(|base| base < 1024 || base > 65_535 - Ports::SPAN) {
+        if port_base.is_some_and(|base| !(1024..=65_535 - Ports::SPAN).contains(&base)) {
             bail!("--port-base must be from 1024 to {}", 65_535 - Ports::SPAN);
         }
-        Ok(Config { format_version: FORMAT_VERSION, port_base, num_safekeepers, pg_bin_dir, compute_directory: None })
+        Ok(Config {
+            format_version: FORMAT_VERSION,
+            port_base,
+            num_safekeepers,
+            pg_bin_dir,
+            compute_directory: None,
+        })
     }
 
     pub fn load(path: &Path) -> anyhow::Result<Config> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let config: Config =
             toml::from_str(&text).with_context(|| format!("{} is not understood", path.display()))?;
         if config.format_version != FORMAT_VERSION {
-            bail!("{} has format version {}, this varve reads {FORMAT_VERSION}", path.display(), config.format_version);
+            bail!(
+                "{} has format version {}, this varve reads {FORMAT_VERSION}",
+                path.display(),
+                config.format_version
+            );
         }
         Ok(config)
     }

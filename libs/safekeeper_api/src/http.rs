@@ -132,7 +132,11 @@ impl SafekeeperClient {
         self.json(self.request(Method::GET, "/v1/tenant/timeline")).await
     }
 
-    pub async fn timeline(&self, tenant: TenantId, timeline: TimelineId) -> Result<TimelineStatus, ClientError> {
+    pub async fn timeline(
+        &self,
+        tenant: TenantId,
+        timeline: TimelineId,
+    ) -> Result<TimelineStatus, ClientError> {
         self.json(self.request(Method::GET, &format!("/v1/tenant/{tenant}/timeline/{timeline}"))).await
     }
 

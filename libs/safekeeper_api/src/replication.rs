@@ -18,14 +18,29 @@ const FEEDBACK_VERSION: u8 = 1;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServerMessage {
     /// WAL from `start` on.
-    XLogData { start: Lsn, end_of_wal: Lsn, time: i64, data: Bytes },
-    Keepalive { end_of_wal: Lsn, time: i64, reply_requested: bool },
+    XLogData {
+        start: Lsn,
+        end_of_wal: Lsn,
+        time: i64,
+        data: Bytes,
+    },
+    Keepalive {
+        end_of_wal: Lsn,
+        time: i64,
+        reply_requested: bool,
+    },
 }
 
 /// From the reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientMessage {
-    StandbyStatus { write: Lsn, flush: Lsn, apply: Lsn, time: i64, reply_requested: bool },
+    StandbyStatus {
+        write: Lsn,
+        flush: Lsn,
+        apply: Lsn,
+        time: i64,
+        reply_requested: bool,
+    },
     /// Hot standby feedback: its contents do not concern us.
     HotStandbyFeedback,
     PageserverFeedback(PageserverFeedback),
@@ -176,7 +191,12 @@ mod tests {
     #[test]
     fn messages_survive_the_wire() {
         for message in [
-            ServerMessage::XLogData { start: Lsn(8), end_of_wal: Lsn(11), time: -5, data: Bytes::from_static(b"wal") },
+            ServerMessage::XLogData {
+                start: Lsn(8),
+                end_of_wal: Lsn(11),
+                time: -5,
+                data: Bytes::from_static(b"wal"),
+            },
             ServerMessage::Keepalive { end_of_wal: Lsn(11), time: 7, reply_requested: true },
         ] {
             assert_eq!(ServerMessage::decode(message.encode()), Ok(message));
@@ -187,7 +207,13 @@ mod tests {
             remote_consistent_lsn: Lsn(1),
         };
         for message in [
-            ClientMessage::StandbyStatus { write: Lsn(3), flush: Lsn(2), apply: Lsn(1), time: 9, reply_requested: false },
+            ClientMessage::StandbyStatus {
+                write: Lsn(3),
+                flush: Lsn(2),
+                apply: Lsn(1),
+                time: 9,
+                reply_requested: false,
+            },
             ClientMessage::HotStandbyFeedback,
             ClientMessage::PageserverFeedback(feedback),
         ] {

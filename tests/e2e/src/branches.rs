@@ -36,7 +36,11 @@ fn branches_do_not_see_each_other() {
         let (head, past) = (cluster.connect("head").await, cluster.connect("past").await);
         assert_eq!(numbers(&head, "t").await, [1, 2]);
         assert_eq!(numbers(&past, "t").await, [1]);
-        assert_eq!(numbers(&past, "dropped").await, [7], "a table dropped later still reads on the older branch");
+        assert_eq!(
+            numbers(&past, "dropped").await,
+            [7],
+            "a table dropped later still reads on the older branch"
+        );
         assert!(head.query("SELECT * FROM dropped", &[]).await.is_err());
 
         main.batch_execute("INSERT INTO t VALUES (10)").await.unwrap();
@@ -45,7 +49,9 @@ fn branches_do_not_see_each_other() {
         cluster.varve(&["timeline", "branch", "--branch-name", "deep", "--ancestor-branch-name", "past"]);
         start_endpoint(&cluster, "deep");
         let deep = cluster.connect("deep").await;
-        deep.batch_execute("UPDATE t SET n = n + 100 WHERE n = 1; INSERT INTO dropped VALUES (8)").await.unwrap();
+        deep.batch_execute("UPDATE t SET n = n + 100 WHERE n = 1; INSERT INTO dropped VALUES (8)")
+            .await
+            .unwrap();
 
         assert_eq!(numbers(&main, "t").await, [1, 2, 10]);
         assert_eq!(numbers(&head, "t").await, [1, 2, 20]);
@@ -57,7 +63,12 @@ fn branches_do_not_see_each_other() {
         // All of it from storage alone.
         cluster.varve(&["down"]);
         cluster.varve(&["up"]);
-        for (name, expected) in [("main", vec![1, 2, 10]), ("head", vec![1, 2, 20]), ("past", vec![1, 30]), ("deep", vec![30, 101])] {
+        for (name, expected) in [
+            ("main", vec![1, 2, 10]),
+            ("head", vec![1, 2, 20]),
+            ("past", vec![1, 30]),
+            ("deep", vec![30, 101]),
+        ] {
             assert_eq!(numbers(&cluster.connect(name).await, "t").await, expected, "{name}");
         }
         let tree = cluster.varve(&["timeline", "list"]);
@@ -71,7 +82,8 @@ fn a_branch_before_the_timeline_began_is_refused() {
     let start = lsn(&cluster.pageserver_timeline("main")["initdb_lsn"]);
     let early = types::Lsn(start.0 - 8192).to_string();
     for bad in [early.as_str(), "FFFFFFFF/0"] {
-        let refused = cluster.try_varve(&["timeline", "branch", "--branch-name", "x", "--ancestor-start-lsn", bad]);
+        let refused =
+            cluster.try_varve(&["timeline", "branch", "--branch-name", "x", "--ancestor-start-lsn", bad]);
         let said = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert!(!refused.status.success(), "{bad}");
         assert!(said.lines().count() == 1 && said.contains("LSN"), "{said}");

@@ -59,7 +59,8 @@ fn every_command_may_be_run_twice() {
     assert_eq!(repaired[0], before[0]);
 
     let status = cluster.varve_json(&["status"]);
-    let states: Vec<&str> = status.as_array().unwrap().iter().map(|row| row["state"].as_str().unwrap()).collect();
+    let states: Vec<&str> =
+        status.as_array().unwrap().iter().map(|row| row["state"].as_str().unwrap()).collect();
     assert_eq!(states, ["up", "up", "up", "up", "up", "running"], "{status}");
 
     for _ in 0..2 {

@@ -55,7 +55,10 @@ fn truncate_rewrite_and_drop() {
             )
             .await
             .unwrap();
-        client.batch_execute("TRUNCATE a; INSERT INTO a SELECT n, 'after' FROM generate_series(1, 10) n").await.unwrap();
+        client
+            .batch_execute("TRUNCATE a; INSERT INTO a SELECT n, 'after' FROM generate_series(1, 10) n")
+            .await
+            .unwrap();
         client.batch_execute("DELETE FROM b WHERE n > 100").await.unwrap();
         client.batch_execute("VACUUM FULL b").await.unwrap();
         client.batch_execute("DELETE FROM c WHERE n > 100").await.unwrap();
@@ -99,10 +102,14 @@ fn databases_and_tablespaces() {
         ] {
             client.batch_execute(statement).await.unwrap_or_else(|error| panic!("{statement}: {error:?}"));
         }
-        let in_database = |database: &str| cluster.varve(&["connstr", "main", "--database", database]).trim().to_owned();
+        let in_database =
+            |database: &str| cluster.varve(&["connstr", "main", "--database", database]).trim().to_owned();
         for database in ["logged", "copied", "moved", "gone"] {
             let inside = connect(&in_database(database)).await.unwrap();
-            inside.batch_execute("CREATE TABLE t AS SELECT generate_series(1, 3000) n; CREATE INDEX ON t (n)").await.unwrap();
+            inside
+                .batch_execute("CREATE TABLE t AS SELECT generate_series(1, 3000) n; CREATE INDEX ON t (n)")
+                .await
+                .unwrap();
         }
         // A template with content, copied both ways.
         for (copy, strategy) in [("copy_logged", "wal_log"), ("copy_copied", "file_copy")] {
@@ -111,7 +118,10 @@ fn databases_and_tablespaces() {
         }
         client.batch_execute("ALTER DATABASE moved SET TABLESPACE space").await.unwrap();
         client.batch_execute("DROP DATABASE gone").await.unwrap();
-        client.batch_execute("CREATE TABLE in_space (n int) TABLESPACE space; INSERT INTO in_space VALUES (1)").await.unwrap();
+        client
+            .batch_execute("CREATE TABLE in_space (n int) TABLESPACE space; INSERT INTO in_space VALUES (1)")
+            .await
+            .unwrap();
         let sizes = "SELECT string_agg(datname || ' ' || (pg_database_size(oid) > 1000000), ', ' ORDER BY datname) FROM pg_database";
         let listed: String = one(&client, sizes).await;
         drop(client);
@@ -122,7 +132,11 @@ fn databases_and_tablespaces() {
         assert_eq!(one::<i32>(&client, "SELECT n FROM in_space").await, 1);
         for database in ["logged", "copied", "moved", "copy_logged", "copy_copied"] {
             let inside = connect(&in_database(database)).await.unwrap();
-            assert_eq!(one::<i64>(&inside, "SELECT sum(n) FROM t WHERE n > 0").await, 4_501_500, "{database}");
+            assert_eq!(
+                one::<i64>(&inside, "SELECT sum(n) FROM t WHERE n > 0").await,
+                4_501_500,
+                "{database}"
+            );
             crate::pgbench::amcheck(&in_database(database));
         }
     });
@@ -145,8 +159,14 @@ fn prepared_transactions_multixacts_and_sequences() {
             )
             .await
             .unwrap();
-        client.batch_execute("BEGIN; UPDATE t SET v = 1 WHERE n = 1; PREPARE TRANSACTION 'one'").await.unwrap();
-        client.batch_execute("BEGIN; UPDATE t SET v = 1 WHERE n = 2; PREPARE TRANSACTION 'two'").await.unwrap();
+        client
+            .batch_execute("BEGIN; UPDATE t SET v = 1 WHERE n = 1; PREPARE TRANSACTION 'one'")
+            .await
+            .unwrap();
+        client
+            .batch_execute("BEGIN; UPDATE t SET v = 1 WHERE n = 2; PREPARE TRANSACTION 'two'")
+            .await
+            .unwrap();
         // Two sessions hold a key lock on the same row: a multixact.
         let other = cluster.connect("main").await;
         client.batch_execute("BEGIN; INSERT INTO r VALUES (50)").await.unwrap();
@@ -178,10 +198,16 @@ fn a_relation_of_more_than_a_gibibyte() {
         let client = cluster.connect("main").await;
         // Two segments, nearly all of it zero pages that nobody writes: a hash index with many buckets is
         // extended by its last block alone.
-        client.batch_execute("CREATE TABLE t (n int); INSERT INTO t SELECT generate_series(1, 10)").await.unwrap();
+        client
+            .batch_execute("CREATE TABLE t (n int); INSERT INTO t SELECT generate_series(1, 10)")
+            .await
+            .unwrap();
         client.batch_execute("CREATE TABLE wide (n int, filler char(7000))").await.unwrap();
         client.batch_execute("ALTER TABLE wide ALTER filler SET STORAGE plain").await.unwrap();
-        client.batch_execute("INSERT INTO wide SELECT n, 'x' FROM generate_series(1, 135000) n").await.unwrap();
+        client
+            .batch_execute("INSERT INTO wide SELECT n, 'x' FROM generate_series(1, 135000) n")
+            .await
+            .unwrap();
         let size: i64 = one(&client, "SELECT pg_relation_size('wide')").await;
         assert_eq!(size, 135_000 * 8192);
         drop(client);
@@ -200,7 +226,10 @@ fn physical_backups_of_the_compute_are_refused() {
     block_on(async {
         let client = cluster.connect("main").await;
         let error = client.batch_execute("SELECT pg_backup_start('x')").await.unwrap_err();
-        let said = error.as_db_error().map(|e| format!("{} {}", e.message(), e.hint().unwrap_or_default())).unwrap_or_default();
+        let said = error
+            .as_db_error()
+            .map(|e| format!("{} {}", e.message(), e.hint().unwrap_or_default()))
+            .unwrap_or_default();
         assert!(said.contains("varve timeline export"), "{said}");
     });
 }
@@ -224,7 +253,11 @@ fn a_query_that_waits_for_a_page_can_be_cancelled() {
         assert!(!waiting.is_finished(), "the query did not need the pageserver");
         let started = std::time::Instant::now();
         other.execute("SELECT pg_cancel_backend($1)", &[&pid]).await.unwrap();
-        let error = tokio::time::timeout(std::time::Duration::from_secs(10), waiting).await.unwrap().unwrap().unwrap_err();
+        let error = tokio::time::timeout(std::time::Duration::from_secs(10), waiting)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap_err();
         assert!(started.elapsed() < std::time::Duration::from_secs(2), "{:?}", started.elapsed());
         assert_eq!(error.code().map(|code| code.code()), Some("57014"), "{error:?}");
     });

@@ -16,7 +16,13 @@ async fn backend_pid(client: &Client) -> i32 {
 
 /// With two safekeepers down: `setup` and then `commit` on a session of its own, which must wait; `disturb`
 /// by another session; nobody sees the row of `table` until the quorum is back, and then everybody does.
-async fn stays_invisible(cluster: &Cluster, table: &str, setup: &str, commit: &str, disturb: impl AsyncFn(&Client, i32)) {
+async fn stays_invisible(
+    cluster: &Cluster,
+    table: &str,
+    setup: &str,
+    commit: &str,
+    disturb: impl AsyncFn(&Client, i32),
+) {
     let connstr = cluster.connstr("main");
     let (writer, observer) = (connect(&connstr).await.unwrap(), connect(&connstr).await.unwrap());
     observer.batch_execute(&format!("CREATE TABLE {table} (n int)")).await.unwrap();
@@ -41,7 +47,10 @@ async fn stays_invisible(cluster: &Cluster, table: &str, setup: &str, commit: &s
     cluster.varve(&["safekeeper", "start", "--id", "2"]);
     // The client may be told of success or of its termination; the row is there in both cases.
     let _ = tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("the commit ends");
-    harness::eventually("the row is visible", Duration::from_secs(30), async || count(&observer, table).await == 1).await;
+    harness::eventually("the row is visible", Duration::from_secs(30), async || {
+        count(&observer, table).await == 1
+    })
+    .await;
 }
 
 async fn cancel(observer: &Client, pid: i32) {
@@ -57,9 +66,11 @@ fn a_waiting_commit_stays_invisible() {
     let cluster = Cluster::up("visible-durable");
     block_on(async {
         stays_invisible(&cluster, "cancelled", "SELECT 1", "INSERT INTO cancelled VALUES (1)", cancel).await;
-        stays_invisible(&cluster, "terminated", "SELECT 1", "INSERT INTO terminated VALUES (1)", terminate).await;
+        stays_invisible(&cluster, "terminated", "SELECT 1", "INSERT INTO terminated VALUES (1)", terminate)
+            .await;
         let timeout = "SET statement_timeout = '500ms'";
-        stays_invisible(&cluster, "timed_out", timeout, "INSERT INTO timed_out VALUES (1)", async |_, _| {}).await;
+        stays_invisible(&cluster, "timed_out", timeout, "INSERT INTO timed_out VALUES (1)", async |_, _| {})
+            .await;
         let explicit = "BEGIN; INSERT INTO explicit VALUES (1); COMMIT";
         stays_invisible(&cluster, "explicit", "SELECT 1", explicit, cancel).await;
         for mode in ["local", "remote_write"] {
@@ -119,12 +130,17 @@ fn nobody_talks_the_server_out_of_waiting() {
             let name: String = impostor.query_one("SHOW application_name", &[]).await.unwrap().get(0);
             assert_ne!(name, "walproposer");
         }
-        assert!(client.batch_execute("SET application_name = 'walproposer'").await.is_err() || {
-            let name: String = client.query_one("SHOW application_name", &[]).await.unwrap().get(0);
-            name != "walproposer"
-        });
+        assert!(
+            client.batch_execute("SET application_name = 'walproposer'").await.is_err() || {
+                let name: String = client.query_one("SHOW application_name", &[]).await.unwrap().get(0);
+                name != "walproposer"
+            }
+        );
         let synchronous = client
-            .query("SELECT application_name FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')", &[])
+            .query(
+                "SELECT application_name FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')",
+                &[],
+            )
             .await
             .unwrap();
         assert_eq!(synchronous.len(), 1);
@@ -145,7 +161,10 @@ fn a_stop_without_a_quorum_names_who_is_missing() {
         let writer = tokio::spawn(async move { client.batch_execute("INSERT INTO t VALUES (1)").await });
         tokio::time::sleep(Duration::from_millis(500)).await;
         cluster.signal("endpoint-main", nix::sys::signal::Signal::SIGTERM);
-        harness::eventually("compute_ctl gives up", Duration::from_secs(90), async || cluster.pid("endpoint-main").is_none()).await;
+        harness::eventually("compute_ctl gives up", Duration::from_secs(90), async || {
+            cluster.pid("endpoint-main").is_none()
+        })
+        .await;
         let log = cluster.log("endpoint-main");
         let last = log.lines().rev().take(20).collect::<Vec<_>>().join("\n");
         assert!(last.contains('1') && last.contains('3') && last.contains("safekeeper"), "{last}");

@@ -18,9 +18,15 @@ impl StockServer<'_> {
         }
         let options = format!("-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories=''");
         let mut command = run_as_postgres(&pg_program("pg_ctl"));
-        command.args(["start", "-w", "-D"]).arg(directory).arg("-l").arg(directory.join("server.log")).args(["-o", &options]);
+        command
+            .args(["start", "-w", "-D"])
+            .arg(directory)
+            .arg("-l")
+            .arg(directory.join("server.log"))
+            .args(["-o", &options]);
         // pg_ctl's child keeps its output open, so it must not be a pipe that we wait for.
-        let status = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).status().unwrap();
+        let status =
+            command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).status().unwrap();
         let log = std::fs::read_to_string(directory.join("server.log")).unwrap_or_default();
         assert!(status.success(), "stock PostgreSQL does not start: {log}");
         StockServer { directory, port }
@@ -50,7 +56,8 @@ fn stock_postgres_starts_on_an_export_at_any_lsn() {
             // Nobody writes between the sums and the LSN, so that they belong together.
             let sums = crate::pgbench::checked_sum(&connstr).await;
             let client = connect(&connstr).await.unwrap();
-            let lsn: String = client.query_one("SELECT pg_current_wal_insert_lsn()::text", &[]).await.unwrap().get(0);
+            let lsn: String =
+                client.query_one("SELECT pg_current_wal_insert_lsn()::text", &[]).await.unwrap().get(0);
             points.push((lsn, sums));
         }
         let dumped = crate::pgbench::dump(&connstr);

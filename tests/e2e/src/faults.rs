@@ -102,11 +102,15 @@ fn compute_ctl_is_killed() {
 fn everything_is_killed_at_once() {
     survives("kill-everything", async |cluster, _| {
         let all = ["endpoint-main", "safekeeper-1", "safekeeper-2", "safekeeper-3", "pageserver", "broker"];
-        let pids: Vec<i32> = all.iter().map(|name| cluster.pid(name).unwrap_or_else(|| panic!("{name} runs"))).collect();
+        let pids: Vec<i32> =
+            all.iter().map(|name| cluster.pid(name).unwrap_or_else(|| panic!("{name} runs"))).collect();
         for pid in &pids {
             kill(Pid::from_raw(*pid), Signal::SIGKILL).expect("it runs");
         }
-        eventually("all are gone", Duration::from_secs(10), async || all.iter().all(|name| cluster.pid(name).is_none())).await;
+        eventually("all are gone", Duration::from_secs(10), async || {
+            all.iter().all(|name| cluster.pid(name).is_none())
+        })
+        .await;
         cluster.varve(&["start"]);
     });
 }

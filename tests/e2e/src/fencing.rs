@@ -16,9 +16,16 @@ fn a_second_compute_fences_the_first() {
 
         let postmaster = cluster.postmaster_pid("main");
         cluster.varve(&["endpoint", "start", "second", "--allow-multiple"]);
-        eventually("the first compute ends", Duration::from_secs(30), async || cluster.pid("endpoint-main").is_none()).await;
+        eventually("the first compute ends", Duration::from_secs(30), async || {
+            cluster.pid("endpoint-main").is_none()
+        })
+        .await;
         assert!(!std::path::Path::new(&format!("/proc/{postmaster}")).exists(), "its PostgreSQL runs on");
-        assert!(cluster.log("endpoint-main").contains("fenced"), "the log does not say why:\n{}", cluster.log("endpoint-main"));
+        assert!(
+            cluster.log("endpoint-main").contains("fenced"),
+            "the log does not say why:\n{}",
+            cluster.log("endpoint-main")
+        );
 
         let ledger = writers.stop().await;
         let second = cluster.connect("second").await;

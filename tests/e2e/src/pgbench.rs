@@ -24,8 +24,13 @@ pub async fn checked_sum(connstr: &str) -> (i64, i64) {
                        (SELECT sum(bbalance) FROM pgbench_branches)::bigint, (SELECT coalesce(sum(delta), 0) FROM pgbench_history)::bigint,
                        (SELECT count(*) FROM pgbench_history)";
     let row = client.query_one(sums, &[]).await.expect("the sums");
-    let [accounts, tellers, branches, history, transactions]: [i64; 5] = std::array::from_fn(|at| row.get(at));
-    assert_eq!((accounts, tellers, branches), (history, history, history), "accounts, tellers, branches, history");
+    let [accounts, tellers, branches, history, transactions]: [i64; 5] =
+        std::array::from_fn(|at| row.get(at));
+    assert_eq!(
+        (accounts, tellers, branches),
+        (history, history, history),
+        "accounts, tellers, branches, history"
+    );
     (history, transactions)
 }
 
@@ -51,11 +56,10 @@ fn full_page_image_share(segments: &Path, first: &str) -> f64 {
         .output()
         .expect("pg_waldump");
     let text = String::from_utf8_lossy(&statistics.stdout).into_owned();
-    let total = text.lines().find(|line| line.starts_with("Total")).unwrap_or_else(|| panic!("no total in {text}"));
-    let percents: Vec<f64> = total
-        .split(['[', ']'])
-        .filter_map(|part| part.strip_suffix('%')?.parse().ok())
-        .collect();
+    let total =
+        text.lines().find(|line| line.starts_with("Total")).unwrap_or_else(|| panic!("no total in {text}"));
+    let percents: Vec<f64> =
+        total.split(['[', ']']).filter_map(|part| part.strip_suffix('%')?.parse().ok()).collect();
     // Columns: records, record size, FPI size.
     *percents.get(1).unwrap_or_else(|| panic!("no share in {total}"))
 }
@@ -89,9 +93,9 @@ fn pgbench_holds_through_a_restart_from_nothing() {
         assert!(pages > 100.0, "{pages} pages were fetched");
         let text = cluster.get("pageserver", "/metrics");
         for manager in ["Heap", "Btree"] {
-            let line = text
-                .lines()
-                .find(|line| line.starts_with("pageserver_redo_records_total{") && line.contains(&format!("\"{manager}\"")));
+            let line = text.lines().find(|line| {
+                line.starts_with("pageserver_redo_records_total{") && line.contains(&format!("\"{manager}\""))
+            });
             let count: f64 = line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0);
             assert!(count > 0.0, "no record of {manager} was applied:\n{text}");
         }

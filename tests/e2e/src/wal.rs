@@ -62,7 +62,10 @@ fn three_copies_are_one_wal_that_postgres_reads() {
         cluster.varve(&["safekeeper", "start", "--id", "3"]);
         fill(&cluster, 20).await;
         let history = &cluster.safekeeper_timeline(3, "main")["term_history"];
-        assert!(divergent > committed && history.as_array().is_some_and(|h| h.len() >= 2), "{divergent} {history}");
+        assert!(
+            divergent > committed && history.as_array().is_some_and(|h| h.len() >= 2),
+            "{divergent} {history}"
+        );
         let client = cluster.connect("main").await;
         let verdict = ledger.check(harness::ledger_rows(&client).await);
         assert!(verdict.is_clean(), "{verdict:?}");
@@ -123,11 +126,17 @@ async fn received_by_postgres(cluster: &Cluster, first: u64, end: Lsn, expected:
     let last = end.segment_number(SEGMENT.bytes());
     // The segment before the last one is complete on the safekeeper, so it must become complete here.
     let complete = target.path().join(SEGMENT.file_name(1, last - 1));
-    eventually("pg_receivewal has the full segments", Duration::from_secs(60), async || complete.exists()).await;
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(receiver.id().cast_signed()), nix::sys::signal::Signal::SIGINT).unwrap();
+    eventually("pg_receivewal has the full segments", Duration::from_secs(60), async || complete.exists())
+        .await;
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(receiver.id().cast_signed()),
+        nix::sys::signal::Signal::SIGINT,
+    )
+    .unwrap();
     receiver.wait().unwrap();
     for number in begin..last {
-        let received = std::fs::read(target.path().join(SEGMENT.file_name(1, number))).expect("a received segment");
+        let received =
+            std::fs::read(target.path().join(SEGMENT.file_name(1, number))).expect("a received segment");
         let from = ((number - first) * SEGMENT.bytes()) as usize;
         assert!(received == expected[from..from + SEGMENT.bytes() as usize], "segment {number} differs");
     }

@@ -82,7 +82,9 @@ impl Cluster {
     }
 
     pub async fn connect(&self, endpoint: &str) -> Client {
-        self.try_connect(endpoint).await.unwrap_or_else(|error| panic!("cannot connect to {endpoint}: {error:?}"))
+        self.try_connect(endpoint)
+            .await
+            .unwrap_or_else(|error| panic!("cannot connect to {endpoint}: {error:?}"))
     }
 
     pub async fn try_connect(&self, endpoint: &str) -> Result<Client, tokio_postgres::Error> {
@@ -159,14 +161,19 @@ impl Cluster {
     pub fn get(&self, daemon: &str, path: &str) -> String {
         let url = format!("http://{}{path}", self.http_address(daemon));
         let mut command = Command::new("curl");
-        command.args(["-sS", "--fail-with-body", "-H"]).arg(format!("Authorization: {}", self.token().bearer()));
+        command
+            .args(["-sS", "--fail-with-body", "-H"])
+            .arg(format!("Authorization: {}", self.token().bearer()));
         crate::run(command.arg(url))
     }
 
     /// Default tenant and the timeline of a branch.
     pub fn ids(&self, branch: &str) -> (String, String) {
         let tenants = self.varve_json(&["tenant", "list"]);
-        let tenant = tenants.as_array().and_then(|all| all.iter().find(|t| t["default"] == true)).expect("a default tenant");
+        let tenant = tenants
+            .as_array()
+            .and_then(|all| all.iter().find(|t| t["default"] == true))
+            .expect("a default tenant");
         let timeline = tenant["branches"][branch].as_str().unwrap_or_else(|| panic!("no branch {branch}"));
         (tenant["tenant_id"].as_str().expect("an id").to_owned(), timeline.to_owned())
     }

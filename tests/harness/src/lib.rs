@@ -11,8 +11,8 @@ mod writers;
 
 pub use cluster::{Cluster, connect, lsn};
 pub use ledger::{Ledger, Verdict};
-pub use writers::{Writers, ledger_rows};
 pub use programs::{pg_program, program, run, run_as_postgres};
+pub use writers::{Writers, ledger_rows};
 
 use std::time::{Duration, Instant};
 

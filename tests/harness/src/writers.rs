@@ -23,7 +23,10 @@ impl Writers {
     /// Makes the table `ledger` and starts `count` clients on it.
     pub async fn start(connstr: &str, count: usize) -> Writers {
         let client = connect(connstr).await.expect("a connection for the ledger's table");
-        client.batch_execute("CREATE TABLE IF NOT EXISTS ledger (number bigint, filler text)").await.expect("a table");
+        client
+            .batch_execute("CREATE TABLE IF NOT EXISTS ledger (number bigint, filler text)")
+            .await
+            .expect("a table");
         Writers::resume(connstr, count, 0)
     }
 
