@@ -10,7 +10,6 @@ pub mod checkpoint;
 pub mod control_file;
 mod crc;
 mod field;
-pub mod mask;
 pub mod page;
 pub mod pglz;
 pub mod rmgr;
@@ -24,6 +23,7 @@ pub mod wal;
 pub use checkpoint::CheckPoint;
 pub use control_file::{ControlFile, DatabaseState};
 pub use crc::{crc32c, crc32c_append};
+pub use start_wal::{StartWal, synthesise_start};
 
 /// Bytes that are not what PostgreSQL would have written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
