@@ -1,0 +1,152 @@
+//! Who the acceptors of a timeline are, and what counts as a quorum of them.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use types::{Lsn, NodeId};
+
+/// The number of a configuration. Higher is newer; the first is 1. It stands in every message after the
+/// greeting, so that votes and acknowledgements of different sets of members never mix.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MembershipGeneration(pub u32);
+
+/// A safekeeper and where it listens. The addresses are only carried here, never used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Member {
+    pub id: NodeId,
+    /// `host:port` of the PostgreSQL protocol.
+    pub pg_connstr: String,
+    /// `host:port` of the HTTP API.
+    pub http_connstr: String,
+}
+
+/// The members of one generation. While members change, `new_members` is present and every decision needs
+/// a majority of both sets (a joint configuration).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Configuration {
+    pub generation: MembershipGeneration,
+    pub members: Vec<Member>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_members: Option<Vec<Member>>,
+}
+
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ConfigurationError {
+    #[error("a configuration needs at least one member")]
+    NoMembers,
+    #[error("safekeeper {0} stands twice among the members")]
+    Twice(NodeId),
+}
+
+impl Configuration {
+    /// The first configuration of a timeline.
+    pub fn initial(members: Vec<Member>) -> Result<Self, ConfigurationError> {
+        let configuration = Self { generation: MembershipGeneration(1), members, new_members: None };
+        configuration.validate()?;
+        Ok(configuration)
+    }
+
+    /// To be called on what came from outside.
+    pub fn validate(&self) -> Result<(), ConfigurationError> {
+        for set in [Some(&self.members), self.new_members.as_ref()].into_iter().flatten() {
+            if set.is_empty() {
+                return Err(ConfigurationError::NoMembers);
+            }
+            let mut seen = BTreeSet::new();
+            if let Some(twice) = set.iter().find(|member| !seen.insert(member.id)) {
+                return Err(ConfigurationError::Twice(twice.id));
+            }
+        }
+        Ok(())
+    }
+
+    /// Members of either set, each once.
+    pub fn all_members(&self) -> Vec<&Member> {
+        let mut all: Vec<&Member> = Vec::new();
+        for member in self.members.iter().chain(self.new_members.iter().flatten()) {
+            if !all.iter().any(|known| known.id == member.id) {
+                all.push(member);
+            }
+        }
+        all
+    }
+
+    pub fn contains(&self, id: NodeId) -> bool {
+        self.all_members().iter().any(|member| member.id == id)
+    }
+
+    pub fn quorum(&self) -> Quorum {
+        let ids = |set: &[Member]| set.iter().map(|member| member.id).collect();
+        Quorum { sets: std::iter::once(&self.members).chain(&self.new_members).map(|set| ids(set)).collect() }
+    }
+}
+
+/// Answers "is that enough?": a majority of every set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quorum {
+    sets: Vec<BTreeSet<NodeId>>,
+}
+
+impl Quorum {
+    /// True if those for whom `agrees` holds are a quorum.
+    pub fn reached(&self, agrees: impl Fn(NodeId) -> bool) -> bool {
+        self.sets.iter().all(|set| set.iter().filter(|id| agrees(**id)).count() > set.len() / 2)
+    }
+
+    /// The highest LSN that a quorum has reached, when each member has reached `reached(id)`.
+    pub fn lsn(&self, reached: impl Fn(NodeId) -> Lsn) -> Lsn {
+        let of_set = |set: &BTreeSet<NodeId>| {
+            let mut lsns: Vec<Lsn> = set.iter().map(|id| reached(*id)).collect();
+            lsns.sort_unstable();
+            // The majority's slowest: with n members, n/2 of them may be behind it (rounded down, less one when even).
+            lsns[(lsns.len() - 1) / 2]
+        };
+        self.sets.iter().map(of_set).min().unwrap_or(Lsn::INVALID)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn members(ids: &[u64]) -> Vec<Member> {
+        let member =
+            |id: &u64| Member { id: NodeId(*id), pg_connstr: String::new(), http_connstr: String::new() };
+        ids.iter().map(member).collect()
+    }
+
+    #[test]
+    fn majority_of_each_size() {
+        for (count, needed) in [(1, 1), (2, 2), (3, 2), (4, 3), (5, 3)] {
+            let ids: Vec<u64> = (1..=count).collect();
+            let quorum = Configuration::initial(members(&ids)).unwrap().quorum();
+            assert!(quorum.reached(|id| id.0 <= needed), "{count}");
+            assert!(!quorum.reached(|id| id.0 < needed), "{count}");
+            // Member i has reached 10 * i; the `needed` most advanced ones begin at this one.
+            assert_eq!(quorum.lsn(|id| Lsn(id.0 * 10)), Lsn((count - needed + 1) * 10), "{count}");
+        }
+    }
+
+    #[test]
+    fn a_joint_configuration_needs_both_majorities() {
+        let configuration = Configuration {
+            generation: MembershipGeneration(2),
+            members: members(&[1, 2, 3]),
+            new_members: Some(members(&[3, 4, 5])),
+        };
+        let quorum = configuration.quorum();
+        assert!(!quorum.reached(|id| id.0 <= 3));
+        assert!(quorum.reached(|id| [1, 3, 4].contains(&id.0)));
+        let reached = |id: NodeId| Lsn(if id.0 <= 3 { 100 } else { 50 });
+        assert_eq!(quorum.lsn(reached), Lsn(50));
+        assert_eq!(configuration.all_members().len(), 5);
+    }
+
+    #[test]
+    fn wrong_configurations_are_refused() {
+        assert_eq!(Configuration::initial(vec![]), Err(ConfigurationError::NoMembers));
+        assert_eq!(Configuration::initial(members(&[1, 2, 1])), Err(ConfigurationError::Twice(NodeId(1))));
+    }
+}
