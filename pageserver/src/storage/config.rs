@@ -19,6 +19,8 @@ pub struct StorageConfig {
     pub max_frozen_layers: usize,
     /// Bytes at which an image layer is closed and the next one begun.
     pub image_layer_size: u64,
+    /// Changes of one page in a layer from which on the layer also gets an image of the page.
+    pub image_after_changes: usize,
     /// How long a read of a branch waits for its ancestor to have ingested WAL up to the branch point.
     pub ancestor_wait_timeout: Duration,
 }
@@ -32,6 +34,7 @@ impl StorageConfig {
             checkpoint_timeout: Duration::from_secs(600),
             max_frozen_layers: 2,
             image_layer_size: 256 << 20,
+            image_after_changes: 64,
             ancestor_wait_timeout: Duration::from_secs(60),
         }
     }

@@ -14,13 +14,14 @@ use durable_fs::DurableFs;
 use remote_storage::{ObjectKey, RemoteStorage};
 use types::{Generation, TenantId, TenantTimelineId};
 
-use super::{StorageConfig, StorageMetrics};
+use super::{Redo, StorageConfig, StorageMetrics};
 
 pub(super) struct Environment {
     pub(super) config: StorageConfig,
     pub(super) remote: Arc<dyn RemoteStorage>,
     pub(super) fs: DurableFs,
     pub(super) metrics: StorageMetrics,
+    pub(super) redo: Option<Arc<dyn Redo>>,
 }
 
 /// Ids, generations and layer names have only characters that keys may have.

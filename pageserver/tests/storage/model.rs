@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use pageserver::storage::{Reconstruct, TenantManager, Timeline, Value, WriteBatch};
+use pageserver::storage::{Reconstruct, Redo, TenantManager, Timeline, TimelineMetadata, Value, WriteBatch};
 use types::{Key, Lsn};
 
 use crate::support::*;
@@ -39,6 +39,26 @@ struct History {
 }
 
 type Model = BTreeMap<u8, History>;
+
+/// A stand-in for redo: what comes out depends on every byte and on the order, and a value made in two steps is the
+/// value made in one.
+struct Digest;
+
+impl Redo for Digest {
+    fn value_of(&self, _timeline: &TimelineMetadata, key: Key, found: &Reconstruct) -> Option<Bytes> {
+        // Some values cannot be made, as with records that redo does not know.
+        (key != block(13)).then(|| digest(found))
+    }
+}
+
+fn digest(found: &Reconstruct) -> Bytes {
+    let base = found.image.as_ref().map_or(Bytes::new(), |(_, image)| image.clone());
+    found.deltas.iter().fold(base, |value, (_, change)| {
+        let mut state = Random(value.len() as u64);
+        value.iter().chain(change).for_each(|byte| state.0 = state.next() ^ u64::from(*byte));
+        Bytes::copy_from_slice(&state.next().to_le_bytes())
+    })
+}
 
 fn random_key(random: &mut Random) -> Key {
     match random.below(4) {
@@ -103,15 +123,20 @@ fn expected(model: &Model, number: u8, key: Key, upto: Lsn) -> Reconstruct {
     found
 }
 
-async fn check(random: &mut Random, model: &Model, number: u8, timeline: &Timeline) {
+async fn check(random: &mut Random, model: &Model, number: u8, timeline: &Timeline, shortened: bool) {
     let upto = Lsn(INITDB.0 + random.below(model[&number].last - INITDB.0 + 20));
     let first = random.below(40) as u32;
     let run = timeline.get_reconstruct_run(block(first), 8, upto).await.unwrap();
     for (found, n) in run.iter().zip(first..) {
-        assert_eq!(*found, expected(model, number, block(n), upto), "block {n} of {number} at {upto}");
+        let expected = expected(model, number, block(n), upto);
+        assert_eq!(digest(found), digest(&expected), "block {n} of {number} at {upto}");
+        if !shortened {
+            assert_eq!(*found, expected, "block {n} of {number} at {upto}");
+        }
     }
     let key = random_key(random);
-    assert_eq!(timeline.get_reconstruct(key, upto).await.unwrap(), expected(model, number, key, upto));
+    let found = timeline.get_reconstruct(key, upto).await.unwrap();
+    assert_eq!(digest(&found), digest(&expected(model, number, key, upto)));
 
     let (from, to) = (random.below(8) as u32, 4 + random.below(12) as u32);
     let sizes = timeline.scan(rel_size(from)..rel_size(to), upto).await.unwrap();
@@ -142,11 +167,14 @@ async fn replay(model: &Model, manager: &TenantManager) {
     }
 }
 
-async fn run(seed: u64, steps: usize) {
+async fn run(seed: u64, steps: usize, shortened: bool) {
     let mut random = Random(seed);
     let mut disk = Disk::new();
     disk.config.checkpoint_distance = 8 << 10 << random.below(4);
-    let mut manager = disk.open().await;
+    disk.config.image_after_changes = 1 + random.below(4) as usize;
+    let open =
+        async || if shortened { disk.open_with_redo(Arc::new(Digest)).await } else { disk.open().await };
+    let mut manager = open().await;
     root(&manager).await;
     let mut model: Model = [(1, History { last: INITDB.0, ..History::default() })].into();
     for _ in 0..steps {
@@ -160,7 +188,7 @@ async fn run(seed: u64, steps: usize) {
                 history.batches.push(batch.clone());
                 timeline.put_batch(batch).await.unwrap();
             }
-            24..33 => check(&mut random, &model, number, &timeline).await,
+            24..33 => check(&mut random, &model, number, &timeline, shortened).await,
             33..35 => timeline.flush_and_upload().await.unwrap(),
             35..37 if model.len() < 6 => {
                 let start = timeline.start_lsn().0;
@@ -171,7 +199,7 @@ async fn run(seed: u64, steps: usize) {
             }
             37 => {
                 manager.shutdown().await.unwrap();
-                manager = disk.open().await;
+                manager = open().await;
                 for (number, history) in &model {
                     let timeline = manager.get_timeline(ttid(*number)).unwrap();
                     assert_eq!(timeline.last_record_lsn(), Lsn(history.last), "a clean stop loses nothing");
@@ -182,7 +210,7 @@ async fn run(seed: u64, steps: usize) {
                 if random.one_in(3) {
                     std::fs::remove_dir_all(&disk.config.workdir).unwrap();
                 }
-                manager = disk.open().await;
+                manager = open().await;
                 replay(&model, &manager).await;
             }
             _ => tokio::time::sleep(std::time::Duration::from_millis(random.below(4))).await,
@@ -190,7 +218,8 @@ async fn run(seed: u64, steps: usize) {
     }
     for number in model.keys() {
         for _ in 0..20 {
-            check(&mut random, &model, *number, &manager.get_timeline(ttid(*number)).unwrap()).await;
+            let timeline = manager.get_timeline(ttid(*number)).unwrap();
+            check(&mut random, &model, *number, &timeline, shortened).await;
         }
     }
     manager.shutdown().await.unwrap();
@@ -198,7 +227,14 @@ async fn run(seed: u64, steps: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_histories_agree_with_the_model() {
-    for seed in 1..=12 {
-        run(seed, 300).await;
+    for seed in 1..=6 {
+        run(seed, 300, false).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_they_do_with_images_among_the_changes() {
+    for seed in 101..=106 {
+        run(seed, 300, true).await;
     }
 }

@@ -1,9 +1,10 @@
 //! What is put is read, wherever it lies.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use pageserver::storage::{StorageError, Value};
+use pageserver::storage::{Reconstruct, Redo, StorageError, TimelineMetadata, Value};
 use types::{Key, KeyKind, Lsn};
 
 use crate::support::*;
@@ -145,4 +146,40 @@ async fn ten_thousand_relations_are_listed_quickly() {
     let before = timeline.scan(Key::kind_range(KeyKind::RelSize), Lsn(5500)).await.unwrap();
     assert_eq!(before.len(), 10_000);
     assert!(before.iter().all(|(_, size)| size[..] == 3u32.to_le_bytes()));
+}
+
+/// A page is the list of its changes.
+struct Concatenate;
+
+impl Redo for Concatenate {
+    fn value_of(&self, _timeline: &TimelineMetadata, _key: Key, found: &Reconstruct) -> Option<Bytes> {
+        let image = found.image.iter().chain(&found.deltas).map(|(_, bytes)| bytes.as_ref());
+        Some(image.collect::<Vec<_>>().concat().into())
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_changes_often_gets_images() {
+    let mut disk = Disk::new();
+    disk.config.image_after_changes = 20;
+    let manager = disk.open_with_redo(Arc::new(Concatenate)).await;
+    let timeline = root(&manager).await;
+    let mut expected = "page 1".to_owned();
+    for round in 0..5 {
+        for n in 1..=30 {
+            let lsn = 1000 + round * 100 + n;
+            let mut entries = vec![(block(1), lsn, change("+"))];
+            entries.extend((n <= 10).then(|| (block(2), lsn, change("-"))));
+            timeline.put_batch(batch(lsn, entries)).await.unwrap();
+            expected.push('+');
+        }
+        timeline.flush_and_upload().await.unwrap();
+        let last = timeline.last_record_lsn();
+        let hot = timeline.get_reconstruct(block(1), Lsn(5000)).await.unwrap();
+        assert_eq!((hot.image, hot.deltas), (Some((last, expected.clone().into())), vec![]));
+        let earlier = timeline.get_reconstruct(block(1), Lsn(last.0 - 1)).await.unwrap();
+        assert_eq!(earlier.deltas.len(), 29);
+        let cold = timeline.get_reconstruct(block(2), Lsn(5000)).await.unwrap();
+        assert_eq!(cold.deltas.len() as u64, 10 * (round + 1));
+    }
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use durable_fs::DurableFs;
 use pageserver::storage::{
-    Reconstruct, StorageConfig, StorageMetrics, TenantManager, Timeline, TimelineMetadata, Value, WriteBatch,
+    Reconstruct, Redo, StorageConfig, StorageMetrics, Surroundings, TenantManager, Timeline,
+    TimelineMetadata, Value, WriteBatch,
 };
 use remote_storage::{Faulty, LocalDir, Operation, RemoteStorage};
 use tempfile::TempDir;
@@ -84,8 +85,23 @@ impl Disk {
     }
 
     pub async fn open_with(&self, remote: Arc<dyn RemoteStorage>, fs: DurableFs) -> Arc<TenantManager> {
+        self.open_all(remote, fs, None).await
+    }
+
+    pub async fn open_with_redo(&self, redo: Arc<dyn Redo>) -> Arc<TenantManager> {
+        self.open_all(self.store().await, DurableFs::default(), Some(redo)).await
+    }
+
+    async fn open_all(
+        &self,
+        remote: Arc<dyn RemoteStorage>,
+        fs: DurableFs,
+        redo: Option<Arc<dyn Redo>>,
+    ) -> Arc<TenantManager> {
         let metrics = StorageMetrics::register(&prometheus::Registry::new()).unwrap();
-        TenantManager::open_with_fs(self.config.clone(), remote, metrics, fs).await.unwrap()
+        TenantManager::open_with(self.config.clone(), Surroundings { remote, metrics, fs, redo })
+            .await
+            .unwrap()
     }
 
     pub async fn open_with_judge(

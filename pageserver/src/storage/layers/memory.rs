@@ -153,6 +153,31 @@ impl MemoryLayer {
             visit(key, lsn, Bytes::copy_from_slice(contents.slice(slot)));
         }
     }
+
+    /// Keys with at least `threshold` changes since their last base in this layer; at most `count` of them, those
+    /// with the most.
+    pub(in crate::storage) fn longest_histories(&self, threshold: usize, count: usize) -> Vec<Key> {
+        let contents = self.contents();
+        let image_tag = Value::Image(Bytes::new()).tag();
+        let base_tag = Value::Delta { will_init: true, change: Bytes::new() }.tag();
+        let mut long: Vec<(usize, Key)> = Vec::new();
+        let mut entries = contents.index.iter().peekable();
+        let mut changes = 0;
+        while let Some(((key, _, _), slot)) = entries.next() {
+            changes = match slot.tag {
+                tag if tag == image_tag => 0,
+                tag if tag == base_tag => 1,
+                _ => changes + 1,
+            };
+            if entries.peek().is_none_or(|((next, _, _), _)| next != key) {
+                long.extend((changes >= threshold).then_some((changes, *key)));
+                changes = 0;
+            }
+        }
+        long.sort_unstable_by(|a, b| b.cmp(a));
+        long.truncate(count);
+        long.into_iter().map(|(_, key)| key).collect()
+    }
 }
 
 impl Drop for MemoryLayer {

@@ -1,5 +1,6 @@
 //! Makes layer files: under a temporary name, fsynced, renamed, directory fsynced.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -75,13 +76,14 @@ impl Drop for FileWriter {
     }
 }
 
-/// Writes what a frozen layer holds, all of whose LSNs lie above its base and not above `last`. None if it is
-/// empty. Blocks.
+/// Writes what a frozen layer holds, all of whose LSNs lie above its base and not above `last`, and each of `images`
+/// behind the last change of its key. None if the layer is empty. Blocks.
 pub(in crate::storage) fn write_delta_layer(
     environment: &Arc<Environment>,
     timeline: TenantTimelineId,
     frozen: &MemoryLayer,
     last: Lsn,
+    mut images: BTreeMap<Key, Bytes>,
 ) -> Result<Option<DiskLayer>, StorageError> {
     let contents = frozen.contents();
     if contents.is_empty() {
@@ -89,8 +91,13 @@ pub(in crate::storage) fn write_delta_layer(
     }
     let name = LayerName::delta(Key::MIN..Key::MAX, frozen.base + 1..last + 1);
     let mut file = FileWriter::create(environment, Identity { timeline, name })?;
-    for (key, lsn, tag, bytes) in contents.iter() {
+    let mut entries = contents.iter().peekable();
+    while let Some((key, lsn, tag, bytes)) = entries.next() {
         file.writer().put_parts(key, lsn, tag, bytes)?;
+        let key_ends = entries.peek().is_none_or(|(next, ..)| *next != key);
+        if key_ends && let Some(image) = images.remove(&key) {
+            file.writer().put(key, lsn, &Value::Image(image))?;
+        }
     }
     file.finish().map(Some)
 }

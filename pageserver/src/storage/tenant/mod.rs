@@ -15,11 +15,20 @@ use remote_storage::{ObjectKey, RemoteStorage};
 use types::{PgVersion, TenantId, TenantTimelineId, TimelineId};
 
 use super::environment::Environment;
-use super::{StorageConfig, StorageError, StorageMetrics, Timeline};
+use super::{Redo, StorageConfig, StorageError, StorageMetrics, Timeline};
 
 /// Object that holds what a new root timeline of this version begins with: `initdb`'s output, packed.
 pub fn template_key(version: PgVersion) -> ObjectKey {
     ObjectKey::new(format!("templates/pg{version}.tar.zst")).expect("letters, digits and dots")
+}
+
+/// What the storage engine works with.
+pub struct Surroundings {
+    pub remote: Arc<dyn RemoteStorage>,
+    pub metrics: StorageMetrics,
+    pub fs: DurableFs,
+    /// Who makes pages of changes; see [`Redo`].
+    pub redo: Option<Arc<dyn Redo>>,
 }
 
 struct Tenant {
@@ -49,23 +58,22 @@ pub struct TenantManager {
 }
 
 impl TenantManager {
-    /// Loads all tenants and timelines that are in remote storage.
+    /// Loads all tenants and timelines that are in remote storage. Nothing shortens long histories of pages.
     pub async fn open(
         config: StorageConfig,
         remote: Arc<dyn RemoteStorage>,
         metrics: StorageMetrics,
     ) -> Result<Arc<Self>, StorageError> {
-        Self::open_with_fs(config, remote, metrics, DurableFs::default()).await
+        Self::open_with(config, Surroundings { remote, metrics, fs: DurableFs::default(), redo: None }).await
     }
 
-    /// As [`TenantManager::open`], with a file system that may fail on demand.
-    pub async fn open_with_fs(
+    /// Loads all tenants and timelines that are in remote storage.
+    pub async fn open_with(
         config: StorageConfig,
-        remote: Arc<dyn RemoteStorage>,
-        metrics: StorageMetrics,
-        fs: DurableFs,
+        surroundings: Surroundings,
     ) -> Result<Arc<Self>, StorageError> {
-        let environment = Arc::new(Environment { config, remote, fs, metrics });
+        let Surroundings { remote, metrics, fs, redo } = surroundings;
+        let environment = Arc::new(Environment { config, remote, fs, metrics, redo });
         let tenants = load::load_tenants(&environment).await?;
         for timeline in tenants.values().flat_map(|tenant| tenant.timelines()) {
             timeline.start_background();

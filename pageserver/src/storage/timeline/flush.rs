@@ -24,8 +24,10 @@ impl Timeline {
     }
 
     async fn write_frozen(&self, frozen: &Arc<FrozenLayer>) -> Result<Option<DiskLayer>, StorageError> {
+        let images = self.shortening_images(frozen).await;
         let (environment, id, frozen) = (Arc::clone(&self.environment), self.id, Arc::clone(frozen));
-        run_blocking(move || write_delta_layer(&environment, id, &frozen.layer, frozen.end.last)).await
+        run_blocking(move || write_delta_layer(&environment, id, &frozen.layer, frozen.end.last, images))
+            .await
     }
 
     /// In one step: a reader sees the frozen layer or the file.

@@ -4,6 +4,7 @@
 //! view.rs        the immutable snapshot that every read starts from
 //! write.rs       put_batch, freezing
 //! flush.rs       frozen layers to disk
+//! shorten.rs     images of pages that a frozen layer changed often
 //! upload.rs      layers and index to remote storage
 //! read.rs        one key, or a run of keys, at an LSN
 //! scan.rs        all keys of a range at an LSN
@@ -14,6 +15,7 @@ mod background;
 mod flush;
 mod read;
 mod scan;
+mod shorten;
 mod upload;
 mod view;
 mod write;
