@@ -5,6 +5,7 @@
 
 mod databases;
 mod roles;
+mod settings;
 
 use pg_frontend::{Address, ConnectParams, PgClient, Row};
 
@@ -14,6 +15,7 @@ use crate::postgres::POSTGRES_USER;
 
 pub use databases::apply_databases;
 pub use roles::apply_roles;
+pub use settings::reload_settings;
 
 /// A connection of the bootstrap superuser over the private socket.
 pub struct Superuser(PgClient);

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use compute_api::{ComputeStatus, ConfigureRequest};
+use compute_api::{ComputeStatus, ConfigureRequest, ConfigureResponse};
 use http_server::ApiError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -16,7 +16,7 @@ use crate::postgres::check_settings;
 /// A new configuration and where the result is to go.
 pub struct Configure {
     pub request: ConfigureRequest,
-    pub done: oneshot::Sender<Result<(), ComputeError>>,
+    pub done: oneshot::Sender<Result<ConfigureResponse, ComputeError>>,
 }
 
 #[derive(Clone)]
@@ -41,14 +41,14 @@ async fn status(State(api): State<Api>) -> Json<ComputeStatus> {
 async fn configure(
     State(api): State<Api>,
     Json(request): Json<ConfigureRequest>,
-) -> Result<StatusCode, ApiError> {
+) -> Result<Json<ConfigureResponse>, ApiError> {
     request.check().map_err(|error| ApiError::bad_request(error.to_string()))?;
     check_settings(&request.settings).map_err(|error| ApiError::bad_request(error.to_string()))?;
-    let stopping = |_| ApiError::unavailable("the compute is stopping");
+    let stopping = || ApiError::unavailable("the compute is stopping");
     let (done, result) = oneshot::channel();
-    api.configure.send(Configure { request, done }).await.map_err(|_| stopping(()))?;
-    let result = result.await.map_err(|_| stopping(()))?;
-    result.map(|()| StatusCode::OK).map_err(|error| ApiError::internal(error.to_string()))
+    api.configure.send(Configure { request, done }).await.map_err(|_| stopping())?;
+    let result = result.await.map_err(|_| stopping())?;
+    result.map(Json).map_err(|error| ApiError::internal(error.to_string()))
 }
 
 async fn terminate(State(api): State<Api>) -> StatusCode {

@@ -126,7 +126,10 @@ impl Compute {
                 (ExitStatus::Failed, ComputeState::Failed)
             }
         };
-        self.status.enter(end, None);
+        self.status.change(|status| {
+            status.state = end;
+            status.postgres_pid = None;
+        });
         status
     }
 

@@ -4,13 +4,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Instant;
 
-use compute_api::{ComputeState, ConfigureRequest, StartStep};
+use compute_api::{ComputeState, ConfigureRequest, ConfigureResponse, StartStep};
 use nix::sys::signal::Signal;
 use tokio::sync::oneshot;
 
 use super::stop::end_at_once;
 use super::{Compute, Ground, Life, LifeEnd, blocking};
-use crate::catalog::{Superuser, apply_databases, apply_roles};
+use crate::catalog::{Superuser, apply_databases, apply_roles, reload_settings};
 use crate::error::ComputeError;
 use crate::http::Configure;
 use crate::paths::ComputePaths;
@@ -20,7 +20,7 @@ use crate::walproposer::Exit;
 
 /// Roles, databases and settings on their way into force.
 struct Application {
-    work: Pin<Box<dyn Future<Output = Result<(), ComputeError>> + Send>>,
+    work: Pin<Box<dyn Future<Output = Result<ConfigureResponse, ComputeError>> + Send>>,
     purpose: Purpose,
 }
 
@@ -29,7 +29,7 @@ enum Purpose {
     Start(Instant),
     Configure {
         request: ConfigureRequest,
-        done: oneshot::Sender<Result<(), ComputeError>>,
+        done: oneshot::Sender<Result<ConfigureResponse, ComputeError>>,
     },
 }
 
@@ -55,7 +55,7 @@ impl Compute {
                 () = self.terminate.cancelled() => return self.stop(ground, life).await,
                 (result, purpose) = finished(&mut application) => {
                     application = None;
-                    self.applied(&life, result, purpose)?;
+                    self.applied(result, purpose)?;
                 }
                 Some(configure) = self.configure.recv(), if application.is_none() => {
                     application = Some(self.begin_configure(ground, configure));
@@ -93,8 +93,7 @@ impl Compute {
 
     fn applied(
         &mut self,
-        life: &Life,
-        result: Result<(), ComputeError>,
+        result: Result<ConfigureResponse, ComputeError>,
         purpose: Purpose,
     ) -> Result<(), ComputeError> {
         match purpose {
@@ -107,7 +106,6 @@ impl Compute {
             }
             Purpose::Configure { request, done } => {
                 if result.is_ok() {
-                    life.server.signal(Signal::SIGHUP);
                     self.spec.roles = request.roles;
                     self.spec.databases = request.databases;
                     self.spec.settings = request.settings;
@@ -122,16 +120,24 @@ impl Compute {
     fn begin_configure(&self, ground: &Ground, Configure { request, done }: Configure) -> Application {
         let (paths, user, port) = (ground.paths.clone(), ground.user, self.spec.pg_port);
         let wanted = request.clone();
+        let mut restart_needed = postgres::changed_arguments(&self.spec.settings, &request.settings);
         let work = async move {
             rewrite_settings(&paths, user, &wanted).await?;
-            apply(paths, port, wanted).await
+            apply(paths.clone(), port, wanted).await?;
+            let mut session = Superuser::connect(&paths, port).await?;
+            restart_needed.extend(reload_settings(&mut session).await?);
+            restart_needed.sort();
+            restart_needed.dedup();
+            Ok(ConfigureResponse { restart_needed })
         };
         Application { work: Box::pin(work), purpose: Purpose::Configure { request, done } }
     }
 }
 
 /// Waits for the application under way, or for ever if there is none.
-async fn finished(application: &mut Option<Application>) -> (Result<(), ComputeError>, Purpose) {
+async fn finished(
+    application: &mut Option<Application>,
+) -> (Result<ConfigureResponse, ComputeError>, Purpose) {
     match application {
         Some(running) => {
             let result = running.work.as_mut().await;
@@ -153,10 +159,14 @@ async fn rewrite_settings(
     blocking(move || user.run(move || postgres::write_settings(&pgdata, &settings))).await
 }
 
-async fn apply(paths: ComputePaths, port: u16, wanted: ConfigureRequest) -> Result<(), ComputeError> {
+async fn apply(
+    paths: ComputePaths,
+    port: u16,
+    wanted: ConfigureRequest,
+) -> Result<ConfigureResponse, ComputeError> {
     let mut session = Superuser::connect(&paths, port).await?;
     let roles = apply_roles(&mut session, &wanted.roles).await?;
     let databases = apply_databases(&mut session, &wanted.databases).await?;
     tracing::info!(roles, databases, "changed for the spec");
-    Ok(())
+    Ok(ConfigureResponse::default())
 }

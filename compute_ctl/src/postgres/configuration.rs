@@ -56,7 +56,6 @@ const FIXED: &[(&str, &str)] = &[
     ("wal_init_zero", "off"),
     ("unix_socket_permissions", "0700"),
     ("unix_socket_group", ""),
-    ("ssl", "off"),
     ("zero_damaged_pages", "off"),
     ("logging_collector", "off"),
 ];
@@ -105,11 +104,12 @@ impl ManagedSettings<'_> {
             FIXED.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let mut add = |name: &str, value: String| arguments.push((name.to_owned(), value));
         for (name, least) in LEAST {
-            let wanted = setting(spec, name).and_then(|value| value.trim().parse().ok()).unwrap_or(*least);
+            let wanted =
+                setting(&spec.settings, name).and_then(|value| value.trim().parse().ok()).unwrap_or(*least);
             add(name, wanted.max(*least).to_string());
         }
-        add(WAL_LEVEL, setting(spec, WAL_LEVEL).unwrap_or("replica").to_owned());
-        add(PRELOAD, preload_libraries(setting(spec, PRELOAD)));
+        add(WAL_LEVEL, setting(&spec.settings, WAL_LEVEL).unwrap_or("replica").to_owned());
+        add(PRELOAD, preload_libraries(setting(&spec.settings, PRELOAD)));
         add("listen_addresses", spec.pg_listen_addr.clone());
         add("port", spec.pg_port.to_string());
         add("unix_socket_directories", path(&self.paths.socket));
@@ -126,9 +126,15 @@ impl ManagedSettings<'_> {
     }
 }
 
-fn setting<'a>(spec: &'a ComputeSpec, name: &str) -> Option<&'a str> {
-    let found = spec.settings.iter().rev().find(|setting| setting.name.eq_ignore_ascii_case(name));
+fn setting<'a>(settings: &'a [SettingSpec], name: &str) -> Option<&'a str> {
+    let found = settings.iter().rev().find(|setting| setting.name.eq_ignore_ascii_case(name));
     found.map(|setting| setting.value.as_str())
+}
+
+/// Settings of the spec that go onto the command line and differ: a running server never takes them on.
+pub fn changed_arguments(present: &[SettingSpec], wanted: &[SettingSpec]) -> Vec<String> {
+    let names = LEAST.iter().map(|(name, _)| *name).chain([WAL_LEVEL, PRELOAD]);
+    names.filter(|name| setting(present, name) != setting(wanted, name)).map(str::to_owned).collect()
 }
 
 /// Ours first: it interposes the storage manager before anybody else's code runs.

@@ -6,7 +6,7 @@ use auth::ClusterToken;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::Deserialize;
 
-use crate::spec::ConfigureRequest;
+use crate::spec::{ConfigureRequest, ConfigureResponse};
 use crate::status::ComputeStatus;
 
 #[derive(Debug, thiserror::Error)]
@@ -38,19 +38,25 @@ impl ComputeClient {
     }
 
     pub async fn status(&self) -> Result<ComputeStatus, ClientError> {
-        let response = self.send(self.request(Method::GET, "/v1/status")).await?;
-        response.json().await.map_err(|source| ClientError::Malformed { url: self.base_url.clone(), source })
+        self.send(self.request(Method::GET, "/v1/status")).await?.json().await.map_err(self.malformed())
     }
 
-    /// Gives the compute new roles, databases and settings; returns when they are in force.
-    pub async fn configure(&self, request: &ConfigureRequest) -> Result<(), ClientError> {
+    /// Gives the compute new roles, databases and settings; returns when they are in force, and names
+    /// those that are not before the next start.
+    pub async fn configure(&self, request: &ConfigureRequest) -> Result<ConfigureResponse, ClientError> {
         let request = self.request(Method::POST, "/v1/configure").json(request);
-        self.send(request.timeout(Duration::from_secs(120))).await.map(drop)
+        let response = self.send(request.timeout(Duration::from_secs(120))).await?;
+        response.json().await.map_err(self.malformed())
     }
 
     /// Asks for what SIGTERM does: a fast shutdown with all WAL on a quorum. Does not wait for it.
     pub async fn terminate(&self) -> Result<(), ClientError> {
         self.send(self.request(Method::POST, "/v1/terminate")).await.map(drop)
+    }
+
+    fn malformed(&self) -> impl FnOnce(reqwest::Error) -> ClientError {
+        let url = self.base_url.clone();
+        move |source| ClientError::Malformed { url, source }
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {

@@ -7,8 +7,8 @@ mod status;
 
 pub use client::{ClientError, ComputeClient};
 pub use spec::{
-    ComputeSpec, ConfigureRequest, DatabaseSpec, PageserverAddress, RoleSpec, SPEC_FORMAT_VERSION,
-    SafekeeperAddress, SettingSpec, SpecError,
+    ComputeSpec, ConfigureRequest, ConfigureResponse, DatabaseSpec, PageserverAddress, RoleSpec,
+    SPEC_FORMAT_VERSION, SafekeeperAddress, SettingSpec, SpecError,
 };
 pub use status::{
     ComputeState, ComputeStatus, ElectedStatus, STATUS_FORMAT_VERSION, SafekeeperPeerStatus, StartStep,

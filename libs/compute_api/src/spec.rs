@@ -97,6 +97,13 @@ pub struct ConfigureRequest {
     pub settings: Vec<SettingSpec>,
 }
 
+/// Answer of `POST /v1/configure`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigureResponse {
+    /// Settings that are written down but take effect only with the next start.
+    pub restart_needed: Vec<String>,
+}
+
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SpecError {
     #[error("the spec is not readable: {0}")]

@@ -1,0 +1,26 @@
+//! Settings of a running server: read postgresql.conf again, and say what that could not change.
+
+use std::time::Duration;
+
+use super::Superuser;
+use crate::error::ComputeError;
+
+const POLL: Duration = Duration::from_millis(10);
+/// The postmaster is told by a signal and tells us by another; on a very busy machine that takes a while.
+const MOST_POLLS: u32 = 300;
+
+/// Makes the server read its configuration, and returns what has to wait for the next start.
+pub async fn reload_settings(session: &mut Superuser) -> Result<Vec<String>, ComputeError> {
+    let loaded = "SELECT pg_conf_load_time()";
+    let action = "reload the settings";
+    let before = session.run(action, loaded).await?;
+    session.run(action, "SELECT pg_reload_conf()").await?;
+    for _ in 0..MOST_POLLS {
+        if session.run(action, loaded).await? != before {
+            break;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    let pending = session.run(action, "SELECT name FROM pg_settings WHERE pending_restart").await?;
+    Ok(pending.into_iter().flatten().flatten().collect())
+}
