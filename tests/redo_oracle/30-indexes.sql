@@ -54,6 +54,17 @@ VACUUM words;
 SELECT txid_current();
 VACUUM words;
 
+-- an inner tuple's prefix that has to be split; a root leaf that vacuum empties
+CREATE TABLE paths (w text) WITH (autovacuum_enabled = off);
+CREATE INDEX paths_radix ON paths USING spgist (w);
+INSERT INTO paths SELECT repeat('prefix/', 8) || chr(97 + i % 26) || i FROM generate_series(1, 2000) i;
+INSERT INTO paths SELECT repeat('prefix/', 8 - i % 8) || 'other' || i FROM generate_series(1, 200) i;
+CREATE TABLE few (w text) WITH (autovacuum_enabled = off);
+CREATE INDEX few_radix ON few USING spgist (w);
+INSERT INTO few SELECT md5(i::text) FROM generate_series(1, 20) i;
+DELETE FROM few WHERE w < '9';
+VACUUM few;
+
 CREATE TABLE hashed (k int, t text) WITH (autovacuum_enabled = off);
 CREATE INDEX hashed_k ON hashed USING hash (k);
 INSERT INTO hashed SELECT i, 't' || i FROM generate_series(1, 20000) i;
@@ -86,6 +97,14 @@ CREATE INDEX many_ranges_a ON many_ranges USING brin (a, b) WITH (pages_per_rang
 INSERT INTO many_ranges SELECT i, repeat(i::text, 20) FROM generate_series(1, 12000) i;
 SELECT brin_summarize_new_values('many_ranges_a');
 UPDATE many_ranges SET b = repeat('w', 500) WHERE a % 500 = 0;
+
+-- few tuples to a page: an insert that begins a new one
+CREATE TABLE wide_ranges (a text) WITH (autovacuum_enabled = off);
+ALTER TABLE wide_ranges ALTER a SET STORAGE PLAIN;
+CREATE INDEX wide_ranges_a ON wide_ranges USING brin (a) WITH (pages_per_range = 1);
+DO $$ BEGIN FOR i IN 1..60 LOOP
+  INSERT INTO wide_ranges SELECT repeat(chr(65 + i % 26), 1200) || i FROM generate_series(1, 6);
+  PERFORM brin_summarize_new_values('wide_ranges_a'); END LOOP; END $$;
 
 CREATE TABLE bloomed (a int, b int, c int);
 CREATE INDEX bloomed_all ON bloomed USING bloom (a, b, c);

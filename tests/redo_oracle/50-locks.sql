@@ -24,6 +24,8 @@ END $$;
 VACUUM (FREEZE) locked;
 -- Locking an older version of an updated row locks the newer ones too
 BEGIN; UPDATE locked SET v = v + 1 WHERE id < 50; PREPARE TRANSACTION 'holds';
+SELECT count(*) FROM (SELECT 1 FROM locked WHERE id < 50 FOR KEY SHARE) l;
+BEGIN; SELECT count(*) FROM (SELECT 1 FROM locked WHERE id < 40 FOR KEY SHARE) l; COMMIT;
 COMMIT PREPARED 'holds';
 -- Prepared transactions hold locks while others join
 BEGIN; SELECT count(*) FROM (SELECT 1 FROM locked FOR KEY SHARE) l; PREPARE TRANSACTION 'shares';

@@ -1,10 +1,11 @@
 #!/bin/bash
 # Page redo judged by PostgreSQL: a stock server writes WAL with check images, the oracle replays it.
 #
-#   tests/redo_oracle/run.sh [--keep] [--pgbench SECONDS] [--regress] [--release]
+#   tests/redo_oracle/run.sh [--keep] [--pgbench SECONDS] [--regress] [--release] [--samples FILE]
 #
 # The server runs in a temporary directory on a Unix socket only, as user postgres if this is root.
-# PGBIN names another installation. --keep leaves the directory. --regress also runs PostgreSQL's own
+# PGBIN names another installation. INITDB_OPTIONS (-k, say), FULL_PAGE_WRITES and WAL_COMPRESSION vary the
+# server. --keep leaves the directory. --samples FILE writes a sample of each kind of change there. --regress also runs PostgreSQL's own
 # regression suite, if its pg_regress is installed (postgresql-server-dev) and PG_SOURCE has the sources.
 set -euo pipefail
 
@@ -12,12 +13,13 @@ here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 pgbin=${PGBIN:-/usr/lib/postgresql/15/bin}
 pg_source=${PG_SOURCE:-/var/cache/varve/src/postgresql-15-15.18}
-keep=false regress=false pgbench_seconds=10 profile=()
+samples=() keep=false regress=false pgbench_seconds=10 profile=()
 
 while [ $# -gt 0 ]; do
     case $1 in
     --keep) keep=true ;;
     --regress) regress=true ;;
+    --samples) samples=(--samples "$2"); shift ;;
     --release) profile=(--release) ;;
     --pgbench) pgbench_seconds=$2; shift ;;
     *) echo "unknown option $1" >&2; exit 2 ;;
@@ -47,13 +49,14 @@ export PGHOST=$work PGUSER=postgres PGDATABASE=postgres LC_ALL=C TZ=UTC
 run_sql() { as_postgres "$pgbin/psql" -X -q -v ON_ERROR_STOP=1 -o /dev/null "$@"; }
 
 echo "== initdb and start"
-as_postgres "$pgbin/initdb" -D "$data" -U postgres -A trust -E UTF8 --locale=C --no-sync >"$work/initdb.log"
+as_postgres "$pgbin/initdb" -D "$data" -U postgres -A trust -E UTF8 --locale=C --no-sync ${INITDB_OPTIONS:-} \
+    >"$work/initdb.log"
 as_postgres cp -a "$data" "$work/base"
 as_postgres tee -a "$data/postgresql.conf" >/dev/null <<CONF
 listen_addresses = ''
 unix_socket_directories = '$work'
 wal_consistency_checking = 'all'
-full_page_writes = off
+full_page_writes = ${FULL_PAGE_WRITES:-off}
 wal_level = logical
 wal_keep_size = '1TB'
 wal_recycle = off
@@ -90,4 +93,4 @@ fi
 echo "== stop and judge"
 as_postgres "$pgbin/pg_ctl" -D "$data" -m fast -w stop >/dev/null
 mkdir -p "$work/differences"
-"$oracle" --base "$work/base" --stopped "$data" --save "$work/differences"
+"$oracle" --base "$work/base" --stopped "$data" --save "$work/differences" "${samples[@]}"

@@ -6,10 +6,11 @@
 //! pages and SLRUs with the files of the stopped server. Any difference is a failure.
 //!
 //! ```text
-//! oracle --base DIR --stopped DIR [--show N] [--save DIR]
+//! oracle --base DIR --stopped DIR [--show N] [--save DIR] [--samples FILE]
 //! ```
 //! `--base` is the cluster right after initdb, `--stopped` the same cluster after a clean shutdown, with all
 //! WAL in its pg_wal. `--show` prints the first N differences, `--save` keeps their pages as files.
+//! `--samples` writes a few changes of each kind with the pages before and after, for tests/samples.rs.
 #![allow(clippy::print_stdout)]
 
 mod cluster;
@@ -17,6 +18,7 @@ mod compare;
 mod names;
 mod replay;
 mod report;
+mod samples;
 mod store;
 
 use std::path::PathBuf;
@@ -29,10 +31,11 @@ pub struct Options {
     stopped: PathBuf,
     show: usize,
     save: Option<PathBuf>,
+    samples: Option<PathBuf>,
 }
 
 fn options() -> anyhow::Result<Options> {
-    let (mut base, mut stopped, mut show, mut save) = (None, None, 10, None);
+    let (mut base, mut stopped, mut show, mut save, mut samples) = (None, None, 10, None, None);
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
         let value = arguments.next().with_context(|| format!("{name} needs a value"))?;
@@ -40,16 +43,14 @@ fn options() -> anyhow::Result<Options> {
             "--base" => base = Some(PathBuf::from(value)),
             "--stopped" => stopped = Some(PathBuf::from(value)),
             "--show" => show = value.parse()?,
+            "--samples" => samples = Some(PathBuf::from(value)),
             "--save" => save = Some(PathBuf::from(value)),
             other => bail!("unknown option {other}"),
         }
     }
-    Ok(Options {
-        base: base.context("--base is missing")?,
-        stopped: stopped.context("--stopped is missing")?,
-        show,
-        save,
-    })
+    let base = base.context("--base is missing")?;
+    let stopped = stopped.context("--stopped is missing")?;
+    Ok(Options { base, stopped, show, save, samples })
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -57,5 +58,6 @@ fn main() -> anyhow::Result<ExitCode> {
     let mut replay = replay::Replay::new(&options)?;
     replay.run()?;
     replay.compare_files()?;
+    replay.write_samples()?;
     Ok(if replay.report.print() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Context, bail};
+use page_redo::mask::rmgr_of_page;
 use page_redo::page::{HEADER_SIZE, PageBytes};
 use page_redo::{BlockChange, Change, NativeChange, apply, slru_changes, truncated_maps, vm_clears};
 use pg_format::rmgr;
@@ -14,7 +15,8 @@ use crate::cluster::{Cluster, database_directory};
 use crate::compare::{difference, with_bits_of};
 use crate::names;
 use crate::report::Report;
-use crate::store::Store;
+use crate::samples::Samples;
+use crate::store::{Entry, Store};
 
 const VERSION: PgVersion = PgVersion::V15;
 /// The decoder is fed in pieces of a size that fits nothing.
@@ -27,6 +29,7 @@ pub struct Replay<'a> {
     /// Where the last record begins: the shutdown checkpoint.
     last: Lsn,
     store: Store,
+    samples: Samples,
     shown: usize,
     pub report: Report,
 }
@@ -37,7 +40,7 @@ impl<'a> Replay<'a> {
         let stopped = Cluster::new(&options.stopped);
         let (start, last) = (base.checkpoint()?, stopped.checkpoint()?);
         let (store, report) = (Store::new(base), Report::default());
-        Ok(Replay { options, stopped, start, last, store, shown: 0, report })
+        Ok(Replay { options, stopped, start, last, store, samples: Samples::default(), shown: 0, report })
     }
 
     pub fn run(&mut self) -> anyhow::Result<()> {
@@ -104,9 +107,15 @@ impl<'a> Replay<'a> {
             // It must not matter what was there.
             page.fill(0xa5);
         }
+        let before = self.options.samples.is_some().then(|| Box::new(*page));
         let begin = Instant::now();
-        let outcome = apply(page, &Change::decode_shared(bytes)?, record.end_lsn, VERSION);
+        let outcome = apply(page, &Change::decode_shared(bytes.clone())?, record.end_lsn, VERSION);
         self.report.apply_seconds += begin.elapsed().as_secs_f64();
+        if let Some(before) = before
+            && outcome.is_ok()
+        {
+            self.samples.offer((rmid, info & 0xf0, block.id), &bytes, record.end_lsn, &before, page);
+        }
 
         let line = self.report.line(rmid, info);
         match &outcome {
@@ -224,12 +233,19 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
+    pub fn write_samples(&self) -> anyhow::Result<()> {
+        match &self.options.samples {
+            Some(path) => self.samples.write(path),
+            None => Ok(()),
+        }
+    }
+
     /// Every page that WAL touched against the files of the stopped cluster.
     pub fn compare_files(&mut self) -> anyhow::Result<()> {
         let mut differences = Vec::new();
         for (rel, block, entry) in self.store.pages() {
             let directory = database_directory(rel.spc, rel.db);
-            if !comparable_at_rest(rel, block, entry.rmid) || self.stopped.is_unlogged(&directory, rel) {
+            if !comparable_at_rest(rel, block, kind_of(entry)) || self.stopped.is_unlogged(&directory, rel) {
                 continue;
             }
             // Dropped or cut since.
@@ -271,6 +287,11 @@ impl<'a> Replay<'a> {
         }
         Ok(())
     }
+}
+
+/// Whose page it is, also if its last record was an image only.
+fn kind_of(entry: &Entry) -> u8 {
+    if entry.rmid == rmgr::XLOG { rmgr_of_page(&entry.page) } else { entry.rmid }
 }
 
 /// Some pages change at rest without WAL, beyond what the masks cover.
