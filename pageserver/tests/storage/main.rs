@@ -1,6 +1,7 @@
 //! The storage engine against a model, and against file systems and object stores that fail.
 
 mod branches;
+mod crashes;
 mod faults;
 mod model;
 mod reads;

@@ -183,3 +183,30 @@ async fn a_page_that_changes_often_gets_images() {
         assert_eq!(cold.deltas.len() as u64, 10 * (round + 1));
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_miss_nothing_while_layers_move() {
+    let mut disk = Disk::new();
+    disk.config.checkpoint_distance = 10_000;
+    let manager = disk.open().await;
+    let timeline = root(&manager).await;
+    let writer = Arc::clone(&timeline);
+    let writing = tokio::spawn(async move {
+        for lsn in 1001..=3000 {
+            let entries = vec![(block(1), lsn, change("+")), (rel_size(lsn as u32), lsn, image("size"))];
+            writer.put_batch(batch(lsn, entries)).await.unwrap();
+        }
+    });
+    let mut reads = 0;
+    while !writing.is_finished() {
+        let last = timeline.last_record_lsn();
+        let found = timeline.get_reconstruct(block(1), last).await.unwrap();
+        let lsns: Vec<u64> = found.deltas.iter().map(|(lsn, _)| lsn.0).collect();
+        assert_eq!(lsns, (1001..=last.0).collect::<Vec<_>>());
+        let sizes = timeline.scan(Key::kind_range(KeyKind::RelSize), last).await.unwrap();
+        assert_eq!(sizes.len() as u64, last.0 - INITDB.0);
+        reads += 1;
+    }
+    writing.await.unwrap();
+    assert!(reads > 10 && timeline.stats().layers > 10, "{reads} reads, {:?}", timeline.stats());
+}

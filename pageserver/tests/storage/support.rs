@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use durable_fs::DurableFs;
 use pageserver::storage::{
-    Reconstruct, Redo, StorageConfig, StorageMetrics, Surroundings, TenantManager, Timeline,
+    Reconstruct, Redo, StorageConfig, StorageError, StorageMetrics, Surroundings, TenantManager, Timeline,
     TimelineMetadata, Value, WriteBatch,
 };
 use remote_storage::{Faulty, LocalDir, Operation, RemoteStorage};
@@ -126,10 +126,15 @@ impl Disk {
 }
 
 /// A root timeline number 1 whose image layer holds blocks 0 to 9.
+pub async fn root_timeline(manager: &TenantManager) -> Result<Arc<Timeline>, StorageError> {
+    let pages = (0..10).map(|n| Ok::<_, Infallible>((block(n), Bytes::from(format!("page {n}")))));
+    manager.create_root_timeline(ttid(1), metadata(), Lsn(990), pages).await
+}
+
+/// A tenant with that timeline.
 pub async fn root(manager: &TenantManager) -> Arc<Timeline> {
     manager.create_tenant(TENANT).await.unwrap();
-    let pages = (0..10).map(|n| Ok::<_, Infallible>((block(n), Bytes::from(format!("page {n}")))));
-    manager.create_root_timeline(ttid(1), metadata(), Lsn(990), pages).await.unwrap()
+    root_timeline(manager).await.unwrap()
 }
 
 pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
