@@ -1,2 +1,104 @@
+//! The safekeeper: keeps WAL durably as one of a quorum, and gives it to whoever may have it.
+//!
+//! It never talks to its peers about consensus, never makes a timeline because a proposer asks for it, and
+//! never acknowledges a byte that is not on disk. See ARCHITECTURE.md for the map.
+
+mod broker;
+mod config;
+mod datadir;
+mod http;
+mod metrics;
+#[cfg(test)]
+mod tests;
+mod timeline;
+mod wal_service;
 mod wal_store;
-fn main() {}
+
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use auth::ClusterToken;
+use broker_api::BrokerClient;
+use clap::Parser;
+use durable_fs::DurableFs;
+use pg_backend::Limits;
+use prometheus::Registry;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Arguments;
+use crate::datadir::DataDirectory;
+use crate::metrics::Metrics;
+use crate::timeline::{Manager, Settings};
+use crate::wal_service::WalService;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    telemetry::init(arguments.log_format);
+    let token = ClusterToken::load(&arguments.auth_token_file)?;
+    let fs = DurableFs::default();
+    let datadir = DataDirectory::open(&fs, &arguments.datadir, arguments.id)?;
+    let registry = Registry::new();
+    let metrics = Arc::new(Metrics::new(&registry)?);
+    let shutdown = CancellationToken::new();
+
+    let settings = Settings {
+        node_id: arguments.id,
+        datadir: datadir.path().to_owned(),
+        token: token.clone(),
+        fs,
+        metrics: metrics.clone(),
+        shutdown: shutdown.clone(),
+    };
+    let (manager, mut fatal) = Manager::open(settings)
+        .await
+        .with_context(|| format!("cannot read {}", arguments.datadir.display()))?;
+
+    let listen = async |address| {
+        TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+    };
+    let pg_listener = listen(arguments.listen_pg).await?;
+    let http_listener = listen(arguments.listen_http).await?;
+    let broker = BrokerClient::connect_lazy(&arguments.broker_endpoint, token.clone())?;
+    tracing::info!(
+        "safekeeper {} listens on {} and {}",
+        arguments.id,
+        arguments.listen_pg,
+        arguments.listen_http
+    );
+
+    let wal_service = Arc::new(WalService::new(manager.clone()));
+    let routes = http_server::router(http::routes(arguments.id, manager.clone()), token.clone(), registry);
+    let limits = Limits { max_message_bytes: wal_service::MAX_MESSAGE_BYTES, ..Limits::default() };
+    let servers = async {
+        tokio::join!(
+            pg_backend::serve(pg_listener, token, wal_service, shutdown.clone(), limits),
+            http_server::serve(http_listener, routes, shutdown.clone()),
+            broker::publish(broker, manager.clone(), arguments.advertised(), metrics, shutdown.clone()),
+        )
+    };
+    tokio::spawn(cancel_on_signal(shutdown.clone()));
+    tokio::select! {
+        (_, http, _) = Box::pin(servers) => http.context("serving HTTP ended")?,
+        Some(error) = fatal.recv() => bail!("the process ends rather than go on with a disk it cannot trust: {error}"),
+    }
+    manager.wait().await;
+    if let Ok(error) = fatal.try_recv() {
+        bail!("positions could not be written down at the end: {error}");
+    }
+    tracing::info!("safekeeper {} stopped", arguments.id);
+    Ok(())
+}
+
+async fn cancel_on_signal(shutdown: CancellationToken) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    shutdown.cancel();
+    Ok(())
+}

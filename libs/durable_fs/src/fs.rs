@@ -44,7 +44,12 @@ impl DurableFs {
     pub fn write_atomically(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let temporary = temporary_name(path);
         let file = self.step(Step::CreateFile, &temporary, || File::create(&temporary))?;
-        self.write_at(&file, &temporary, bytes, 0)?;
+        if let Err(error) = self.write_at(&file, &temporary, bytes, 0) {
+            // On a full disk the half-written file would take the very space that is missing. That it may
+            // stay is no new problem: the first error is the one to tell.
+            drop(fs::remove_file(&temporary));
+            return Err(error);
+        }
         self.step(Step::SyncFile, &temporary, || file.sync_all())?;
         drop(file);
         self.rename_durably(&temporary, path)

@@ -6,13 +6,23 @@ use types::{Lsn, Term};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// A proposer comes to append WAL.
-    StartWalPush { proto_version: u32 },
+    StartWalPush {
+        proto_version: u32,
+    },
     /// WAL out: up to the commit LSN, or with `term` up to the flush LSN for a recovering proposer.
-    StartReplication { start: Lsn, tli: Option<u32>, term: Option<Term> },
+    StartReplication {
+        start: Lsn,
+        tli: Option<u32>,
+        term: Option<Term>,
+    },
     IdentifySystem,
     TimelineStatus,
-    Show { setting: String },
-    TimelineHistory { tli: u32 },
+    Show {
+        setting: String,
+    },
+    TimelineHistory {
+        tli: u32,
+    },
     CreateReplicationSlot,
     ReadReplicationSlot,
     DropReplicationSlot,
@@ -51,7 +61,9 @@ fn parse_command(words: &mut Words<'_>) -> Result<Command, String> {
         "START_REPLICATION" => parse_start_replication(words)?,
         "IDENTIFY_SYSTEM" => Command::IdentifySystem,
         "TIMELINE_STATUS" => Command::TimelineStatus,
-        "SHOW" => Command::Show { setting: words.next().ok_or("a setting's name is missing")?.to_ascii_lowercase() },
+        "SHOW" => {
+            Command::Show { setting: words.next().ok_or("a setting's name is missing")?.to_ascii_lowercase() }
+        }
         "TIMELINE_HISTORY" => {
             Command::TimelineHistory { tli: number(words.next().ok_or("a timeline number is missing")?)? }
         }
@@ -176,18 +188,27 @@ mod tests {
     #[test]
     fn commands_of_stock_clients_and_of_ours() {
         assert_eq!(Command::parse("IDENTIFY_SYSTEM"), Ok(Command::IdentifySystem));
-        assert_eq!(Command::parse("START_REPLICATION 0/3000000 TIMELINE 1"), replication(0x300_0000, Some(1), None));
+        assert_eq!(
+            Command::parse("START_REPLICATION 0/3000000 TIMELINE 1"),
+            replication(0x300_0000, Some(1), None)
+        );
         assert_eq!(
             Command::parse("START_REPLICATION SLOT \"a b\" PHYSICAL 1/0 TIMELINE 2;"),
             replication(1 << 32, Some(2), None)
         );
-        assert_eq!(Command::parse("start_replication physical 0/8 (term='7')"), replication(8, None, Some(7)));
+        assert_eq!(
+            Command::parse("start_replication physical 0/8 (term='7')"),
+            replication(8, None, Some(7))
+        );
         assert_eq!(Command::parse("START_REPLICATION 0/8 (term = '7')"), replication(8, None, Some(7)));
         assert_eq!(
             Command::parse("START_WAL_PUSH (proto_version '1')"),
             Ok(Command::StartWalPush { proto_version: 1 })
         );
-        assert_eq!(Command::parse("SHOW wal_segment_size"), Ok(Command::Show { setting: "wal_segment_size".into() }));
+        assert_eq!(
+            Command::parse("SHOW wal_segment_size"),
+            Ok(Command::Show { setting: "wal_segment_size".into() })
+        );
         assert_eq!(
             Command::parse("CREATE_REPLICATION_SLOT \"x\" PHYSICAL (RESERVE_WAL)"),
             Ok(Command::CreateReplicationSlot)

@@ -1,21 +1,16 @@
 //! `START_REPLICATION`: WAL out, to pageservers, standbys, pg_receivewal, and recovering proposers.
-//!
-//! ```text
-//!  'w'  start u64   end of WAL u64   time i64   bytes        'k'  end of WAL u64   time i64   reply u8
-//! ```
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bytes::{BufMut, Bytes, BytesMut};
 use pg_backend::{CopyReader, CopyWriter, QueryError, Session, sqlstate};
+use safekeeper_api::replication::{ClientMessage, ServerMessage};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use types::{Lsn, Term};
 
 use crate::timeline::{Positions, Timeline, WalSender};
 use crate::wal_service::errors;
-use crate::wal_service::feedback::ReaderMessage;
 use crate::wal_store::WalReader;
 
 /// WAL bytes in one message, as a stock walsender has it.
@@ -57,12 +52,18 @@ struct Heard {
     last: watch::Sender<Instant>,
 }
 
-fn check_request(timeline: &Timeline, start: Lsn, tli: Option<u32>, term: Option<Term>) -> Result<(), QueryError> {
-    let identity = timeline.identity();
+fn check_request(
+    timeline: &Timeline,
+    start: Lsn,
+    tli: Option<u32>,
+    term: Option<Term>,
+) -> Result<(), QueryError> {
+    let ours = timeline.tli();
     if let Some(tli) = tli
-        && tli != identity.tli
+        && tli != ours
     {
-        let message = format!("timeline {tli} is not in the history of this cluster, whose timeline is {}", identity.tli);
+        let message =
+            format!("timeline {tli} is not in the history of this cluster, whose timeline is {ours}");
         return Err(QueryError::new(sqlstate::INVALID_PARAMETER_VALUE, message));
     }
     // Bytes of the first segment before the timeline's start are kept too: pg_receivewal begins at a segment.
@@ -96,20 +97,20 @@ async fn receive(
 ) -> Result<(), QueryError> {
     while let Some(bytes) = reader.next().await? {
         heard.last.send_replace(Instant::now());
-        match ReaderMessage::decode(bytes) {
-            Ok(ReaderMessage::StandbyStatus { flush, reply_requested }) => {
+        match ClientMessage::decode(bytes) {
+            Ok(ClientMessage::StandbyStatus { flush, reply_requested, .. }) => {
                 sender.note_flush(flush);
                 if reply_requested {
                     heard.reply_requested.notify_one();
                 }
             }
-            Ok(ReaderMessage::HotStandbyFeedback) => {}
-            Ok(ReaderMessage::Pageserver(positions)) => {
-                sender.note_pageserver(positions);
-                timeline.note_pageserver(positions);
+            Ok(ClientMessage::HotStandbyFeedback) => {}
+            Ok(ClientMessage::PageserverFeedback(feedback)) => {
+                sender.note_flush(feedback.disk_consistent_lsn);
+                timeline.note_pageserver(feedback);
             }
-            Err(reason) => {
-                return Err(QueryError::fatal(sqlstate::PROTOCOL_VIOLATION, format!("from a WAL reader: {reason}")));
+            Err(error) => {
+                return Err(QueryError::fatal(sqlstate::PROTOCOL_VIOLATION, error.to_string()));
             }
         }
     }
@@ -133,7 +134,10 @@ async fn send(
             let bytes = reader.read(end, MAX_SEND_BYTES).await.map_err(errors::wal_store)?;
             // A newer term may have replaced what was just read behind the commit LSN.
             limit(&positions.borrow(), term)?;
-            writer.send(wal_message(at, end, &bytes)).await?;
+            timeline.count_sent(bytes.len());
+            let message =
+                ServerMessage::XLogData { start: at, end_of_wal: end, time: postgres_time(), data: bytes };
+            writer.send(message.encode()).await?;
             sender.note_sent(reader.position());
         }
         writer.flush().await?;
@@ -152,23 +156,13 @@ async fn send(
     }
 }
 
-fn wal_message(start: Lsn, end_of_wal: Lsn, bytes: &[u8]) -> Bytes {
-    let mut message = BytesMut::with_capacity(25 + bytes.len());
-    message.put_u8(b'w');
-    message.put_u64(start.0);
-    message.put_u64(end_of_wal.0);
-    message.put_i64(postgres_time());
-    message.put_slice(bytes);
-    message.freeze()
-}
-
-async fn keepalive(writer: &mut CopyWriter<'_>, end_of_wal: Lsn, reply: bool) -> Result<(), QueryError> {
-    let mut message = BytesMut::with_capacity(18);
-    message.put_u8(b'k');
-    message.put_u64(end_of_wal.0);
-    message.put_i64(postgres_time());
-    message.put_u8(u8::from(reply));
-    writer.send(message.freeze()).await?;
+async fn keepalive(
+    writer: &mut CopyWriter<'_>,
+    end_of_wal: Lsn,
+    reply_requested: bool,
+) -> Result<(), QueryError> {
+    let message = ServerMessage::Keepalive { end_of_wal, time: postgres_time(), reply_requested };
+    writer.send(message.encode()).await?;
     Ok(writer.flush().await?)
 }
 

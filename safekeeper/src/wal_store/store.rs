@@ -132,10 +132,14 @@ impl WalStore {
             self.write_lsn = lsn;
             self.flush_lsn = lsn;
         }
-        // A new writer may follow, whose first record need not name our last one as the one before it.
-        self.records = RecordTracker::new(lsn, self.version, self.segment_size);
+        self.expect_new_writer();
         self.interrupted = false;
         Ok(())
+    }
+
+    /// The next record begins at the write LSN, and need not name our last one as the one before it.
+    pub fn expect_new_writer(&mut self) {
+        self.records = RecordTracker::new(self.write_lsn, self.version, self.segment_size);
     }
 
     /// Removes later segments, the last one first, and fills the rest of the one that holds `lsn` with zeros.

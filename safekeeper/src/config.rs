@@ -1,0 +1,58 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Parser;
+use telemetry::LogFormat;
+use types::NodeId;
+
+/// Keeps the WAL of computes durably, and gives it to pageservers.
+#[derive(Clone, Debug, Parser)]
+#[command(version, name = "safekeeper")]
+pub struct Arguments {
+    /// Directory for WAL and control files. Created if it does not exist.
+    #[arg(short = 'D', long)]
+    pub datadir: PathBuf,
+    /// Number of this safekeeper. A directory belongs to one number for ever.
+    #[arg(long)]
+    pub id: NodeId,
+    /// Address of the WAL service (PostgreSQL protocol).
+    #[arg(short = 'l', long, default_value = "127.0.0.1:5454")]
+    pub listen_pg: SocketAddr,
+    /// Address of the HTTP API.
+    #[arg(long, default_value = "127.0.0.1:7676")]
+    pub listen_http: SocketAddr,
+    /// `host:port` at which others reach the WAL service, if it is not the listen address.
+    #[arg(long)]
+    pub advertise_pg: Option<String>,
+    /// `host:port` at which others reach the HTTP API, if it is not the listen address.
+    #[arg(long)]
+    pub advertise_http: Option<String>,
+    /// The storage broker, as http://HOST:PORT.
+    #[arg(long)]
+    pub broker_endpoint: String,
+    /// File that holds the cluster token.
+    #[arg(long)]
+    pub auth_token_file: PathBuf,
+    #[arg(long, value_enum, default_value_t)]
+    pub log_format: LogFormat,
+}
+
+/// Who this safekeeper is to others.
+#[derive(Clone, Debug)]
+pub struct Advertised {
+    pub id: NodeId,
+    pub pg_connstr: String,
+    pub http_connstr: String,
+}
+
+impl Arguments {
+    pub fn advertised(&self) -> Advertised {
+        Advertised {
+            id: self.id,
+            pg_connstr: self.advertise_pg.clone().unwrap_or_else(|| self.listen_pg.to_string()),
+            http_connstr: self.advertise_http.clone().unwrap_or_else(|| self.listen_http.to_string()),
+        }
+    }
+}

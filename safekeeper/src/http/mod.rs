@@ -1,0 +1,6 @@
+//! The HTTP API: status, creating timelines, looking at them.
+
+mod routes;
+mod status;
+
+pub use routes::routes;

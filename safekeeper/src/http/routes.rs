@@ -1,0 +1,106 @@
+//! Routes and handlers, and the one place where errors become HTTP.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use consensus::{Configuration, Member, TimelineIdentity};
+use http_server::ApiError;
+use safekeeper_api::http::{StatusResponse, TimelineCreateRequest, TimelineStatus};
+use types::{NodeId, TenantTimelineId};
+
+use crate::http::status;
+use crate::timeline::{CreateError, LookupError, Manager, TimelineSpec};
+
+struct Api {
+    node_id: NodeId,
+    manager: Arc<Manager>,
+}
+
+pub fn routes(node_id: NodeId, manager: Arc<Manager>) -> Router {
+    Router::new()
+        .route("/v1/status", get(safekeeper_status))
+        .route("/v1/tenant/timeline", post(create_timeline).get(list_timelines))
+        .route("/v1/tenant/{tenant_id}/timeline/{timeline_id}", get(timeline_status))
+        .with_state(Arc::new(Api { node_id, manager }))
+}
+
+async fn safekeeper_status(State(api): State<Arc<Api>>) -> Json<StatusResponse> {
+    Json(StatusResponse {
+        id: api.node_id,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        timelines: api.manager.list().len(),
+    })
+}
+
+async fn list_timelines(State(api): State<Arc<Api>>) -> Json<Vec<TimelineStatus>> {
+    Json(api.manager.list().iter().map(|timeline| status::of(timeline)).collect())
+}
+
+async fn timeline_status(
+    State(api): State<Arc<Api>>,
+    Path((tenant, timeline)): Path<(String, String)>,
+) -> Result<Json<TimelineStatus>, ApiError> {
+    let tenant_id = tenant.parse().map_err(|error| ApiError::bad_request(format!("{error}")))?;
+    let timeline_id = timeline.parse().map_err(|error| ApiError::bad_request(format!("{error}")))?;
+    let timeline = api.manager.get(TenantTimelineId { tenant_id, timeline_id }).map_err(lookup_error)?;
+    Ok(Json(status::of(&timeline)))
+}
+
+async fn create_timeline(
+    State(api): State<Arc<Api>>,
+    body: Result<Json<TimelineCreateRequest>, JsonRejection>,
+) -> Result<(StatusCode, Json<TimelineStatus>), ApiError> {
+    let Json(request) = body.map_err(|error| ApiError::bad_request(error.body_text()))?;
+    let (timeline, new) = api.manager.create(spec_of(request)?).await.map_err(create_error)?;
+    let code = if new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((code, Json(status::of(&timeline))))
+}
+
+fn spec_of(request: TimelineCreateRequest) -> Result<TimelineSpec, ApiError> {
+    let system_id = request.system_id.parse().map_err(|_| {
+        ApiError::bad_request(format!("system_id: {:?} is not a number of 64 bits", request.system_id))
+    })?;
+    let members = request.members.into_iter().map(|member| Member {
+        id: member.id,
+        pg_connstr: member.pg_connstr,
+        http_connstr: member.http_connstr,
+    });
+    let configuration = Configuration::initial(members.collect())
+        .map_err(|error| ApiError::bad_request(format!("members: {error}")))?;
+    Ok(TimelineSpec {
+        identity: TimelineIdentity {
+            ttid: TenantTimelineId { tenant_id: request.tenant_id, timeline_id: request.timeline_id },
+            pg_version: request.pg_version,
+            system_id,
+            wal_seg_size: request.wal_seg_size,
+        },
+        start_lsn: request.start_lsn,
+        configuration,
+        ancestor: request.ancestor.map(|ancestor| ancestor.timeline_id),
+    })
+}
+
+fn lookup_error(error: LookupError) -> ApiError {
+    let text = error.to_string();
+    match error {
+        LookupError::NotFound(_) => ApiError::not_found(text),
+        LookupError::Broken { .. } => ApiError::internal(text),
+    }
+}
+
+fn create_error(error: CreateError) -> ApiError {
+    let text = error.to_string();
+    match error {
+        CreateError::Invalid(_) => ApiError::bad_request(text),
+        CreateError::Conflict(_) => ApiError::conflict(text),
+        CreateError::AncestorUnavailable { .. } => ApiError::unavailable(text),
+        CreateError::Disk(error) if error.is_disk_full() => {
+            ApiError::new(StatusCode::INSUFFICIENT_STORAGE, text)
+        }
+        CreateError::Disk(_) | CreateError::Wal(_) => ApiError::internal(text),
+    }
+}

@@ -1,0 +1,119 @@
+//! What the safekeeper counts. Made once at start and passed to those who count.
+
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
+use types::TenantTimelineId;
+
+pub struct Metrics {
+    pub timelines: IntGauge,
+    pub broken_timelines: IntGauge,
+    pub wal_receivers: IntGauge,
+    pub wal_senders: IntGauge,
+    pub wal_received_bytes: IntCounter,
+    pub wal_sent_bytes: IntCounter,
+    pub wal_flush_seconds: Histogram,
+    pub wal_write_seconds: Histogram,
+    pub batch_messages: Histogram,
+    pub control_file_seconds: Histogram,
+    /// Appends or state changes that failed and were undone: a full disk, WAL that is not WAL.
+    pub undone_batches: IntCounter,
+    pub broker_connection_failures: IntCounter,
+    flush_lsn: IntGaugeVec,
+    commit_lsn: IntGaugeVec,
+    term: IntGaugeVec,
+}
+
+/// The gauges of one timeline.
+#[derive(Clone)]
+pub struct TimelineMetrics {
+    pub flush_lsn: IntGauge,
+    pub commit_lsn: IntGauge,
+    pub term: IntGauge,
+}
+
+impl Metrics {
+    pub fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let seconds = |name: &str, help: &str| {
+            let buckets = prometheus::exponential_buckets(0.000_1, 2.0, 16)?;
+            register(registry, Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?)
+        };
+        let counter = |name: &str, help: &str| register(registry, IntCounter::new(name, help)?);
+        let gauge = |name: &str, help: &str| register(registry, IntGauge::new(name, help)?);
+        let labels = &["tenant_id", "timeline_id"];
+        let per_timeline =
+            |name: &str, help: &str| register(registry, IntGaugeVec::new(Opts::new(name, help), labels)?);
+        let batch = HistogramOpts::new("safekeeper_batch_messages", "Messages that shared one fdatasync")
+            .buckets(prometheus::exponential_buckets(1.0, 2.0, 8)?);
+        Ok(Self {
+            timelines: gauge("safekeeper_timelines", "Timelines kept here")?,
+            broken_timelines: gauge(
+                "safekeeper_broken_timelines",
+                "Timelines that could not be opened at start",
+            )?,
+            wal_receivers: gauge("safekeeper_wal_receivers", "Proposers connected")?,
+            wal_senders: gauge("safekeeper_wal_senders", "Readers of WAL connected")?,
+            wal_received_bytes: counter("safekeeper_wal_received_bytes_total", "WAL written to disk")?,
+            wal_sent_bytes: counter("safekeeper_wal_sent_bytes_total", "WAL sent to readers")?,
+            wal_flush_seconds: seconds("safekeeper_wal_flush_seconds", "One fdatasync of WAL")?,
+            wal_write_seconds: seconds(
+                "safekeeper_wal_write_seconds",
+                "One write of WAL, without its fdatasync",
+            )?,
+            batch_messages: register(registry, Histogram::with_opts(batch)?)?,
+            control_file_seconds: seconds(
+                "safekeeper_control_file_seconds",
+                "One durable write of a control file",
+            )?,
+            undone_batches: counter(
+                "safekeeper_undone_batches_total",
+                "Batches that failed and were undone",
+            )?,
+            broker_connection_failures: counter(
+                "safekeeper_broker_connection_failures_total",
+                "Connections to the storage broker that failed or ended",
+            )?,
+            flush_lsn: per_timeline(
+                "safekeeper_flush_lsn",
+                "End of the last whole record that is durable here",
+            )?,
+            commit_lsn: per_timeline(
+                "safekeeper_commit_lsn",
+                "Durable on a quorum, as far as is known here",
+            )?,
+            term: per_timeline("safekeeper_acceptor_term", "Highest term the acceptor has seen")?,
+        })
+    }
+
+    pub fn of_timeline(&self, ttid: TenantTimelineId) -> TimelineMetrics {
+        let (tenant, timeline) = (ttid.tenant_id.to_string(), ttid.timeline_id.to_string());
+        let labels = [tenant.as_str(), timeline.as_str()];
+        TimelineMetrics {
+            flush_lsn: self.flush_lsn.with_label_values(&labels),
+            commit_lsn: self.commit_lsn.with_label_values(&labels),
+            term: self.term.with_label_values(&labels),
+        }
+    }
+}
+
+fn register<C: prometheus::core::Collector + Clone + 'static>(
+    registry: &Registry,
+    collector: C,
+) -> prometheus::Result<C> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}
+
+/// Counts something for as long as it lives.
+pub struct Counted(IntGauge);
+
+impl Counted {
+    pub fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

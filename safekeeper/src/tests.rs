@@ -1,0 +1,366 @@
+//! One safekeeper over TCP, as proposers and readers see it, through restarts.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use auth::ClusterToken;
+use bytes::Bytes;
+use consensus::{
+    AcceptorMessage, AppendRequest, AppendResponse, Configuration, Elected, Member, MembershipGeneration,
+    ProposerGreeting, ProposerMessage, TermHistory, TermStart, TimelineIdentity, VoteRequest,
+};
+use durable_fs::DurableFs;
+use pg_backend::Limits;
+use pg_frontend::{Address, ConnectParams, CopyReader, CopyWriter, PgClient};
+use prometheus::Registry;
+use safekeeper_api::push;
+use safekeeper_api::replication::{ClientMessage, PageserverFeedback, ServerMessage};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use types::{Lsn, NodeId, PgVersion, TenantId, TenantTimelineId, Term, TimelineId, WalSegmentSize};
+
+use crate::metrics::Metrics;
+use crate::timeline::{Manager, Settings, TimelineSpec};
+use crate::wal_service::WalService;
+use crate::wal_store::test_wal::{IDENTITY, TestWal};
+
+const SEGMENT: u64 = 16 << 20;
+const START: Lsn = Lsn(SEGMENT + 0x2_0028);
+const GENERATION: MembershipGeneration = MembershipGeneration(1);
+
+struct Safekeeper {
+    address: SocketAddr,
+    token: ClusterToken,
+    manager: Arc<Manager>,
+    shutdown: CancellationToken,
+    server: tokio::task::JoinHandle<()>,
+}
+
+impl Safekeeper {
+    async fn start(datadir: &Path) -> Self {
+        let (token, shutdown) = (ClusterToken::generate(), CancellationToken::new());
+        let settings = Settings {
+            node_id: NodeId(1),
+            datadir: datadir.to_owned(),
+            token: token.clone(),
+            fs: DurableFs::default(),
+            metrics: Arc::new(Metrics::new(&Registry::new()).unwrap()),
+            shutdown: shutdown.clone(),
+        };
+        let (manager, _fatal) = Manager::open(settings).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let service = Arc::new(WalService::new(manager.clone()));
+        let server = pg_backend::serve(listener, token.clone(), service, shutdown.clone(), Limits::default());
+        let server = tokio::spawn(server);
+        Self { address, token, manager, shutdown, server }
+    }
+
+    async fn stop(self) {
+        self.shutdown.cancel();
+        self.server.await.unwrap();
+        self.manager.wait().await;
+    }
+
+    async fn connect(&self) -> PgClient {
+        let ttid = identity().ttid;
+        let params = ConnectParams::new(Address::parse(&self.address.to_string()).unwrap(), "test")
+            .password(self.token.as_str())
+            .option("tenant_id", &ttid.tenant_id.to_string())
+            .option("timeline_id", &ttid.timeline_id.to_string());
+        PgClient::connect(&params).await.unwrap()
+    }
+
+    async fn proposer(&self) -> Proposer {
+        let copy = self.connect().await.copy_both("START_WAL_PUSH (proto_version '1')").await.unwrap();
+        let (reader, writer) = copy.split();
+        Proposer { reader, writer }
+    }
+}
+
+fn identity() -> TimelineIdentity {
+    TimelineIdentity {
+        ttid: TenantTimelineId::new(TenantId([1; 16]), TimelineId([2; 16])),
+        pg_version: PgVersion::V15,
+        system_id: IDENTITY.system_identifier,
+        wal_seg_size: WalSegmentSize::DEFAULT,
+    }
+}
+
+fn configuration() -> Configuration {
+    let member =
+        |id| Member { id: NodeId(id), pg_connstr: "127.0.0.1:1".into(), http_connstr: "127.0.0.1:2".into() };
+    Configuration::initial(vec![member(1), member(2), member(3)]).unwrap()
+}
+
+fn spec() -> TimelineSpec {
+    TimelineSpec { identity: identity(), start_lsn: START, configuration: configuration(), ancestor: None }
+}
+
+/// A proposer without a mind of its own.
+struct Proposer {
+    reader: CopyReader,
+    writer: CopyWriter,
+}
+
+impl Proposer {
+    async fn say(&mut self, message: ProposerMessage) {
+        self.writer.send(&push::encode_proposer_message(&message)).await.unwrap();
+    }
+
+    async fn hear(&mut self) -> AcceptorMessage {
+        let bytes = tokio::time::timeout(Duration::from_secs(10), self.reader.next()).await.unwrap();
+        push::decode_acceptor_message(bytes.unwrap().unwrap()).unwrap()
+    }
+
+    async fn hear_position(&mut self) -> AppendResponse {
+        match self.hear().await {
+            AcceptorMessage::AppendResponse(response) => response,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Greeting, vote, election: leads `term` from `lsn` on, with the given history before it.
+    async fn lead(&mut self, term: u64, history: &[(u64, Lsn)], start_streaming_at: Lsn) -> AppendResponse {
+        self.say(ProposerMessage::Greeting(ProposerGreeting {
+            identity: identity(),
+            configuration: configuration(),
+        }))
+        .await;
+        assert!(matches!(self.hear().await, AcceptorMessage::Greeting(_)));
+        let term = Term(term);
+        self.say(ProposerMessage::VoteRequest(VoteRequest { generation: GENERATION, term })).await;
+        match self.hear().await {
+            AcceptorMessage::VoteResponse(response) => assert!(response.vote_given, "{response:?}"),
+            other => panic!("{other:?}"),
+        }
+        let lines = history.iter().map(|(term, lsn)| TermStart { term: Term(*term), lsn: *lsn });
+        let history = TermHistory::new(lines.collect()).unwrap();
+        let elected = Elected { generation: GENERATION, term, start_streaming_at, history };
+        self.say(ProposerMessage::Elected(elected)).await;
+        self.hear_position().await
+    }
+
+    async fn append(&mut self, term: u64, begin_lsn: Lsn, commit_lsn: Lsn, wal: Bytes) {
+        let request = AppendRequest {
+            generation: GENERATION,
+            term: Term(term),
+            begin_lsn,
+            commit_lsn,
+            horizon_lsn: START,
+            wal,
+        };
+        self.say(ProposerMessage::AppendRequest(request)).await;
+    }
+
+    /// Hears until the flush LSN is there.
+    async fn await_flush(&mut self, lsn: Lsn) -> AppendResponse {
+        loop {
+            let response = self.hear_position().await;
+            if response.flush_lsn >= lsn {
+                return response;
+            }
+        }
+    }
+}
+
+/// Reads WAL as a pageserver does, up to `end`.
+async fn read_wal(copy: pg_frontend::CopyBoth, end: Lsn) -> (Vec<u8>, CopyReader, CopyWriter) {
+    let (mut reader, writer) = copy.split();
+    let mut bytes = Vec::new();
+    let mut at = None;
+    while at.is_none_or(|at| at < end) {
+        let message = tokio::time::timeout(Duration::from_secs(10), reader.next()).await.unwrap();
+        match ServerMessage::decode(message.unwrap().unwrap()).unwrap() {
+            ServerMessage::XLogData { start, data, .. } => {
+                assert!(at.is_none_or(|at| at == start));
+                at = Some(start + data.len() as u64);
+                bytes.extend_from_slice(&data);
+            }
+            ServerMessage::Keepalive { .. } => {}
+        }
+    }
+    assert_eq!(at, Some(end));
+    (bytes, reader, writer)
+}
+
+#[tokio::test]
+async fn wal_comes_in_is_kept_and_goes_out() {
+    let place = tempfile::tempdir().unwrap();
+    let safekeeper = Safekeeper::start(place.path()).await;
+    let client = safekeeper.connect().await;
+    let error = client.copy_both("START_WAL_PUSH (proto_version '1')").await.map(|_| ()).unwrap_err();
+    assert_eq!(error.sqlstate(), Some("42704"), "no timeline is made because a proposer asks: {error}");
+    safekeeper.manager.create(spec()).await.unwrap();
+
+    let mut proposer = safekeeper.proposer().await;
+    let history = [(0, START), (1, START)];
+    let position = proposer.lead(1, &history, START).await;
+    assert_eq!((position.flush_lsn, position.term), (START, Term(1)), "the empty entry at the start is held");
+    let mut wal = TestWal::new(START);
+    let mut expected = Vec::new();
+    for _ in 0..100 {
+        let begin = wal.position();
+        let record = wal.record(30_000, 7);
+        expected.extend_from_slice(&record);
+        proposer.append(1, begin, START, record).await;
+    }
+    let end = wal.position();
+    proposer.await_flush(end).await;
+    assert_eq!(safekeeper.manager.get(identity().ttid).unwrap().positions().commit_lsn, START);
+
+    // What a quorum has goes out, from the middle of a page too; then the commit LSN moves on.
+    let committed = Lsn(end.0 - 40_000 & !7);
+    proposer.append(1, end, committed, Bytes::new()).await;
+    assert_eq!(proposer.hear_position().await.commit_lsn, committed);
+    let from = START + 12_000;
+    let copy =
+        safekeeper.connect().await.copy_both(&format!("START_REPLICATION PHYSICAL {from}")).await.unwrap();
+    let (bytes, _reader, mut feedback) = read_wal(copy, committed).await;
+    assert!(bytes == expected[12_000..(committed - START) as usize]);
+
+    // A recovering proposer of the same term may read further, one of another term may not read at all.
+    let copy =
+        safekeeper.connect().await.copy_both(&format!("START_REPLICATION {from} (term='1')")).await.unwrap();
+    let (bytes, ..) = read_wal(copy, end).await;
+    assert!(bytes == expected[12_000..]);
+    let client = safekeeper.connect().await;
+    let error =
+        client.copy_both(&format!("START_REPLICATION {from} (term='2')")).await.map(|_| ()).unwrap_err();
+    assert_eq!(error.sqlstate(), Some("55000"));
+    let client = safekeeper.connect().await;
+    let error = client.copy_both("START_REPLICATION 0/FF0000").await.map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains("has it from 0/1000000 to"), "{error}");
+
+    // What the pageserver says reaches the proposer.
+    let positions = PageserverFeedback {
+        last_received_lsn: committed,
+        disk_consistent_lsn: Lsn(7),
+        remote_consistent_lsn: START,
+    };
+    feedback.send(&ClientMessage::PageserverFeedback(positions).encode()).await.unwrap();
+    assert_eq!(proposer.hear_position().await.pageserver_lsn, committed);
+    safekeeper.stop().await;
+
+    let safekeeper = Safekeeper::start(place.path()).await;
+    let positions = safekeeper.manager.get(identity().ttid).unwrap().positions();
+    assert_eq!((positions.flush_lsn, positions.commit_lsn), (end, committed));
+    assert_eq!((positions.term, positions.remote_consistent_lsn), (Term(1), START));
+    safekeeper.stop().await;
+}
+
+#[tokio::test]
+async fn a_newer_term_fences_and_cuts_a_divergent_tail() {
+    let place = tempfile::tempdir().unwrap();
+    let safekeeper = Safekeeper::start(place.path()).await;
+    safekeeper.manager.create(spec()).await.unwrap();
+    let mut old = safekeeper.proposer().await;
+    old.lead(1, &[(0, START), (1, START)], START).await;
+    let mut wal = TestWal::new(START);
+    let common = wal.record(1000, 1);
+    let fork = wal.position();
+    old.append(1, START, START, common).await;
+    old.append(1, fork, fork, wal.record(500_000, 2)).await;
+    old.await_flush(wal.position()).await;
+
+    let mut new = safekeeper.proposer().await;
+    let position = new.lead(3, &[(0, START), (1, START), (3, fork)], fork).await;
+    assert_eq!((position.flush_lsn, position.term), (fork, Term(3)));
+    let late = wal.position();
+    old.append(1, late, fork, wal.record(100, 2)).await;
+    assert_eq!(old.hear_position().await.term, Term(3), "the old proposer hears that it is fenced");
+
+    let mut other = TestWal::new(fork);
+    let record = other.record(200, 3);
+    new.append(3, fork, fork, record.clone()).await;
+    new.await_flush(other.position()).await;
+    safekeeper.stop().await;
+
+    let safekeeper = Safekeeper::start(place.path()).await;
+    let timeline = safekeeper.manager.get(identity().ttid).unwrap();
+    let positions = timeline.positions();
+    assert_eq!((positions.flush_lsn, positions.last_log_term), (other.position(), Term(3)));
+    let segment = std::fs::read(timeline.segments().path(1)).unwrap();
+    let at = (fork.0 - SEGMENT) as usize;
+    assert!(segment[at..at + record.len()] == record[..]);
+    assert!(segment[at + record.len()..].iter().all(|byte| *byte == 0), "nothing is left of the old tail");
+    safekeeper.stop().await;
+}
+
+#[tokio::test]
+async fn wal_that_is_not_wal_ends_the_connection_and_nothing_else() {
+    let place = tempfile::tempdir().unwrap();
+    let safekeeper = Safekeeper::start(place.path()).await;
+    safekeeper.manager.create(spec()).await.unwrap();
+    let mut proposer = safekeeper.proposer().await;
+    let history = [(0, START), (1, START)];
+    proposer.lead(1, &history, START).await;
+    proposer.append(1, START, START, Bytes::from_static(&[9; 5000])).await;
+    let error = proposer.reader.next().await.unwrap_err();
+    assert!(error.to_string().contains("not what PostgreSQL writes"), "{error}");
+
+    let mut proposer = safekeeper.proposer().await;
+    proposer.lead(2, &[(0, START), (2, START)], START).await;
+    let mut wal = TestWal::new(START);
+    proposer.append(2, START, START, wal.record(100, 1)).await;
+    proposer.await_flush(wal.position()).await;
+
+    // Bytes that are no message at all.
+    let mut hostile = safekeeper.proposer().await;
+    hostile.writer.send(b"a\0").await.unwrap();
+    assert_eq!(hostile.reader.next().await.unwrap_err().sqlstate(), Some("08P01"));
+    safekeeper.stop().await;
+}
+
+#[tokio::test]
+async fn creating_is_idempotent_and_particular() {
+    let place = tempfile::tempdir().unwrap();
+    let safekeeper = Safekeeper::start(place.path()).await;
+    assert!(safekeeper.manager.create(spec()).await.unwrap().1);
+    assert!(!safekeeper.manager.create(spec()).await.unwrap().1);
+    let different = TimelineSpec { start_lsn: START + 8, ..spec() };
+    assert!(safekeeper.manager.create(different).await.is_err());
+    for bad in [Lsn(0), Lsn(8), START + 1, Lsn(SEGMENT + 16), Lsn(SEGMENT + 8192 + 8)] {
+        let ttid = TenantTimelineId { timeline_id: TimelineId([3; 16]), ..identity().ttid };
+        let identity = TimelineIdentity { ttid, ..identity() };
+        assert!(
+            safekeeper.manager.create(TimelineSpec { identity, start_lsn: bad, ..spec() }).await.is_err(),
+            "{bad}"
+        );
+    }
+    safekeeper.stop().await;
+}
+
+#[tokio::test]
+async fn a_branch_has_its_ancestors_bytes_before_its_start() {
+    let place = tempfile::tempdir().unwrap();
+    let safekeeper = Safekeeper::start(place.path()).await;
+    safekeeper.manager.create(spec()).await.unwrap();
+    let ttid = TenantTimelineId { timeline_id: TimelineId([3; 16]), ..identity().ttid };
+    let mut wal = TestWal::new(START);
+    let record = wal.record(20_000, 1);
+    let end = wal.position();
+    let ancestor = Some(identity().ttid.timeline_id);
+    let branch = TimelineSpec {
+        identity: TimelineIdentity { ttid, ..identity() },
+        start_lsn: end,
+        ancestor,
+        ..spec()
+    };
+    let error = safekeeper.manager.create(branch.clone()).await.map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("cannot be had now: here it is committed up to"), "{error}");
+
+    let mut proposer = safekeeper.proposer().await;
+    proposer.lead(1, &[(0, START), (1, START)], START).await;
+    proposer.append(1, START, START, record).await;
+    proposer.await_flush(end).await;
+    proposer.append(1, end, end, Bytes::new()).await;
+    proposer.hear_position().await;
+    let (timeline, _) = safekeeper.manager.create(branch).await.unwrap();
+    let theirs = std::fs::read(safekeeper.manager.get(identity().ttid).unwrap().segments().path(1)).unwrap();
+    assert!(std::fs::read(timeline.segments().path(1)).unwrap() == theirs);
+    assert_eq!(timeline.positions().flush_lsn, end);
+    safekeeper.stop().await;
+}

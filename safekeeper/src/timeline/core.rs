@@ -1,0 +1,278 @@
+//! [`Core`]: all that one timeline owns: its acceptor, its WAL, its control file, its proposers.
+//!
+//! A batch of inputs goes in, effects are carried out in the order in which the acceptor gives them. All of
+//! it is blocking file work, so it runs beside the async threads, one batch at a time.
+//!
+//! Failures come in two kinds. When it is unknown what is on disk (a failed fsync, a read error), the
+//! process ends. When a batch merely could not be done (a full disk, WAL that is not WAL), it is **undone**,
+//! as if the process had been restarted: WAL is cut back to what was durable, the acceptor begins again with
+//! the state that was persisted, and the proposers are told why their connections end. No reply that
+//! depended on the failed step has left by then.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use consensus::{
+    Acceptor, AcceptorEffect, AcceptorEvent, AcceptorMessage, AcceptorState, ConnectionId, ProposerMessage,
+};
+use durable_fs::DurableFs;
+use tokio::sync::{mpsc, watch};
+use types::{Lsn, NodeId, TenantTimelineId};
+
+use crate::metrics::{Metrics, TimelineMetrics};
+use crate::timeline::control_file::ControlFile;
+use crate::timeline::{Positions, PushReply};
+use crate::wal_store::{WalStore, WalStoreError};
+use safekeeper_api::replication::PageserverFeedback;
+
+/// The control file is written anew at the latest so long after something in it has changed.
+const LAZY_PERSIST: Duration = Duration::from_secs(10);
+
+/// What happens to a timeline.
+pub enum Input {
+    Connected { connection: ConnectionId, replies: mpsc::Sender<PushReply> },
+    Message { from: ConnectionId, message: ProposerMessage },
+    Disconnected { connection: ConnectionId },
+    Pageserver(PageserverFeedback),
+}
+
+/// Why the process must end.
+#[derive(Debug, thiserror::Error)]
+pub enum FatalError {
+    #[error("timeline {ttid}: {source}")]
+    Disk { ttid: TenantTimelineId, source: WalStoreError },
+    #[error("creating timeline {ttid}: {reason}")]
+    Creation { ttid: TenantTimelineId, reason: String },
+}
+
+pub struct Core {
+    pub node_id: NodeId,
+    pub fs: DurableFs,
+    pub store: WalStore,
+    pub acceptor: Acceptor,
+    /// As it is on disk.
+    pub control: ControlFile,
+    pub directory: std::path::PathBuf,
+    pub clients: HashMap<ConnectionId, mpsc::Sender<PushReply>>,
+    pub pageserver: PageserverFeedback,
+    pub positions: watch::Sender<Positions>,
+    pub state: watch::Sender<Arc<AcceptorState>>,
+    pub metrics: Arc<Metrics>,
+    pub gauges: TimelineMetrics,
+    pub persisted_at: Instant,
+}
+
+impl Core {
+    /// Takes in a batch. When this returns, everything that could be acknowledged has been.
+    pub fn process(&mut self, batch: Vec<Input>) -> Result<(), FatalError> {
+        let messages = batch.iter().filter(|input| matches!(input, Input::Message { .. })).count();
+        if messages > 0 {
+            self.metrics.batch_messages.observe(messages as f64);
+        }
+        let outcome = self.try_process(batch);
+        self.undo_if_failed(outcome)?;
+        self.publish();
+        Ok(())
+    }
+
+    fn try_process(&mut self, batch: Vec<Input>) -> Result<(), WalStoreError> {
+        for input in batch {
+            match input {
+                Input::Connected { connection, replies } => {
+                    self.clients.insert(connection, replies);
+                }
+                // Messages that a connection sent before it was closed here count no more.
+                Input::Message { from, .. } if !self.clients.contains_key(&from) => {}
+                Input::Message { from, message } => self.step(AcceptorEvent::Message { from, message })?,
+                Input::Disconnected { connection } => {
+                    self.clients.remove(&connection);
+                    self.step(AcceptorEvent::Disconnected { connection })?;
+                }
+                Input::Pageserver(positions) => {
+                    self.pageserver = merge(self.pageserver, positions);
+                    let ingested_lsn = self.pageserver.last_received_lsn;
+                    self.step(AcceptorEvent::PageserverPosition { ingested_lsn })?;
+                }
+            }
+        }
+        self.step(AcceptorEvent::BatchEnd)
+    }
+
+    fn step(&mut self, event: AcceptorEvent) -> Result<(), WalStoreError> {
+        let mut effects = VecDeque::from(self.acceptor.step(event));
+        while let Some(effect) = effects.pop_front() {
+            if let Some(followed_by) = self.carry_out(effect)? {
+                // What a flush brings about comes before what was to be done after the flush.
+                for effect in self.acceptor.step(followed_by).into_iter().rev() {
+                    effects.push_front(effect);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, effect: AcceptorEffect) -> Result<Option<AcceptorEvent>, WalStoreError> {
+        match effect {
+            AcceptorEffect::WriteWal { begin, wal } => {
+                let timer = self.metrics.wal_write_seconds.start_timer();
+                self.store.append(begin, &wal)?;
+                timer.observe_duration();
+                self.metrics.wal_received_bytes.inc_by(wal.len() as u64);
+            }
+            AcceptorEffect::FlushWal { log_version } => {
+                let timer = self.metrics.wal_flush_seconds.start_timer();
+                let record_end = self.store.flush()?;
+                timer.observe_duration();
+                let durable_lsn = self.store.write_lsn();
+                return Ok(Some(AcceptorEvent::Flushed { log_version, durable_lsn, record_end }));
+            }
+            AcceptorEffect::TruncateWal { to } => {
+                tracing::info!(timeline = %self.ttid(), %to, was = %self.store.write_lsn(), "WAL is cut back");
+                self.store.truncate(to)?;
+            }
+            AcceptorEffect::PersistState(state) => self.persist_state(*state)?,
+            AcceptorEffect::Reply { to, message, after: _ } => self.reply(to, message),
+            AcceptorEffect::Refuse { to, refusal } => {
+                tracing::warn!(timeline = %self.ttid(), %refusal, "proposer refused");
+                self.end_connection(to, &refusal.to_string());
+            }
+            AcceptorEffect::CommitAdvanced { .. } => self.publish(),
+        }
+        Ok(None)
+    }
+
+    fn persist_state(&mut self, state: AcceptorState) -> Result<(), WalStoreError> {
+        if state.term != self.control.acceptor.term {
+            tracing::info!(timeline = %self.ttid(), term = %state.term, "follows a new term");
+        }
+        if state.history != self.control.acceptor.history && self.store.write_lsn() == self.store.flush_lsn()
+        {
+            self.store.expect_new_writer();
+        }
+        self.persist(ControlFile {
+            acceptor: state,
+            remote_consistent_lsn: self.pageserver.remote_consistent_lsn,
+            ..self.control.clone()
+        })
+    }
+
+    fn persist(&mut self, control: ControlFile) -> Result<(), WalStoreError> {
+        let timer = self.metrics.control_file_seconds.start_timer();
+        control.write(&self.fs, &self.directory)?;
+        timer.observe_duration();
+        self.persisted_at = Instant::now();
+        self.state.send_replace(Arc::new(control.acceptor.clone()));
+        self.control = control;
+        Ok(())
+    }
+
+    /// Writes down positions that are kept lazily, when it is time to. `now`: whatever the time is.
+    pub fn persist_lazily(&mut self, now: bool) -> Result<(), FatalError> {
+        let control = ControlFile {
+            acceptor: self.acceptor.state().clone(),
+            remote_consistent_lsn: self.pageserver.remote_consistent_lsn,
+            ..self.control.clone()
+        };
+        let due = now
+            || self.persisted_at.elapsed() > LAZY_PERSIST
+            // So that a restart never has to read more than a segment or so.
+            || control.acceptor.commit_lsn.saturating_distance(self.control.acceptor.commit_lsn)
+                >= control.acceptor.identity.wal_seg_size.bytes();
+        if control == self.control || !due {
+            return Ok(());
+        }
+        match self.persist(control) {
+            Err(error) if error.is_disk_full() => {
+                tracing::warn!(timeline = %self.ttid(), %error, "positions are written down later");
+                Ok(())
+            }
+            outcome => outcome.map_err(|source| FatalError::Disk { ttid: self.ttid(), source }),
+        }
+    }
+
+    fn reply(&mut self, to: ConnectionId, message: AcceptorMessage) {
+        let Some(client) = self.clients.get(&to) else { return };
+        // Bounded: who lets so many replies pile up is not reading them, and may come again.
+        if client.try_send(PushReply::Message(message)).is_err() {
+            self.clients.remove(&to);
+        }
+    }
+
+    fn end_connection(&mut self, connection: ConnectionId, reason: &str) {
+        if let Some(client) = self.clients.remove(&connection) {
+            // If it is full or closed, the connection ends all the same: its last sender is dropped here.
+            drop(client.try_send(PushReply::End(reason.to_owned())));
+        }
+    }
+
+    fn undo_if_failed(&mut self, outcome: Result<(), WalStoreError>) -> Result<(), FatalError> {
+        let Err(error) = outcome else { return Ok(()) };
+        let ttid = self.ttid();
+        if !can_be_undone(&error) {
+            return Err(FatalError::Disk { ttid, source: error });
+        }
+        tracing::error!(timeline = %ttid, %error, "a batch is undone, its proposers are sent away");
+        self.metrics.undone_batches.inc();
+        self.undo().map_err(|source| FatalError::Disk { ttid, source })?;
+        let connections: Vec<ConnectionId> = self.clients.keys().copied().collect();
+        for connection in connections {
+            self.end_connection(connection, &error.to_string());
+        }
+        Ok(())
+    }
+
+    /// Back to what is durable. Knowledge of what is committed is never lost: it speaks of durable WAL only.
+    fn undo(&mut self) -> Result<(), WalStoreError> {
+        self.store.flush()?;
+        let flush_lsn = self.store.flush_lsn();
+        self.store.truncate(flush_lsn)?;
+        let mut state = self.control.acceptor.clone();
+        state.commit_lsn = self.acceptor.commit_lsn().max(state.commit_lsn).min(flush_lsn);
+        self.acceptor = Acceptor::new(self.node_id, state, flush_lsn);
+        let ingested_lsn = self.pageserver.last_received_lsn;
+        // Nobody leads now, so there is nobody to be told: no effects.
+        self.acceptor.step(AcceptorEvent::PageserverPosition { ingested_lsn });
+        Ok(())
+    }
+
+    pub fn publish(&self) {
+        let positions = Positions {
+            term: self.acceptor.term(),
+            last_log_term: self.acceptor.last_log_term(),
+            flush_lsn: self.acceptor.flush_lsn(),
+            commit_lsn: self.acceptor.commit_lsn(),
+            remote_consistent_lsn: self.pageserver.remote_consistent_lsn,
+        };
+        self.positions.send_if_modified(|known| std::mem::replace(known, positions) != positions);
+        let gauge = |lsn: Lsn| i64::try_from(lsn.0).unwrap_or(i64::MAX);
+        self.gauges.flush_lsn.set(gauge(positions.flush_lsn));
+        self.gauges.commit_lsn.set(gauge(positions.commit_lsn));
+        self.gauges.term.set(gauge(Lsn(positions.term.0)));
+    }
+
+    pub fn ttid(&self) -> TenantTimelineId {
+        self.control.acceptor.identity.ttid
+    }
+}
+
+/// Whether the disk surely still holds what it held before the step that failed.
+fn can_be_undone(error: &WalStoreError) -> bool {
+    match error {
+        WalStoreError::Disk(error) => error.is_disk_full(),
+        WalStoreError::NotWal { .. }
+        | WalStoreError::NotContiguous { .. }
+        | WalStoreError::Interrupted
+        | WalStoreError::TruncateOutside { .. } => true,
+        WalStoreError::Read { .. } | WalStoreError::Lost { .. } => false,
+    }
+}
+
+/// Positions never go back: what an old message says is not news.
+fn merge(known: PageserverFeedback, news: PageserverFeedback) -> PageserverFeedback {
+    PageserverFeedback {
+        last_received_lsn: known.last_received_lsn.max(news.last_received_lsn),
+        disk_consistent_lsn: known.disk_consistent_lsn.max(news.disk_consistent_lsn),
+        remote_consistent_lsn: known.remote_consistent_lsn.max(news.remote_consistent_lsn),
+    }
+}

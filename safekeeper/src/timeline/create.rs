@@ -1,0 +1,221 @@
+//! Making a timeline: its directory, the bytes before its start, its control file. The control file comes
+//! last: a directory without one is what a crash left of an attempt, and the next attempt starts over.
+
+use std::path::Path;
+use std::time::Duration;
+
+use auth::ClusterToken;
+use consensus::{AcceptorState, Configuration, TimelineIdentity};
+use durable_fs::{DurableFs, DurableFsError};
+use pg_format::wal::{WalIdentity, page_header_size};
+use pg_frontend::{Address, ConnectParams, PgClient, PgError};
+use safekeeper_api::replication::ServerMessage;
+use types::{Lsn, NodeId, TimelineId};
+
+use crate::timeline::Timeline;
+use crate::timeline::control_file::{self, ControlFile};
+use crate::wal_store::{Segments, WalReader, WalStoreError, synthesise};
+
+/// PostgreSQL's timeline number of every timeline here. Promotions are the compute's business and are
+/// branches here, so it never changes.
+pub const TLI: u32 = 1;
+
+/// To get the ancestor's bytes from one peer.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a timeline shall be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimelineSpec {
+    pub identity: TimelineIdentity,
+    pub start_lsn: Lsn,
+    pub configuration: Configuration,
+    pub ancestor: Option<TimelineId>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    #[error("{0}")]
+    Invalid(String),
+    #[error("timeline exists already, and differs: {0}")]
+    Conflict(String),
+    #[error("the bytes of ancestor {ancestor} before {start_lsn} cannot be had now: {reason}")]
+    AncestorUnavailable { ancestor: TimelineId, start_lsn: Lsn, reason: String },
+    #[error(transparent)]
+    Disk(#[from] DurableFsError),
+    #[error(transparent)]
+    Wal(#[from] WalStoreError),
+}
+
+impl TimelineSpec {
+    pub fn control_file(&self) -> ControlFile {
+        let acceptor = AcceptorState::genesis(self.identity, self.configuration.clone(), self.start_lsn);
+        ControlFile { acceptor, tli: TLI, ancestor: self.ancestor, remote_consistent_lsn: Lsn::INVALID }
+    }
+
+    /// Says what is wrong with it on this node, if anything.
+    pub fn check(&self, node_id: NodeId) -> Result<(), CreateError> {
+        let invalid = |reason: String| Err(CreateError::Invalid(reason));
+        let start = self.start_lsn;
+        let page_start = Lsn(start.0 - start.page_offset());
+        let header = page_header_size(page_start, self.identity.wal_seg_size) as u64;
+        let inside_header = (1..header).contains(&start.page_offset());
+        if start < Lsn(self.identity.wal_seg_size.bytes()) || !start.is_aligned() || inside_header {
+            return invalid(format!("no WAL record can begin at {start}"));
+        }
+        if let Err(error) = self.configuration.validate() {
+            return invalid(error.to_string());
+        }
+        if !self.configuration.contains(node_id) {
+            return invalid(format!("safekeeper {node_id} is not among the members"));
+        }
+        if self.ancestor == Some(self.identity.ttid.timeline_id) {
+            return invalid("a timeline cannot be its own ancestor".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Whether an existing timeline is the one that is asked for.
+    pub fn check_same(&self, existing: &ControlFile) -> Result<(), CreateError> {
+        let differs = |what: &str, here: &dyn std::fmt::Debug, asked: &dyn std::fmt::Debug| {
+            Err(CreateError::Conflict(format!("{what} is {here:?}, asked for was {asked:?}")))
+        };
+        let acceptor = &existing.acceptor;
+        if acceptor.identity != self.identity {
+            return differs("its identity", &acceptor.identity, &self.identity);
+        }
+        if acceptor.timeline_start_lsn != self.start_lsn {
+            return differs("its start", &acceptor.timeline_start_lsn, &self.start_lsn);
+        }
+        if existing.ancestor != self.ancestor {
+            return differs("its ancestor", &existing.ancestor, &self.ancestor);
+        }
+        Ok(())
+    }
+
+    fn wal_identity(&self) -> WalIdentity {
+        WalIdentity {
+            version: self.identity.pg_version,
+            system_identifier: self.identity.system_id,
+            segment_size: self.identity.wal_seg_size,
+            tli: TLI,
+        }
+    }
+}
+
+/// Writes everything, the control file last.
+pub fn write_timeline(
+    fs: &DurableFs,
+    directory: &Path,
+    spec: &TimelineSpec,
+    before_start: Vec<u8>,
+) -> Result<(), CreateError> {
+    fs.create_dir_durably(directory)?;
+    let segments = Segments::new(directory.to_owned(), TLI, spec.identity.wal_seg_size);
+    let leftovers =
+        segments.existing().map_err(|source| WalStoreError::Read { path: directory.to_owned(), source })?;
+    for number in leftovers {
+        fs.remove_file_durably(&segments.path(number))?;
+    }
+    if !before_start.is_empty() {
+        let mut segment = before_start;
+        segment.resize(segments.size() as usize, 0);
+        fs.write_atomically(&segments.path(segments.number(spec.start_lsn)), &segment)?;
+    }
+    fs.write_atomically(&control_file::path_in(directory), &spec.control_file().encode())?;
+    Ok(())
+}
+
+/// The bytes of the first segment before the start, by the rule in wal_store/prehistory.rs.
+pub async fn bytes_before_start(
+    spec: &TimelineSpec,
+    ancestor: Option<&Timeline>,
+    node_id: NodeId,
+    token: &ClusterToken,
+) -> Result<Vec<u8>, CreateError> {
+    let from = Lsn(spec.start_lsn.0 - spec.start_lsn.segment_offset(spec.identity.wal_seg_size.bytes()));
+    if from == spec.start_lsn {
+        return Ok(Vec::new());
+    }
+    let Some(ancestor_id) = spec.ancestor else {
+        return Ok(synthesise(&spec.wal_identity(), spec.start_lsn));
+    };
+    let mut reasons = Vec::new();
+    match ancestor {
+        Some(ancestor) => match copy_from(ancestor, spec, from).await? {
+            Ok(bytes) => return Ok(bytes),
+            Err(reason) => reasons.push(format!("here {reason}")),
+        },
+        None => reasons.push("it is not here".to_owned()),
+    }
+    for peer in spec.configuration.all_members().into_iter().filter(|member| member.id != node_id) {
+        let fetched =
+            tokio::time::timeout(FETCH_TIMEOUT, fetch(&peer.pg_connstr, spec, ancestor_id, from, token));
+        match fetched.await {
+            Ok(Ok(bytes)) => return Ok(bytes),
+            Ok(Err(error)) => reasons.push(format!("safekeeper {}: {error}", peer.id)),
+            Err(_) => reasons.push(format!("safekeeper {} does not have them yet", peer.id)),
+        }
+    }
+    let (ancestor, start_lsn, reason) = (ancestor_id, spec.start_lsn, reasons.join("; "));
+    Err(CreateError::AncestorUnavailable { ancestor, start_lsn, reason })
+}
+
+/// From the ancestor on this node, if the bytes are committed there. The inner error is no reason to give up.
+async fn copy_from(
+    ancestor: &Timeline,
+    spec: &TimelineSpec,
+    from: Lsn,
+) -> Result<Result<Vec<u8>, String>, CreateError> {
+    let theirs = ancestor.identity();
+    let same = TimelineIdentity { ttid: theirs.ttid, ..spec.identity } == *theirs;
+    if !same {
+        return Err(CreateError::Invalid(format!("its ancestor is of another kind: {theirs:?}")));
+    }
+    if spec.start_lsn < ancestor.start_lsn() {
+        return Err(CreateError::Invalid(format!(
+            "it would begin at {}, before its ancestor, which begins at {}",
+            spec.start_lsn,
+            ancestor.start_lsn()
+        )));
+    }
+    let commit_lsn = ancestor.positions().commit_lsn;
+    if commit_lsn < spec.start_lsn {
+        return Ok(Err(format!("it is committed up to {commit_lsn} only")));
+    }
+    let length = (spec.start_lsn - from) as usize;
+    let bytes = WalReader::new(ancestor.segments().clone(), from).read(spec.start_lsn, length).await?;
+    Ok(Ok(bytes.into()))
+}
+
+/// From a peer, as any reader of WAL would.
+async fn fetch(
+    pg_connstr: &str,
+    spec: &TimelineSpec,
+    ancestor: TimelineId,
+    from: Lsn,
+    token: &ClusterToken,
+) -> Result<Vec<u8>, PgError> {
+    let params = ConnectParams::new(Address::parse(pg_connstr)?, "safekeeper")
+        .password(token.as_str())
+        .application_name("safekeeper")
+        .option("tenant_id", &spec.identity.ttid.tenant_id.to_string())
+        .option("timeline_id", &ancestor.to_string())
+        .physical_replication();
+    let copy =
+        PgClient::connect(&params).await?.copy_both(&format!("START_REPLICATION PHYSICAL {from}")).await?;
+    let (mut reader, mut writer) = copy.split();
+    let length = (spec.start_lsn - from) as usize;
+    let mut bytes = Vec::with_capacity(length);
+    while bytes.len() < length {
+        let Some(message) = reader.next().await? else { return Err(PgError::Closed) };
+        match ServerMessage::decode(message) {
+            Ok(ServerMessage::XLogData { data, .. }) => {
+                bytes.extend_from_slice(&data[..data.len().min(length - bytes.len())]);
+            }
+            Ok(ServerMessage::Keepalive { .. }) => {}
+            Err(error) => return Err(PgError::Protocol(error.to_string())),
+        }
+    }
+    writer.finish().await?;
+    Ok(bytes)
+}

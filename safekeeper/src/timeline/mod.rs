@@ -1,0 +1,181 @@
+//! One timeline: its acceptor and its WAL, owned by one task; and the handle that all others have of it.
+//!
+//! ```text
+//!  proposers ──messages──▶ ┌───────┐ ──positions (watch)──▶ readers of WAL, broker, HTTP
+//!  readers ──feedback────▶ │ owner │ ──replies────────────▶ proposers
+//!                          └───────┘  core: acceptor + WAL store + control file
+//! ```
+//! There is no lock around the state: who wants something changed sends an input, who wants to know
+//! something looks at what the owner has published.
+
+mod control_file;
+mod core;
+mod create;
+mod manager;
+mod owner;
+mod senders;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use consensus::{AcceptorMessage, AcceptorState, ConnectionId, ProposerMessage, TimelineIdentity};
+use pg_backend::Session;
+use tokio::sync::{mpsc, watch};
+use types::{Lsn, TenantTimelineId, Term};
+
+pub use self::create::{CreateError, TimelineSpec};
+pub use self::manager::{LookupError, Manager, Settings};
+pub use self::senders::{SenderState, WalSender};
+
+use self::core::Input;
+use crate::metrics::{Counted, Metrics};
+use crate::wal_store::Segments;
+use safekeeper_api::replication::PageserverFeedback;
+
+/// Messages that wait for the owner, and so share one fdatasync. With the protocol's largest message this
+/// bounds the memory of a timeline.
+const QUEUE: usize = 64;
+/// Replies that wait for a proposer's connection.
+const REPLIES: usize = 256;
+
+/// Where a timeline is, as everybody may know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Positions {
+    pub term: Term,
+    pub last_log_term: Term,
+    pub flush_lsn: Lsn,
+    pub commit_lsn: Lsn,
+    pub remote_consistent_lsn: Lsn,
+}
+
+/// What the owner sends to a proposer's connection.
+#[derive(Debug)]
+pub enum PushReply {
+    Message(AcceptorMessage),
+    /// The connection is to be closed, and why.
+    End(String),
+}
+
+/// The owner has ended: the process is stopping.
+#[derive(Debug, thiserror::Error)]
+#[error("timeline {0} is not being kept any more: the safekeeper stops")]
+pub struct Stopped(pub TenantTimelineId);
+
+/// The handle.
+pub struct Timeline {
+    identity: TimelineIdentity,
+    tli: u32,
+    start_lsn: Lsn,
+    segments: Segments,
+    inputs: mpsc::Sender<Input>,
+    positions: watch::Receiver<Positions>,
+    state: watch::Receiver<Arc<AcceptorState>>,
+    senders: senders::SharedSenders,
+    next_connection: AtomicU64,
+    metrics: Arc<Metrics>,
+}
+
+impl Timeline {
+    pub fn ttid(&self) -> TenantTimelineId {
+        self.identity.ttid
+    }
+
+    pub fn identity(&self) -> &TimelineIdentity {
+        &self.identity
+    }
+
+    /// PostgreSQL's timeline number.
+    pub fn tli(&self) -> u32 {
+        self.tli
+    }
+
+    pub fn start_lsn(&self) -> Lsn {
+        self.start_lsn
+    }
+
+    pub fn segments(&self) -> &Segments {
+        &self.segments
+    }
+
+    pub fn positions(&self) -> Positions {
+        *self.positions.borrow()
+    }
+
+    pub fn watch_positions(&self) -> watch::Receiver<Positions> {
+        self.positions.clone()
+    }
+
+    /// The acceptor's state as it was persisted last; its positions may be older than [`Self::positions`].
+    pub fn persisted_state(&self) -> Arc<AcceptorState> {
+        self.state.borrow().clone()
+    }
+
+    /// Proposers connected just now: each holds a clone of the sender, and the handle holds the first one.
+    pub fn receivers(&self) -> usize {
+        self.inputs.strong_count().saturating_sub(1)
+    }
+
+    pub fn senders(&self) -> Vec<SenderState> {
+        senders::snapshot(&self.senders)
+    }
+
+    pub fn register_sender(&self, session: &Session, start: Lsn) -> WalSender {
+        let state = SenderState {
+            application_name: session
+                .startup_parameters()
+                .get("application_name")
+                .cloned()
+                .unwrap_or_default(),
+            peer: session.peer(),
+            sent_lsn: start,
+            flush_lsn: Lsn::INVALID,
+        };
+        WalSender::register(self.senders.clone(), state, Counted::new(&self.metrics.wal_senders))
+    }
+
+    pub fn count_sent(&self, bytes: usize) {
+        self.metrics.wal_sent_bytes.inc_by(bytes as u64);
+    }
+
+    /// A pageserver told its positions. May get lost when the owner is busy: the next ones say the same.
+    pub fn note_pageserver(&self, positions: PageserverFeedback) {
+        drop(self.inputs.try_send(Input::Pageserver(positions)));
+    }
+
+    /// A proposer comes.
+    pub async fn connect_proposer(&self) -> Result<(PushConnection, mpsc::Receiver<PushReply>), Stopped> {
+        let connection = ConnectionId(self.next_connection.fetch_add(1, Ordering::Relaxed));
+        let (replies, receiver) = mpsc::channel(REPLIES);
+        let inputs = self.inputs.clone();
+        let ttid = self.ttid();
+        inputs.send(Input::Connected { connection, replies }).await.map_err(|_| Stopped(ttid))?;
+        let counted = Counted::new(&self.metrics.wal_receivers);
+        Ok((PushConnection { ttid, connection, inputs, _counted: counted }, receiver))
+    }
+}
+
+/// A proposer's connection, as the owner knows it. Tells the owner when it is dropped.
+pub struct PushConnection {
+    ttid: TenantTimelineId,
+    connection: ConnectionId,
+    inputs: mpsc::Sender<Input>,
+    _counted: Counted,
+}
+
+impl PushConnection {
+    /// Waits when the owner is behind, and with it the proposer.
+    pub async fn send(&self, message: ProposerMessage) -> Result<(), Stopped> {
+        let input = Input::Message { from: self.connection, message };
+        self.inputs.send(input).await.map_err(|_| Stopped(self.ttid))
+    }
+}
+
+impl Drop for PushConnection {
+    fn drop(&mut self) {
+        let input = Input::Disconnected { connection: self.connection };
+        let Err(mpsc::error::TrySendError::Full(input)) = self.inputs.try_send(input) else { return };
+        // The queue is full just now; somebody must still tell.
+        let inputs = self.inputs.clone();
+        tokio::spawn(async move { drop(inputs.send(input).await) });
+    }
+}

@@ -1,0 +1,40 @@
+//! Errors of the safekeeper as a client of the WAL service sees them: the one place where SQLSTATEs are chosen.
+
+use pg_backend::{QueryError, sqlstate};
+use types::{TenantTimelineId, Term};
+
+use crate::timeline::{LookupError, Stopped};
+use crate::wal_store::WalStoreError;
+
+pub fn lookup(error: LookupError) -> QueryError {
+    let code = match error {
+        LookupError::NotFound(_) => sqlstate::UNDEFINED_OBJECT,
+        LookupError::Broken { .. } => sqlstate::DATA_CORRUPTED,
+    };
+    QueryError::new(code, error.to_string())
+}
+
+pub fn wal_store(error: WalStoreError) -> QueryError {
+    let code = if error.is_disk_full() { sqlstate::DISK_FULL } else { sqlstate::IO_ERROR };
+    QueryError::fatal(code, error.to_string())
+}
+
+pub fn stopped(error: Stopped) -> QueryError {
+    QueryError::fatal(sqlstate::ADMIN_SHUTDOWN, error.to_string())
+}
+
+pub fn timeline_stopped(ttid: TenantTimelineId) -> QueryError {
+    stopped(Stopped(ttid))
+}
+
+pub fn other_term(asked: Term, ours: Term) -> QueryError {
+    let message = format!("WAL of term {asked} was asked for, but this safekeeper is in term {ours}");
+    QueryError::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+}
+
+pub fn not_offered(what: &str, reason: &str) -> QueryError {
+    QueryError::new(
+        sqlstate::FEATURE_NOT_SUPPORTED,
+        format!("{what} is not offered by a safekeeper: {reason}"),
+    )
+}

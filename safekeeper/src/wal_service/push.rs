@@ -1,0 +1,65 @@
+//! `START_WAL_PUSH`: a proposer's connection. Messages go to the timeline's owner, replies come back.
+
+use std::sync::Arc;
+
+use pg_backend::{CopyReader, CopyWriter, QueryError, Session, sqlstate};
+use safekeeper_api::push;
+use tokio::sync::mpsc;
+
+use crate::timeline::{PushConnection, PushReply, Timeline};
+use crate::wal_service::errors;
+
+pub async fn receive_wal(
+    timeline: Arc<Timeline>,
+    session: &mut Session,
+    proto_version: u32,
+) -> Result<(), QueryError> {
+    if proto_version != u32::from(push::PROTO_VERSION) {
+        let message =
+            format!("protocol version {proto_version} is not spoken here, {} is", push::PROTO_VERSION);
+        return Err(QueryError::new(sqlstate::FEATURE_NOT_SUPPORTED, message));
+    }
+    let peer = session.peer();
+    let shutdown = session.shutdown().clone();
+    let (mut reader, mut writer) = session.copy_both().await?.split();
+    let (connection, mut replies) = timeline.connect_proposer().await.map_err(errors::stopped)?;
+    tracing::info!(timeline = %timeline.ttid(), %peer, "proposer comes");
+    let outcome = tokio::select! {
+        outcome = receive(&connection, &mut reader) => outcome,
+        outcome = reply(&timeline, &mut replies, &mut writer) => outcome,
+        () = shutdown.cancelled() => Ok(()),
+    };
+    tracing::info!(timeline = %timeline.ttid(), %peer, "proposer leaves");
+    outcome
+}
+
+async fn receive(connection: &PushConnection, reader: &mut CopyReader<'_>) -> Result<(), QueryError> {
+    while let Some(bytes) = reader.next().await? {
+        let message = push::decode_proposer_message(bytes)
+            .map_err(|error| QueryError::fatal(sqlstate::PROTOCOL_VIOLATION, error.to_string()))?;
+        connection.send(message).await.map_err(errors::stopped)?;
+    }
+    Ok(())
+}
+
+async fn reply(
+    timeline: &Timeline,
+    replies: &mut mpsc::Receiver<PushReply>,
+    writer: &mut CopyWriter<'_>,
+) -> Result<(), QueryError> {
+    loop {
+        match replies.recv().await {
+            Some(PushReply::Message(message)) => {
+                writer.send(push::encode_acceptor_message(&message)).await?;
+                // Several may be waiting; they leave together.
+                if replies.is_empty() {
+                    writer.flush().await?;
+                }
+            }
+            Some(PushReply::End(reason)) => {
+                return Err(QueryError::fatal(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, reason));
+            }
+            None => return Err(errors::timeline_stopped(timeline.ttid())),
+        }
+    }
+}
