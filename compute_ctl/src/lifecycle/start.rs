@@ -23,7 +23,9 @@ pub const SLOT: &str = "walproposer";
 
 impl Compute {
     pub(super) async fn start(&mut self, ground: &Ground, since: Instant) -> Result<Life, ComputeError> {
-        let elected = walproposer::elect(&self.spec, &self.token).await;
+        // The remains of the last life go while the safekeepers vote.
+        let (elected, wiped) = tokio::join!(walproposer::elect(&self.spec, &self.token), self.wipe(ground));
+        wiped?;
         let elected = elected.map_err(|error| ComputeError::Election(error.to_string()))?;
         let start_lsn = elected.start_lsn();
         tracing::info!(ttid = %self.spec.ttid(), term = %elected.term(), lsn = %start_lsn, "elected");
@@ -47,6 +49,13 @@ impl Compute {
         let life = self.start_walproposer(ground, server, elected);
         self.status.step_done(StartStep::StartWalproposer, since);
         Ok(life)
+    }
+
+    async fn wipe(&self, ground: &Ground) -> Result<(), ComputeError> {
+        let layout = DataLayout::of(self.spec.pg_version)?;
+        let (paths, user) = (ground.paths.clone(), ground.user);
+        let work = move || DataDir { root: &paths.pgdata, tablespaces: &paths.tablespaces, layout }.wipe();
+        blocking(move || user.run(work)).await
     }
 
     async fn prepare_data_directory(
