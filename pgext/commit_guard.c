@@ -1,0 +1,181 @@
+/*
+ * commit_guard.c: a commit that others can see is durable on a quorum.
+ *
+ * Stock PostgreSQL lets a cancel or a termination end the wait for the
+ * synchronous standby; the transaction then becomes visible although its WAL
+ * may never reach a quorum.  SyncRepWaitForLSN looks straight at the flags
+ * that the handlers of SIGINT and SIGTERM set, so the guard stands in front of
+ * these handlers: from just before the commit record until the transaction has
+ * ended it only notes that a signal came.  Afterwards a termination is
+ * delivered; a cancel has come too late and is dropped, as stock does with a
+ * cancel that arrives after the commit.
+ *
+ * The handlers are wrapped at the first commit of each process, whatever
+ * process it is, so background and autovacuum workers are covered too.
+ *
+ * What it does not cover: synchronous_commit = off, which is the user's
+ * choice, and SIGQUIT or SIGKILL, which end the whole server.
+ */
+#include "postgres.h"
+
+#include <signal.h>
+#include <sys/prctl.h>
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+
+#include "commit_guard.h"
+
+typedef struct WrappedSignal
+{
+	int			number;
+	pqsigfunc	stock_handler;
+	volatile sig_atomic_t held_back;
+} WrappedSignal;
+
+static WrappedSignal cancel_signal = {SIGINT, NULL, 0};
+static WrappedSignal terminate_signal = {SIGTERM, NULL, 0};
+static volatile sig_atomic_t guarded = 0;
+
+static void
+guard_handler(SIGNAL_ARGS)
+{
+	WrappedSignal *wrapped = postgres_signal_arg == SIGINT ? &cancel_signal : &terminate_signal;
+
+	if (guarded)
+		wrapped->held_back = 1;
+	else
+		wrapped->stock_handler(postgres_signal_arg);
+}
+
+/* like guard_handler, but wakes a wait that is able to look at the held-back signal */
+static void
+guard_handler_and_wake(SIGNAL_ARGS)
+{
+	int			save_errno = errno;
+
+	guard_handler(postgres_signal_arg);
+	if (guarded)
+		SetLatch(MyLatch);
+	errno = save_errno;
+}
+
+static void
+wrap_handler(WrappedSignal *wrapped)
+{
+	struct sigaction current;
+
+	if (sigaction(wrapped->number, NULL, &current) != 0)
+		elog(FATAL, "varve: could not read the handler of signal %d: %m", wrapped->number);
+	if (current.sa_handler == guard_handler_and_wake ||
+		current.sa_handler == SIG_DFL || current.sa_handler == SIG_IGN)
+		return;
+
+	wrapped->stock_handler = current.sa_handler;
+	pqsignal(wrapped->number, guard_handler_and_wake);
+}
+
+/*
+ * A backend whose postmaster dies gives up its wait as well, and other
+ * backends go on for a moment: let the kernel end them all at once instead.
+ */
+static void
+die_with_postmaster(void)
+{
+	static bool done = false;
+
+	if (done || !IsUnderPostmaster)
+		return;
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0)
+		elog(FATAL, "varve: could not ask to die with the postmaster: %m");
+	/* it may have died before the request */
+	if (getppid() != PostmasterPid)
+		_exit(1);
+	done = true;
+}
+
+void
+commit_guard_begin(void)
+{
+	die_with_postmaster();
+	wrap_handler(&cancel_signal);
+	wrap_handler(&terminate_signal);
+
+	/* the guard comes first: a signal after it is held back, one before it is seen here */
+	guarded = 1;
+	CHECK_FOR_INTERRUPTS();
+
+	/* interrupts may be held off; then the flags would still end the wait */
+	if (QueryCancelPending)
+		QueryCancelPending = false;
+	if (ProcDiePending)
+	{
+		ProcDiePending = false;
+		terminate_signal.held_back = 1;
+	}
+}
+
+void
+commit_guard_end(void)
+{
+	if (!guarded)
+		return;
+	guarded = 0;
+	cancel_signal.held_back = 0;
+	if (terminate_signal.held_back)
+	{
+		terminate_signal.held_back = 0;
+		raise(SIGTERM);
+	}
+}
+
+void
+commit_guard_yield(void)
+{
+	if (!guarded || InterruptHoldoffCount > 0 || CritSectionCount > 0)
+		return;
+	if (!cancel_signal.held_back && !terminate_signal.held_back)
+		return;
+
+	/* nothing is committed yet: fail the transaction, the abort callback ends the guard */
+	if (cancel_signal.held_back)
+	{
+		cancel_signal.held_back = 0;
+		cancel_signal.stock_handler(SIGINT);
+	}
+	if (terminate_signal.held_back)
+	{
+		terminate_signal.held_back = 0;
+		terminate_signal.stock_handler(SIGTERM);
+	}
+	CHECK_FOR_INTERRUPTS();
+}
+
+static void
+on_transaction_event(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+		case XACT_EVENT_PRE_PREPARE:
+			commit_guard_begin();
+			break;
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_PREPARE:
+		case XACT_EVENT_ABORT:
+			commit_guard_end();
+			break;
+		case XACT_EVENT_PARALLEL_PRE_COMMIT:
+		case XACT_EVENT_PARALLEL_COMMIT:
+		case XACT_EVENT_PARALLEL_ABORT:
+			/* a parallel worker writes no commit record; its leader waits */
+			break;
+	}
+}
+
+void
+commit_guard_install(void)
+{
+	RegisterXactCallback(on_transaction_event, NULL);
+}

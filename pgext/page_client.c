@@ -1,0 +1,348 @@
+/*
+ * page_client.c: fetches pages from the pageserver over libpq, non-blocking.
+ *
+ * Every wait goes through the process latch and CHECK_FOR_INTERRUPTS, so a
+ * query is cancelled while it waits, also when the pageserver is gone.  An
+ * interrupted request leaves its answer behind in the connection; it is
+ * recognised by its id and thrown away by the next request.
+ *
+ * A lost connection is made again with growing, jittered pauses, for ever: the
+ * page is needed and exists nowhere else.  Only an answer that says "error"
+ * fails the query.  Never called in a critical section or under a chunk lock.
+ */
+#include "postgres.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "common/pg_prng.h"
+#include "libpq-fe.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/fd.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#include "commit_guard.h"
+#include "counters.h"
+#include "gucs.h"
+#include "page_client.h"
+
+#define PAUSE_FIRST_MS 20
+#define PAUSE_MAX_MS 2000
+#define COMPLAIN_AFTER_MS 10000
+/* a connection attempt may hang in a network that drops packets */
+#define CONNECT_TIMEOUT_MS 10000
+#define TOKEN_MAX 4096
+
+static PGconn *connection = NULL;
+/* the connection is inside pagestream_v3 and may carry requests */
+static bool streaming = false;
+static bool ever_connected = false;
+/* memory of libpq that holds the last answer */
+static char *answer_buffer = NULL;
+static uint64 next_request_id = 1;
+
+static void
+disconnect(void)
+{
+	streaming = false;
+	if (connection == NULL)
+		return;
+	PQfinish(connection);
+	connection = NULL;
+	ReleaseExternalFD();
+}
+
+static void
+disconnect_at_exit(int code, Datum arg)
+{
+	disconnect();
+}
+
+static void
+free_answer(void)
+{
+	if (answer_buffer != NULL)
+		PQfreemem(answer_buffer);
+	answer_buffer = NULL;
+}
+
+/* one wait for the latch, the socket (if events name it) or time; then interrupts */
+static void
+wait_interruptibly(int events, long timeout_ms)
+{
+	pgsocket	socket = events != 0 ? PQsocket(connection) : PGINVALID_SOCKET;
+
+	(void) WaitLatchOrSocket(MyLatch,
+							 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH |
+							 (socket != PGINVALID_SOCKET ? events : 0),
+							 socket, timeout_ms, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	commit_guard_yield();
+}
+
+static void
+read_token(char *token)
+{
+	int			fd = open(varve_auth_token_file, O_RDONLY | O_CLOEXEC);
+	ssize_t		length = -1;
+
+	if (fd >= 0)
+	{
+		length = read(fd, token, TOKEN_MAX);
+		close(fd);
+	}
+	if (length < 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("varve: could not read the token file \"%s\": %m", varve_auth_token_file)));
+	while (length > 0 && isspace((unsigned char) token[length - 1]))
+		length--;
+	token[length] = '\0';
+}
+
+static void
+begin_connecting(void)
+{
+	char		token[TOKEN_MAX + 1];
+
+	/* later ones win, and the connection string may overrule those before it */
+	const char *keywords[] = {"sslmode", "gssencmode", "keepalives_idle", "tcp_user_timeout",
+	"user", "dbname", "password", "application_name", NULL};
+	const char *values[] = {"disable", "disable", "10", "30000",
+	"varve", varve_pageserver_connstr, token, "varve", NULL};
+
+	read_token(token);
+	if (!AcquireExternalFD())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("varve: no file descriptor left for the connection to the pageserver")));
+	connection = PQconnectStartParams(keywords, values, 1);
+	explicit_bzero(token, sizeof(token));
+	if (connection == NULL)
+	{
+		ReleaseExternalFD();
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	}
+}
+
+static bool
+finish_connecting(void)
+{
+	PostgresPollingStatusType poll = PGRES_POLLING_WRITING;
+	TimestampTz start = GetCurrentTimestamp();
+
+	if (PQstatus(connection) == CONNECTION_BAD)
+		return false;
+	while (poll != PGRES_POLLING_OK)
+	{
+		if (poll == PGRES_POLLING_FAILED ||
+			TimestampDifferenceExceeds(start, GetCurrentTimestamp(), CONNECT_TIMEOUT_MS))
+			return false;
+		wait_interruptibly(poll == PGRES_POLLING_READING ? WL_SOCKET_READABLE : WL_SOCKET_WRITEABLE,
+						   1000);
+		poll = PQconnectPoll(connection);
+	}
+	return PQsetnonblocking(connection, 1) == 0;
+}
+
+/* sends what libpq has buffered */
+static bool
+flush_output(void)
+{
+	int			left;
+
+	while ((left = PQflush(connection)) == 1)
+	{
+		wait_interruptibly(WL_SOCKET_READABLE | WL_SOCKET_WRITEABLE, 1000);
+		if (PQconsumeInput(connection) == 0)
+			return false;
+	}
+	return left == 0;
+}
+
+static bool
+begin_streaming(void)
+{
+	char		command[128];
+	PGresult   *result;
+	ExecStatusType status;
+
+	snprintf(command, sizeof(command), "pagestream_v3 %s %s", varve_tenant_id, varve_timeline_id);
+	if (PQsendQuery(connection, command) != 1 || !flush_output())
+		return false;
+	while (PQisBusy(connection))
+	{
+		wait_interruptibly(WL_SOCKET_READABLE, 1000);
+		if (PQconsumeInput(connection) == 0)
+			return false;
+	}
+	result = PQgetResult(connection);
+	status = PQresultStatus(result);
+	PQclear(result);
+	return status == PGRES_COPY_BOTH;
+}
+
+static bool
+connect_once(void)
+{
+	static bool exit_registered = false;
+
+	/* an interrupt may have left a connection half made */
+	disconnect();
+	if (!exit_registered)
+		on_proc_exit(disconnect_at_exit, 0);
+	exit_registered = true;
+
+	begin_connecting();
+	if (!finish_connecting() || !begin_streaming())
+		return false;
+	streaming = true;
+	count(&varve_counters->connects, 1);
+	if (ever_connected)
+		count(&varve_counters->reconnects, 1);
+	ever_connected = true;
+	return true;
+}
+
+static bool
+send_request(const PageRequest *request)
+{
+	char		bytes[PAGE_REQUEST_MAX];
+	int			length = page_request_encode(request, bytes);
+
+	count(&varve_counters->requests, 1);
+	return PQputCopyData(connection, bytes, length) == 1 && flush_output();
+}
+
+/* says once per ten seconds that a query is waiting, and for what */
+static void
+complain_if_slow(const PageRequest *request, TimestampTz start, int *complaints)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!TimestampDifferenceExceeds(start, now, COMPLAIN_AFTER_MS * (*complaints + 1)))
+		return;
+	(*complaints)++;
+	ereport(LOG,
+			(errmsg("varve: waiting for the pageserver since %ld s", (long) ((now - start) / USECS_PER_SEC)),
+			 errdetail("Block %u of relation %u/%u/%u fork %d, not modified since %X/%X.%s%s",
+					   request->block, request->relation.spc, request->relation.db,
+					   request->relation.rel, request->fork,
+					   LSN_FORMAT_ARGS(request->not_modified_since),
+					   connection == NULL ? "" : " Connection: ",
+					   connection == NULL ? "" :
+					   streaming ? "waiting for the answer." : PQerrorMessage(connection))));
+}
+
+/* false: the connection is lost */
+static bool
+receive_message(const PageRequest *request, TimestampTz start, int *complaints, int *length)
+{
+	free_answer();
+	while ((*length = PQgetCopyData(connection, &answer_buffer, 1)) == 0)
+	{
+		wait_interruptibly(WL_SOCKET_READABLE, 1000);
+		complain_if_slow(request, start, complaints);
+		if (PQconsumeInput(connection) == 0)
+			return false;
+	}
+	return *length > 0;
+}
+
+/* errors of a server that goes away or comes up, not of the page */
+static bool
+is_passing(const char *sqlstate)
+{
+	return strncmp(sqlstate, "57P0", 4) == 0 || strncmp(sqlstate, "08", 2) == 0;
+}
+
+static void
+raise_answer(const PageRequest *request, const PageAnswer *answer)
+{
+	const char *state = answer->sqlstate;
+
+	count(&varve_counters->errors, 1);
+	ereport(ERROR,
+			(errcode(MAKE_SQLSTATE(state[0], state[1], state[2], state[3], state[4])),
+			 errmsg("pageserver: %s", answer->message),
+			 errdetail("Block %u of relation %u/%u/%u fork %d.", request->block,
+					   request->relation.spc, request->relation.db, request->relation.rel,
+					   request->fork)));
+}
+
+/* NULL: the connection is lost or unusable, try again */
+static const char *
+exchange(const PageRequest *request, TimestampTz start, int *complaints)
+{
+	int			length;
+
+	if (!send_request(request))
+		return NULL;
+	while (receive_message(request, start, complaints, &length))
+	{
+		PageAnswer	answer = page_answer_decode(request, answer_buffer, length);
+
+		switch (answer.kind)
+		{
+			case ANSWER_PAGES:
+				return answer.pages;
+			case ANSWER_OTHER_REQUEST:
+				break;
+			case ANSWER_ERROR:
+				if (is_passing(answer.sqlstate))
+					return NULL;
+				raise_answer(request, &answer);
+				break;
+			case ANSWER_MALFORMED:
+				disconnect();
+				count(&varve_counters->errors, 1);
+				ereport(ERROR,
+						(errcode(ERRCODE_PROTOCOL_VIOLATION),
+						 errmsg("varve: malformed answer of %d bytes from the pageserver", length)));
+		}
+	}
+	return NULL;
+}
+
+/* waits before the next attempt, half of the pause at random so that backends do not come together */
+static void
+pause_before_retry(const PageRequest *request, TimestampTz start, int *complaints, int *pause_ms)
+{
+	complain_if_slow(request, start, complaints);
+	disconnect();
+	wait_interruptibly(0, *pause_ms / 2 + pg_prng_uint64_range(&pg_global_prng_state, 0, *pause_ms / 2));
+	*pause_ms = Min(*pause_ms * 2, PAUSE_MAX_MS);
+}
+
+const char *
+page_client_get(PageRequest *request)
+{
+	TimestampTz start = GetCurrentTimestamp();
+	int			pause_ms = PAUSE_FIRST_MS;
+	int			complaints = 0;
+	const char *pages;
+
+	if (CritSectionCount > 0)
+		elog(PANIC, "varve: a page is missing inside a critical section");
+
+	request->id = next_request_id++;
+	for (;;)
+	{
+		if (streaming || connect_once())
+		{
+			pages = exchange(request, start, &complaints);
+			if (pages != NULL)
+				break;
+		}
+		pause_before_retry(request, start, &complaints, &pause_ms);
+	}
+	count(&varve_counters->blocks_fetched, request->blocks);
+	count(&varve_counters->wait_microseconds, GetCurrentTimestamp() - start);
+	return pages;
+}

@@ -1,0 +1,41 @@
+/* page_messages.h: bytes of the pagestream_v3 protocol */
+#ifndef VARVE_PAGE_MESSAGES_H
+#define VARVE_PAGE_MESSAGES_H
+
+#include "lib/stringinfo.h"
+
+#include "chunk_table.h"
+
+typedef struct PageRequest
+{
+	uint64		id;
+	XLogRecPtr	not_modified_since;
+	RelationTag relation;
+	ForkNumber	fork;
+	BlockNumber block;
+	uint32		blocks;			/* 1..VARVE_CHUNK_BLOCKS, consecutive */
+} PageRequest;
+
+typedef enum PageAnswerKind
+{
+	ANSWER_PAGES,
+	ANSWER_ERROR,
+	ANSWER_OTHER_REQUEST,		/* late: to a request that was given up */
+	ANSWER_MALFORMED
+} PageAnswerKind;
+
+typedef struct PageAnswer
+{
+	PageAnswerKind kind;
+	const char *pages;			/* ANSWER_PAGES: blocks * BLCKSZ bytes inside the message */
+	char		sqlstate[6];	/* ANSWER_ERROR */
+	const char *message;		/* ANSWER_ERROR: terminated inside the message */
+} PageAnswer;
+
+#define PAGE_REQUEST_MAX 64
+
+/* writes the message to `bytes` and returns its length */
+extern int	page_request_encode(const PageRequest *request, char *bytes);
+extern PageAnswer page_answer_decode(const PageRequest *request, const char *bytes, size_t length);
+
+#endif

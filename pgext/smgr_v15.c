@@ -1,0 +1,215 @@
+/*
+ * smgr_v15.c: the storage manager's table of PostgreSQL 15 and our functions for it.
+ *
+ * Everything whose shape depends on the major version is here: the order of
+ * the table, the signatures, the names in SMgrRelation.
+ */
+#include "postgres.h"
+
+#if PG_VERSION_NUM / 10000 != 15
+#error "smgr_v15.c is for PostgreSQL 15"
+#endif
+
+#include "storage/bufpage.h"
+#include "storage/md.h"
+
+#include "local_relations.h"
+#include "smgr_md.h"
+#include "smgr_table.h"
+#include "sparse_cache.h"
+
+/* positions in f_smgr of 15 */
+enum
+{
+	SLOT_CLOSE = 3,
+	SLOT_CREATE = 4,
+	SLOT_UNLINK = 6,
+	SLOT_EXTEND = 7,
+	SLOT_PREFETCH = 8,
+	SLOT_READ = 9,
+	SLOT_WRITE = 10,
+	SLOT_TRUNCATE = 13,
+};
+
+static RelationTag
+node_tag(RelFileNode node)
+{
+	RelationTag tag = {node.spcNode, node.dbNode, node.relNode};
+
+	return tag;
+}
+
+RelationTag
+relation_tag(SMgrRelation relation)
+{
+	return node_tag(relation->smgr_rnode.node);
+}
+
+char *
+fork_path(RelationTag relation, ForkNumber fork)
+{
+	return GetRelationPath(relation.db, relation.spc, relation.rel, InvalidBackendId, fork);
+}
+
+BlockNumber
+md_block_count(SMgrRelation relation, ForkNumber fork)
+{
+	return mdnblocks(relation, fork);
+}
+
+void
+md_read_block(SMgrRelation relation, ForkNumber fork, BlockNumber block, char *page)
+{
+	mdread(relation, fork, block, page);
+}
+
+static void
+varve_close(SMgrRelation reln, ForkNumber forknum)
+{
+	if (smgr_probe_reached(SLOT_CLOSE))
+		return;
+	if (forknum == MAIN_FORKNUM)
+		local_relations_forget(reln);
+	mdclose(reln, forknum);
+}
+
+static void
+varve_create(SMgrRelation reln, ForkNumber forknum, bool isRedo)
+{
+	if (smgr_probe_reached(SLOT_CREATE))
+		return;
+	if (!SmgrIsTemp(reln))
+	{
+		local_relations_forget(reln);
+		if (!isRedo && forknum != INIT_FORKNUM)
+			sparse_cache_note_create(relation_tag(reln), forknum);
+	}
+	mdcreate(reln, forknum, isRedo);
+}
+
+static void
+varve_unlink(RelFileNodeBackend rnode, ForkNumber forknum, bool isRedo)
+{
+	if (smgr_probe_reached(SLOT_UNLINK))
+		return;
+	if (rnode.backend == InvalidBackendId)
+		sparse_cache_note_unlink(node_tag(rnode.node), forknum);
+	mdunlink(rnode, forknum, isRedo);
+}
+
+static void
+varve_extend(SMgrRelation reln, ForkNumber forknum, BlockNumber blocknum, char *buffer,
+			 bool skipFsync)
+{
+	ChunkEntry *entry;
+	XLogRecPtr	insert_lsn;
+	LWLock	   *lock;
+
+	if (smgr_probe_reached(SLOT_EXTEND))
+		return;
+	if (is_local_fork(reln, forknum))
+	{
+		mdextend(reln, forknum, blocknum, buffer, skipFsync);
+		return;
+	}
+	lock = sparse_cache_begin_write(reln, forknum, blocknum, PageIsNew((Page) buffer), &entry, &insert_lsn);
+	mdextend(reln, forknum, blocknum, buffer, skipFsync);
+	sparse_cache_end_write(lock, entry, blocknum, insert_lsn);
+}
+
+static bool
+varve_prefetch(SMgrRelation reln, ForkNumber forknum, BlockNumber blocknum)
+{
+	if (smgr_probe_reached(SLOT_PREFETCH))
+		return false;
+	if (is_local_fork(reln, forknum) ||
+		sparse_cache_is_valid(relation_tag(reln), forknum, blocknum))
+		return mdprefetch(reln, forknum, blocknum);
+
+	/* advice about a hole would help nobody */
+	return false;
+}
+
+static void
+varve_read(SMgrRelation reln, ForkNumber forknum, BlockNumber blocknum, char *buffer)
+{
+	if (smgr_probe_reached(SLOT_READ))
+		return;
+	if (is_local_fork(reln, forknum))
+		mdread(reln, forknum, blocknum, buffer);
+	else
+		sparse_cache_read(reln, forknum, blocknum, buffer);
+}
+
+static void
+varve_write(SMgrRelation reln, ForkNumber forknum, BlockNumber blocknum, char *buffer,
+			bool skipFsync)
+{
+	ChunkEntry *entry;
+	XLogRecPtr	insert_lsn;
+	LWLock	   *lock;
+
+	if (smgr_probe_reached(SLOT_WRITE))
+		return;
+	if (is_local_fork(reln, forknum))
+	{
+		mdwrite(reln, forknum, blocknum, buffer, skipFsync);
+		return;
+	}
+	lock = sparse_cache_begin_write(reln, forknum, blocknum, PageIsNew((Page) buffer), &entry, &insert_lsn);
+	mdwrite(reln, forknum, blocknum, buffer, skipFsync);
+	sparse_cache_end_write(lock, entry, blocknum, insert_lsn);
+}
+
+/* in a critical section; an unlogged relation has no entries, so it need not be told apart */
+static void
+varve_truncate(SMgrRelation reln, ForkNumber forknum, BlockNumber old_blocks, BlockNumber nblocks)
+{
+	if (smgr_probe_reached(SLOT_TRUNCATE))
+		return;
+	if (!SmgrIsTemp(reln))
+		sparse_cache_note_truncate(relation_tag(reln), forknum, nblocks);
+	mdtruncate(reln, forknum, old_blocks, nblocks);
+}
+
+#define STOCK(function) (SmgrFunction) (function)
+#define OURS(function) (SmgrFunction) (function)
+
+const SmgrSlot smgr_slots[] = {
+	{"smgr_init", STOCK(mdinit), NULL},
+	{"smgr_shutdown", NULL, NULL},
+	{"smgr_open", STOCK(mdopen), NULL},
+	{"smgr_close", STOCK(mdclose), OURS(varve_close)},
+	{"smgr_create", STOCK(mdcreate), OURS(varve_create)},
+	{"smgr_exists", STOCK(mdexists), NULL},
+	{"smgr_unlink", STOCK(mdunlink), OURS(varve_unlink)},
+	{"smgr_extend", STOCK(mdextend), OURS(varve_extend)},
+	{"smgr_prefetch", STOCK(mdprefetch), OURS(varve_prefetch)},
+	{"smgr_read", STOCK(mdread), OURS(varve_read)},
+	{"smgr_write", STOCK(mdwrite), OURS(varve_write)},
+	{"smgr_writeback", STOCK(mdwriteback), NULL},
+	{"smgr_nblocks", STOCK(mdnblocks), NULL},
+	{"smgr_truncate", STOCK(mdtruncate), OURS(varve_truncate)},
+	{"smgr_immedsync", STOCK(mdimmedsync), NULL},
+};
+const int	smgr_slot_count = lengthof(smgr_slots);
+
+void
+smgr_probe_all(void)
+{
+	/* a relation that cannot exist; made here because smgropen is not usable yet */
+	SMgrRelationData probe = {.smgr_rnode = {{1, 1, 1}, InvalidBackendId}};
+	SMgrRelation reln = &probe;
+	char		page[BLCKSZ] = {0};
+	ForkNumber	fork = MAIN_FORKNUM;
+	BlockNumber blocks = 0;
+
+	smgrrelease(reln);
+	smgrcreate(reln, fork, false);
+	smgrextend(reln, fork, 0, page, true);
+	(void) smgrprefetch(reln, fork, 0);
+	smgrread(reln, fork, 0, page);
+	smgrwrite(reln, fork, 0, page, true);
+	smgrtruncate2(reln, &fork, 1, &blocks, &blocks);
+	smgrdounlinkall(&reln, 1, false);
+}

@@ -1,0 +1,119 @@
+/*
+ * varve.c: entry point of the extension; wires the parts together and nothing else.
+ *
+ * The library has to be in shared_preload_libraries: the postmaster patches the
+ * storage manager's table once and every process inherits it by fork.
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "utils/guc.h"
+
+#include "backup_refusal.h"
+#include "commit_guard.h"
+#include "counters.h"
+#include "database_commands.h"
+#include "gucs.h"
+#include "life.h"
+#include "smgr_table.h"
+#include "sparse_cache.h"
+#include "sync_settings.h"
+
+PG_MODULE_MAGIC;
+
+void		_PG_init(void);
+
+static shmem_request_hook_type previous_shmem_request_hook = NULL;
+static shmem_startup_hook_type previous_shmem_startup_hook = NULL;
+
+/*
+ * The smgr table and md* signatures change within a major version: a library
+ * built for another minor would read the stack wrongly and corrupt pages.
+ */
+static void
+require_same_server(void)
+{
+	const char *running = GetConfigOption("server_version_num", false, false);
+
+	if (atoi(running) != PG_VERSION_NUM)
+		ereport(FATAL,
+				(errmsg("varve was compiled for PostgreSQL %d, this server is %s",
+						PG_VERSION_NUM, running),
+				 errhint("Rebuild it with: make -C pgext clean && make -C pgext && make -C pgext install")));
+}
+
+static void
+require_preload(void)
+{
+	if (!process_shared_preload_libraries_in_progress)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("varve must be loaded via shared_preload_libraries")));
+}
+
+static void
+require_wal_level(void)
+{
+	if (wal_level < WAL_LEVEL_REPLICA)
+		ereport(FATAL,
+				(errcode(ERRCODE_CONFIG_FILE_ERROR),
+				 errmsg("varve needs wal_level = replica or higher"),
+				 errdetail("With wal_level = minimal some pages are never written to WAL.")));
+}
+
+static void
+request_shared_memory(void)
+{
+	if (previous_shmem_request_hook)
+		previous_shmem_request_hook();
+	counters_request_shmem();
+	sparse_cache_request_shmem();
+}
+
+static void
+start_shared_memory(void)
+{
+	if (previous_shmem_startup_hook)
+		previous_shmem_startup_hook();
+
+	if (!IsUnderPostmaster)
+		life_begin();
+	counters_start_shmem();
+	sparse_cache_start_shmem();
+	if (!IsUnderPostmaster)
+		smgr_table_selftest();
+}
+
+static void
+install_remote_pages(void)
+{
+	varve_require_remote_settings();
+	previous_shmem_request_hook = shmem_request_hook;
+	shmem_request_hook = request_shared_memory;
+	previous_shmem_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = start_shared_memory;
+
+	smgr_table_interpose();
+	database_commands_install();
+	backup_refusal_install();
+}
+
+void
+_PG_init(void)
+{
+	require_preload();
+	require_same_server();
+	require_wal_level();
+
+	varve_define_gucs();
+	commit_guard_install();
+	sync_settings_install();
+	utility_guard_install();
+
+	/* decided once: with no pageserver, relation files are ordinary local files */
+	if (varve_pageserver_connstr[0] != '\0')
+		install_remote_pages();
+}
