@@ -386,10 +386,11 @@ impl Acceptor {
         // Only the leader of this term tells commit LSNs of this log, so what it told may count now.
         self.advance_commit(self.proposer_commit_lsn, effects);
         let complete = self.durable_lsn == self.write_lsn;
-        if mem::replace(&mut self.acknowledgement_due, self.acknowledgement_due && !complete)
-            && let Some(leader) = self.leader
-        {
-            self.reply_with_positions(leader, Durability::WalFlushed, effects);
+        if self.acknowledgement_due {
+            self.acknowledgement_due = !complete;
+            if let Some(leader) = self.leader {
+                self.reply_with_positions(leader, Durability::WalFlushed, effects);
+            }
         }
         if complete {
             self.votes_after_flush(effects);

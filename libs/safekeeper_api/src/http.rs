@@ -1,168 +1,126 @@
-//! Request and response types of the HTTP API, and a thin client for it.
+//! A safekeeper's HTTP API: what is asked and answered, and a client that does no more than ask.
+//!
+//! Unknown fields are refused in requests, and let through in answers, so that a newer safekeeper can
+//! tell an older client more.
 
-use std::time::Duration;
+mod client;
 
-use auth::ClusterToken;
-use reqwest::{Method, RequestBuilder, StatusCode};
-use serde::de::DeserializeOwned;
+use consensus::{Member, TermHistory};
 use serde::{Deserialize, Serialize};
 use types::{Lsn, NodeId, PgVersion, TenantId, Term, TimelineId, WalSegmentSize};
 
-/// `GET /v1/status`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StatusResponse {
-    pub id: NodeId,
-    pub version: String,
-    pub timelines: usize,
-}
+pub use client::{Client, HttpError};
 
-/// One safekeeper of a timeline.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Member {
-    pub id: NodeId,
-    /// `host:port` of its WAL service.
-    pub pg_connstr: String,
-    /// `host:port` of its HTTP API.
-    pub http_connstr: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AncestorRef {
-    pub timeline_id: TimelineId,
-}
-
-/// `POST /v1/tenant/timeline`. Repeating it changes nothing; 409 if the timeline exists and differs.
+/// `POST /v1/tenant/timeline`. Idempotent; 409 if the timeline exists and differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TimelineCreateRequest {
     pub tenant_id: TenantId,
     pub timeline_id: TimelineId,
     pub pg_version: PgVersion,
-    /// `system_identifier` of pg_control, as text: JSON numbers of this size are not safe everywhere.
-    pub system_id: String,
+    /// As text: JSON's numbers do not hold 64 bits everywhere.
+    #[serde(with = "decimal")]
+    pub system_id: u64,
     pub wal_seg_size: WalSegmentSize,
-    /// Where the timeline's own WAL begins.
+    /// Where this timeline's own WAL begins; the end of a record.
     pub start_lsn: Lsn,
-    /// All safekeepers of the timeline, this one included.
     pub members: Vec<Member>,
-    /// Whose WAL fills the first segment before `start_lsn`.
+    /// The timeline this one branched off: what lies before `start_lsn` in its segment is the ancestor's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ancestor: Option<AncestorRef>,
+    pub ancestor: Option<Ancestor>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TermStart {
-    pub term: Term,
-    pub lsn: Lsn,
+#[serde(deny_unknown_fields)]
+pub struct Ancestor {
+    pub timeline_id: TimelineId,
 }
 
-/// `GET /v1/tenant/{tenant_id}/timeline/{timeline_id}`, and an element of `GET /v1/tenant/timeline`.
+/// `GET /v1/status`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SafekeeperStatus {
+    pub id: NodeId,
+    pub version: String,
+    pub timelines: usize,
+}
+
+/// An element of `GET /v1/tenant/timeline`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimelineListEntry {
+    pub tenant_id: TenantId,
+    pub timeline_id: TimelineId,
+    pub commit_lsn: Lsn,
+    pub flush_lsn: Lsn,
+}
+
+/// `GET /v1/tenant/{tenant_id}/timeline/{timeline_id}`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimelineStatus {
     pub tenant_id: TenantId,
     pub timeline_id: TimelineId,
-    /// Highest term that was voted for or followed.
     pub term: Term,
-    /// Each term that has WAL here, with the position where it began.
-    pub term_history: Vec<TermStart>,
-    /// End of the last whole record that is durable here.
+    pub term_history: TermHistory,
     pub flush_lsn: Lsn,
-    /// Durable on a quorum, as far as this safekeeper knows.
     pub commit_lsn: Lsn,
     pub timeline_start_lsn: Lsn,
-    /// What the pageserver has in object storage.
     pub remote_consistent_lsn: Lsn,
     pub pg_version: PgVersion,
-    pub system_id: String,
+    #[serde(with = "decimal")]
+    pub system_id: u64,
     pub wal_seg_size: WalSegmentSize,
-    /// Readers that stream from here.
     pub walsenders: Vec<WalSenderStatus>,
-    /// Proposers that are connected.
-    pub walreceivers: usize,
+    pub walreceivers: Vec<WalReceiverStatus>,
 }
 
+/// Somebody who reads WAL: a pageserver, a recovering proposer, pg_receivewal, a standby.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WalSenderStatus {
-    pub peer: String,
+    pub application_name: String,
+    pub peer_addr: String,
     pub sent_lsn: Lsn,
-    /// What the reader says it has flushed.
-    pub flush_lsn: Lsn,
+    /// What the reader has said it has safe: a standby its flush LSN, a pageserver its remote consistent LSN.
+    pub confirmed_lsn: Lsn,
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    #[error("the safekeeper at {url} does not answer: {source}")]
-    Unreachable { url: String, source: reqwest::Error },
-    #[error("the safekeeper refused ({status}): {message}")]
-    Refused { status: StatusCode, message: String },
-    #[error("the safekeeper at {url} sent an answer that is not understood: {source}")]
-    Malformed { url: String, source: reqwest::Error },
+/// A proposer that is connected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WalReceiverStatus {
+    pub peer_addr: String,
+    /// Whether it leads the term.
+    pub leads: bool,
 }
 
-#[derive(Deserialize)]
-struct ErrorBody {
-    msg: String,
+/// A u64 as a string of decimal digits.
+mod decimal {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub fn serialize<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(number)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
 }
 
-#[derive(Clone)]
-pub struct SafekeeperClient {
-    http: reqwest::Client,
-    base_url: String,
-    token: ClusterToken,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl SafekeeperClient {
-    /// `address` is the safekeeper's `--listen-http`, as `host:port`.
-    pub fn new(address: &str, token: ClusterToken) -> Self {
-        Self { http: reqwest::Client::new(), base_url: format!("http://{address}"), token }
-    }
-
-    pub async fn status(&self) -> Result<StatusResponse, ClientError> {
-        self.json(self.request(Method::GET, "/v1/status")).await
-    }
-
-    pub async fn create_timeline(&self, body: &TimelineCreateRequest) -> Result<(), ClientError> {
-        let request = self.request(Method::POST, "/v1/tenant/timeline").json(body);
-        self.send(request.timeout(Duration::from_secs(60))).await.map(drop)
-    }
-
-    pub async fn timelines(&self) -> Result<Vec<TimelineStatus>, ClientError> {
-        self.json(self.request(Method::GET, "/v1/tenant/timeline")).await
-    }
-
-    pub async fn timeline(
-        &self,
-        tenant: TenantId,
-        timeline: TimelineId,
-    ) -> Result<TimelineStatus, ClientError> {
-        self.json(self.request(Method::GET, &format!("/v1/tenant/{tenant}/timeline/{timeline}"))).await
-    }
-
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http
-            .request(method, format!("{}{path}", self.base_url))
-            .bearer_auth(self.token.as_str())
-            .timeout(Duration::from_secs(10))
-    }
-
-    async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
-        let response = self.send(request).await?;
-        response.json().await.map_err(|source| ClientError::Malformed { url: self.base_url.clone(), source })
-    }
-
-    async fn send(&self, request: RequestBuilder) -> Result<reqwest::Response, ClientError> {
-        let response = request
-            .send()
-            .await
-            .map_err(|source| ClientError::Unreachable { url: self.base_url.clone(), source })?;
-        let status = response.status();
-        if status.is_success() {
-            return Ok(response);
-        }
-        let text = response.text().await.unwrap_or_default();
-        let message = serde_json::from_str::<ErrorBody>(&text).map_or(text, |body| body.msg);
-        Err(ClientError::Refused { status, message })
+    #[test]
+    fn a_request_reads_as_documented() {
+        let text = r#"{
+            "tenant_id": "0123456789abcdef0123456789abcdef", "timeline_id": "fedcba9876543210fedcba9876543210",
+            "pg_version": 15, "system_id": "7345678901234567890", "wal_seg_size": 16777216, "start_lsn": "0/16B9188",
+            "members": [{"id": 1, "pg_connstr": "127.0.0.1:5454", "http_connstr": "127.0.0.1:7676"}]
+        }"#;
+        let request: TimelineCreateRequest = serde_json::from_str(text).unwrap();
+        assert_eq!(request.system_id, 7_345_678_901_234_567_890);
+        assert_eq!(request.ancestor, None);
+        let again: TimelineCreateRequest =
+            serde_json::from_str(&serde_json::to_string(&request).unwrap()).unwrap();
+        assert_eq!(again, request);
+        let unknown = text.replacen("{", "{\"surprise\": 1,", 1);
+        assert!(serde_json::from_str::<TimelineCreateRequest>(&unknown).is_err());
     }
 }

@@ -1,6 +1,15 @@
-//! The contract of the safekeeper: its HTTP API with a thin client, and the messages that travel inside
-//! COPY BOTH: WAL in ([`push`]) and out ([`replication`]). No server code.
+//! How others talk to a safekeeper: the words of its three doors, and thin clients for them.
+//!
+//! - [`http`]: timelines are created and looked at over HTTP.
+//! - [`wire`]: a proposer pushes WAL in, with the messages of the `consensus` crate, inside COPY BOTH.
+//! - [`replication`]: WAL goes out as PostgreSQL's own streaming replication, with one message of ours
+//!   for the pageserver's progress. The walproposer reads PostgreSQL's walsender with the same code.
+//!
+//! Nothing here decides anything: no retries, no elections, no server code.
 
+mod cursor;
 pub mod http;
-pub mod push;
 pub mod replication;
+pub mod wire;
+
+pub use cursor::DecodeError;

@@ -1,139 +1,152 @@
-//! What travels inside COPY BOTH after `START_REPLICATION`: PostgreSQL's own messages, and one of ours.
+//! PostgreSQL's streaming replication inside COPY BOTH, as safekeepers and walsenders speak it, plus 'z'.
 //!
 //! ```text
-//! out  'w'  start u64  end of WAL u64  time i64  WAL bytes             XLogData
-//!      'k'  end of WAL u64  time i64  reply requested u8               primary keepalive
-//! in   'r'  write u64  flush u64  apply u64  time i64  reply requested u8    standby status update
-//!      'z'  version u8 = 1  last received u64  disk consistent u64  remote consistent u64    ours
+//! sender → receiver
+//!   'w'  WAL start, end of WAL at the sender, i64 time, WAL to the end of the message
+//!   'k'  end of WAL at the sender, i64 time, u8 reply requested
+//! receiver → sender
+//!   'r'  write, flush, apply, i64 time, u8 reply requested        (standby status update)
+//!   'h'  i64 time, xmin, catalog xmin                              (hot standby feedback: 4 × u32)
+//!   'z'  u8 version 1, last received, disk consistent, remote consistent     (ours: the pageserver)
 //! ```
-//! Big-endian; times are microseconds since 2000-01-01. → PostgreSQL's protocol documentation, "Streaming
-//! Replication Protocol".
+//! Big-endian; positions are u64; a time is microseconds since 2000-01-01 and is not interpreted here.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+mod client;
+
+use bytes::{BufMut, Bytes, BytesMut};
 use types::Lsn;
 
-const FEEDBACK_VERSION: u8 = 1;
+use crate::cursor::{Cursor, DecodeError};
 
-/// From the server that has the WAL.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ServerMessage {
-    /// WAL from `start` on.
-    XLogData {
-        start: Lsn,
-        end_of_wal: Lsn,
-        time: i64,
-        data: Bytes,
-    },
-    Keepalive {
-        end_of_wal: Lsn,
-        time: i64,
-        reply_requested: bool,
-    },
+pub use client::{ReplicationError, ReplicationReader, ReplicationWriter, StartReplication, connect_params};
+
+/// Microseconds from 1970 to 2000: PostgreSQL counts from the latter.
+const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
+
+/// A point in time as replication messages carry it.
+pub fn timestamp(time: std::time::SystemTime) -> i64 {
+    let since_1970 = time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_1970.as_micros()).unwrap_or(i64::MAX).saturating_sub(POSTGRES_EPOCH_MICROS)
 }
 
-/// From the reader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SenderMessage {
+    XLogData(XLogData),
+    Keepalive(Keepalive),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct XLogData {
+    pub start_lsn: Lsn,
+    /// How far the sender could send at this moment.
+    pub wal_end: Lsn,
+    pub timestamp: i64,
+    pub wal: Bytes,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientMessage {
-    StandbyStatus {
-        write: Lsn,
-        flush: Lsn,
-        apply: Lsn,
-        time: i64,
-        reply_requested: bool,
-    },
-    /// Hot standby feedback: its contents do not concern us.
+pub struct Keepalive {
+    pub wal_end: Lsn,
+    pub timestamp: i64,
+    pub reply_requested: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReceiverMessage {
+    StandbyStatus(StandbyStatus),
+    /// Its content is of no use to us yet.
     HotStandbyFeedback,
     PageserverFeedback(PageserverFeedback),
 }
 
-/// How far a pageserver is with a timeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StandbyStatus {
+    pub write_lsn: Lsn,
+    pub flush_lsn: Lsn,
+    pub apply_lsn: Lsn,
+    pub timestamp: i64,
+    pub reply_requested: bool,
+}
+
+/// How far a pageserver is: received and in memory, on its disk, in object storage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PageserverFeedback {
-    /// Ingested: pages can be read up to here.
     pub last_received_lsn: Lsn,
-    /// In layer files on its disk.
     pub disk_consistent_lsn: Lsn,
-    /// In object storage: WAL below is not needed for recovery of the pageserver.
     pub remote_consistent_lsn: Lsn,
 }
 
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum ReplicationMessageError {
-    #[error("a replication message of unknown kind {tag:#04x}")]
-    UnknownKind { tag: u8 },
-    #[error("a replication message without a single byte")]
-    Empty,
-    #[error("a replication message of kind {kind:?} with {length} bytes, which is too short")]
-    Short { kind: char, length: usize },
-    #[error("pageserver feedback of version {version}; this program reads {FEEDBACK_VERSION}")]
-    FeedbackVersion { version: u8 },
-}
+const PAGESERVER_FEEDBACK_VERSION: u8 = 1;
 
-impl ServerMessage {
+impl SenderMessage {
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::new();
         match self {
-            ServerMessage::XLogData { start, end_of_wal, time, data } => {
-                out.reserve(25 + data.len());
+            SenderMessage::XLogData(data) => {
+                out.reserve(25 + data.wal.len());
                 out.put_u8(b'w');
-                out.put_u64(start.0);
-                out.put_u64(end_of_wal.0);
-                out.put_i64(*time);
-                out.put_slice(data);
+                out.put_u64(data.start_lsn.0);
+                out.put_u64(data.wal_end.0);
+                out.put_i64(data.timestamp);
+                out.put_slice(&data.wal);
             }
-            ServerMessage::Keepalive { end_of_wal, time, reply_requested } => {
+            SenderMessage::Keepalive(keepalive) => {
                 out.put_u8(b'k');
-                out.put_u64(end_of_wal.0);
-                out.put_i64(*time);
-                out.put_u8(u8::from(*reply_requested));
+                out.put_u64(keepalive.wal_end.0);
+                out.put_i64(keepalive.timestamp);
+                out.put_u8(keepalive.reply_requested.into());
             }
         }
         out.freeze()
     }
 
-    pub fn decode(mut message: Bytes) -> Result<ServerMessage, ReplicationMessageError> {
-        match take_kind(&mut message)? {
+    pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
+        let mut cursor = Cursor::new("from WAL sender", bytes);
+        match cursor.u8("tag")? {
             b'w' => {
-                need(&message, 'w', 24)?;
-                Ok(ServerMessage::XLogData {
-                    start: Lsn(message.get_u64()),
-                    end_of_wal: Lsn(message.get_u64()),
-                    time: message.get_i64(),
-                    data: message,
-                })
+                cursor.message = "XLogData";
+                let start_lsn = Lsn(cursor.u64("start")?);
+                let wal_end = Lsn(cursor.u64("end")?);
+                let timestamp = cursor.i64("time")?;
+                let message = cursor.message;
+                let wal = cursor.remainder();
+                if start_lsn.0.checked_add(wal.len() as u64).is_none() {
+                    let reason = format!("{start_lsn} with {} bytes goes past the last LSN", wal.len());
+                    return Err(DecodeError::Invalid { message, field: "start", reason });
+                }
+                Ok(SenderMessage::XLogData(XLogData { start_lsn, wal_end, timestamp, wal }))
             }
             b'k' => {
-                need(&message, 'k', 17)?;
-                Ok(ServerMessage::Keepalive {
-                    end_of_wal: Lsn(message.get_u64()),
-                    time: message.get_i64(),
-                    reply_requested: message.get_u8() != 0,
-                })
+                cursor.message = "keepalive";
+                let wal_end = Lsn(cursor.u64("end")?);
+                let timestamp = cursor.i64("time")?;
+                let reply_requested = cursor.bool("reply requested")?;
+                cursor.finish()?;
+                Ok(SenderMessage::Keepalive(Keepalive { wal_end, timestamp, reply_requested }))
             }
-            tag => Err(ReplicationMessageError::UnknownKind { tag }),
+            other => Err(DecodeError::UnknownTag(other)),
         }
     }
 }
 
-impl ClientMessage {
+impl ReceiverMessage {
     pub fn encode(&self) -> Bytes {
-        let mut out = BytesMut::new();
+        let mut out = BytesMut::with_capacity(34);
         match self {
-            ClientMessage::StandbyStatus { write, flush, apply, time, reply_requested } => {
+            ReceiverMessage::StandbyStatus(status) => {
                 out.put_u8(b'r');
-                for lsn in [write, flush, apply] {
-                    out.put_u64(lsn.0);
-                }
-                out.put_i64(*time);
-                out.put_u8(u8::from(*reply_requested));
+                out.put_u64(status.write_lsn.0);
+                out.put_u64(status.flush_lsn.0);
+                out.put_u64(status.apply_lsn.0);
+                out.put_i64(status.timestamp);
+                out.put_u8(status.reply_requested.into());
             }
-            ClientMessage::HotStandbyFeedback => {
+            ReceiverMessage::HotStandbyFeedback => {
                 out.put_u8(b'h');
                 out.put_bytes(0, 24);
             }
-            ClientMessage::PageserverFeedback(feedback) => {
-                out.put_u8(b'z');
-                out.put_u8(FEEDBACK_VERSION);
+            ReceiverMessage::PageserverFeedback(feedback) => {
+                out.put_slice(&[b'z', PAGESERVER_FEEDBACK_VERSION]);
                 out.put_u64(feedback.last_received_lsn.0);
                 out.put_u64(feedback.disk_consistent_lsn.0);
                 out.put_u64(feedback.remote_consistent_lsn.0);
@@ -142,96 +155,93 @@ impl ClientMessage {
         out.freeze()
     }
 
-    pub fn decode(mut message: Bytes) -> Result<ClientMessage, ReplicationMessageError> {
-        match take_kind(&mut message)? {
+    pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
+        let mut cursor = Cursor::new("from WAL receiver", bytes);
+        match cursor.u8("tag")? {
             b'r' => {
-                need(&message, 'r', 33)?;
-                Ok(ClientMessage::StandbyStatus {
-                    write: Lsn(message.get_u64()),
-                    flush: Lsn(message.get_u64()),
-                    apply: Lsn(message.get_u64()),
-                    time: message.get_i64(),
-                    reply_requested: message.get_u8() != 0,
-                })
+                cursor.message = "standby status";
+                let write_lsn = Lsn(cursor.u64("write")?);
+                let flush_lsn = Lsn(cursor.u64("flush")?);
+                let apply_lsn = Lsn(cursor.u64("apply")?);
+                let timestamp = cursor.i64("time")?;
+                let reply_requested = cursor.bool("reply requested")?;
+                cursor.finish()?;
+                let status = StandbyStatus { write_lsn, flush_lsn, apply_lsn, timestamp, reply_requested };
+                Ok(ReceiverMessage::StandbyStatus(status))
             }
-            b'h' => Ok(ClientMessage::HotStandbyFeedback),
+            b'h' => {
+                cursor.message = "hot standby feedback";
+                cursor.take(24, "body")?;
+                cursor.finish()?;
+                Ok(ReceiverMessage::HotStandbyFeedback)
+            }
             b'z' => {
-                need(&message, 'z', 1)?;
-                let version = message.get_u8();
-                if version != FEEDBACK_VERSION {
-                    return Err(ReplicationMessageError::FeedbackVersion { version });
+                cursor.message = "pageserver feedback";
+                let version = cursor.u8("version")?;
+                if version != PAGESERVER_FEEDBACK_VERSION {
+                    let reason = format!("{version}, expected {PAGESERVER_FEEDBACK_VERSION}");
+                    return Err(cursor.invalid("version", reason));
                 }
-                need(&message, 'z', 24)?;
-                Ok(ClientMessage::PageserverFeedback(PageserverFeedback {
-                    last_received_lsn: Lsn(message.get_u64()),
-                    disk_consistent_lsn: Lsn(message.get_u64()),
-                    remote_consistent_lsn: Lsn(message.get_u64()),
+                let last_received_lsn = Lsn(cursor.u64("last received")?);
+                let disk_consistent_lsn = Lsn(cursor.u64("disk consistent")?);
+                let remote_consistent_lsn = Lsn(cursor.u64("remote consistent")?);
+                cursor.finish()?;
+                Ok(ReceiverMessage::PageserverFeedback(PageserverFeedback {
+                    last_received_lsn,
+                    disk_consistent_lsn,
+                    remote_consistent_lsn,
                 }))
             }
-            tag => Err(ReplicationMessageError::UnknownKind { tag }),
+            other => Err(DecodeError::UnknownTag(other)),
         }
     }
-}
-
-fn take_kind(message: &mut Bytes) -> Result<u8, ReplicationMessageError> {
-    if message.is_empty() { Err(ReplicationMessageError::Empty) } else { Ok(message.get_u8()) }
-}
-
-fn need(message: &Bytes, kind: char, length: usize) -> Result<(), ReplicationMessageError> {
-    if message.len() < length {
-        return Err(ReplicationMessageError::Short { kind, length: message.len() });
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    #[test]
-    fn messages_survive_the_wire() {
-        for message in [
-            ServerMessage::XLogData {
-                start: Lsn(8),
-                end_of_wal: Lsn(11),
-                time: -5,
-                data: Bytes::from_static(b"wal"),
-            },
-            ServerMessage::Keepalive { end_of_wal: Lsn(11), time: 7, reply_requested: true },
-        ] {
-            assert_eq!(ServerMessage::decode(message.encode()), Ok(message));
+    proptest! {
+        #[test]
+        fn sender_messages_come_back(start in 0u64..1 << 60, end: u64, timestamp: i64, reply_requested: bool, wal: Vec<u8>) {
+            let data = XLogData { start_lsn: Lsn(start), wal_end: Lsn(end), timestamp, wal: wal.into() };
+            let keepalive = Keepalive { wal_end: Lsn(end), timestamp, reply_requested };
+            for message in [SenderMessage::XLogData(data), SenderMessage::Keepalive(keepalive)] {
+                prop_assert_eq!(SenderMessage::decode(message.encode()), Ok(message));
+            }
         }
-        let feedback = PageserverFeedback {
-            last_received_lsn: Lsn(3),
-            disk_consistent_lsn: Lsn(2),
-            remote_consistent_lsn: Lsn(1),
-        };
-        for message in [
-            ClientMessage::StandbyStatus {
-                write: Lsn(3),
-                flush: Lsn(2),
-                apply: Lsn(1),
-                time: 9,
-                reply_requested: false,
-            },
-            ClientMessage::HotStandbyFeedback,
-            ClientMessage::PageserverFeedback(feedback),
-        ] {
-            assert_eq!(ClientMessage::decode(message.encode()), Ok(message));
+
+        #[test]
+        fn receiver_messages_come_back(one: u64, two: u64, three: u64, timestamp: i64, reply_requested: bool) {
+            let (one, two, three) = (Lsn(one), Lsn(two), Lsn(three));
+            let status =
+                StandbyStatus { write_lsn: one, flush_lsn: two, apply_lsn: three, timestamp, reply_requested };
+            let feedback = PageserverFeedback {
+                last_received_lsn: one, disk_consistent_lsn: two, remote_consistent_lsn: three,
+            };
+            for message in [
+                ReceiverMessage::StandbyStatus(status),
+                ReceiverMessage::PageserverFeedback(feedback),
+                ReceiverMessage::HotStandbyFeedback,
+            ] {
+                let bytes = message.encode();
+                prop_assert_eq!(ReceiverMessage::decode(bytes.clone()), Ok(message));
+                prop_assert!(ReceiverMessage::decode(bytes.slice(..bytes.len() - 1)).is_err());
+            }
+        }
+
+        #[test]
+        fn noise_never_panics(noise: Vec<u8>) {
+            let _ = SenderMessage::decode(noise.clone().into());
+            let _ = ReceiverMessage::decode(noise.into());
         }
     }
 
     #[test]
-    fn every_cut_message_is_an_error() {
-        let whole = ClientMessage::PageserverFeedback(PageserverFeedback::default()).encode();
-        for length in 0..whole.len() {
-            assert!(ClientMessage::decode(whole.slice(..length)).is_err(), "{length}");
-        }
-        let whole = ServerMessage::Keepalive { end_of_wal: Lsn(1), time: 0, reply_requested: false }.encode();
-        for length in 0..whole.len() {
-            assert!(ServerMessage::decode(whole.slice(..length)).is_err(), "{length}");
-        }
-        assert!(ServerMessage::decode(Bytes::from_static(b"?x")).is_err());
-        assert!(ClientMessage::decode(Bytes::from_static(b"z\x02")).is_err());
+    fn timestamps_count_from_2000() {
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(946_684_801);
+        assert_eq!(timestamp(time), 1_000_000);
     }
 }
