@@ -8,8 +8,8 @@
 //! Maps are immutable: changing one makes another that shares the layers, so a reader's snapshot never moves. There
 //! is no I/O here, and nothing that knows what a timeline is; ancestors are the caller's business.
 //!
-//! Lookups are linear in the number of layers for now. The interface is made so that a better structure can come
-//! without changing a caller.
+//! A lookup skips the layers above its LSN by a binary search and ends where nothing below can reach; between, it is
+//! linear, as is changing a map. The interface is made so that a better structure can come without changing a caller.
 
 use std::fmt;
 use std::ops::Range;
@@ -53,17 +53,19 @@ pub struct Step<L> {
 pub struct LayerMap<L> {
     /// Newest end first, so that a search may stop early.
     layers: Arc<[(Extent, L)]>,
+    /// For each of `layers` the lowest start of it and those before it, so that a search may begin late.
+    lowest_starts: Arc<[Lsn]>,
 }
 
 impl<L> Clone for LayerMap<L> {
     fn clone(&self) -> Self {
-        Self { layers: Arc::clone(&self.layers) }
+        Self { layers: Arc::clone(&self.layers), lowest_starts: Arc::clone(&self.lowest_starts) }
     }
 }
 
 impl<L> Default for LayerMap<L> {
     fn default() -> Self {
-        Self { layers: Arc::new([]) }
+        Self { layers: Arc::new([]), lowest_starts: Arc::new([]) }
     }
 }
 
@@ -73,14 +75,19 @@ impl<L: Clone> LayerMap<L> {
         let kept = self.layers.iter().filter(|(extent, _)| !remove.contains(extent)).cloned();
         let mut layers: Vec<(Extent, L)> = kept.chain(add).collect();
         layers.sort_by(|(a, _), (b, _)| b.lsns.end.cmp(&a.lsns.end).then(b.lsns.start.cmp(&a.lsns.start)));
-        Self { layers: layers.into() }
+        let lowest = layers.iter().scan(Lsn::MAX, |lowest, (extent, _)| {
+            *lowest = extent.lsns.start.min(*lowest);
+            Some(*lowest)
+        });
+        Self { lowest_starts: lowest.collect(), layers: layers.into() }
     }
 
     /// The layer with the newest versions of `key` below `end`; none if no layer covers anything there.
     pub fn search(&self, key: &Key, end: Lsn) -> Option<Step<L>> {
         let mut best: Option<(&Extent, &L)> = None;
         let mut image_floor = Lsn::INVALID;
-        for (extent, layer) in self.layers.iter() {
+        let skipped = self.lowest_starts.partition_point(|lowest| *lowest >= end);
+        for (extent, layer) in &self.layers[skipped..] {
             let reach = |extent: &Extent| extent.lsns.end.min(end);
             // Sorted by end: what follows reaches no higher than what was found, and cannot cut it short either.
             if best.is_some_and(|(found, _)| extent.lsns.end <= found.lsns.start) {
@@ -93,7 +100,8 @@ impl<L: Clone> LayerMap<L> {
                 image_floor = image_floor.max(extent.lsns.end);
             }
             let better = best.is_none_or(|(found, _)| {
-                (reach(extent), extent.coverage, extent.lsns.start) > (reach(found), found.coverage, found.lsns.start)
+                (reach(extent), extent.coverage, extent.lsns.start)
+                    > (reach(found), found.coverage, found.lsns.start)
             });
             if better {
                 best = Some((extent, layer));
@@ -116,10 +124,13 @@ impl<L: Clone> LayerMap<L> {
             extent.lsns.start < end && extent.keys.start < keys.end && keys.start < extent.keys.end
         };
         let covers = |extent: &Extent| {
-            extent.coverage == Coverage::Image && extent.keys.start <= keys.start && keys.end <= extent.keys.end
+            extent.coverage == Coverage::Image
+                && extent.keys.start <= keys.start
+                && keys.end <= extent.keys.end
         };
         let candidates = || self.layers.iter().filter(|(extent, _)| overlaps(extent));
-        let floor = candidates().filter(|(e, _)| covers(e)).map(|(e, _)| e.lsns.start).max().unwrap_or(Lsn::INVALID);
+        let floor =
+            candidates().filter(|(e, _)| covers(e)).map(|(e, _)| e.lsns.start).max().unwrap_or(Lsn::INVALID);
         candidates()
             .filter(|(extent, _)| extent.lsns.end > floor)
             .map(|(extent, layer)| Step {

@@ -71,15 +71,13 @@ fn read(map: &LayerMap<Layer>, number: u32, mut end: u64) -> Option<u64> {
 }
 
 fn cuts() -> impl Strategy<Value = Vec<u64>> {
-    proptest::collection::btree_set(1..LSNS, 0..6).prop_map(|set| {
-        [0].into_iter().chain(set).chain([LSNS]).collect()
-    })
+    proptest::collection::btree_set(1..LSNS, 0..6)
+        .prop_map(|set| [0].into_iter().chain(set).chain([LSNS]).collect())
 }
 
 fn rectangle() -> impl Strategy<Value = (std::ops::Range<u32>, std::ops::Range<u64>)> {
-    (0..KEYS, 1..=KEYS, 0..LSNS, 1..=LSNS).prop_map(|(k, width, l, height)| {
-        (k..(k + width).min(KEYS), l..(l + height).min(LSNS))
-    })
+    (0..KEYS, 1..=KEYS, 0..LSNS, 1..=LSNS)
+        .prop_map(|(k, width, l, height)| (k..(k + width).min(KEYS), l..(l + height).min(LSNS)))
 }
 
 proptest! {

@@ -21,6 +21,8 @@ pub struct StorageConfig {
     pub image_layer_size: u64,
     /// Changes of one page in a layer from which on the layer also gets an image of the page.
     pub image_after_changes: usize,
+    /// Layer files that are open at once.
+    pub max_open_layers: usize,
     /// How long a read of a branch waits for its ancestor to have ingested WAL up to the branch point.
     pub ancestor_wait_timeout: Duration,
 }
@@ -35,6 +37,7 @@ impl StorageConfig {
             max_frozen_layers: 2,
             image_layer_size: 256 << 20,
             image_after_changes: 64,
+            max_open_layers: 512,
             ancestor_wait_timeout: Duration::from_secs(60),
         }
     }

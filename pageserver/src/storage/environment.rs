@@ -14,6 +14,7 @@ use durable_fs::DurableFs;
 use remote_storage::{ObjectKey, RemoteStorage};
 use types::{Generation, TenantId, TenantTimelineId};
 
+use super::layers::OpenFiles;
 use super::{Redo, StorageConfig, StorageMetrics};
 
 pub(super) struct Environment {
@@ -22,6 +23,7 @@ pub(super) struct Environment {
     pub(super) fs: DurableFs,
     pub(super) metrics: StorageMetrics,
     pub(super) redo: Option<Arc<dyn Redo>>,
+    pub(super) open_files: Arc<OpenFiles>,
 }
 
 /// Ids, generations and layer names have only characters that keys may have.

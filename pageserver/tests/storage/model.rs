@@ -171,6 +171,7 @@ async fn run(seed: u64, steps: usize, shortened: bool) {
     let mut random = Random(seed);
     let mut disk = Disk::new();
     disk.config.checkpoint_distance = 8 << 10 << random.below(4);
+    disk.config.max_open_layers = 3;
     disk.config.image_after_changes = 1 + random.below(4) as usize;
     let open =
         async || if shortened { disk.open_with_redo(Arc::new(Digest)).await } else { disk.open().await };

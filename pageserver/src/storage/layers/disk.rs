@@ -11,7 +11,7 @@ use durable_fs::run_blocking;
 use layer_format::{BlockCache, Identity, LayerReader};
 use remote_storage::ObjectKey;
 
-use super::LayerFileName;
+use super::{LayerFileName, OpenFiles};
 use crate::storage::StorageError;
 use crate::storage::environment::Environment;
 use crate::storage::layers::writer::temporary_path;
@@ -25,6 +25,7 @@ pub(in crate::storage) struct DiskLayer {
     /// A put of it has succeeded; an index may name it.
     uploaded: AtomicBool,
     reader: Mutex<Option<Arc<LayerReader<File>>>>,
+    open_files: Arc<OpenFiles>,
     /// Held while the layer is fetched, so that readers who miss it together fetch it once.
     fetching: tokio::sync::Mutex<()>,
 }
@@ -46,6 +47,7 @@ impl DiskLayer {
             file_size,
             uploaded: AtomicBool::new(uploaded),
             reader: Mutex::new(None),
+            open_files: Arc::clone(&environment.open_files),
             fetching: tokio::sync::Mutex::new(()),
         }
     }
@@ -58,8 +60,13 @@ impl DiskLayer {
         self.uploaded.store(true, Ordering::Release);
     }
 
+    /// The next read opens the file again.
+    pub(super) fn close(&self) {
+        *self.reader.lock().expect("no holder panics") = None;
+    }
+
     /// Opens the file if it is not open yet. None: it is not on local disk. Blocks.
-    fn reader(&self) -> Result<Option<Arc<LayerReader<File>>>, StorageError> {
+    fn reader(self: &Arc<Self>) -> Result<Option<Arc<LayerReader<File>>>, StorageError> {
         let mut slot = self.reader.lock().expect("no holder panics");
         if let Some(reader) = &*slot {
             return Ok(Some(Arc::clone(reader)));
@@ -71,6 +78,8 @@ impl DiskLayer {
         };
         let reader = Arc::new(LayerReader::open(file, self.path.display().to_string(), &self.identity)?);
         *slot = Some(Arc::clone(&reader));
+        drop(slot);
+        self.open_files.note(self);
         Ok(Some(reader))
     }
 
@@ -107,13 +116,19 @@ type OpenLayer = (Arc<LayerReader<File>>, BlockCache);
 pub(in crate::storage) struct LayerSession(HashMap<PathBuf, OpenLayer>);
 
 impl LayerSession {
+    /// A read through more layers than this opens some of them more than once.
+    const LAYERS: usize = 64;
+
     /// None: the layer must be fetched first.
     pub(in crate::storage) fn open(
         &mut self,
-        layer: &DiskLayer,
+        layer: &Arc<DiskLayer>,
     ) -> Result<Option<&mut OpenLayer>, StorageError> {
         if !self.0.contains_key(&layer.path) {
             let Some(reader) = layer.reader()? else { return Ok(None) };
+            if self.0.len() >= Self::LAYERS {
+                self.0.clear();
+            }
             self.0.insert(layer.path.clone(), (reader, BlockCache::default()));
         }
         Ok(self.0.get_mut(&layer.path))

@@ -15,6 +15,7 @@ use remote_storage::{ObjectKey, RemoteStorage};
 use types::{PgVersion, TenantId, TenantTimelineId, TimelineId};
 
 use super::environment::Environment;
+use super::layers::OpenFiles;
 use super::{Redo, StorageConfig, StorageError, StorageMetrics, Timeline};
 
 /// Object that holds what a new root timeline of this version begins with: `initdb`'s output, packed.
@@ -73,7 +74,8 @@ impl TenantManager {
         surroundings: Surroundings,
     ) -> Result<Arc<Self>, StorageError> {
         let Surroundings { remote, metrics, fs, redo } = surroundings;
-        let environment = Arc::new(Environment { config, remote, fs, metrics, redo });
+        let open_files = Arc::new(OpenFiles::new(config.max_open_layers));
+        let environment = Arc::new(Environment { config, remote, fs, metrics, redo, open_files });
         let tenants = load::load_tenants(&environment).await?;
         for timeline in tenants.values().flat_map(|tenant| tenant.timelines()) {
             timeline.start_background();
