@@ -10,9 +10,11 @@
 
 use pg_format::rmgr as ids;
 use types::{BLCKSZ, PgVersion, SlruKind};
-use wal_decoder::DecodedRecord;
+use wal_decoder::rmgr::clog::{self, ClogRecord};
+use wal_decoder::rmgr::multixact::{self, MultiXactCreate, MultiXactRecord};
+use wal_decoder::rmgr::xact::{self, XactEnd, XactRecord};
+use wal_decoder::{DecodedRecord, Malformation};
 
-use crate::bytes_reader::Reader;
 use crate::error::{Fault, Place, RedoError};
 use crate::native::{MultiXactMember, MultiXactStart, NativeChange, XidStatus};
 use crate::page::Page;
@@ -73,146 +75,81 @@ fn on_page(kind: SlruKind, page: u32, change: NativeChange) -> SlruChange {
 /// first on its page, which PostgreSQL before 15.16 made later. A page that is not there begins as zeros.
 pub fn slru_changes(record: &DecodedRecord, version: PgVersion) -> Result<Vec<SlruChange>, RedoError> {
     let changes = match record.header.rmid {
-        ids::XACT => xact_changes(record, version),
-        ids::CLOG => clog_changes(record, version),
-        ids::MULTIXACT => multixact_changes(record),
-        _ => Ok(Vec::new()),
+        ids::XACT => xact::decode(record, version).map(xact_changes),
+        ids::CLOG => clog::decode(record, version).map(clog_changes),
+        ids::MULTIXACT => multixact::decode(record, version).map(multixact_changes),
+        _ => return Ok(Vec::new()),
     };
-    changes.map_err(|fault| {
+    changes.map_err(|error| {
+        let fault = match error.what {
+            Malformation::NotSupportedYet { what, .. } => Fault::Unsupported(what),
+            _ => Fault::Malformed("main data of the record"),
+        };
         let header = &record.header;
         let rmgr = rmgr::name(header.rmid);
         RedoError::new(fault, Place { rmgr, opcode: header.info & 0xf0, lsn: record.end_lsn, block: None })
     })
 }
 
-const XLOG_XACT_OPMASK: u8 = 0x70;
-const XLOG_XACT_HAS_INFO: u8 = 0x80;
-const XLOG_XACT_COMMIT: u8 = 0x00;
-const XLOG_XACT_ABORT: u8 = 0x20;
-const XLOG_XACT_COMMIT_PREPARED: u8 = 0x30;
-const XLOG_XACT_ABORT_PREPARED: u8 = 0x40;
+/// `xact_redo`
+fn xact_changes(record: XactRecord) -> Vec<SlruChange> {
+    match record {
+        XactRecord::Commit(end) | XactRecord::CommitPrepared(end) => xact_end(end, XidStatus::Committed),
+        XactRecord::Abort(end) | XactRecord::AbortPrepared(end) => xact_end(end, XidStatus::Aborted),
+        XactRecord::Prepare(_) | XactRecord::Assignment | XactRecord::Invalidations => Vec::new(),
+    }
+}
 
-/// `xact_redo_commit`, `xact_redo_abort`: `TransactionIdSetTreeStatus`, one change for each page.
-fn xact_changes(record: &DecodedRecord, version: PgVersion) -> Result<Vec<SlruChange>, Fault> {
-    let (status, prepared) = match record.header.info & XLOG_XACT_OPMASK {
-        XLOG_XACT_COMMIT => (XidStatus::Committed, false),
-        XLOG_XACT_COMMIT_PREPARED => (XidStatus::Committed, true),
-        XLOG_XACT_ABORT => (XidStatus::Aborted, false),
-        XLOG_XACT_ABORT_PREPARED => (XidStatus::Aborted, true),
-        _ => return Ok(Vec::new()),
-    };
-    let end = XactEnd::read(record, version)?;
-    let xid = if prepared {
-        end.twophase_xid.ok_or(Fault::Malformed("no prepared xid"))?
-    } else {
-        record.header.xid
-    };
+/// `TransactionIdSetTreeStatus`: one change for each page.
+fn xact_end(end: XactEnd, status: XidStatus) -> Vec<SlruChange> {
     let mut pages: Vec<(u32, Vec<u32>)> = Vec::new();
-    for xid in std::iter::once(xid).chain(end.subxids) {
+    for xid in std::iter::once(end.xid).chain(end.subxids) {
         let page = xid / XIDS_PER_PAGE;
         match pages.iter_mut().find(|(other, _)| *other == page) {
             Some((_, xids)) => xids.push(xid),
             None => pages.push((page, vec![xid])),
         }
     }
-    let timestamp = Some(end.timestamp);
+    let timestamp = Some(end.time);
     let change =
         |(page, xids)| on_page(SlruKind::Clog, page, NativeChange::ClogSet { status, timestamp, xids });
-    Ok(pages.into_iter().map(change).collect())
-}
-
-/// What a commit or abort record says of transaction ids (`ParseCommitRecord`, `ParseAbortRecord`).
-struct XactEnd {
-    timestamp: i64,
-    subxids: Vec<u32>,
-    twophase_xid: Option<u32>,
-}
-
-impl XactEnd {
-    fn read(record: &DecodedRecord, version: PgVersion) -> Result<XactEnd, Fault> {
-        const HAS_DBINFO: u32 = 1 << 0;
-        const HAS_SUBXACTS: u32 = 1 << 1;
-        const HAS_RELFILENODES: u32 = 1 << 2;
-        const HAS_INVALS: u32 = 1 << 3;
-        const HAS_TWOPHASE: u32 = 1 << 4;
-        const HAS_DROPPED_STATS: u32 = 1 << 8;
-        // The same in both versions; the order of the parts is the order of this function.
-        match version {
-            PgVersion::V15 | PgVersion::V17 => {}
-        }
-        let mut main = Reader::new(&record.main_data);
-        let timestamp = main.u64("timestamp")? as i64;
-        let info = if record.header.info & XLOG_XACT_HAS_INFO != 0 { main.u32("xinfo")? } else { 0 };
-        if info & HAS_DBINFO != 0 {
-            main.skip(8, "database")?;
-        }
-        let mut subxids = Vec::new();
-        if info & HAS_SUBXACTS != 0 {
-            let count = main.u32("number of subtransactions")? as usize;
-            let bytes = main.bytes(count.saturating_mul(4), "subtransactions")?;
-            subxids.extend(
-                bytes.chunks_exact(4).map(|xid| u32::from_le_bytes([xid[0], xid[1], xid[2], xid[3]])),
-            );
-        }
-        for (part, size) in [(HAS_RELFILENODES, 12), (HAS_DROPPED_STATS, 12), (HAS_INVALS, 16)] {
-            if info & part != 0 {
-                let count = main.u32("count")? as usize;
-                main.skip(count.saturating_mul(size), "dropped relations, statistics or invalidations")?;
-            }
-        }
-        let twophase_xid = if info & HAS_TWOPHASE != 0 { Some(main.u32("prepared xid")?) } else { None };
-        Ok(XactEnd { timestamp, subxids, twophase_xid })
-    }
+    pages.into_iter().map(change).collect()
 }
 
 /// `clog_redo`
-fn clog_changes(record: &DecodedRecord, version: PgVersion) -> Result<Vec<SlruChange>, Fault> {
-    const CLOG_ZEROPAGE: u8 = 0x00;
-    if record.header.info & 0xf0 != CLOG_ZEROPAGE {
-        return Ok(Vec::new());
+fn clog_changes(record: ClogRecord) -> Vec<SlruChange> {
+    match record {
+        ClogRecord::ZeroPage { page } => vec![on_page(SlruKind::Clog, page, NativeChange::ZeroPage)],
+        ClogRecord::Truncate { .. } => Vec::new(),
     }
-    let mut main = Reader::new(&record.main_data);
-    let page = match version {
-        PgVersion::V15 => main.u32("page number")?,
-        PgVersion::V17 => main.u64("page number")?.try_into().map_err(|_| Fault::Malformed("page number"))?,
-    };
-    Ok(vec![on_page(SlruKind::Clog, page, NativeChange::ZeroPage)])
 }
 
 /// `multixact_redo`
-fn multixact_changes(record: &DecodedRecord) -> Result<Vec<SlruChange>, Fault> {
-    const ZERO_OFF_PAGE: u8 = 0x00;
-    const ZERO_MEM_PAGE: u8 = 0x10;
-    const CREATE_ID: u8 = 0x20;
-    let mut main = Reader::new(&record.main_data);
-    // 17 writes the page number as 64 bits, whose low half comes first.
-    match record.header.info & 0xf0 {
-        ZERO_OFF_PAGE => {
-            Ok(vec![on_page(SlruKind::MultiXactOffsets, main.u32("page number")?, NativeChange::ZeroPage)])
+fn multixact_changes(record: MultiXactRecord) -> Vec<SlruChange> {
+    match record {
+        MultiXactRecord::ZeroOffsetsPage { page } => {
+            vec![on_page(SlruKind::MultiXactOffsets, page, NativeChange::ZeroPage)]
         }
-        ZERO_MEM_PAGE => {
-            Ok(vec![on_page(SlruKind::MultiXactMembers, main.u32("page number")?, NativeChange::ZeroPage)])
+        MultiXactRecord::ZeroMembersPage { page } => {
+            vec![on_page(SlruKind::MultiXactMembers, page, NativeChange::ZeroPage)]
         }
-        CREATE_ID => new_multixact(main),
-        _ => Ok(Vec::new()),
+        MultiXactRecord::Create(create) => new_multixact(create),
+        MultiXactRecord::Truncate(_) => Vec::new(),
     }
 }
 
 /// `RecordNewMultiXact` as of 15.16: besides its own offset a multixact writes where the next one will
 /// begin, which is how readers know its length.
-fn new_multixact(mut main: Reader<'_>) -> Result<Vec<SlruChange>, Fault> {
-    let multixact = main.u32("multixact")?;
-    let first_offset = main.u32("offset of members")?;
-    let count = main.u32("number of members")?;
-    let mut members = Vec::new();
-    for _ in 0..count {
-        let xid = main.u32("member")?;
-        let status = main.u32("member's status")?;
-        members.push(MultiXactMember {
-            xid,
-            status: status.try_into().map_err(|_| Fault::Malformed("status"))?,
-        });
-    }
+fn new_multixact(
+    MultiXactCreate { multixact, offset: first_offset, members }: MultiXactCreate,
+) -> Vec<SlruChange> {
+    let count = members.len() as u32;
+    // PostgreSQL knows six statuses; what does not fit a byte could not be kept either.
+    let member = |member: &multixact::MultiXactMember| MultiXactMember {
+        xid: member.xid,
+        status: member.status as u8,
+    };
+    let members: Vec<MultiXactMember> = members.iter().map(member).collect();
 
     let next = multixact.wrapping_add(1).max(FIRST_MULTIXACT);
     // Offset 0 means "not there yet", so no multixact begins there.
@@ -239,5 +176,62 @@ fn new_multixact(mut main: Reader<'_>) -> Result<Vec<SlruChange>, Fault> {
         offset = offset.wrapping_add(here.len() as u32);
         rest = behind;
     }
-    Ok(changes)
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn create(multixact: u32, offset: u32, count: u32) -> Vec<SlruChange> {
+        let member = |xid| multixact::MultiXactMember { xid, status: xid % 6 };
+        new_multixact(MultiXactCreate { multixact, offset, members: (0..count).map(member).collect() })
+    }
+
+    fn start(multixact: u32, offset: u32) -> MultiXactStart {
+        MultiXactStart { multixact, offset }
+    }
+
+    #[test]
+    fn the_next_multixact_is_written_too() {
+        let changes = create(5, 9, 2);
+        let both = NativeChange::MultiXactOffsets(vec![start(5, 9), start(6, 11)]);
+        assert_eq!(changes[0], (SlruKind::MultiXactOffsets, 0, 0, both));
+        // Across a page boundary, here also a segment's.
+        let last = OFFSETS_PER_PAGE * 32 - 1;
+        let changes = create(last, 9, 1);
+        let (own, next) = (vec![start(last, 9)], vec![start(last + 1, 10)]);
+        assert_eq!(changes[0], (SlruKind::MultiXactOffsets, 0, 31, NativeChange::MultiXactOffsets(own)));
+        assert_eq!(changes[1], (SlruKind::MultiXactOffsets, 1, 0, NativeChange::MultiXactOffsets(next)));
+        // Around the end of the numbers: multixact 0 and offset 0 are not used.
+        let changes = create(u32::MAX, u32::MAX, 1);
+        assert_eq!(changes[1].3, NativeChange::MultiXactOffsets(vec![start(1, 1)]));
+    }
+
+    #[test]
+    fn members_are_cut_at_page_ends_and_laid_out_in_groups() {
+        let changes = create(5, MEMBERS_PER_PAGE - 1, 6);
+        let pages: Vec<u32> = changes[1..].iter().map(|change| change.2).collect();
+        assert_eq!(pages, [0, 1]);
+        let NativeChange::MultiXactMembers { first_offset, members } = &changes[2].3 else { panic!() };
+        assert_eq!((*first_offset, members.len()), (MEMBERS_PER_PAGE, 5));
+        let mut bytes = [0xff; BLCKSZ];
+        set_multixact_members(&mut Page::new(&mut bytes), *first_offset, members).unwrap();
+        assert_eq!(bytes[..12], [1, 2, 3, 4, 1, 0, 0, 0, 2, 0, 0, 0]);
+        assert_eq!(bytes[20..28], [5, 0xff, 0xff, 0xff, 5, 0, 0, 0]);
+        // The last page of all ends in its middle.
+        let changes = create(5, u32::MAX, 2);
+        assert_eq!((changes[1].2, changes[2].1, changes[2].2), ((u32::MAX / MEMBERS_PER_PAGE) % 32, 0, 0));
+    }
+
+    #[test]
+    fn transactions_end_on_their_own_pages() {
+        let end = XactEnd { xid: XIDS_PER_PAGE - 1, subxids: vec![XIDS_PER_PAGE, 7], ..XactEnd::default() };
+        let changes = xact_end(end, XidStatus::Committed);
+        assert_eq!(changes.iter().map(|change| change.2).collect::<Vec<u32>>(), [0, 1]);
+        let mut bytes = [0; BLCKSZ];
+        set_xid_status(&mut Page::new(&mut bytes), XidStatus::Aborted, &[5, 6]).unwrap();
+        set_xid_status(&mut Page::new(&mut bytes), XidStatus::Committed, &[6]).unwrap();
+        assert_eq!(bytes[1], 0b0001_1000);
+    }
 }

@@ -87,7 +87,7 @@ const BRIN: Opcodes = &[
     (0x30, "SAMEPAGE_UPDATE"),
     (0x40, "REVMAP_EXTEND"),
     (0x50, "DESUMMARIZE"),
-    (0x80, "INSERT+INIT"),
+    (0x90, "INSERT+INIT"),
     (0xa0, "UPDATE+INIT"),
 ];
 const GENERIC: Opcodes = &[(0x00, "Generic")];

@@ -8,6 +8,8 @@ use page_redo::page::{HEADER_SIZE, PageBytes};
 use page_redo::{BlockChange, Change, NativeChange, apply, slru_changes, truncated_maps, vm_clears};
 use pg_format::rmgr;
 use types::{BLCKSZ, Fork, Lsn, PgVersion, RelTag, WalSegmentSize};
+use wal_decoder::rmgr::dbase::{self, DbaseRecord};
+use wal_decoder::rmgr::smgr::{self, SmgrRecord};
 use wal_decoder::{DecodedBlock, DecodedRecord, WalStreamDecoder};
 
 use crate::Options;
@@ -190,45 +192,28 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    /// XLOG_SMGR_CREATE: relation, fork. XLOG_SMGR_TRUNCATE: blocks, relation, flags.
     fn smgr(&mut self, record: &DecodedRecord) -> anyhow::Result<()> {
-        const CREATE: u8 = 0x10;
-        const TRUNCATE: u8 = 0x20;
-        let number = |at: usize| -> anyhow::Result<u32> {
-            let bytes = record.main_data.get(at * 4..at * 4 + 4).context("short storage record")?;
-            Ok(u32::from_le_bytes(bytes.try_into()?))
-        };
-        let rel = |at: usize, fork: Fork| -> anyhow::Result<RelTag> {
-            Ok(RelTag { spc: number(at)?, db: number(at + 1)?, rel: number(at + 2)?, fork })
-        };
-        match record.header.info & 0xf0 {
-            CREATE => {
-                let fork = Fork::from_number(number(3)? as u8).context("fork number")?;
-                self.store.create(rel(0, fork)?);
-            }
-            TRUNCATE => {
-                let (blocks, rel) = (number(0)?, rel(1, Fork::Main)?);
-                self.store.truncate(rel, blocks);
-                for fork in truncated_maps(rel, blocks) {
+        match smgr::decode(record, VERSION)? {
+            SmgrRecord::Create(rel) => self.store.create(rel),
+            SmgrRecord::Truncate(truncate) => {
+                self.store.truncate(truncate.rel, truncate.nblocks);
+                for fork in truncated_maps(truncate.rel, truncate.nblocks) {
                     self.store.truncate(fork.rel, fork.blocks);
                     if let Some((block, change)) = fork.tail {
                         self.native(fork.rel, block, change, record.end_lsn)?;
                     }
                 }
             }
-            _ => {}
         }
         Ok(())
     }
 
-    /// XLOG_DBASE_CREATE_FILE_COPY: database, tablespace, and those of the source.
     fn database(&mut self, record: &DecodedRecord) -> anyhow::Result<()> {
-        const CREATE_FILE_COPY: u8 = 0x00;
-        if record.header.info & 0xf0 == CREATE_FILE_COPY {
-            let bytes = record.main_data.get(..16).context("short database record")?;
-            let [db, spc, from_db, from_spc] =
-                std::array::from_fn(|i| u32::from_le_bytes(std::array::from_fn(|j| bytes[i * 4 + j])));
-            self.store.copy_database((from_spc, from_db), (spc, db));
+        match dbase::decode(record, VERSION)? {
+            DbaseRecord::CreateFileCopy { db, spc, source_db, source_spc } => {
+                self.store.copy_database((source_spc, source_db), (spc, db));
+            }
+            DbaseRecord::CreateWalLog { .. } | DbaseRecord::Drop { .. } => {}
         }
         Ok(())
     }
