@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use nix::sys::signal::Signal;
 use pageserver_api::PageserverClient;
-use safekeeper_api::http::SafekeeperClient;
+use safekeeper_api::http::Client as SafekeeperClient;
 use types::NodeId;
 
 use crate::arguments::StopMode;

@@ -103,7 +103,7 @@ async fn safekeeper_positions(env: &LocalEnv, id: NodeId) -> Vec<(TenantTimeline
         .into_iter()
         .map(|status| {
             let ttid = TenantTimelineId::new(status.tenant_id, status.timeline_id);
-            (ttid, status.flush_lsn, format!("flushed, term {}", status.term))
+            (ttid, status.flush_lsn, format!("flushed; committed {}", status.commit_lsn))
         })
         .collect()
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context;
+use consensus::Member;
 use pageserver_api::models::{TimelineCreateRequest, TimelineInfo};
 use safekeeper_api::http as safekeeper;
 use serde_json::json;
@@ -91,11 +92,14 @@ async fn create(
         tenant_id: tenant,
         timeline_id: info.timeline_id,
         pg_version: info.pg_version,
-        system_id: info.system_identifier.clone(),
+        system_id: info
+            .system_identifier
+            .parse()
+            .context("the pageserver's system identifier is no number")?,
         wal_seg_size: info.wal_seg_size,
         start_lsn: info.initdb_lsn,
         members: members(env),
-        ancestor: ancestor.map(|timeline_id| safekeeper::AncestorRef { timeline_id }),
+        ancestor: ancestor.map(|timeline_id| safekeeper::Ancestor { timeline_id }),
     };
     for id in 1..=env.config.num_safekeepers {
         safekeeper_client(env, NodeId(id)).create_timeline(&request).await.with_context(|| {
@@ -108,10 +112,10 @@ async fn create(
     Ok(info)
 }
 
-fn members(env: &LocalEnv) -> Vec<safekeeper::Member> {
+fn members(env: &LocalEnv) -> Vec<Member> {
     let ports = env.config.ports();
     (1..=env.config.num_safekeepers)
-        .map(|id| safekeeper::Member {
+        .map(|id| Member {
             id: NodeId(id),
             pg_connstr: local(ports.safekeeper_pg(id)).to_string(),
             http_connstr: local(ports.safekeeper_http(id)).to_string(),
