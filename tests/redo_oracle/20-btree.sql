@@ -32,12 +32,12 @@ INSERT INTO wide SELECT repeat('b', 900) || lpad(i::text, 10, '0') FROM generate
 
 -- ascending keys, most of them deleted at the left: internal pages go too
 CREATE TABLE queue (id int PRIMARY KEY, t text DEFAULT repeat('q', 40)) WITH (autovacuum_enabled = off);
-INSERT INTO queue SELECT i FROM generate_series(1, 200000) i;
-DELETE FROM queue WHERE id < 190000;
+INSERT INTO queue SELECT i FROM generate_series(1, 40000) i;
+DELETE FROM queue WHERE id < 38000;
 VACUUM queue;
-INSERT INTO queue SELECT i FROM generate_series(200001, 205000) i;
+INSERT INTO queue SELECT i FROM generate_series(40001, 45000) i;
 VACUUM queue;
-DELETE FROM queue WHERE id < 204000;
+DELETE FROM queue WHERE id < 44000;
 VACUUM queue;
 VACUUM queue;
 
@@ -48,8 +48,8 @@ CREATE INDEX churn_b ON churn (b);
 INSERT INTO churn SELECT i, i, i % 10 FROM generate_series(1, 1000) i;
 DO $$ BEGIN FOR i IN 1..60 LOOP UPDATE churn SET a = a + 1 WHERE id % 4 = i % 4; COMMIT; END LOOP; END $$;
 DO $$ BEGIN FOR i IN 1..200 LOOP
-  DELETE FROM queue WHERE id = 204000 + i; COMMIT;
-  PERFORM * FROM queue WHERE id BETWEEN 204000 AND 204300; END LOOP; END $$;
+  DELETE FROM queue WHERE id = 44000 + i; COMMIT;
+  PERFORM * FROM queue WHERE id BETWEEN 44000 AND 44300; END LOOP; END $$;
 SET enable_seqscan = off; SET enable_bitmapscan = off;
 DO $$ BEGIN FOR i IN 1..40 LOOP
   DELETE FROM churn WHERE id BETWEEN i * 20 AND i * 20 + 10; COMMIT;

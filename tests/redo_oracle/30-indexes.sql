@@ -16,11 +16,11 @@ VACUUM docs;
 CREATE INDEX docs_built ON docs USING gin (words, t);
 -- posting trees whose pages empty
 CREATE TABLE postings (w int[]) WITH (autovacuum_enabled = off);
-CREATE INDEX postings_w ON postings USING gin (w) WITH (fastupdate = off);
 INSERT INTO postings SELECT ARRAY[1] FROM generate_series(1, 60000) i;
+CREATE INDEX postings_w ON postings USING gin (w) WITH (fastupdate = off);
 DELETE FROM postings WHERE ctid < '(150,0)';
 VACUUM postings;
-INSERT INTO postings SELECT ARRAY[1, i % 3] FROM generate_series(1, 20000) i;
+INSERT INTO postings SELECT ARRAY[1, i % 3] FROM generate_series(1, 8000) i;
 
 CREATE TABLE shapes (id int, p point, b box, r int4range) WITH (autovacuum_enabled = off);
 CREATE INDEX shapes_b ON shapes USING gist (b);
@@ -67,13 +67,13 @@ VACUUM few;
 
 CREATE TABLE hashed (k int, t text) WITH (autovacuum_enabled = off);
 CREATE INDEX hashed_k ON hashed USING hash (k);
-INSERT INTO hashed SELECT i, 't' || i FROM generate_series(1, 20000) i;
+INSERT INTO hashed SELECT i, 't' || i FROM generate_series(1, 8000) i;
 INSERT INTO hashed SELECT 1, 'same' FROM generate_series(1, 5000) i;
 DELETE FROM hashed WHERE k % 3 = 0;
 VACUUM hashed;
 DELETE FROM hashed WHERE k = 1 AND t = 'same';
 VACUUM hashed;
-INSERT INTO hashed SELECT i, 'u' FROM generate_series(20000, 40000) i;
+INSERT INTO hashed SELECT i, 'u' FROM generate_series(20000, 28000) i;
 SET enable_seqscan = off; SET enable_bitmapscan = off;
 DO $$ BEGIN FOR i IN 1..20 LOOP
   DELETE FROM hashed WHERE k = 25000 + i; COMMIT; PERFORM * FROM hashed WHERE k = 25000 + i;
