@@ -23,6 +23,7 @@ enum
 {
 	SLOT_CLOSE = 3,
 	SLOT_CREATE = 4,
+	SLOT_EXISTS = 5,
 	SLOT_UNLINK = 6,
 	SLOT_EXTEND = 7,
 	SLOT_PREFETCH = 8,
@@ -85,6 +86,15 @@ varve_create(SMgrRelation reln, ForkNumber forknum, bool isRedo)
 			sparse_cache_note_create(relation_tag(reln), forknum);
 	}
 	mdcreate(reln, forknum, isRedo);
+}
+
+/* the same as stock; it is here because the self-test of unlink comes by before files can be opened */
+static bool
+varve_exists(SMgrRelation reln, ForkNumber forknum)
+{
+	if (smgr_probe_reached(SLOT_EXISTS))
+		return false;
+	return mdexists(reln, forknum);
 }
 
 static void
@@ -181,7 +191,7 @@ const SmgrSlot smgr_slots[] = {
 	{"smgr_open", STOCK(mdopen), NULL},
 	{"smgr_close", STOCK(mdclose), OURS(varve_close)},
 	{"smgr_create", STOCK(mdcreate), OURS(varve_create)},
-	{"smgr_exists", STOCK(mdexists), NULL},
+	{"smgr_exists", STOCK(mdexists), OURS(varve_exists)},
 	{"smgr_unlink", STOCK(mdunlink), OURS(varve_unlink)},
 	{"smgr_extend", STOCK(mdextend), OURS(varve_extend)},
 	{"smgr_prefetch", STOCK(mdprefetch), OURS(varve_prefetch)},
