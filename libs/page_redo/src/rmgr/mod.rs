@@ -13,6 +13,7 @@ mod hash;
 pub(crate) mod heap;
 pub(crate) mod heap2;
 mod heap_tuple;
+mod index_tuple;
 mod seq;
 mod spgist;
 mod xlog;

@@ -10,6 +10,7 @@
 mod posting;
 
 use super::Record;
+use super::index_tuple::{append_tuples, read_tuple};
 use crate::bytes_reader::Reader;
 use crate::error::Fault;
 use crate::page::{FIRST_OFFSET, HEADER_SIZE, OffsetNumber, Page, Placement};
@@ -46,8 +47,6 @@ const DATA_AT: usize = HEADER_SIZE + 8;
 const POSTING_ITEM_SIZE: usize = 10;
 /// `sizeof(GinMetaPageData)`
 const META_SIZE: usize = 56;
-/// Length of an index tuple in its `t_info`.
-const INDEX_SIZE_MASK: u16 = 0x1fff;
 
 /// `gin_redo`
 pub(super) fn redo(page: &mut Page<'_>, record: &Record<'_>) -> Result<(), Fault> {
@@ -177,20 +176,7 @@ fn insert_entry(
     if is_delete {
         page.delete_item(offset)?;
     }
-    let tuple = index_tuple(&mut data)?;
-    page.add_item(tuple, Placement::Insert(offset)).map(drop)
-}
-
-/// The next index tuple, as long as its own header says.
-fn index_tuple<'a>(data: &mut Reader<'a>) -> Result<&'a [u8], Fault> {
-    const WHAT: &str = "index tuple";
-    let mut ahead = *data;
-    ahead.skip(6, WHAT)?;
-    let size = ahead.u16(WHAT)? & INDEX_SIZE_MASK;
-    if size < 8 {
-        return Err(Fault::Malformed("size of an index tuple"));
-    }
-    data.bytes(size as usize, WHAT)
+    page.add_item(read_tuple(&mut data)?, Placement::Insert(offset)).map(drop)
 }
 
 /// `ginRedoInsertData` of an inner page, `GinDataPageAddPostingItem`.
@@ -267,27 +253,18 @@ fn update_tail(page: &mut Page<'_>, record: &Record<'_>) -> Result<(), Fault> {
     if tuple_count == 0 {
         return set_rightlink(page, rightlink);
     }
-    append_tuples(page, record.data(), tuple_count)?;
+    append_tuples(page, record.data())?;
     let heap_tuples = maxoff(page)?;
     set_maxoff(page, heap_tuples.wrapping_add(1))
-}
-
-fn append_tuples(page: &mut Page<'_>, mut data: Reader<'_>, count: u32) -> Result<(), Fault> {
-    for _ in 0..count {
-        let offset = page.max_offset() + 1;
-        page.add_item(index_tuple(&mut data)?, Placement::Insert(offset))?;
-    }
-    Ok(())
 }
 
 /// `ginRedoInsertListPage`
 fn insert_list_page(page: &mut Page<'_>, record: &Record<'_>) -> Result<(), Fault> {
     let mut main = record.main();
     let rightlink = main.u32("right link")?;
-    let tuple_count = main.u32("number of tuples")?;
     let is_tail = rightlink == INVALID_BLOCK;
     init_page(page, if is_tail { GIN_LIST | GIN_LIST_FULLROW } else { GIN_LIST })?;
     set_rightlink(page, rightlink)?;
     set_maxoff(page, is_tail.into())?;
-    append_tuples(page, record.data(), tuple_count)
+    append_tuples(page, record.data())
 }
