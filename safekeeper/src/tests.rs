@@ -15,8 +15,8 @@ use durable_fs::DurableFs;
 use pg_backend::Limits;
 use pg_frontend::{Address, ConnectParams, CopyReader, CopyWriter, PgClient};
 use prometheus::Registry;
-use safekeeper_api::push;
-use safekeeper_api::replication::{ClientMessage, PageserverFeedback, ServerMessage};
+use safekeeper_api::replication::{PageserverFeedback, ReceiverMessage, SenderMessage};
+use safekeeper_api::wire;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use types::{Lsn, NodeId, PgVersion, TenantId, TenantTimelineId, Term, TimelineId, WalSegmentSize};
@@ -74,7 +74,7 @@ impl Safekeeper {
     }
 
     async fn proposer(&self) -> Proposer {
-        let copy = self.connect().await.copy_both("START_WAL_PUSH (proto_version '1')").await.unwrap();
+        let copy = self.connect().await.copy_both(&wire::start_wal_push()).await.unwrap();
         let (reader, writer) = copy.split();
         Proposer { reader, writer }
     }
@@ -107,12 +107,12 @@ struct Proposer {
 
 impl Proposer {
     async fn say(&mut self, message: ProposerMessage) {
-        self.writer.send(&push::encode_proposer_message(&message)).await.unwrap();
+        self.writer.send(&wire::encode_proposer_message(&message)).await.unwrap();
     }
 
     async fn hear(&mut self) -> AcceptorMessage {
         let bytes = tokio::time::timeout(Duration::from_secs(10), self.reader.next()).await.unwrap();
-        push::decode_acceptor_message(bytes.unwrap().unwrap()).unwrap()
+        wire::decode_acceptor_message(bytes.unwrap().unwrap()).unwrap()
     }
 
     async fn hear_position(&mut self) -> AppendResponse {
@@ -173,13 +173,13 @@ async fn read_wal(copy: pg_frontend::CopyBoth, end: Lsn) -> (Vec<u8>, CopyReader
     let mut at = None;
     while at.is_none_or(|at| at < end) {
         let message = tokio::time::timeout(Duration::from_secs(10), reader.next()).await.unwrap();
-        match ServerMessage::decode(message.unwrap().unwrap()).unwrap() {
-            ServerMessage::XLogData { start, data, .. } => {
-                assert!(at.is_none_or(|at| at == start));
-                at = Some(start + data.len() as u64);
-                bytes.extend_from_slice(&data);
+        match SenderMessage::decode(message.unwrap().unwrap()).unwrap() {
+            SenderMessage::XLogData(data) => {
+                assert!(at.is_none_or(|at| at == data.start_lsn));
+                at = Some(data.start_lsn + data.wal.len() as u64);
+                bytes.extend_from_slice(&data.wal);
             }
-            ServerMessage::Keepalive { .. } => {}
+            SenderMessage::Keepalive(_) => {}
         }
     }
     assert_eq!(at, Some(end));
@@ -191,7 +191,7 @@ async fn wal_comes_in_is_kept_and_goes_out() {
     let place = tempfile::tempdir().unwrap();
     let safekeeper = Safekeeper::start(place.path()).await;
     let client = safekeeper.connect().await;
-    let error = client.copy_both("START_WAL_PUSH (proto_version '1')").await.map(|_| ()).unwrap_err();
+    let error = client.copy_both(&wire::start_wal_push()).await.map(|_| ()).unwrap_err();
     assert_eq!(error.sqlstate(), Some("42704"), "no timeline is made because a proposer asks: {error}");
     safekeeper.manager.create(spec()).await.unwrap();
 
@@ -201,9 +201,11 @@ async fn wal_comes_in_is_kept_and_goes_out() {
     assert_eq!((position.flush_lsn, position.term), (START, Term(1)), "the empty entry at the start is held");
     let mut wal = TestWal::new(START);
     let mut expected = Vec::new();
-    for _ in 0..100 {
+    let mut committed = START;
+    for number in 0..100 {
         let begin = wal.position();
         let record = wal.record(30_000, 7);
+        committed = if number == 97 { wal.position() } else { committed };
         expected.extend_from_slice(&record);
         proposer.append(1, begin, START, record).await;
     }
@@ -212,7 +214,6 @@ async fn wal_comes_in_is_kept_and_goes_out() {
     assert_eq!(safekeeper.manager.get(identity().ttid).unwrap().positions().commit_lsn, START);
 
     // What a quorum has goes out, from the middle of a page too; then the commit LSN moves on.
-    let committed = Lsn(end.0 - 40_000 & !7);
     proposer.append(1, end, committed, Bytes::new()).await;
     assert_eq!(proposer.hear_position().await.commit_lsn, committed);
     let from = START + 12_000;
@@ -240,7 +241,7 @@ async fn wal_comes_in_is_kept_and_goes_out() {
         disk_consistent_lsn: Lsn(7),
         remote_consistent_lsn: START,
     };
-    feedback.send(&ClientMessage::PageserverFeedback(positions).encode()).await.unwrap();
+    feedback.send(&ReceiverMessage::PageserverFeedback(positions).encode()).await.unwrap();
     assert_eq!(proposer.hear_position().await.pageserver_lsn, committed);
     safekeeper.stop().await;
 

@@ -7,9 +7,9 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use consensus::{Configuration, Member, TimelineIdentity};
+use consensus::{Configuration, TimelineIdentity};
 use http_server::ApiError;
-use safekeeper_api::http::{StatusResponse, TimelineCreateRequest, TimelineStatus};
+use safekeeper_api::http::{SafekeeperStatus, TimelineCreateRequest, TimelineListEntry, TimelineStatus};
 use types::{NodeId, TenantTimelineId};
 
 use crate::http::status;
@@ -28,16 +28,16 @@ pub fn routes(node_id: NodeId, manager: Arc<Manager>) -> Router {
         .with_state(Arc::new(Api { node_id, manager }))
 }
 
-async fn safekeeper_status(State(api): State<Arc<Api>>) -> Json<StatusResponse> {
-    Json(StatusResponse {
+async fn safekeeper_status(State(api): State<Arc<Api>>) -> Json<SafekeeperStatus> {
+    Json(SafekeeperStatus {
         id: api.node_id,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         timelines: api.manager.list().len(),
     })
 }
 
-async fn list_timelines(State(api): State<Arc<Api>>) -> Json<Vec<TimelineStatus>> {
-    Json(api.manager.list().iter().map(|timeline| status::of(timeline)).collect())
+async fn list_timelines(State(api): State<Arc<Api>>) -> Json<Vec<TimelineListEntry>> {
+    Json(api.manager.list().iter().map(|timeline| status::entry(timeline)).collect())
 }
 
 async fn timeline_status(
@@ -61,21 +61,13 @@ async fn create_timeline(
 }
 
 fn spec_of(request: TimelineCreateRequest) -> Result<TimelineSpec, ApiError> {
-    let system_id = request.system_id.parse().map_err(|_| {
-        ApiError::bad_request(format!("system_id: {:?} is not a number of 64 bits", request.system_id))
-    })?;
-    let members = request.members.into_iter().map(|member| Member {
-        id: member.id,
-        pg_connstr: member.pg_connstr,
-        http_connstr: member.http_connstr,
-    });
-    let configuration = Configuration::initial(members.collect())
+    let configuration = Configuration::initial(request.members)
         .map_err(|error| ApiError::bad_request(format!("members: {error}")))?;
     Ok(TimelineSpec {
         identity: TimelineIdentity {
             ttid: TenantTimelineId { tenant_id: request.tenant_id, timeline_id: request.timeline_id },
             pg_version: request.pg_version,
-            system_id,
+            system_id: request.system_id,
             wal_seg_size: request.wal_seg_size,
         },
         start_lsn: request.start_lsn,

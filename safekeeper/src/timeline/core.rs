@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use consensus::{
-    Acceptor, AcceptorEffect, AcceptorEvent, AcceptorMessage, AcceptorState, ConnectionId, ProposerMessage,
+    Acceptor, AcceptorEffect, AcceptorEvent, AcceptorMessage, AcceptorState, ConnectionId, MissingWal,
+    ProposerMessage,
 };
 use durable_fs::DurableFs;
 use tokio::sync::{mpsc, watch};
@@ -42,6 +43,8 @@ pub enum Input {
 pub enum FatalError {
     #[error("timeline {ttid}: {source}")]
     Disk { ttid: TenantTimelineId, source: WalStoreError },
+    #[error("timeline {ttid}: {source}")]
+    MissingWal { ttid: TenantTimelineId, source: MissingWal },
     #[error("creating timeline {ttid}: {reason}")]
     Creation { ttid: TenantTimelineId, reason: String },
 }
@@ -214,7 +217,8 @@ impl Core {
         }
         tracing::error!(timeline = %ttid, %error, "a batch is undone, its proposers are sent away");
         self.metrics.undone_batches.inc();
-        self.undo().map_err(|source| FatalError::Disk { ttid, source })?;
+        let flush_lsn = self.cut_to_durable().map_err(|source| FatalError::Disk { ttid, source })?;
+        self.begin_again(flush_lsn).map_err(|source| FatalError::MissingWal { ttid, source })?;
         let connections: Vec<ConnectionId> = self.clients.keys().copied().collect();
         for connection in connections {
             self.end_connection(connection, &error.to_string());
@@ -222,14 +226,18 @@ impl Core {
         Ok(())
     }
 
-    /// Back to what is durable. Knowledge of what is committed is never lost: it speaks of durable WAL only.
-    fn undo(&mut self) -> Result<(), WalStoreError> {
+    fn cut_to_durable(&mut self) -> Result<Lsn, WalStoreError> {
         self.store.flush()?;
         let flush_lsn = self.store.flush_lsn();
         self.store.truncate(flush_lsn)?;
+        Ok(flush_lsn)
+    }
+
+    /// As after a restart. But knowledge of what is committed is kept: it speaks of durable WAL only.
+    fn begin_again(&mut self, flush_lsn: Lsn) -> Result<(), MissingWal> {
         let mut state = self.control.acceptor.clone();
-        state.commit_lsn = self.acceptor.commit_lsn().max(state.commit_lsn).min(flush_lsn);
-        self.acceptor = Acceptor::new(self.node_id, state, flush_lsn);
+        state.commit_lsn = self.acceptor.commit_lsn().max(state.commit_lsn);
+        self.acceptor = Acceptor::new(self.node_id, state, flush_lsn)?;
         let ingested_lsn = self.pageserver.last_received_lsn;
         // Nobody leads now, so there is nobody to be told: no effects.
         self.acceptor.step(AcceptorEvent::PageserverPosition { ingested_lsn });
@@ -243,6 +251,7 @@ impl Core {
             flush_lsn: self.acceptor.flush_lsn(),
             commit_lsn: self.acceptor.commit_lsn(),
             remote_consistent_lsn: self.pageserver.remote_consistent_lsn,
+            leader: self.acceptor.leader(),
         };
         self.positions.send_if_modified(|known| std::mem::replace(known, positions) != positions);
         let gauge = |lsn: Lsn| i64::try_from(lsn.0).unwrap_or(i64::MAX);

@@ -9,7 +9,7 @@ use consensus::{AcceptorState, Configuration, TimelineIdentity};
 use durable_fs::{DurableFs, DurableFsError};
 use pg_format::wal::{WalIdentity, page_header_size};
 use pg_frontend::{Address, ConnectParams, PgClient, PgError};
-use safekeeper_api::replication::ServerMessage;
+use safekeeper_api::replication::SenderMessage;
 use types::{Lsn, NodeId, TimelineId};
 
 use crate::timeline::Timeline;
@@ -208,11 +208,11 @@ async fn fetch(
     let mut bytes = Vec::with_capacity(length);
     while bytes.len() < length {
         let Some(message) = reader.next().await? else { return Err(PgError::Closed) };
-        match ServerMessage::decode(message) {
-            Ok(ServerMessage::XLogData { data, .. }) => {
-                bytes.extend_from_slice(&data[..data.len().min(length - bytes.len())]);
+        match SenderMessage::decode(message) {
+            Ok(SenderMessage::XLogData(data)) => {
+                bytes.extend_from_slice(&data.wal[..data.wal.len().min(length - bytes.len())]);
             }
-            Ok(ServerMessage::Keepalive { .. }) => {}
+            Ok(SenderMessage::Keepalive(_)) => {}
             Err(error) => return Err(PgError::Protocol(error.to_string())),
         }
     }

@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use auth::ClusterToken;
-use consensus::Acceptor;
+use consensus::{Acceptor, MissingWal};
 use durable_fs::{DurableFs, run_blocking};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -19,7 +18,8 @@ use crate::metrics::Metrics;
 use crate::timeline::control_file::{self, ControlFile, ControlFileError};
 use crate::timeline::core::{Core, FatalError};
 use crate::timeline::create::{self, CreateError, TimelineSpec};
-use crate::timeline::{Positions, QUEUE, Timeline, owner, senders};
+use crate::timeline::registry::Registry;
+use crate::timeline::{Positions, QUEUE, Timeline, owner};
 use crate::wal_store::{Segments, WalStore, WalStoreError};
 use safekeeper_api::replication::PageserverFeedback;
 
@@ -49,6 +49,8 @@ enum OpenError {
     ControlFile(#[from] ControlFileError),
     #[error(transparent)]
     Wal(#[from] WalStoreError),
+    #[error(transparent)]
+    MissingWal(#[from] MissingWal),
     #[error("its control file is that of {0}")]
     OtherTimeline(TenantTimelineId),
 }
@@ -212,7 +214,7 @@ fn open(
         start_lsn,
         control.acceptor.commit_lsn,
     )?;
-    let acceptor = Acceptor::new(settings.node_id, control.acceptor.clone(), store.flush_lsn());
+    let acceptor = Acceptor::new(settings.node_id, control.acceptor.clone(), store.flush_lsn())?;
     tracing::info!(
         timeline = %ttid,
         flush_lsn = %acceptor.flush_lsn(),
@@ -248,8 +250,8 @@ fn open(
         inputs,
         positions: position_receiver,
         state: state_receiver,
-        senders: senders::SharedSenders::default(),
-        next_connection: AtomicU64::new(1),
+        senders: Registry::default(),
+        proposers: Registry::default(),
         metrics: settings.metrics.clone(),
     };
     Ok((core, timeline, input_receiver))

@@ -13,10 +13,10 @@ mod core;
 mod create;
 mod manager;
 mod owner;
-mod senders;
+mod registry;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use consensus::{AcceptorMessage, AcceptorState, ConnectionId, ProposerMessage, TimelineIdentity};
 use pg_backend::Session;
@@ -25,9 +25,10 @@ use types::{Lsn, TenantTimelineId, Term};
 
 pub use self::create::{CreateError, TimelineSpec};
 pub use self::manager::{LookupError, Manager, Settings};
-pub use self::senders::{SenderState, WalSender};
+pub use self::registry::{SenderState, WalSender};
 
 use self::core::Input;
+use self::registry::{Registration, Registry};
 use crate::metrics::{Counted, Metrics};
 use crate::wal_store::Segments;
 use safekeeper_api::replication::PageserverFeedback;
@@ -46,6 +47,8 @@ pub struct Positions {
     pub flush_lsn: Lsn,
     pub commit_lsn: Lsn,
     pub remote_consistent_lsn: Lsn,
+    /// The connection whose proposer leads the term here.
+    pub leader: Option<ConnectionId>,
 }
 
 /// What the owner sends to a proposer's connection.
@@ -70,8 +73,8 @@ pub struct Timeline {
     inputs: mpsc::Sender<Input>,
     positions: watch::Receiver<Positions>,
     state: watch::Receiver<Arc<AcceptorState>>,
-    senders: senders::SharedSenders,
-    next_connection: AtomicU64,
+    senders: Registry<SenderState>,
+    proposers: Registry<SocketAddr>,
     metrics: Arc<Metrics>,
 }
 
@@ -110,13 +113,15 @@ impl Timeline {
         self.state.borrow().clone()
     }
 
-    /// Proposers connected just now: each holds a clone of the sender, and the handle holds the first one.
-    pub fn receivers(&self) -> usize {
-        self.inputs.strong_count().saturating_sub(1)
+    /// Proposers connected just now, and whether each leads the term.
+    pub fn proposers(&self) -> Vec<(SocketAddr, bool)> {
+        let leader = self.positions().leader;
+        let proposers = self.proposers.snapshot().into_iter();
+        proposers.map(|(id, peer)| (peer, leader == Some(ConnectionId(id)))).collect()
     }
 
     pub fn senders(&self) -> Vec<SenderState> {
-        senders::snapshot(&self.senders)
+        self.senders.snapshot().into_iter().map(|(_, state)| state).collect()
     }
 
     pub fn register_sender(&self, session: &Session, start: Lsn) -> WalSender {
@@ -128,9 +133,9 @@ impl Timeline {
                 .unwrap_or_default(),
             peer: session.peer(),
             sent_lsn: start,
-            flush_lsn: Lsn::INVALID,
+            confirmed_lsn: Lsn::INVALID,
         };
-        WalSender::register(self.senders.clone(), state, Counted::new(&self.metrics.wal_senders))
+        self.senders.register(state, Counted::new(&self.metrics.wal_senders))
     }
 
     pub fn count_sent(&self, bytes: usize) {
@@ -143,14 +148,16 @@ impl Timeline {
     }
 
     /// A proposer comes.
-    pub async fn connect_proposer(&self) -> Result<(PushConnection, mpsc::Receiver<PushReply>), Stopped> {
-        let connection = ConnectionId(self.next_connection.fetch_add(1, Ordering::Relaxed));
+    pub async fn connect_proposer(
+        &self,
+        peer: SocketAddr,
+    ) -> Result<(PushConnection, mpsc::Receiver<PushReply>), Stopped> {
+        let registration = self.proposers.register(peer, Counted::new(&self.metrics.wal_receivers));
+        let connection = ConnectionId(registration.id());
         let (replies, receiver) = mpsc::channel(REPLIES);
-        let inputs = self.inputs.clone();
-        let ttid = self.ttid();
+        let (ttid, inputs) = (self.ttid(), self.inputs.clone());
         inputs.send(Input::Connected { connection, replies }).await.map_err(|_| Stopped(ttid))?;
-        let counted = Counted::new(&self.metrics.wal_receivers);
-        Ok((PushConnection { ttid, connection, inputs, _counted: counted }, receiver))
+        Ok((PushConnection { ttid, connection, inputs, _registration: registration }, receiver))
     }
 }
 
@@ -159,7 +166,8 @@ pub struct PushConnection {
     ttid: TenantTimelineId,
     connection: ConnectionId,
     inputs: mpsc::Sender<Input>,
-    _counted: Counted,
+    /// Also what numbers it.
+    _registration: Registration<SocketAddr>,
 }
 
 impl PushConnection {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pg_backend::{CopyReader, CopyWriter, QueryError, Session, sqlstate};
-use safekeeper_api::push;
+use safekeeper_api::wire;
 use tokio::sync::mpsc;
 
 use crate::timeline::{PushConnection, PushReply, Timeline};
@@ -14,20 +14,20 @@ pub async fn receive_wal(
     session: &mut Session,
     proto_version: u32,
 ) -> Result<(), QueryError> {
-    if proto_version != u32::from(push::PROTO_VERSION) {
+    if proto_version != u32::from(wire::PROTOCOL_VERSION) {
         let message =
-            format!("protocol version {proto_version} is not spoken here, {} is", push::PROTO_VERSION);
+            format!("protocol version {proto_version} is not spoken here, {} is", wire::PROTOCOL_VERSION);
         return Err(QueryError::new(sqlstate::FEATURE_NOT_SUPPORTED, message));
     }
     let peer = session.peer();
     let shutdown = session.shutdown().clone();
     let (mut reader, mut writer) = session.copy_both().await?.split();
-    let (connection, mut replies) = timeline.connect_proposer().await.map_err(errors::stopped)?;
+    let (connection, mut replies) = timeline.connect_proposer(peer).await.map_err(errors::stopped)?;
     tracing::info!(timeline = %timeline.ttid(), %peer, "proposer comes");
     let outcome = tokio::select! {
         outcome = receive(&connection, &mut reader) => outcome,
         outcome = reply(&timeline, &mut replies, &mut writer) => outcome,
-        () = shutdown.cancelled() => Ok(()),
+        () = shutdown.cancelled() => Err(errors::timeline_stopped(timeline.ttid())),
     };
     tracing::info!(timeline = %timeline.ttid(), %peer, "proposer leaves");
     outcome
@@ -35,7 +35,7 @@ pub async fn receive_wal(
 
 async fn receive(connection: &PushConnection, reader: &mut CopyReader<'_>) -> Result<(), QueryError> {
     while let Some(bytes) = reader.next().await? {
-        let message = push::decode_proposer_message(bytes)
+        let message = wire::decode_proposer_message(bytes)
             .map_err(|error| QueryError::fatal(sqlstate::PROTOCOL_VIOLATION, error.to_string()))?;
         connection.send(message).await.map_err(errors::stopped)?;
     }
@@ -50,7 +50,7 @@ async fn reply(
     loop {
         match replies.recv().await {
             Some(PushReply::Message(message)) => {
-                writer.send(push::encode_acceptor_message(&message)).await?;
+                writer.send(wire::encode_acceptor_message(&message)).await?;
                 // Several may be waiting; they leave together.
                 if replies.is_empty() {
                     writer.flush().await?;

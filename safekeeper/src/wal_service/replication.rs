@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use pg_backend::{CopyReader, CopyWriter, QueryError, Session, sqlstate};
-use safekeeper_api::replication::{ClientMessage, ServerMessage};
+use safekeeper_api::replication::{Keepalive, ReceiverMessage, SenderMessage, XLogData, timestamp};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use types::{Lsn, Term};
@@ -19,9 +19,6 @@ const MAX_SEND_BYTES: usize = 128 * 1024;
 const KEEPALIVE: Duration = Duration::from_secs(1);
 /// Of silence from the client, after which it is asked for an answer; after twice that it is taken for dead.
 const ASK_FOR_REPLY: Duration = Duration::from_secs(30);
-/// Seconds from 1970 to 2000, where PostgreSQL's clock starts.
-const POSTGRES_EPOCH_SECONDS: u64 = 946_684_800;
-
 /// Streams until the client ends it, the connection breaks, or the server stops.
 pub async fn stream_wal(
     timeline: Arc<Timeline>,
@@ -40,7 +37,7 @@ pub async fn stream_wal(
     let outcome = tokio::select! {
         outcome = receive(&timeline, &sender, &mut reader, &heard) => outcome,
         outcome = send(&timeline, &sender, &mut writer, start, term, &heard) => outcome,
-        () = shutdown.cancelled() => Ok(()),
+        () = shutdown.cancelled() => Err(errors::timeline_stopped(timeline.ttid())),
     };
     tracing::info!(timeline = %timeline.ttid(), sent = %sender.sent_lsn(), "WAL reader leaves");
     outcome
@@ -97,16 +94,16 @@ async fn receive(
 ) -> Result<(), QueryError> {
     while let Some(bytes) = reader.next().await? {
         heard.last.send_replace(Instant::now());
-        match ClientMessage::decode(bytes) {
-            Ok(ClientMessage::StandbyStatus { flush, reply_requested, .. }) => {
-                sender.note_flush(flush);
-                if reply_requested {
+        match ReceiverMessage::decode(bytes) {
+            Ok(ReceiverMessage::StandbyStatus(status)) => {
+                sender.note_confirmed(status.flush_lsn);
+                if status.reply_requested {
                     heard.reply_requested.notify_one();
                 }
             }
-            Ok(ClientMessage::HotStandbyFeedback) => {}
-            Ok(ClientMessage::PageserverFeedback(feedback)) => {
-                sender.note_flush(feedback.disk_consistent_lsn);
+            Ok(ReceiverMessage::HotStandbyFeedback) => {}
+            Ok(ReceiverMessage::PageserverFeedback(feedback)) => {
+                sender.note_confirmed(feedback.remote_consistent_lsn);
                 timeline.note_pageserver(feedback);
             }
             Err(error) => {
@@ -135,9 +132,9 @@ async fn send(
             // A newer term may have replaced what was just read behind the commit LSN.
             limit(&positions.borrow(), term)?;
             timeline.count_sent(bytes.len());
-            let message =
-                ServerMessage::XLogData { start: at, end_of_wal: end, time: postgres_time(), data: bytes };
-            writer.send(message.encode()).await?;
+            let timestamp = timestamp(SystemTime::now());
+            let message = XLogData { start_lsn: at, wal_end: end, timestamp, wal: bytes };
+            writer.send(SenderMessage::XLogData(message).encode()).await?;
             sender.note_sent(reader.position());
         }
         writer.flush().await?;
@@ -158,17 +155,10 @@ async fn send(
 
 async fn keepalive(
     writer: &mut CopyWriter<'_>,
-    end_of_wal: Lsn,
+    wal_end: Lsn,
     reply_requested: bool,
 ) -> Result<(), QueryError> {
-    let message = ServerMessage::Keepalive { end_of_wal, time: postgres_time(), reply_requested };
-    writer.send(message.encode()).await?;
+    let message = Keepalive { wal_end, timestamp: timestamp(SystemTime::now()), reply_requested };
+    writer.send(SenderMessage::Keepalive(message).encode()).await?;
     Ok(writer.flush().await?)
-}
-
-/// Microseconds since 2000.
-fn postgres_time() -> i64 {
-    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let since_2000 = since_1970.saturating_sub(Duration::from_secs(POSTGRES_EPOCH_SECONDS));
-    i64::try_from(since_2000.as_micros()).unwrap_or(i64::MAX)
 }
