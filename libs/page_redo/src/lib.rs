@@ -36,8 +36,9 @@ use crate::page::{Page, PageBytes};
 
 /// Applies `change` of a record that ends at `lsn`. After an error the page is of no use.
 ///
-/// Changes of a page must be applied in the order of their LSNs; whether one was applied before is not
-/// looked at. Where [`Change::will_init`] says so, it does not matter what the page was: zeros will do.
+/// Changes of a page must be applied in the order of their LSNs. As in PostgreSQL's recovery, a page whose LSN
+/// says that it has the change already stays as it is: that is how pages of a backup taken from a running
+/// server come right. Where [`Change::will_init`] says so, it does not matter what the page was: zeros will do.
 pub fn apply(page: &mut PageBytes, change: &Change, lsn: Lsn, version: PgVersion) -> Result<(), RedoError> {
     let mut page = Page::new(page);
     let result = match change {
@@ -50,8 +51,13 @@ pub fn apply(page: &mut PageBytes, change: &Change, lsn: Lsn, version: PgVersion
 /// `XLogReadBufferForRedo`, then redo.
 fn apply_block(page: &mut Page<'_>, change: &BlockChange, lsn: Lsn, version: PgVersion) -> Result<(), Fault> {
     let Some(image) = &change.image else {
-        if page.is_new() && change.own().flags & FLAG_WILL_INIT == 0 && !rmgr::initialises_zeros(change) {
-            return Err(Fault::PageState("page is not initialised"));
+        if change.own().flags & FLAG_WILL_INIT == 0 {
+            if page.is_new() && !rmgr::initialises_zeros(change) {
+                return Err(Fault::PageState("page is not initialised"));
+            }
+            if lsn <= page.lsn() {
+                return Ok(());
+            }
         }
         return rmgr::redo(page, change, lsn, version);
     };

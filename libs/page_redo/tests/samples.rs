@@ -53,10 +53,12 @@ fn every_sample_gives_its_page() {
 }
 
 #[test]
-fn a_second_application_is_no_panic() {
-    for Sample { lsn, change, mut after, .. } in samples() {
-        // Often an error, since the page is not what the record expects any more.
-        let _ = apply(&mut after, &Change::decode(&change).unwrap(), lsn, PgVersion::V15);
+fn a_second_application_changes_nothing() {
+    for Sample { lsn, change, after, .. } in samples() {
+        let mut page = after.clone();
+        let change = Change::decode(&change).unwrap();
+        apply(&mut page, &change, lsn, PgVersion::V15).unwrap();
+        assert!(page == after, "{change:?}");
     }
 }
 
@@ -92,6 +94,8 @@ fn mutilated_changes_and_pages_give_an_answer() {
         }
         // A page of another kind altogether, now and then.
         let mut page = if swap { samples[other].before.clone() } else { sample.before.clone() };
+        // Older than the change, or it would be skipped.
+        page[..8].fill(0);
         edit(&mut page[..], &page_edits);
         for (at, value) in &header_edits {
             page[*at] = *value;
