@@ -43,16 +43,16 @@ INSERT INTO upsert VALUES (1, 1), (1000, 1) ON CONFLICT DO NOTHING;
 -- COPY: multi-insert; COPY FREEZE sets the map at once
 CREATE TABLE copied (a int, b text, c float8);
 INSERT INTO copied SELECT i, 'row ' || i, i / 3.0 FROM generate_series(1, 3000) i;
-COPY copied TO '/tmp/redo-oracle-copy.txt';
-COPY copied FROM '/tmp/redo-oracle-copy.txt';
+COPY copied TO :'copyfile';
+COPY copied FROM :'copyfile';
 BEGIN;
 TRUNCATE copied;
-COPY copied FROM '/tmp/redo-oracle-copy.txt' WITH (FREEZE);
+COPY copied FROM :'copyfile' WITH (FREEZE);
 COMMIT;
 INSERT INTO copied VALUES (0, NULL, NULL);
 UPDATE copied SET b = NULL WHERE a % 9 = 0;
 CREATE TABLE made_by_select AS SELECT * FROM copied;
-COPY made_by_select FROM '/tmp/redo-oracle-copy.txt';
+COPY made_by_select FROM :'copyfile';
 
 -- all-visible bits that are cleared again, by each kind of change
 CREATE TABLE visible (id int, t text);

@@ -52,7 +52,7 @@ CREATE DATABASE copy_of_copy TEMPLATE by_copy STRATEGY file_copy;
 INSERT INTO there VALUES (-1);
 VACUUM (FREEZE);
 \c postgres
-CREATE TABLESPACE elsewhere LOCATION :tablespace;
+CREATE TABLESPACE elsewhere LOCATION :'tablespace';
 CREATE TABLE spaced (id int PRIMARY KEY) TABLESPACE elsewhere;
 INSERT INTO spaced SELECT i FROM generate_series(1, 2000) i;
 ALTER TABLE spaced SET TABLESPACE pg_default;

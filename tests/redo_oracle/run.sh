@@ -76,7 +76,7 @@ as_postgres mkdir "$work/tablespace"
 as_postgres cp -r "$here" "$work/sql"
 for file in "$work"/sql/*.sql; do
     echo "   $(basename "$file")"
-    run_sql -v tablespace="'$work/tablespace'" -f "$file"
+    run_sql -v tablespace="$work/tablespace" -v copyfile="$work/copied.txt" -f "$file"
 done
 
 if [ "$pgbench_seconds" -gt 0 ]; then
