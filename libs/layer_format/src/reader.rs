@@ -56,7 +56,7 @@ impl ReadAt for bytes::Bytes {
 pub struct BlockCache(HashMap<u64, Arc<Vec<Entry>>>);
 
 impl BlockCache {
-    const BLOCKS: usize = 4;
+    const BLOCKS: usize = 2;
 }
 
 /// A layer that is open for reading.

@@ -22,6 +22,12 @@ pub enum Value {
 }
 
 impl Value {
+    pub const IMAGE_TAG: u8 = 0;
+    /// A change that needs a base.
+    pub const CHANGE_TAG: u8 = 1;
+    /// A change that is one.
+    pub const INIT_TAG: u8 = 2;
+
     pub fn bytes(&self) -> &Bytes {
         match self {
             Value::Image(bytes) | Value::Delta { change: bytes, .. } => bytes,
@@ -39,18 +45,18 @@ impl Value {
     /// The number that stands for the kind of value in files and in memory layers.
     pub fn tag(&self) -> u8 {
         match self {
-            Value::Image(_) => 0,
-            Value::Delta { will_init: false, .. } => 1,
-            Value::Delta { will_init: true, .. } => 2,
+            Value::Image(_) => Self::IMAGE_TAG,
+            Value::Delta { will_init: false, .. } => Self::CHANGE_TAG,
+            Value::Delta { will_init: true, .. } => Self::INIT_TAG,
         }
     }
 
     /// The opposite of [`Value::tag`].
     pub fn from_tag(tag: u8, bytes: Bytes) -> Option<Value> {
         match tag {
-            0 => Some(Value::Image(bytes)),
-            1 => Some(Value::Delta { will_init: false, change: bytes }),
-            2 => Some(Value::Delta { will_init: true, change: bytes }),
+            Self::IMAGE_TAG => Some(Value::Image(bytes)),
+            Self::CHANGE_TAG => Some(Value::Delta { will_init: false, change: bytes }),
+            Self::INIT_TAG => Some(Value::Delta { will_init: true, change: bytes }),
             _ => None,
         }
     }

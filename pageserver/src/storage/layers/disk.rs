@@ -117,7 +117,7 @@ pub(in crate::storage) struct LayerSession(HashMap<PathBuf, OpenLayer>);
 
 impl LayerSession {
     /// A read through more layers than this opens some of them more than once.
-    const LAYERS: usize = 64;
+    const LAYERS: usize = 256;
 
     /// None: the layer must be fetched first.
     pub(in crate::storage) fn open(

@@ -14,8 +14,9 @@ use types::{Key, KeyRange, Lsn};
 
 const CHUNK: usize = 1 << 20;
 
-/// Bytes that an entry costs besides its value: its place in the index, with the tree's slack.
-const ENTRY_COST: u64 = 96;
+/// Bytes that a key and an entry cost besides the value: their places in the index, with its slack.
+const KEY_COST: u64 = 160;
+const ENTRY_COST: u64 = 40;
 
 /// Entries that are put in while the lock is held once; readers get in between.
 const ENTRIES_PER_LOCK: usize = 256;
@@ -29,9 +30,10 @@ pub(in crate::storage) struct MemoryLayer {
     gauge: IntGauge,
 }
 
-/// Where a value lies in the arena.
+/// One version: its LSN and where its value lies in the arena.
 #[derive(Clone, Copy)]
 struct Slot {
+    lsn: Lsn,
     chunk: u32,
     offset: u32,
     length: u32,
@@ -40,8 +42,8 @@ struct Slot {
 
 #[derive(Default)]
 pub(super) struct Contents {
-    /// The third part of the key numbers entries as they come: it keeps the order of entries of one key at one LSN.
-    index: BTreeMap<(Key, Lsn, u32), Slot>,
+    /// The versions of each key in order of their LSNs; those of one LSN in the order in which they came.
+    index: BTreeMap<Key, Vec<Slot>>,
     arena: Vec<Vec<u8>>,
     bytes: u64,
 }
@@ -56,10 +58,13 @@ impl Contents {
         let chunk = self.arena.len() - 1;
         let offset = self.arena[chunk].len();
         self.arena[chunk].extend_from_slice(bytes);
-        let slot =
-            Slot { chunk: chunk as u32, offset: offset as u32, length: bytes.len() as u32, tag: value.tag() };
-        self.index.insert((key, lsn, self.index.len() as u32), slot);
-        let cost = bytes.len() as u64 + ENTRY_COST;
+        let (chunk, offset, length) = (chunk as u32, offset as u32, bytes.len() as u32);
+        let slot = Slot { lsn, chunk, offset, length, tag: value.tag() };
+
+        let slots = self.index.entry(key).or_default();
+        let cost = bytes.len() as u64 + ENTRY_COST + if slots.is_empty() { KEY_COST } else { 0 };
+        // Nearly always the end: WAL comes in order.
+        slots.insert(slots.iter().rposition(|other| other.lsn <= lsn).map_or(0, |last| last + 1), slot);
         self.bytes += cost;
         cost
     }
@@ -75,12 +80,18 @@ impl Contents {
 
     /// All entries in the order in which a layer file has them: key, LSN, tag and bytes of each.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Key, Lsn, u8, &[u8])> {
-        self.index.iter().map(|((key, lsn, _), slot)| (*key, *lsn, slot.tag, self.slice(*slot)))
+        let entries = self.index.iter().flat_map(|(key, slots)| slots.iter().map(move |slot| (*key, *slot)));
+        entries.map(|(key, slot)| (key, slot.lsn, slot.tag, self.slice(slot)))
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.index.is_empty()
     }
+}
+
+/// Those of a key's versions that lie below `end`.
+fn below(slots: &[Slot], end: Lsn) -> &[Slot] {
+    &slots[..slots.partition_point(|slot| slot.lsn < end)]
 }
 
 impl MemoryLayer {
@@ -115,12 +126,10 @@ impl MemoryLayer {
         end: Lsn,
         mut visit: impl FnMut(Lsn, &Value) -> bool,
     ) {
-        if end <= self.base {
-            return;
-        }
         let contents = self.contents();
-        for ((_, lsn, _), slot) in contents.index.range((key, Lsn(0), 0)..(key, end, 0)).rev() {
-            if !visit(*lsn, &contents.value(*slot)) {
+        let Some(slots) = contents.index.get(&key) else { return };
+        for slot in below(slots, end).iter().rev() {
+            if !visit(slot.lsn, &contents.value(*slot)) {
                 return;
             }
         }
@@ -137,20 +146,10 @@ impl MemoryLayer {
             return;
         }
         let contents = self.contents();
-        let range = (keys.start, Lsn(0), 0)..(keys.end, Lsn(0), 0);
-        let mut newest: Option<(Key, Lsn, Slot)> = None;
-        let image_tag = Value::Image(Bytes::new()).tag();
-        for ((key, lsn, _), slot) in contents.index.range(range) {
-            if *lsn >= end || slot.tag != image_tag {
-                continue;
+        for (key, slots) in contents.index.range(keys.start..keys.end) {
+            if let Some(slot) = below(slots, end).iter().rfind(|slot| slot.tag == Value::IMAGE_TAG) {
+                visit(*key, slot.lsn, Bytes::copy_from_slice(contents.slice(*slot)));
             }
-            if let Some((last_key, last_lsn, last)) = newest.filter(|(last_key, _, _)| last_key != key) {
-                visit(last_key, last_lsn, Bytes::copy_from_slice(contents.slice(last)));
-            }
-            newest = Some((*key, *lsn, *slot));
-        }
-        if let Some((key, lsn, slot)) = newest {
-            visit(key, lsn, Bytes::copy_from_slice(contents.slice(slot)));
         }
     }
 
@@ -158,21 +157,16 @@ impl MemoryLayer {
     /// with the most.
     pub(in crate::storage) fn longest_histories(&self, threshold: usize, count: usize) -> Vec<Key> {
         let contents = self.contents();
-        let image_tag = Value::Image(Bytes::new()).tag();
-        let base_tag = Value::Delta { will_init: true, change: Bytes::new() }.tag();
         let mut long: Vec<(usize, Key)> = Vec::new();
-        let mut entries = contents.index.iter().peekable();
-        let mut changes = 0;
-        while let Some(((key, _, _), slot)) = entries.next() {
-            changes = match slot.tag {
-                tag if tag == image_tag => 0,
-                tag if tag == base_tag => 1,
-                _ => changes + 1,
+        for (key, slots) in &contents.index {
+            let base = slots.iter().rposition(|slot| slot.tag != Value::CHANGE_TAG);
+            // A change that is a base counts: it must be applied. An image need not.
+            let changes = match base {
+                Some(base) if slots[base].tag == Value::IMAGE_TAG => slots.len() - base - 1,
+                Some(base) => slots.len() - base,
+                None => slots.len(),
             };
-            if entries.peek().is_none_or(|((next, _, _), _)| next != key) {
-                long.extend((changes >= threshold).then_some((changes, *key)));
-                changes = 0;
-            }
+            long.extend((changes >= threshold).then_some((changes, *key)));
         }
         long.sort_unstable_by(|a, b| b.cmp(a));
         long.truncate(count);
