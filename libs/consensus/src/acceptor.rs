@@ -440,6 +440,7 @@ impl Acceptor {
             generation: self.state.configuration.generation,
             term: self.state.term,
             flush_lsn: self.flush_lsn,
+            durable_lsn: self.durable_lsn,
             commit_lsn: self.state.commit_lsn,
             pageserver_lsn: self.pageserver_lsn,
         };

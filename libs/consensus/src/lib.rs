@@ -23,6 +23,7 @@ mod acceptor;
 mod history;
 mod membership;
 mod message;
+mod proposer;
 
 pub use acceptor::{
     Acceptor, AcceptorState, ConnectionId, Durability, Effect as AcceptorEffect, Event as AcceptorEvent,
@@ -34,3 +35,4 @@ pub use message::{
     AcceptorGreeting, AcceptorMessage, AppendRequest, AppendResponse, Elected, ProposerGreeting,
     ProposerMessage, TimelineIdentity, VoteRequest, VoteResponse,
 };
+pub use proposer::{Effect as ProposerEffect, Event as ProposerEvent, PeerStatus, Proposer, Stage};

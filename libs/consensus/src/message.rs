@@ -97,7 +97,10 @@ pub struct AppendResponse {
     pub generation: MembershipGeneration,
     /// A term above the proposer's means: you are fenced.
     pub term: Term,
+    /// Up to here records are durable and complete: this is what counts.
     pub flush_lsn: Lsn,
+    /// Up to here bytes are durable; the last record may be incomplete. Only for the pace of sending.
+    pub durable_lsn: Lsn,
     pub commit_lsn: Lsn,
     /// How far the pageserver has ingested, as this safekeeper has heard; zero if it has not.
     pub pageserver_lsn: Lsn,

@@ -10,7 +10,7 @@
 //! safekeeper → proposer
 //!   'g'  u8 version, node id, configuration, term
 //!   'v'  u32 generation, term, u8 given, flush, commit, history
-//!   'a'  u32 generation, term, flush, commit, pageserver's position
+//!   'a'  u32 generation, term, flush, durable, commit, pageserver's position
 //!
 //! configuration = u32 generation, members, u8 1 and new members, or u8 0
 //! members       = u32 n, n × { node id, pg address, http address }     an address: UTF-8 and a zero byte
@@ -147,6 +147,7 @@ pub fn encode_acceptor_message(message: &AcceptorMessage) -> Bytes {
             out.put_u8(b'a');
             put_generation_and_term(&mut out, response.generation, response.term);
             out.put_u64(response.flush_lsn.0);
+            out.put_u64(response.durable_lsn.0);
             out.put_u64(response.commit_lsn.0);
             out.put_u64(response.pageserver_lsn.0);
         }
@@ -181,10 +182,12 @@ pub fn decode_acceptor_message(bytes: Bytes) -> Result<AcceptorMessage, DecodeEr
             cursor.message = "append response";
             let (generation, term) = generation_and_term(&mut cursor)?;
             let flush_lsn = Lsn(cursor.u64("flush")?);
+            let durable_lsn = Lsn(cursor.u64("durable")?);
             let commit_lsn = Lsn(cursor.u64("commit")?);
             let pageserver_lsn = Lsn(cursor.u64("pageserver")?);
             cursor.finish()?;
-            let response = AppendResponse { generation, term, flush_lsn, commit_lsn, pageserver_lsn };
+            let response =
+                AppendResponse { generation, term, flush_lsn, durable_lsn, commit_lsn, pageserver_lsn };
             Ok(AcceptorMessage::AppendResponse(response))
         }
         other => Err(DecodeError::UnknownTag(other)),

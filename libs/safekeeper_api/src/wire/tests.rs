@@ -92,8 +92,8 @@ fn acceptor_messages() -> impl Strategy<Value = AcceptorMessage> {
             })
         },
     );
-    let append =
-        any::<(u32, u64, u64, u64, u64)>().prop_map(|(generation, term, flush, commit, pageserver)| {
+    let append = any::<(u32, u64, u64, u64, u64, u64)>().prop_map(
+        |(generation, term, flush, durable, commit, pageserver)| {
             AcceptorMessage::AppendResponse(AppendResponse {
                 generation: MembershipGeneration(generation),
                 term: Term(term),
@@ -101,7 +101,8 @@ fn acceptor_messages() -> impl Strategy<Value = AcceptorMessage> {
                 commit_lsn: Lsn(commit),
                 pageserver_lsn: Lsn(pageserver),
             })
-        });
+        },
+    );
     prop_oneof![greeting, vote, append]
 }
 

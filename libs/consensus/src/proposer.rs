@@ -1,0 +1,467 @@
+//! [`Proposer`]: one compute's claim to a timeline, as a state machine.
+//!
+//! ```text
+//! Greeting ──quorum greeted──▶ Campaign(term) ──quorum of votes──▶ Leading(term, X) ──higher term seen──▶ Over
+//!                                   ▲    │ too long
+//!                                   └────┘ next term
+//! ```
+//! While leading, each acceptor is brought to X and beyond by the same stream of appends: what is no longer
+//! in memory is fetched from another acceptor. A quorum at X makes the term established, which is when
+//! PostgreSQL may start.
+
+mod effects;
+mod peer;
+mod window;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use types::{Lsn, NodeId, Term};
+
+pub use effects::{Effect, Event};
+pub use peer::{PeerStatus, Stage};
+
+use crate::history::TermHistory;
+use crate::membership::{Configuration, Quorum};
+use crate::message::{
+    AcceptorGreeting, AcceptorMessage, AppendRequest, AppendResponse, Elected, ProposerGreeting,
+    ProposerMessage, TimelineIdentity, VoteRequest, VoteResponse,
+};
+use peer::Peer;
+use window::Window;
+
+/// WAL sent to one acceptor that it has not yet said to be durable.
+const MAX_IN_FLIGHT: u64 = 16 << 20;
+/// WAL kept in memory, beyond what the protocol cannot do without (see [`Proposer::wants_wal`]).
+const WINDOW_BYTES: u64 = 64 << 20;
+/// One fetch from another acceptor.
+const FETCH_BYTES: u64 = 16 << 20;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Phase {
+    Greeting,
+    Campaign { term: Term },
+    Leading { term: Term, start_lsn: Lsn, history: TermHistory },
+    Over,
+}
+
+/// See the head of this module.
+#[derive(Clone, Debug)]
+pub struct Proposer {
+    identity: TimelineIdentity,
+    configuration: Configuration,
+    quorum: Quorum,
+    phase: Phase,
+    peers: BTreeMap<NodeId, Peer>,
+    window: Window,
+    /// Zero until the term is established.
+    commit_lsn: Lsn,
+    horizon_lsn: Lsn,
+}
+
+impl Proposer {
+    pub fn new(identity: TimelineIdentity, configuration: Configuration) -> Self {
+        let peers =
+            configuration.all_members().into_iter().map(|member| (member.id, Peer::default())).collect();
+        let quorum = configuration.quorum();
+        Self {
+            identity,
+            configuration,
+            quorum,
+            phase: Phase::Greeting,
+            peers,
+            window: Window::empty_at(Lsn::INVALID),
+            commit_lsn: Lsn::INVALID,
+            horizon_lsn: Lsn::INVALID,
+        }
+    }
+
+    /// The term it campaigns for or leads.
+    pub fn term(&self) -> Option<Term> {
+        match &self.phase {
+            Phase::Campaign { term } | Phase::Leading { term, .. } => Some(*term),
+            Phase::Greeting | Phase::Over => None,
+        }
+    }
+
+    pub fn commit_lsn(&self) -> Lsn {
+        self.commit_lsn
+    }
+
+    /// End of the WAL that came from PostgreSQL.
+    pub fn received_lsn(&self) -> Lsn {
+        self.window.end()
+    }
+
+    /// The furthest that any acceptor has heard the pageserver to be.
+    pub fn pageserver_lsn(&self) -> Lsn {
+        self.peers.values().map(|peer| peer.pageserver_lsn).max().unwrap_or(Lsn::INVALID)
+    }
+
+    pub fn peers(&self) -> impl Iterator<Item = (NodeId, PeerStatus)> + '_ {
+        self.peers.iter().map(|(id, peer)| (*id, peer.status()))
+    }
+
+    /// Whether more WAL may be handed over. Uncommitted WAL is never dropped, so PostgreSQL has to wait
+    /// while a quorum lags. A record longer than the window must still get through: what a quorum has on
+    /// disk does not count, although its record is incomplete and so not committed.
+    pub fn wants_wal(&self) -> bool {
+        let on_disk = self.quorum.lsn(|id| self.peers.get(&id).map_or(Lsn::INVALID, |peer| peer.durable_lsn));
+        self.window.end().saturating_distance(on_disk.max(self.window.start())) < WINDOW_BYTES
+    }
+
+    pub fn step(&mut self, event: Event) -> Vec<Effect> {
+        let commit_before = self.commit_lsn;
+        let mut effects = Vec::new();
+        if self.phase != Phase::Over {
+            self.handle(event, &mut effects);
+        }
+        self.check_invariants(commit_before);
+        effects
+    }
+
+    fn handle(&mut self, event: Event, effects: &mut Vec<Effect>) {
+        match event {
+            Event::Connected { node } => self.connected(node, effects),
+            Event::Disconnected { node } => {
+                if let Some(peer) = self.peers.get_mut(&node) {
+                    peer.disconnected();
+                }
+            }
+            Event::Message { node, message } => self.message(node, message, effects),
+            Event::CampaignAgain => match self.phase {
+                Phase::Greeting | Phase::Campaign { .. } => self.campaign_if_greeted(effects),
+                Phase::Leading { .. } | Phase::Over => {}
+            },
+            Event::WalReceived { begin, wal } => {
+                debug_assert_eq!(begin, self.window.end(), "WAL must follow what came before");
+                if begin == self.window.end() {
+                    self.window.push(wal);
+                    self.pump_all(effects);
+                }
+            }
+            Event::Fetched { node, begin, wal } => self.fetched(node, begin, wal, effects),
+            Event::FetchFailed { node } => {
+                if let Some(peer) = self.peers.get_mut(&node) {
+                    peer.fetching = None;
+                }
+            }
+            Event::Tick => self.tick(effects),
+        }
+    }
+
+    fn connected(&mut self, node: NodeId, effects: &mut Vec<Effect>) {
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        peer.disconnected();
+        peer.stage = Stage::Greeting;
+        let greeting =
+            ProposerGreeting { identity: self.identity, configuration: self.configuration.clone() };
+        effects.push(Effect::Send { node, message: ProposerMessage::Greeting(greeting) });
+    }
+
+    fn message(&mut self, node: NodeId, message: AcceptorMessage, effects: &mut Vec<Effect>) {
+        if !self.peers.contains_key(&node) {
+            return;
+        }
+        match (&self.phase, message.term()) {
+            // A leader that sees a higher term leads no more, whatever the message is.
+            (Phase::Leading { term, .. }, seen) if seen > *term => {
+                self.phase = Phase::Over;
+                effects.push(Effect::Fenced { term: seen });
+                return;
+            }
+            _ => {}
+        }
+        match message {
+            AcceptorMessage::Greeting(greeting) => self.greeting(node, greeting, effects),
+            AcceptorMessage::VoteResponse(response) => self.vote_response(node, response, effects),
+            AcceptorMessage::AppendResponse(response) => self.append_response(node, response, effects),
+        }
+    }
+
+    fn greeting(&mut self, node: NodeId, greeting: AcceptorGreeting, effects: &mut Vec<Effect>) {
+        let ours = self.configuration.generation;
+        let theirs = greeting.configuration.generation;
+        if theirs > ours {
+            self.phase = Phase::Over;
+            effects.push(Effect::ConfigurationChanged { configuration: Box::new(greeting.configuration) });
+            return;
+        }
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        if peer.stage != Stage::Greeting {
+            return;
+        }
+        if greeting.node_id != node || theirs < ours {
+            let reason = match greeting.node_id == node {
+                false => format!("expected safekeeper {node}, found safekeeper {}", greeting.node_id),
+                true => format!("it is still in configuration {}, not {}", theirs.0, ours.0),
+            };
+            effects.push(Effect::Disconnect { node, reason });
+            return;
+        }
+        peer.stage = Stage::Greeted;
+        peer.term = peer.term.max(greeting.term);
+        match &self.phase {
+            Phase::Greeting => self.campaign_if_greeted(effects),
+            Phase::Campaign { term } | Phase::Leading { term, .. } => self.ask_for_vote(node, *term, effects),
+            Phase::Over => {}
+        }
+    }
+
+    /// Starts a campaign in a term higher than all that were heard of, once a quorum was heard.
+    fn campaign_if_greeted(&mut self, effects: &mut Vec<Effect>) {
+        let greeted = |id| self.peers.get(&id).is_some_and(|peer| peer.stage.has_greeted());
+        if !self.quorum.reached(greeted) {
+            return;
+        }
+        let heard = self.peers.values().map(|peer| peer.term).max().unwrap_or_default();
+        let term = Term(heard.max(self.term().unwrap_or_default()).0 + 1);
+        self.phase = Phase::Campaign { term };
+        for peer in self.peers.values_mut() {
+            peer.vote = None;
+        }
+        let nodes: Vec<NodeId> = self.nodes(|peer| peer.stage.has_greeted());
+        for node in nodes {
+            self.ask_for_vote(node, term, effects);
+        }
+    }
+
+    /// Also asked by a leader: the answer tells where the acceptor's log ends.
+    fn ask_for_vote(&mut self, node: NodeId, term: Term, effects: &mut Vec<Effect>) {
+        if let Some(peer) = self.peers.get_mut(&node) {
+            peer.stage = Stage::Voting;
+            let request = VoteRequest { generation: self.configuration.generation, term };
+            effects.push(Effect::Send { node, message: ProposerMessage::VoteRequest(request) });
+        }
+    }
+
+    fn vote_response(&mut self, node: NodeId, response: VoteResponse, effects: &mut Vec<Effect>) {
+        let ours = self.configuration.generation;
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        peer.term = peer.term.max(response.term);
+        if response.generation != ours || peer.stage != Stage::Voting {
+            return;
+        }
+        match &self.phase {
+            Phase::Campaign { term } if response.term == *term => {
+                peer.stage = Stage::Voted;
+                if response.vote_given {
+                    peer.vote = Some(response);
+                    self.lead_if_elected(effects);
+                }
+            }
+            // Somebody else campaigns with a higher term. The next campaign goes higher still.
+            Phase::Campaign { term } if response.term > *term => peer.stage = Stage::Voted,
+            Phase::Leading { term, .. } if response.term == *term => {
+                self.send_elected(node, &response, effects)
+            }
+            // An answer to a campaign that is over.
+            Phase::Campaign { .. } | Phase::Leading { .. } | Phase::Greeting | Phase::Over => {}
+        }
+    }
+
+    fn lead_if_elected(&mut self, effects: &mut Vec<Effect>) {
+        let Phase::Campaign { term } = self.phase else { return };
+        if !self.quorum.reached(|id| self.peers.get(&id).is_some_and(|peer| peer.vote.is_some())) {
+            return;
+        }
+        // The donor is the voter whose log is the most advanced: every committed byte is in it, because the
+        // quorum that holds the byte and the quorum that voted have a member in common.
+        let votes = self.peers.values().filter_map(|peer| peer.vote.as_ref());
+        let Some(donor) = votes.max_by_key(|vote| (vote.history.last().term, vote.flush_lsn)).cloned() else {
+            return;
+        };
+        let start_lsn = donor.flush_lsn;
+        let Ok(history) = donor.history.followed_by(term, start_lsn) else {
+            // An acceptor gave a vote for a term that its history has reached already: it is not to be trusted.
+            debug_assert!(false, "a vote for an old term");
+            return;
+        };
+        self.phase = Phase::Leading { term, start_lsn, history };
+        self.window = Window::empty_at(start_lsn);
+        for node in self.nodes(|peer| peer.stage == Stage::Voted) {
+            match self.peers.get_mut(&node).and_then(|peer| peer.vote.take()) {
+                Some(vote) => self.send_elected(node, &vote, effects),
+                None => self.ask_for_vote(node, term, effects),
+            }
+        }
+    }
+
+    fn send_elected(&mut self, node: NodeId, response: &VoteResponse, effects: &mut Vec<Effect>) {
+        let Phase::Leading { term, history, .. } = &self.phase else { return };
+        let start_streaming_at = match history.highest_common_point(&response.history, response.flush_lsn) {
+            Ok(common) if common < response.commit_lsn => {
+                let reason = format!(
+                    "its log agrees up to {common} but it knows {} to be committed",
+                    response.commit_lsn
+                );
+                effects.push(Effect::Disconnect { node, reason });
+                return;
+            }
+            Ok(common) => common,
+            Err(error) => {
+                effects.push(Effect::Disconnect { node, reason: error.to_string() });
+                return;
+            }
+        };
+        let (term, history) = (*term, history.clone());
+        let generation = self.configuration.generation;
+        let elected = Elected { generation, term, start_streaming_at, history };
+        effects.push(Effect::Send { node, message: ProposerMessage::Elected(elected) });
+        if let Some(peer) = self.peers.get_mut(&node) {
+            peer.stage = Stage::Streaming;
+            peer.next_lsn = start_streaming_at;
+            peer.durable_lsn = start_streaming_at;
+            peer.told_commit_lsn = Lsn::INVALID;
+            peer.fetching = None;
+        }
+        self.pump(node, effects);
+    }
+
+    fn append_response(&mut self, node: NodeId, response: AppendResponse, effects: &mut Vec<Effect>) {
+        let Phase::Leading { term, .. } = &self.phase else { return };
+        if response.term != *term || response.generation != self.configuration.generation {
+            return;
+        }
+        let end = self.window.end();
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        peer.pageserver_lsn = peer.pageserver_lsn.max(response.pageserver_lsn);
+        if response.flush_lsn > end || response.durable_lsn > end {
+            let reason = format!("it acknowledges {}, but nothing beyond {end} was sent", response.flush_lsn);
+            effects.push(Effect::Disconnect { node, reason });
+            return;
+        }
+        // Answers may overtake each other between connections; what was durable in this term stays so.
+        peer.acknowledged_lsn = peer.acknowledged_lsn.max(response.flush_lsn);
+        peer.durable_lsn = peer.durable_lsn.max(response.durable_lsn);
+        if self.advance_commit(effects) {
+            self.pump_all(effects);
+        } else {
+            self.pump(node, effects);
+        }
+    }
+
+    /// True if the commit LSN has moved. Only what a quorum holds from X on counts: below X, the bytes are
+    /// of older terms, and holding them says nothing about this one.
+    fn advance_commit(&mut self, effects: &mut Vec<Effect>) -> bool {
+        let Phase::Leading { term, start_lsn, .. } = &self.phase else { return false };
+        let acknowledged = |id| self.peers.get(&id).map_or(Lsn::INVALID, |peer: &Peer| peer.acknowledged_lsn);
+        let of_this_term = |id| Some(acknowledged(id)).filter(|lsn| lsn >= start_lsn).unwrap_or_default();
+        let commit_lsn = self.quorum.lsn(of_this_term);
+        let slowest = self.peers.values().map(|peer| peer.acknowledged_lsn).min().unwrap_or_default();
+        self.horizon_lsn = self.horizon_lsn.max(slowest);
+        let advanced = commit_lsn > self.commit_lsn;
+        if advanced {
+            if !self.commit_lsn.is_valid() {
+                effects.push(Effect::Established { term: *term, start_lsn: *start_lsn });
+            }
+            self.commit_lsn = commit_lsn;
+            effects.push(Effect::Committed { commit_lsn });
+        }
+        // What everybody has goes first; of the rest, committed WAL that is beyond the bound.
+        let beyond_bound = Lsn(self.window.end().0.saturating_sub(WINDOW_BYTES)).min(self.commit_lsn);
+        self.window.trim(slowest.min(self.commit_lsn).max(beyond_bound));
+        advanced
+    }
+
+    fn pump_all(&mut self, effects: &mut Vec<Effect>) {
+        for node in self.nodes(|peer| peer.stage == Stage::Streaming) {
+            self.pump(node, effects);
+        }
+    }
+
+    /// Sends this acceptor what it may have now.
+    fn pump(&mut self, node: NodeId, effects: &mut Vec<Effect>) {
+        loop {
+            let Some(peer) = self.peers.get(&node).filter(|peer| peer.stage == Stage::Streaming) else {
+                return;
+            };
+            let next = peer.next_lsn;
+            let in_flight = next.saturating_distance(peer.durable_lsn);
+            if next >= self.window.end() || in_flight >= MAX_IN_FLIGHT {
+                break;
+            }
+            if next < self.window.start() {
+                self.fetch(node, effects);
+                break;
+            }
+            let wal = self.window.read(next);
+            self.send_append(node, wal, effects);
+        }
+        if self.peers.get(&node).is_some_and(|peer| peer.told_commit_lsn < self.commit_lsn) {
+            self.send_append(node, Bytes::new(), effects);
+        }
+    }
+
+    fn send_append(&mut self, node: NodeId, wal: Bytes, effects: &mut Vec<Effect>) {
+        let Phase::Leading { term, .. } = &self.phase else { return };
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        let request = AppendRequest {
+            generation: self.configuration.generation,
+            term: *term,
+            begin_lsn: peer.next_lsn,
+            commit_lsn: self.commit_lsn,
+            horizon_lsn: self.horizon_lsn,
+            wal,
+        };
+        peer.next_lsn = request.end_lsn();
+        peer.told_commit_lsn = self.commit_lsn;
+        effects.push(Effect::Send { node, message: ProposerMessage::AppendRequest(request) });
+    }
+
+    /// What the window has no longer, another acceptor has: one that is known to hold this term's log.
+    fn fetch(&mut self, node: NodeId, effects: &mut Vec<Effect>) {
+        let Phase::Leading { term, .. } = &self.phase else { return };
+        let Some(peer) = self.peers.get(&node).filter(|peer| peer.fetching.is_none()) else { return };
+        let begin = peer.next_lsn;
+        let sources = self.peers.iter().filter(|(id, source)| {
+            **id != node && source.stage == Stage::Streaming && source.acknowledged_lsn > begin
+        });
+        let Some((source, most_advanced)) = sources.max_by_key(|(_, source)| source.acknowledged_lsn) else {
+            return;
+        };
+        let end = self.window.start().min(most_advanced.acknowledged_lsn).min(begin + FETCH_BYTES);
+        effects.push(Effect::Fetch { node, source: *source, term: *term, begin, end });
+        if let Some(peer) = self.peers.get_mut(&node) {
+            peer.fetching = Some(end);
+        }
+    }
+
+    fn fetched(&mut self, node: NodeId, begin: Lsn, wal: Bytes, effects: &mut Vec<Effect>) {
+        // A fetch for an earlier connection may still deliver: nobody waits for that.
+        let wanted = |peer: &&mut Peer| peer.stage == Stage::Streaming && peer.next_lsn == begin;
+        let Some(peer) = self.peers.get_mut(&node).filter(wanted) else { return };
+        let Some(end) = peer.fetching else { return };
+        let wal = wal.slice(..wal.len().min((end - begin) as usize));
+        if begin + wal.len() as u64 == end {
+            peer.fetching = None;
+        }
+        self.send_append(node, wal, effects);
+        self.pump(node, effects);
+    }
+
+    fn tick(&mut self, effects: &mut Vec<Effect>) {
+        self.pump_all(effects);
+        for node in self.nodes(|peer| peer.stage == Stage::Streaming) {
+            self.send_append(node, Bytes::new(), effects);
+        }
+    }
+
+    fn nodes(&self, filter: impl Fn(&Peer) -> bool) -> Vec<NodeId> {
+        self.peers.iter().filter(|(_, peer)| filter(peer)).map(|(id, _)| *id).collect()
+    }
+
+    fn check_invariants(&self, commit_before: Lsn) {
+        debug_assert!(self.commit_lsn >= commit_before, "the commit LSN moved back");
+        debug_assert!(self.commit_lsn <= self.window.end(), "committed what never came");
+        if let Phase::Leading { term, start_lsn, history } = &self.phase {
+            debug_assert_eq!((history.last().term, history.last().lsn), (*term, *start_lsn));
+            debug_assert!(!self.commit_lsn.is_valid() || self.commit_lsn >= *start_lsn);
+            debug_assert!(
+                self.window.start() <= self.commit_lsn.max(*start_lsn),
+                "uncommitted WAL was dropped"
+            );
+            debug_assert!(self.peers.values().all(|peer| peer.next_lsn <= self.window.end()));
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! What happens to a proposer, and what it wants done.
+
+use bytes::Bytes;
+use types::{Lsn, NodeId, Term};
+
+use crate::membership::Configuration;
+use crate::message::{AcceptorMessage, ProposerMessage};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A new connection to this acceptor is open; nothing was said on it yet.
+    Connected {
+        node: NodeId,
+    },
+    Disconnected {
+        node: NodeId,
+    },
+    Message {
+        node: NodeId,
+        message: AcceptorMessage,
+    },
+    /// The campaign takes too long (votes were lost, or split): begin another, with a higher term.
+    CampaignAgain,
+    /// PostgreSQL's next WAL. It follows what came before.
+    WalReceived {
+        begin: Lsn,
+        wal: Bytes,
+    },
+    /// A piece of what [`Effect::Fetch`] asked for.
+    Fetched {
+        node: NodeId,
+        begin: Lsn,
+        wal: Bytes,
+    },
+    /// The fetch for this node is over: done, or failed.
+    FetchEnded {
+        node: NodeId,
+    },
+    /// Time goes by: say something to everybody, and try again what did not work.
+    Tick,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    Send {
+        node: NodeId,
+        message: ProposerMessage,
+    },
+    /// This acceptor cannot be used as it is now: close the connection, and open another later.
+    Disconnect {
+        node: NodeId,
+        reason: String,
+    },
+    /// WAL that the proposer has no longer: read it from acceptor `source` with START_REPLICATION in
+    /// `term`, and hand it over with [`Event::Fetched`], all of it or until [`Event::FetchFailed`].
+    Fetch {
+        node: NodeId,
+        source: NodeId,
+        term: Term,
+        begin: Lsn,
+        end: Lsn,
+    },
+    /// A quorum holds the empty entry of `term` at `start_lsn` (X): PostgreSQL may start there.
+    Established {
+        term: Term,
+        start_lsn: Lsn,
+    },
+    Committed {
+        commit_lsn: Lsn,
+    },
+    /// Another proposer rules: stop at once. Nothing is sent any more.
+    Fenced {
+        term: Term,
+    },
+    /// The members are others than this proposer was told. It cannot go on with its own set.
+    ConfigurationChanged {
+        configuration: Box<Configuration>,
+    },
+}
