@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use auth::ClusterToken;
@@ -11,18 +12,19 @@ use consensus::{
     AcceptorMessage, AppendRequest, AppendResponse, Configuration, Elected, Member, MembershipGeneration,
     ProposerGreeting, ProposerMessage, TermHistory, TermStart, TimelineIdentity, VoteRequest,
 };
-use durable_fs::DurableFs;
+use durable_fs::{DurableFs, Faults, Step};
 use pg_backend::Limits;
 use pg_frontend::{Address, ConnectParams, CopyReader, CopyWriter, PgClient};
 use prometheus::Registry;
 use safekeeper_api::replication::{PageserverFeedback, ReceiverMessage, SenderMessage};
 use safekeeper_api::wire;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use types::{Lsn, NodeId, PgVersion, TenantId, TenantTimelineId, Term, TimelineId, WalSegmentSize};
 
 use crate::metrics::Metrics;
-use crate::timeline::{Manager, Settings, TimelineSpec};
+use crate::timeline::{FatalError, Manager, Settings, TimelineSpec};
 use crate::wal_service::WalService;
 use crate::wal_store::test_wal::{IDENTITY, TestWal};
 
@@ -34,28 +36,33 @@ struct Safekeeper {
     address: SocketAddr,
     token: ClusterToken,
     manager: Arc<Manager>,
+    fatal: mpsc::Receiver<FatalError>,
     shutdown: CancellationToken,
     server: tokio::task::JoinHandle<()>,
 }
 
 impl Safekeeper {
     async fn start(datadir: &Path) -> Self {
-        let (token, shutdown) = (ClusterToken::generate(), CancellationToken::new());
+        Self::start_as(1, datadir, ClusterToken::generate(), DurableFs::default()).await
+    }
+
+    async fn start_as(id: u64, datadir: &Path, token: ClusterToken, fs: DurableFs) -> Self {
+        let shutdown = CancellationToken::new();
         let settings = Settings {
-            node_id: NodeId(1),
+            node_id: NodeId(id),
             datadir: datadir.to_owned(),
             token: token.clone(),
-            fs: DurableFs::default(),
+            fs,
             metrics: Arc::new(Metrics::new(&Registry::new()).unwrap()),
             shutdown: shutdown.clone(),
         };
-        let (manager, _fatal) = Manager::open(settings).await.unwrap();
+        let (manager, fatal) = Manager::open(settings).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let service = Arc::new(WalService::new(manager.clone()));
         let server = pg_backend::serve(listener, token.clone(), service, shutdown.clone(), Limits::default());
         let server = tokio::spawn(server);
-        Self { address, token, manager, shutdown, server }
+        Self { address, token, manager, fatal, shutdown, server }
     }
 
     async fn stop(self) {
@@ -363,6 +370,65 @@ async fn a_branch_has_its_ancestors_bytes_before_its_start() {
     let theirs = std::fs::read(safekeeper.manager.get(identity().ttid).unwrap().segments().path(1)).unwrap();
     assert!(std::fs::read(timeline.segments().path(1)).unwrap() == theirs);
     assert_eq!(timeline.positions().flush_lsn, end);
+    safekeeper.stop().await;
+}
+
+#[tokio::test]
+async fn a_branch_gets_its_ancestors_bytes_from_a_peer() {
+    let places = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let donor = Safekeeper::start(places[0].path()).await;
+    let other = Safekeeper::start_as(2, places[1].path(), donor.token.clone(), DurableFs::default()).await;
+    donor.manager.create(spec()).await.unwrap();
+    let mut wal = TestWal::new(START);
+    let record = wal.record(20_000, 1);
+    let end = wal.position();
+    let mut proposer = donor.proposer().await;
+    proposer.lead(1, &[(0, START), (1, START)], START).await;
+    proposer.append(1, START, START, record).await;
+    proposer.await_flush(end).await;
+    proposer.append(1, end, end, Bytes::new()).await;
+    proposer.hear_position().await;
+
+    let ttid = TenantTimelineId { timeline_id: TimelineId([3; 16]), ..identity().ttid };
+    let identity_of_branch = TimelineIdentity { ttid, ..identity() };
+    let mut configuration = configuration();
+    configuration.members[0].pg_connstr = donor.address.to_string();
+    let ancestor = Some(identity().ttid.timeline_id);
+    let branch = TimelineSpec { identity: identity_of_branch, start_lsn: end, configuration, ancestor };
+    let (timeline, _) = other.manager.create(branch).await.unwrap();
+    let theirs = std::fs::read(donor.manager.get(identity().ttid).unwrap().segments().path(1)).unwrap();
+    assert!(std::fs::read(timeline.segments().path(1)).unwrap() == theirs);
+    donor.stop().await;
+    other.stop().await;
+}
+
+/// Fails every fsync while switched on.
+struct BrokenDisk(AtomicBool);
+
+impl Faults for BrokenDisk {
+    fn before(&self, step: Step, _path: &Path) -> std::io::Result<()> {
+        let broken = step == Step::SyncFile && self.0.load(Ordering::Relaxed);
+        if broken { Err(std::io::ErrorKind::Other.into()) } else { Ok(()) }
+    }
+}
+
+#[tokio::test]
+async fn a_failed_fsync_ends_the_process_unacknowledged() {
+    let place = tempfile::tempdir().unwrap();
+    let disk = Arc::new(BrokenDisk(AtomicBool::new(false)));
+    let fs = DurableFs::with_faults(disk.clone());
+    let mut safekeeper = Safekeeper::start_as(1, place.path(), ClusterToken::generate(), fs).await;
+    safekeeper.manager.create(spec()).await.unwrap();
+    let mut proposer = safekeeper.proposer().await;
+    proposer.lead(1, &[(0, START), (1, START)], START).await;
+    disk.0.store(true, Ordering::Relaxed);
+    let mut wal = TestWal::new(START);
+    proposer.append(1, START, START, wal.record(100, 1)).await;
+    let error =
+        tokio::time::timeout(Duration::from_secs(10), safekeeper.fatal.recv()).await.unwrap().unwrap();
+    assert!(error.to_string().contains("this process must end"), "{error}");
+    let answer = proposer.reader.next().await.unwrap_err();
+    assert_eq!(answer.sqlstate(), Some("57P01"), "not acknowledged: {answer}");
     safekeeper.stop().await;
 }
 

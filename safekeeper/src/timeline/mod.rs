@@ -23,6 +23,8 @@ use pg_backend::Session;
 use tokio::sync::{mpsc, watch};
 use types::{Lsn, TenantTimelineId, Term};
 
+#[cfg(test)]
+pub use self::core::FatalError;
 pub use self::create::{CreateError, TimelineSpec};
 pub use self::manager::{LookupError, Manager, Settings};
 pub use self::registry::{SenderState, WalSender};
