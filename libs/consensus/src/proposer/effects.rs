@@ -32,8 +32,8 @@ pub enum Event {
         begin: Lsn,
         wal: Bytes,
     },
-    /// The fetch for this node is over: done, or failed.
-    FetchEnded {
+    /// The fetch for this node failed before its end. It is tried again at a later tick.
+    FetchFailed {
         node: NodeId,
     },
     /// Time goes by: say something to everybody, and try again what did not work.

@@ -33,7 +33,7 @@ pub fn connect_params(
 /// The command and its parts.
 #[derive(Clone, Debug)]
 pub struct StartReplication {
-    pub slot: Option<&'static str>,
+    pub slot: Option<String>,
     pub start_lsn: Lsn,
     /// Read up to the flush LSN of a safekeeper that is in this term, instead of up to its commit LSN.
     pub term: Option<Term>,
@@ -41,7 +41,7 @@ pub struct StartReplication {
 
 impl StartReplication {
     pub fn command(&self) -> String {
-        let slot = self.slot.map(|slot| format!(" SLOT {slot}")).unwrap_or_default();
+        let slot = self.slot.as_ref().map(|slot| format!(" SLOT {slot}")).unwrap_or_default();
         let term = self.term.map(|term| format!(" (term='{term}')")).unwrap_or_default();
         format!("START_REPLICATION{slot} PHYSICAL {}{term}", self.start_lsn)
     }
@@ -86,7 +86,8 @@ mod tests {
 
     #[test]
     fn commands_are_what_postgres_parses() {
-        let plain = StartReplication { slot: Some("walproposer"), start_lsn: Lsn(0x16B_9188), term: None };
+        let plain =
+            StartReplication { slot: Some("walproposer".to_owned()), start_lsn: Lsn(0x16B_9188), term: None };
         assert_eq!(plain.command(), "START_REPLICATION SLOT walproposer PHYSICAL 0/16B9188");
         let recovery = StartReplication { slot: None, start_lsn: Lsn(0x8), term: Some(Term(7)) };
         assert_eq!(recovery.command(), "START_REPLICATION PHYSICAL 0/8 (term='7')");
