@@ -10,6 +10,9 @@
 //! `disk_consistent_lsn` moves only after a layer is on disk for good, `remote_consistent_lsn` only after an index
 //! that names it is in remote storage; an error leaves both where they were.
 //!
+//! Versions of a key are ordered by LSN; those of one key at one LSN keep the order in which a batch brought them,
+//! in memory and in files alike, and a read gives them back in it.
+//!
 //! Nothing here knows what a WAL record or a page is: a change is bytes, and applying it is the reader's business.
 
 mod config;

@@ -141,6 +141,30 @@ async fn an_old_open_layer_is_flushed_by_itself() {
 }
 
 #[tokio::test]
+async fn a_failed_download_fails_the_read_and_nothing_else() {
+    let disk = Disk::new();
+    let manager = disk.open().await;
+    let timeline = root(&manager).await;
+    put_some(&timeline).await;
+    manager.shutdown().await.unwrap();
+    std::fs::remove_dir_all(&disk.config.workdir).unwrap();
+    let on = Arc::new(AtomicBool::new(true));
+    let failing = Arc::clone(&on);
+    let manager = disk
+        .open_with_judge(move |operation, key| {
+            operation == Operation::Get && key.contains("__") && failing.load(Ordering::SeqCst)
+        })
+        .await;
+    let timeline = manager.get_timeline(ttid(1)).unwrap();
+    let error = timeline.get_reconstruct(block(1), Lsn(1100)).await.unwrap_err();
+    assert!(!error.is_corruption(), "{error}");
+    assert_eq!(disk.layer_files(1).len(), 0);
+    on.store(false, Ordering::SeqCst);
+    let found = timeline.get_reconstruct(block(1), Lsn(1100)).await.unwrap();
+    assert_eq!(text(&found), ["1000 page 1", "1100 a"]);
+}
+
+#[tokio::test]
 async fn missing_and_cut_layers_are_fetched_and_damaged_ones_are_told() {
     let disk = Disk::new();
     let manager = disk.open().await;

@@ -91,6 +91,15 @@ impl DiskLayer {
         }
         tracing::info!(layer = %self.file_name, timeline = %self.identity.timeline, "downloading a layer");
         let temporary = temporary_path(&self.path);
+        let outcome = self.fetch_through(environment, temporary.clone()).await;
+        if outcome.is_err() {
+            // Best effort: what stays is removed at the next start.
+            let _ = tokio::fs::remove_file(&temporary).await;
+        }
+        outcome
+    }
+
+    async fn fetch_through(&self, environment: &Environment, temporary: PathBuf) -> Result<(), StorageError> {
         let size = environment.remote.get_to_file(&self.remote_key, &temporary).await?;
         if size != self.file_size {
             let reason = format!("it has {size} bytes, the index says {}", self.file_size);
