@@ -143,7 +143,12 @@ pub(super) fn add_overflow_page(page: &mut Page<'_>, new_bitmap: Option<u32>) ->
 }
 
 /// `hash_xlog_split_allocate_page`, the metapage.
-pub(super) fn split(page: &mut Page<'_>, new_bucket: u32, flags: u8, mut data: Reader<'_>) -> Result<(), Fault> {
+pub(super) fn split(
+    page: &mut Page<'_>,
+    new_bucket: u32,
+    flags: u8,
+    mut data: Reader<'_>,
+) -> Result<(), Fault> {
     write_u32(page, MAXBUCKET_AT, new_bucket)?;
     if flags & UPDATE_MASKS != 0 {
         write_u32(page, LOWMASK_AT, data.u32("low mask")?)?;
