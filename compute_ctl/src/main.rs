@@ -12,7 +12,6 @@ mod postgres;
 mod predecessor;
 mod server_user;
 mod status;
-#[path = "/tmp/compute/walproposer.rs"]
 mod walproposer;
 
 use std::path::PathBuf;

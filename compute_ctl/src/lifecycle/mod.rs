@@ -17,8 +17,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use auth::ClusterToken;
-use compute_api::{ComputeSpec, ComputeState, StartStep};
-use tokio::sync::mpsc;
+use compute_api::{ComputeSpec, ComputeState, StartStep, WalproposerStatus};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::data_dir::{DataDir, DataLayout};
@@ -63,6 +63,7 @@ enum LifeEnd {
 struct Life {
     server: ServerProcess,
     walproposer: tokio::task::JoinHandle<Exit>,
+    wal_status: watch::Receiver<WalproposerStatus>,
     began: Instant,
 }
 

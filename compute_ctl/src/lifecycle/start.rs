@@ -148,7 +148,8 @@ impl Compute {
             user: POSTGRES_USER.to_owned(),
             slot: SLOT.to_owned(),
         };
+        let wal_status = elected.status();
         let walproposer = tokio::spawn(elected.run(socket));
-        Life { server, walproposer, began: Instant::now() }
+        Life { server, walproposer, wal_status, began: Instant::now() }
     }
 }

@@ -37,11 +37,16 @@ impl Compute {
                 tracing::error!(lsn = %commit_lsn, "PostgreSQL ended ({status}) before all its WAL was on a quorum");
                 Ok(LifeEnd::NoQuorum)
             }
+            Ok((status, Ok(Exit::Failed { reason }))) => {
+                tracing::error!("PostgreSQL ended ({status}), and so did its WAL path: {reason}");
+                Ok(LifeEnd::NoQuorum)
+            }
             Ok((status, Err(error))) => {
                 tracing::error!("PostgreSQL ended ({status}), and so did its WAL path: {error}");
                 Ok(LifeEnd::NoQuorum)
             }
             Err(_) => {
+                self.show_wal_status(&mut life);
                 let missing = self.missing_safekeepers();
                 let seconds = self.stop_timeout.as_secs();
                 tracing::error!(

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use compute_api::{ComputeState, ConfigureRequest, ConfigureResponse, StartStep};
 use nix::sys::signal::Signal;
@@ -17,6 +17,9 @@ use crate::paths::ComputePaths;
 use crate::postgres;
 use crate::server_user::ServerUser;
 use crate::walproposer::Exit;
+
+/// How old the WAL positions in the status may be.
+const WAL_STATUS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Roles, databases and settings on their way into force.
 struct Application {
@@ -42,8 +45,10 @@ impl Compute {
         let apply = apply(ground.paths.clone(), self.spec.pg_port, self.spec.configurable());
         let mut application =
             Some(Application { work: Box::pin(apply), purpose: Purpose::Start(Instant::now()) });
+        let mut glance = tokio::time::interval(WAL_STATUS_INTERVAL);
         loop {
             tokio::select! {
+                _ = glance.tick() => self.show_wal_status(&mut life),
                 status = life.server.ended() => {
                     life.walproposer.abort();
                     let log = ground.paths.log.display();
@@ -61,6 +66,14 @@ impl Compute {
                     application = Some(self.begin_configure(ground, configure));
                 }
             }
+        }
+    }
+
+    /// Copies what the walproposer says into our own status, if it is news.
+    pub(super) fn show_wal_status(&self, life: &mut Life) {
+        if life.wal_status.has_changed().unwrap_or(false) {
+            let news = life.wal_status.borrow_and_update().clone();
+            self.status.change(|status| status.walproposer = Some(news));
         }
     }
 
@@ -83,6 +96,10 @@ impl Compute {
                 Ok(LifeEnd::Crashed {
                     reason: format!("PostgreSQL ended; a quorum has its WAL up to {commit_lsn}"),
                 })
+            }
+            Ok(Exit::Failed { reason }) => {
+                end_at_once(ground, &life.server).await?;
+                Ok(LifeEnd::Crashed { reason: format!("the WAL path failed: {reason}") })
             }
             Err(error) => {
                 end_at_once(ground, &life.server).await?;
