@@ -1,5 +1,18 @@
 //! The pageserver: keeps every version of every page of its tenants, and answers with any of them.
+//!
+//! ```text
+//! safekeepers ─▶ walreceiver ─▶ ingest ─▶ storage ─▶ pages ─▶ page_service, basebackup ─▶ computes
+//!                              import ──▶    ▲
+//!                                http ───────┘
+//! ```
 
-pub mod storage;
+pub mod basebackup;
+pub mod config;
+pub mod daemon;
+pub mod http;
+pub mod import;
 pub mod ingest;
+pub mod page_service;
 pub mod pages;
+pub mod storage;
+pub mod walreceiver;

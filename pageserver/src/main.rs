@@ -1,2 +1,42 @@
 //! Wires the parts of this program together, and nothing else.
-fn main() {}
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Parser;
+use pageserver::config::Config;
+use telemetry::LogFormat;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Keeps every version of every page, and answers with any of them.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Directory with pageserver.toml; layer files are cached below it.
+    #[arg(long)]
+    workdir: PathBuf,
+    #[arg(long, value_enum, default_value_t)]
+    log_format: LogFormat,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    telemetry::init(arguments.log_format);
+    let config = Config::load(&arguments.workdir.join("pageserver.toml"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting tokio")?;
+    runtime.block_on(async {
+        let shutdown = CancellationToken::new();
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let stop = shutdown.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            stop.cancel();
+        });
+        pageserver::daemon::run(config, &arguments.workdir, shutdown).await
+    })
+}

@@ -1,0 +1,70 @@
+//! A timeline at an LSN as a data directory, in one tar: for compute_ctl without pages, or all of it for anybody.
+//!
+//! ```text
+//! archive.rs   tar entries into a stream of bounded pieces, compressed or not
+//! cluster.rs   what there is at the LSN: databases, relations, SLRU segments, maps …
+//! contents.rs  which files, in which order
+//! settings.rs  the configuration files of an export (pure)
+//! ```
+//! `global/pg_control` comes last, so that a torn backup does not start.
+
+mod archive;
+mod cluster;
+mod contents;
+mod settings;
+
+use types::{Lsn, TenantTimelineId};
+
+use crate::pages::{PageError, PageReader};
+use crate::storage::{StorageError, Timeline};
+pub use archive::ChunkSink;
+use archive::Archive;
+use cluster::Cluster;
+
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error(transparent)]
+    Page(#[from] PageError),
+    #[error(transparent)]
+    Format(#[from] pg_format::FormatError),
+    #[error("timeline {timeline} has no {what} at {lsn}")]
+    Missing { timeline: TenantTimelineId, what: &'static str, lsn: Lsn },
+    #[error("compressing a backup: {0}")]
+    Compression(std::io::Error),
+    #[error("sending a backup: {0}")]
+    Sink(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackupKind {
+    /// All but the pages of relations: what compute_ctl starts from.
+    Sparse,
+    /// All, with a configuration, so that stock PostgreSQL starts on it.
+    Full,
+}
+
+/// Which backup.
+#[derive(Clone, Copy, Debug)]
+pub struct BackupOptions {
+    pub kind: BackupKind,
+    /// All records that end at or before it; they have been ingested.
+    pub lsn: Lsn,
+    /// Start of the last record before `lsn`, zero if unknown.
+    pub prev_lsn: Lsn,
+    pub zstd: bool,
+}
+
+/// Writes the whole tar into `sink`.
+pub async fn write_backup<S: ChunkSink>(
+    timeline: &Timeline,
+    pages: &PageReader,
+    options: BackupOptions,
+    sink: S,
+) -> Result<(), BackupError> {
+    let cluster = Cluster::load(timeline, pages, options.lsn).await?;
+    let mut archive = Archive::new(sink, options.zstd)?;
+    contents::write(&cluster, &options, &mut archive).await?;
+    archive.finish().await
+}

@@ -1,0 +1,134 @@
+//! `pageserver.toml`. Unknown keys are refused, so that a misspelt one is not just without effect.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use types::{Generation, NodeId};
+
+use crate::storage::StorageConfig;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read {path}: {source}")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("{path}: {source}")]
+    Parse { path: PathBuf, source: Box<toml::de::Error> },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub id: NodeId,
+    pub listen_pg_addr: String,
+    pub listen_http_addr: String,
+    pub broker_endpoint: String,
+    /// Relative paths are relative to the working directory of the pageserver.
+    pub auth_token_file: PathBuf,
+    pub remote_storage: RemoteStorageConfig,
+    #[serde(default)]
+    pub storage: StorageSection,
+    #[serde(default)]
+    pub page_service: PageServiceSection,
+    #[serde(default)]
+    pub wal_receiver: WalReceiverSection,
+    /// See [`StorageSection`]: short forms at the top level, as Neon's tools write them.
+    pub checkpoint_distance: Option<u64>,
+    pub checkpoint_timeout_seconds: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RemoteStorageConfig {
+    pub local_path: PathBuf,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StorageSection {
+    /// Bytes of WAL changes in memory at which they become a layer file.
+    pub checkpoint_distance: u64,
+    /// Age at which they do even if they are few, so that safekeepers can drop WAL.
+    pub checkpoint_timeout_seconds: u64,
+    pub generation: u32,
+}
+
+impl Default for StorageSection {
+    fn default() -> Self {
+        Self { checkpoint_distance: 256 << 20, checkpoint_timeout_seconds: 600, generation: 1 }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PageServiceSection {
+    /// How long a request waits for WAL that it needs and that has not come.
+    pub wait_lsn_timeout_seconds: u64,
+    /// Requests of one connection that are worked on at the same time.
+    pub requests_in_flight: usize,
+    pub max_connections: usize,
+}
+
+impl Default for PageServiceSection {
+    fn default() -> Self {
+        Self { wait_lsn_timeout_seconds: 300, requests_in_flight: 32, max_connections: 2000 }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WalReceiverSection {
+    /// A safekeeper that says nothing for so long is left.
+    pub silence_timeout_seconds: u64,
+    /// One that sends no WAL for so long while another has more is left too.
+    pub lagging_timeout_seconds: u64,
+}
+
+impl Default for WalReceiverSection {
+    fn default() -> Self {
+        Self { silence_timeout_seconds: 10, lagging_timeout_seconds: 3 }
+    }
+}
+
+impl Config {
+    pub fn load(path: &Path) -> Result<Config, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        toml::from_str(&text)
+            .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })
+    }
+
+    pub fn storage(&self, workdir: &Path) -> StorageConfig {
+        let section = &self.storage;
+        let timeout = self.checkpoint_timeout_seconds.unwrap_or(section.checkpoint_timeout_seconds);
+        StorageConfig {
+            generation: Generation(section.generation),
+            checkpoint_distance: self.checkpoint_distance.unwrap_or(section.checkpoint_distance),
+            checkpoint_timeout: Duration::from_secs(timeout),
+            ..StorageConfig::new(workdir)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str = r#"
+        id = 1
+        listen_pg_addr = "127.0.0.1:64000"
+        listen_http_addr = "127.0.0.1:9898"
+        broker_endpoint = "http://127.0.0.1:50051"
+        auth_token_file = "../token"
+        remote_storage = { local_path = "../remote" }
+    "#;
+
+    #[test]
+    fn a_small_configuration_is_enough_and_a_misspelt_key_too_much() {
+        let config: Config = toml::from_str(SMALL).unwrap();
+        assert_eq!(config.storage(Path::new("w")).checkpoint_distance, 256 << 20);
+        let config: Config = toml::from_str(&format!("{SMALL}\ncheckpoint_distance = 1000000")).unwrap();
+        assert_eq!(config.storage(Path::new("w")).checkpoint_distance, 1_000_000);
+        assert!(toml::from_str::<Config>(&format!("{SMALL}\ncheckpoint_distanse = 1")).is_err());
+    }
+}

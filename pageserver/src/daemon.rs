@@ -1,0 +1,99 @@
+//! The pageserver as a whole: what starts in which order, and what stops.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use auth::ClusterToken;
+use broker_api::BrokerClient;
+use durable_fs::DurableFs;
+use prometheus::Registry;
+use remote_storage::LocalDir;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::http::{self, ApiState};
+use crate::ingest::IngestMetrics;
+use crate::page_service::{PageService, PageServiceMetrics};
+use crate::pages::PageReader;
+use crate::storage::{StorageMetrics, Surroundings, TenantManager};
+use crate::walreceiver::{ReceiverContext, WalReceiverMetrics, WalReceivers};
+
+/// Runs until `shutdown` is cancelled. When it returns, all that was ingested is in remote storage.
+pub async fn run(config: Config, workdir: &Path, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let token = ClusterToken::load(&workdir.join(&config.auth_token_file)).context("cluster token")?;
+    let registry = Registry::new();
+    let pages = PageReader::new(&registry)?;
+    let ingest = IngestMetrics::new(&registry)?;
+    let manager = open_storage(&config, workdir, &registry, &pages).await?;
+
+    let context = ReceiverContext {
+        node: config.id,
+        broker: BrokerClient::connect_lazy(&config.broker_endpoint, token.clone())?,
+        token: token.clone(),
+        pages: pages.clone(),
+        ingest: ingest.clone(),
+        metrics: WalReceiverMetrics::new(&registry)?,
+        silence_timeout: Duration::from_secs(config.wal_receiver.silence_timeout_seconds),
+        lagging_timeout: Duration::from_secs(config.wal_receiver.lagging_timeout_seconds),
+    };
+    let receivers = WalReceivers::new(context, shutdown.clone());
+    for tenant in manager.list_tenants() {
+        for timeline in manager.list_timelines(tenant)? {
+            receivers.start(timeline);
+        }
+    }
+
+    let pg_listener = listen(&config.listen_pg_addr).await?;
+    let http_listener = listen(&config.listen_http_addr).await?;
+    let service = Arc::new(PageService {
+        manager: Arc::clone(&manager),
+        pages,
+        metrics: PageServiceMetrics::new(&registry)?,
+        wait_lsn_timeout: Duration::from_secs(config.page_service.wait_lsn_timeout_seconds),
+        requests_in_flight: config.page_service.requests_in_flight.max(1),
+    });
+    let limits = pg_backend::Limits {
+        max_connections: config.page_service.max_connections,
+        // Requests are small.
+        max_message_bytes: 1 << 20,
+        ..pg_backend::Limits::default()
+    };
+    let api = http::routes(ApiState {
+        node: config.id,
+        manager: Arc::clone(&manager),
+        receivers: Arc::clone(&receivers),
+        ingest,
+    });
+    tracing::info!(id = %config.id, pg = %config.listen_pg_addr, http = %config.listen_http_addr, "pageserver is up");
+    let page_service = pg_backend::serve(pg_listener, token.clone(), service, shutdown.clone(), limits);
+    let router = http_server::router(api, token, registry);
+    let (_, served) = tokio::join!(page_service, http_server::serve(http_listener, router, shutdown));
+    served.context("HTTP server")?;
+    tracing::info!("shutting down: flushing and uploading");
+    receivers.stopped().await;
+    manager.shutdown().await.context("flushing at shutdown")
+}
+
+async fn open_storage(
+    config: &Config,
+    workdir: &Path,
+    registry: &Registry,
+    pages: &PageReader,
+) -> anyhow::Result<Arc<TenantManager>> {
+    let fs = DurableFs::default();
+    let remote = LocalDir::open(workdir.join(&config.remote_storage.local_path), fs.clone()).await?;
+    let surroundings = Surroundings {
+        remote: Arc::new(remote),
+        metrics: StorageMetrics::register(registry)?,
+        fs,
+        redo: Some(Arc::new(pages.clone())),
+    };
+    TenantManager::open_with(config.storage(workdir), surroundings).await.context("opening storage")
+}
+
+async fn listen(address: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}

@@ -1,0 +1,30 @@
+//! Errors as statuses.
+
+use http_server::ApiError;
+
+use crate::import::ImportError;
+use crate::storage::StorageError;
+
+pub(super) fn storage(error: StorageError) -> ApiError {
+    let message = error.to_string();
+    match error {
+        StorageError::TenantNotFound(_) | StorageError::TimelineNotFound(_) => ApiError::not_found(message),
+        StorageError::TenantExists(_) | StorageError::TimelineExists(_) => ApiError::conflict(message),
+        StorageError::BadBranchPoint { .. } | StorageError::BeforeHistory { .. } => {
+            ApiError::not_acceptable(message)
+        }
+        StorageError::ShuttingDown | StorageError::WaitLsnTimeout { .. } => ApiError::unavailable(message),
+        StorageError::BadBatch { .. }
+        | StorageError::KeyOrder { .. }
+        | StorageError::Source(_)
+        | StorageError::Layer(_)
+        | StorageError::Remote(_)
+        | StorageError::NotDurable(_)
+        | StorageError::DamagedObject { .. }
+        | StorageError::Io { .. } => ApiError::internal(message),
+    }
+}
+
+pub(super) fn import(error: ImportError) -> ApiError {
+    ApiError::bad_request(format!("this is no template: {error}"))
+}

@@ -1,0 +1,53 @@
+//! The HTTP API: templates, tenants, timelines. Errors become statuses in error.rs.
+
+mod error;
+mod templates;
+mod tenants;
+mod timelines;
+
+use std::sync::Arc;
+
+use axum::extract::{DefaultBodyLimit, State};
+use axum::routing::{get, put};
+use axum::{Json, Router};
+use pageserver_api::models::StatusResponse;
+use types::NodeId;
+
+use crate::ingest::IngestMetrics;
+use crate::storage::TenantManager;
+use crate::walreceiver::WalReceivers;
+
+/// A template is a few MiB.
+const MOST_TEMPLATE_BYTES: usize = 256 << 20;
+
+#[derive(Clone)]
+pub struct ApiState {
+    pub node: NodeId,
+    pub manager: Arc<TenantManager>,
+    pub receivers: Arc<WalReceivers>,
+    pub ingest: IngestMetrics,
+}
+
+pub fn routes(state: ApiState) -> Router {
+    let template = put(templates::store).layer(DefaultBodyLimit::max(MOST_TEMPLATE_BYTES)).get(templates::describe);
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/template/{pg_version}", template)
+        .route("/v1/tenant", get(tenants::list).post(tenants::create))
+        .route("/v1/tenant/{tenant}/timeline", get(timelines::list).post(timelines::create))
+        .route("/v1/tenant/{tenant}/timeline/{timeline}", get(timelines::describe))
+        .with_state(state)
+}
+
+async fn status(State(state): State<ApiState>) -> Json<StatusResponse> {
+    let tenants = state.manager.list_tenants();
+    let timelines =
+        tenants.iter().filter_map(|tenant| state.manager.list_timelines(*tenant).ok()).map(|list| list.len()).sum();
+    Json(StatusResponse {
+        id: state.node,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        tenants: tenants.len(),
+        timelines,
+        inapplicable_records: state.ingest.inapplicable_total(),
+    })
+}

@@ -1,0 +1,63 @@
+//! Templates of new root timelines.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use http_server::ApiError;
+use pageserver_api::models::TemplateInfo;
+use types::PgVersion;
+
+use super::{ApiState, error};
+use crate::import::{Imported, NewIdentity, import_template};
+use crate::storage::template_key;
+
+fn version(text: &str) -> Result<PgVersion, ApiError> {
+    text.parse().map_err(|error: types::ParsePgVersionError| ApiError::bad_request(error.to_string()))
+}
+
+/// Kept only if a timeline can be made of it.
+pub(super) async fn store(
+    State(state): State<ApiState>,
+    Path(pg_version): Path<String>,
+    body: Bytes,
+) -> Result<Json<TemplateInfo>, ApiError> {
+    let pg_version = version(&pg_version)?;
+    let bytes = body.len() as u64;
+    import(body.clone(), pg_version).await?;
+    let stored = state.manager.remote().put(&template_key(pg_version), body).await;
+    stored.map_err(|error| ApiError::internal(error.to_string()))?;
+    tracing::info!(%pg_version, bytes, "template stored");
+    Ok(Json(TemplateInfo { pg_version, bytes }))
+}
+
+pub(super) async fn describe(
+    State(state): State<ApiState>,
+    Path(pg_version): Path<String>,
+) -> Result<Json<TemplateInfo>, ApiError> {
+    let pg_version = version(&pg_version)?;
+    match state.manager.remote().head(&template_key(pg_version)).await {
+        Ok(Some(bytes)) => Ok(Json(TemplateInfo { pg_version, bytes })),
+        Ok(None) => Err(ApiError::not_found(format!("there is no template of PostgreSQL {pg_version}"))),
+        Err(error) => Err(ApiError::internal(error.to_string())),
+    }
+}
+
+/// The entries of a new timeline, with an identity that no other has.
+pub(super) async fn load(state: &ApiState, pg_version: PgVersion) -> Result<Imported, ApiError> {
+    let template = state.manager.remote().get(&template_key(pg_version)).await.map_err(|error| {
+        if error.is_not_found() {
+            ApiError::not_acceptable(format!("there is no template of PostgreSQL {pg_version}: put one first"))
+        } else {
+            ApiError::internal(error.to_string())
+        }
+    })?;
+    import(template, pg_version).await
+}
+
+async fn import(template: Bytes, pg_version: PgVersion) -> Result<Imported, ApiError> {
+    let work = move || import_template(&template, pg_version, NewIdentity::generate());
+    match tokio::task::spawn_blocking(work).await {
+        Ok(imported) => imported.map_err(error::import),
+        Err(_) => Err(ApiError::unavailable("shutting down")),
+    }
+}

@@ -1,0 +1,149 @@
+//! Timelines.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use http_server::ApiError;
+use pageserver_api::models::{TimelineCreateRequest, TimelineInfo, TimelineState};
+use types::{BLCKSZ, Key, KeyKind, Lsn, PgVersion, TenantId, TenantTimelineId, TimelineId};
+
+use super::{ApiState, error, templates};
+use crate::ingest::relation_size;
+use crate::storage::{StorageError, Timeline};
+
+fn bad_id(error: types::ParseIdError) -> ApiError {
+    ApiError::bad_request(error.to_string())
+}
+
+pub(super) async fn list(
+    State(state): State<ApiState>,
+    Path(tenant): Path<String>,
+) -> Result<Json<Vec<TimelineInfo>>, ApiError> {
+    let tenant: TenantId = tenant.parse().map_err(bad_id)?;
+    let mut infos = Vec::new();
+    for timeline in state.manager.list_timelines(tenant).map_err(error::storage)? {
+        infos.push(info(&state, &timeline).await?);
+    }
+    Ok(Json(infos))
+}
+
+pub(super) async fn describe(
+    State(state): State<ApiState>,
+    Path((tenant, timeline)): Path<(String, String)>,
+) -> Result<Json<TimelineInfo>, ApiError> {
+    let id = TenantTimelineId::new(tenant.parse().map_err(bad_id)?, timeline.parse().map_err(bad_id)?);
+    let timeline = state.manager.get_timeline(id).map_err(error::storage)?;
+    Ok(Json(info(&state, &timeline).await?))
+}
+
+pub(super) async fn create(
+    State(state): State<ApiState>,
+    Path(tenant): Path<String>,
+    Json(request): Json<TimelineCreateRequest>,
+) -> Result<(StatusCode, Json<TimelineInfo>), ApiError> {
+    let tenant: TenantId = tenant.parse().map_err(bad_id)?;
+    let id = TenantTimelineId::new(tenant, request.new_timeline_id);
+    let made = match (request.ancestor_timeline_id, request.pg_version) {
+        (Some(ancestor), _) => branch(&state, id, ancestor, request.ancestor_start_lsn).await,
+        (None, Some(version)) => root(&state, id, version).await,
+        (None, None) => Err(ApiError::bad_request("name a pg_version or an ancestor_timeline_id")),
+    };
+    let timeline = made?;
+    state.receivers.start(Arc::clone(&timeline));
+    Ok((StatusCode::CREATED, Json(info(&state, &timeline).await?)))
+}
+
+async fn root(state: &ApiState, id: TenantTimelineId, version: PgVersion) -> Result<Arc<Timeline>, ApiError> {
+    if let Ok(existing) = state.manager.get_timeline(id) {
+        return same_root(existing, version);
+    }
+    let imported = templates::load(state, version).await?;
+    let entries = imported.entries.into_iter().map(Ok::<_, Infallible>);
+    let made = state.manager.create_root_timeline(id, imported.metadata, imported.prev_record_lsn, entries).await;
+    match made {
+        Ok(timeline) => {
+            tracing::info!(timeline = %id, lsn = %timeline.start_lsn(), "root timeline created");
+            Ok(timeline)
+        }
+        Err(StorageError::TimelineExists(_)) => {
+            same_root(state.manager.get_timeline(id).map_err(error::storage)?, version)
+        }
+        Err(failure) => Err(error::storage(failure)),
+    }
+}
+
+fn same_root(existing: Arc<Timeline>, version: PgVersion) -> Result<Arc<Timeline>, ApiError> {
+    if existing.ancestor().is_none() && existing.metadata().pg_version == version {
+        return Ok(existing);
+    }
+    Err(ApiError::conflict(format!("timeline {} exists already and is another", existing.id())))
+}
+
+async fn branch(
+    state: &ApiState,
+    id: TenantTimelineId,
+    ancestor: TimelineId,
+    lsn: Option<Lsn>,
+) -> Result<Arc<Timeline>, ApiError> {
+    if let Ok(existing) = state.manager.get_timeline(id) {
+        return same_branch(existing, ancestor, lsn);
+    }
+    match state.manager.branch_timeline(id, ancestor, lsn).await {
+        Ok(timeline) => {
+            tracing::info!(timeline = %id, %ancestor, lsn = %timeline.start_lsn(), "timeline branched");
+            Ok(timeline)
+        }
+        Err(StorageError::TimelineExists(_)) => {
+            same_branch(state.manager.get_timeline(id).map_err(error::storage)?, ancestor, lsn)
+        }
+        Err(failure) => Err(error::storage(failure)),
+    }
+}
+
+fn same_branch(
+    existing: Arc<Timeline>,
+    ancestor: TimelineId,
+    lsn: Option<Lsn>,
+) -> Result<Arc<Timeline>, ApiError> {
+    match existing.ancestor() {
+        Some((of, at)) if of == ancestor && lsn.is_none_or(|lsn| lsn == at) => Ok(existing),
+        Some(_) | None => {
+            Err(ApiError::conflict(format!("timeline {} exists already and is another", existing.id())))
+        }
+    }
+}
+
+async fn info(state: &ApiState, timeline: &Timeline) -> Result<TimelineInfo, ApiError> {
+    let (last_record_lsn, prev_record_lsn) = timeline.last_and_prev_record_lsn();
+    let sizes = timeline.scan(Key::kind_range(KeyKind::RelSize), last_record_lsn).await.map_err(error::storage)?;
+    let blocks: u64 = sizes
+        .iter()
+        .filter_map(|(key, image)| relation_size(key, image))
+        .map(|(_, blocks)| u64::from(blocks))
+        .sum();
+    let id = timeline.id();
+    let metadata = timeline.metadata();
+    let receiver = state.receivers.status(id);
+    Ok(TimelineInfo {
+        tenant_id: id.tenant_id,
+        timeline_id: id.timeline_id,
+        ancestor_timeline_id: timeline.ancestor().map(|(ancestor, _)| ancestor),
+        ancestor_lsn: timeline.ancestor().map(|(_, lsn)| lsn),
+        last_record_lsn,
+        prev_record_lsn,
+        disk_consistent_lsn: timeline.disk_consistent_lsn(),
+        remote_consistent_lsn: timeline.remote_consistent_lsn(),
+        initdb_lsn: timeline.start_lsn(),
+        current_logical_size: blocks * BLCKSZ as u64,
+        current_physical_size: timeline.stats().physical_size,
+        pg_version: metadata.pg_version,
+        system_identifier: metadata.system_identifier.to_string(),
+        wal_seg_size: metadata.wal_seg_size,
+        walreceiver_status: receiver.text,
+        inapplicable_records: state.ingest.inapplicable_of(id),
+        state: if receiver.broken { TimelineState::Broken } else { TimelineState::Active },
+    })
+}

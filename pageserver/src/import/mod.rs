@@ -1,0 +1,168 @@
+//! A template, that is initdb's output, into the entries of a new root timeline.
+//!
+//! The tar is read into memory: a template is some tens of MiB. The new cluster gets a system identifier
+//! and a nonce of its own; everything else is as initdb left it.
+
+mod path;
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use bytes::Bytes;
+use pg_format::wal::WalIdentity;
+use pg_format::{ControlFile, DatabaseState, FormatError, synthesise_start};
+use types::{BLCKSZ, Key, Lsn, PgVersion, RELSEG_BLOCKS};
+
+use crate::storage::TimelineMetadata;
+use path::TemplateFile;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    #[error("reading the template: {0}")]
+    Read(#[from] std::io::Error),
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    #[error("the template has no {0}")]
+    Missing(&'static str),
+    #[error("the template's {path} has {length} bytes, which is not whole pages")]
+    TornFile { path: String, length: usize },
+    #[error("the template is of PostgreSQL {found}, not {expected}")]
+    WrongVersion { found: PgVersion, expected: PgVersion },
+    #[error("the template was not stopped cleanly")]
+    NotShutDown,
+    #[error("the template is larger than {0} bytes")]
+    TooLarge(u64),
+}
+
+/// Unpacked bytes that a template may have.
+const MOST_BYTES: u64 = 1 << 30;
+
+/// What a new root timeline is made of.
+#[derive(Debug)]
+pub struct Imported {
+    pub metadata: TimelineMetadata,
+    pub prev_record_lsn: Lsn,
+    /// In the order of keys.
+    pub entries: BTreeMap<Key, Bytes>,
+}
+
+/// Reads a `tar.zst` of a data directory. Blocking, some 100 ms of work.
+pub fn import_template(tar_zst: &[u8], version: PgVersion, identity: NewIdentity) -> Result<Imported, ImportError> {
+    let mut import = Import::default();
+    let decoder = zstd::stream::read::Decoder::new(tar_zst)?;
+    let mut archive = tar::Archive::new(decoder.take(MOST_BYTES));
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        if !entry.header().entry_type().is_file() {
+            continue;
+        }
+        let path = entry.path()?.to_string_lossy().into_owned();
+        let Some(file) = path::classify(&path) else { continue };
+        let mut contents = Vec::new();
+        entry.read_to_end(&mut contents)?;
+        import.file(file, &path, contents.into())?;
+    }
+    import.finish(version, identity)
+}
+
+/// What tells clusters made of one template apart.
+#[derive(Clone, Copy, Debug)]
+pub struct NewIdentity {
+    pub system_identifier: u64,
+    pub nonce: [u8; 32],
+}
+
+impl NewIdentity {
+    /// As initdb makes them: seconds in the high half, so that identifiers are roughly in the order of their making.
+    pub fn generate() -> Self {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let low: u32 = rand::random();
+        Self { system_identifier: now.as_secs() << 32 | u64::from(low), nonce: rand::random() }
+    }
+}
+
+#[derive(Default)]
+struct Import {
+    entries: BTreeMap<Key, Bytes>,
+    control: Option<ControlFile>,
+}
+
+impl Import {
+    fn file(&mut self, file: TemplateFile, path: &str, contents: Bytes) -> Result<(), ImportError> {
+        match file {
+            TemplateFile::Control => self.control = Some(ControlFile::decode(&contents)?),
+            TemplateFile::RelMap { spc, db } => {
+                self.entries.insert(Key::rel_map(spc, db), contents);
+            }
+            TemplateFile::DatabaseVersion { spc, db } => {
+                self.entries.insert(Key::database(spc, db), Bytes::from_static(&[1]));
+            }
+            TemplateFile::Relation { rel, segment } => {
+                let blocks = whole_pages(path, &contents)?;
+                let first = segment * RELSEG_BLOCKS;
+                self.pages(contents, |block| Key::rel_block(rel, first + block));
+                self.raise_size(Key::rel_size(rel), first + blocks);
+            }
+            TemplateFile::Slru { slru, segment } => {
+                let blocks = whole_pages(path, &contents)?;
+                self.pages(contents, |block| Key::slru_block(slru, segment, block));
+                self.raise_size(Key::slru_seg_size(slru, segment), blocks);
+            }
+        }
+        Ok(())
+    }
+
+    /// Pages of zeros are not stored: that is what a page without a version is.
+    fn pages(&mut self, contents: Bytes, key: impl Fn(u32) -> Key) {
+        for (block, page) in (0..).zip(contents.chunks_exact(BLCKSZ)) {
+            if page.iter().any(|byte| *byte != 0) {
+                self.entries.insert(key(block), Bytes::copy_from_slice(page));
+            }
+        }
+    }
+
+    fn raise_size(&mut self, key: Key, blocks: u32) {
+        let known = self.entries.get(&key).and_then(|image| crate::ingest::size_of(image)).unwrap_or(0);
+        self.entries.insert(key, Bytes::copy_from_slice(&blocks.max(known).to_le_bytes()));
+    }
+
+    fn finish(mut self, version: PgVersion, identity: NewIdentity) -> Result<Imported, ImportError> {
+        let mut control = self.control.ok_or(ImportError::Missing("global/pg_control"))?;
+        if control.version != version {
+            return Err(ImportError::WrongVersion { found: control.version, expected: version });
+        }
+        if control.state != DatabaseState::ShutDown {
+            return Err(ImportError::NotShutDown);
+        }
+        control.system_identifier = identity.system_identifier;
+        control.mock_authentication_nonce = identity.nonce;
+        let checkpoint = control.checkpoint_copy;
+        self.entries.insert(Key::control_file(), control.encode().into());
+        self.entries.insert(Key::checkpoint(), Bytes::copy_from_slice(&checkpoint.encode(version)));
+        let wal = WalIdentity {
+            version,
+            system_identifier: identity.system_identifier,
+            segment_size: control.wal_segment_size,
+            tli: checkpoint.tli,
+        };
+        // The record of a shutdown checkpoint has one length; where it ends depends on the pages it crosses.
+        let end = synthesise_start(control.checkpoint, Lsn::INVALID, &checkpoint, &wal).end_lsn;
+        let metadata = TimelineMetadata {
+            pg_version: version,
+            system_identifier: identity.system_identifier,
+            wal_seg_size: control.wal_segment_size,
+            tli: checkpoint.tli,
+            data_checksums: control.data_checksum_version != 0,
+            initdb_lsn: end,
+        };
+        Ok(Imported { metadata, prev_record_lsn: control.checkpoint, entries: self.entries })
+    }
+}
+
+fn whole_pages(path: &str, contents: &[u8]) -> Result<u32, ImportError> {
+    if contents.len().is_multiple_of(BLCKSZ) {
+        Ok((contents.len() / BLCKSZ) as u32)
+    } else {
+        Err(ImportError::TornFile { path: path.to_owned(), length: contents.len() })
+    }
+}

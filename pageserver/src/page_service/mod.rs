@@ -1,0 +1,63 @@
+//! The page service: pages and base backups over PostgreSQL's protocol.
+//!
+//! ```text
+//! command.rs  the text of a query (pure)
+//! stream.rs   pagestream_v3: requests in, answers out in their order
+//! answer.rs   one request
+//! lsn.rs      which LSN a request reads at (pure)
+//! backup.rs   basebackup, fullbackup
+//! error.rs    SQLSTATEs
+//! ```
+
+mod answer;
+mod backup;
+mod command;
+mod error;
+mod lsn;
+mod metrics;
+mod stream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pg_backend::{Handler, QueryError, Session, sqlstate};
+use types::TenantTimelineId;
+
+use crate::pages::PageReader;
+use crate::storage::{TenantManager, Timeline};
+use command::Command;
+pub use metrics::PageServiceMetrics;
+
+pub struct PageService {
+    pub manager: Arc<TenantManager>,
+    pub pages: PageReader,
+    pub metrics: PageServiceMetrics,
+    pub wait_lsn_timeout: Duration,
+    pub requests_in_flight: usize,
+}
+
+impl Handler for PageService {
+    async fn handle_query(&self, session: &mut Session, query: &str) -> Result<(), QueryError> {
+        match command::parse(query).map_err(|reason| QueryError::new(sqlstate::SYNTAX_ERROR, reason))? {
+            Command::PageStream(id) => {
+                let timeline = self.timeline(id)?;
+                tracing::debug!(timeline = %id, peer = %session.peer(), "page stream begins");
+                stream::serve(self, &timeline, session).await
+            }
+            Command::Backup(id, request) => {
+                let timeline = self.timeline(id)?;
+                backup::serve(self, &timeline, request, session).await
+            }
+            Command::Set => {
+                session.send_command_complete("SET");
+                Ok(())
+            }
+        }
+    }
+}
+
+impl PageService {
+    fn timeline(&self, id: TenantTimelineId) -> Result<Arc<Timeline>, QueryError> {
+        self.manager.get_timeline(id).map_err(|error| error::query_error(&error.into()))
+    }
+}

@@ -1,0 +1,47 @@
+//! `pagestream_v3`: many requests under way, answers in the order of the requests.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
+use pageserver_api::pagestream::Request;
+use pg_backend::{QueryError, Session, sqlstate};
+
+use super::{PageService, answer};
+use crate::storage::Timeline;
+
+pub(super) async fn serve(
+    service: &PageService,
+    timeline: &Arc<Timeline>,
+    session: &mut Session,
+) -> Result<(), QueryError> {
+    let shutdown = session.shutdown().clone();
+    let (mut reader, mut writer) = session.copy_both().await?.split();
+    let mut answers = FuturesOrdered::new();
+    let mut client_done = false;
+    while !client_done || !answers.is_empty() {
+        let room = !client_done && answers.len() < service.requests_in_flight;
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => {
+                return Err(QueryError::fatal(sqlstate::ADMIN_SHUTDOWN, "the pageserver is shutting down"));
+            }
+            Some(answer) = answers.next(), if !answers.is_empty() => {
+                writer.send(answer).await?;
+                if answers.is_empty() {
+                    writer.flush().await?;
+                }
+            }
+            message = reader.next(), if room => match message? {
+                Some(message) => {
+                    // What a client sends is wrong for good: it does not speak this protocol.
+                    let request = Request::decode(message)
+                        .map_err(|error| QueryError::fatal(sqlstate::PROTOCOL_VIOLATION, error.to_string()))?;
+                    answers.push_back(answer::answer(service, timeline, request));
+                }
+                None => client_done = true,
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,188 @@
+//! The task of one timeline: owns its ingest, its connection and what it knows of safekeepers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker_api::Subscription;
+use bytes::Bytes;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio_util::sync::CancellationToken;
+use types::NodeId;
+
+use super::candidates::Candidates;
+use super::choose::{Choice, Current, Limits, choose};
+use super::connection::{StreamError, WalStream};
+use super::{ReceiverContext, StatusCell};
+use crate::storage::Timeline;
+
+const TICK: Duration = Duration::from_millis(250);
+const BROKER_PAUSE: Duration = Duration::from_millis(500);
+
+pub(super) struct Receiver {
+    context: ReceiverContext,
+    timeline: Arc<Timeline>,
+    status: StatusCell,
+    candidates: Candidates,
+    stream: Option<(NodeId, WalStream)>,
+    subscription: Option<Subscription>,
+    /// When to try the broker again.
+    subscribe_at: Instant,
+}
+
+enum Event {
+    Heard(broker_api::SafekeeperTimelineInfo),
+    BrokerLost,
+    Message(Result<Bytes, StreamError>),
+    Subscribe,
+    Tick,
+    Shutdown,
+}
+
+impl Receiver {
+    pub(super) fn new(context: ReceiverContext, timeline: Arc<Timeline>, status: StatusCell) -> Self {
+        let receiver = Self {
+            context,
+            timeline,
+            status,
+            candidates: Candidates::default(),
+            stream: None,
+            subscription: None,
+            subscribe_at: Instant::now(),
+        };
+        receiver.say("no safekeeper is known yet".to_owned(), false);
+        receiver
+    }
+
+    pub(super) async fn run(mut self, shutdown: CancellationToken) {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let event = tokio::select! {
+                () = shutdown.cancelled() => Event::Shutdown,
+                event = next_of_broker(&mut self.subscription, self.subscribe_at) => event,
+                message = next_of_stream(&mut self.stream) => Event::Message(message),
+                _ = tick.tick() => Event::Tick,
+            };
+            match event {
+                Event::Shutdown => return,
+                Event::Heard(info) => self.candidates.heard(info),
+                Event::BrokerLost => {
+                    self.subscription = None;
+                    self.subscribe_at = Instant::now() + BROKER_PAUSE;
+                }
+                Event::Subscribe => self.subscribe().await,
+                Event::Message(message) => self.message(message).await,
+                Event::Tick => self.tick().await,
+            }
+            if self.stream.is_none() {
+                self.reconsider().await;
+            }
+        }
+    }
+
+    async fn subscribe(&mut self) {
+        let subscribing = self.context.broker.subscribe(Some(self.timeline.id()));
+        match tokio::time::timeout(Duration::from_secs(5), subscribing).await {
+            Ok(Ok(subscription)) => self.subscription = Some(subscription),
+            Ok(Err(error)) => tracing::debug!(timeline = %self.timeline.id(), "no broker: {error}"),
+            Err(_) => tracing::debug!(timeline = %self.timeline.id(), "the broker does not answer"),
+        }
+        self.subscribe_at = Instant::now() + BROKER_PAUSE;
+    }
+
+    async fn message(&mut self, message: Result<Bytes, StreamError>) {
+        let Some((id, stream)) = &mut self.stream else { return };
+        let id = *id;
+        let result = match message {
+            Ok(message) => stream.take_in(message).await,
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok(()) => self.candidates.succeeded(id),
+            Err(error) => self.lose(id, &error),
+        }
+    }
+
+    async fn tick(&mut self) {
+        if let Some((id, stream)) = &mut self.stream {
+            let id = *id;
+            if let Err(error) = stream.feedback(false).await {
+                self.lose(id, &error);
+            }
+        }
+        self.reconsider().await;
+    }
+
+    async fn reconsider(&mut self) {
+        let current = self.stream.as_ref().map(|(id, stream)| Current {
+            id: *id,
+            no_wal_for: stream.last_wal.elapsed(),
+            silent_for: stream.last_message.elapsed(),
+        });
+        let limits = Limits { silence: self.context.silence_timeout, lagging: self.context.lagging_timeout };
+        match choose(current, &self.candidates.all(), self.timeline.last_record_lsn(), limits) {
+            Choice::Stay => {}
+            Choice::Disconnect => {
+                if let Some(current) = current {
+                    self.lose(current.id, &StreamError::Silent(current.silent_for));
+                }
+            }
+            Choice::Connect(id) => {
+                if let Some(current) = current {
+                    self.context.metrics.switches.inc();
+                    tracing::info!(timeline = %self.timeline.id(), from = %current.id, to = %id, "other safekeeper");
+                }
+                self.connect(id).await;
+            }
+        }
+    }
+
+    async fn connect(&mut self, id: NodeId) {
+        self.stream = None;
+        let Some(address) = self.candidates.info(id).map(|info| info.pg_connstr.clone()) else { return };
+        match WalStream::open(&self.context, &self.timeline, &address).await {
+            Ok(stream) => {
+                let start = self.timeline.last_record_lsn();
+                tracing::info!(timeline = %self.timeline.id(), safekeeper = %id, lsn = %start, "receiving WAL");
+                self.context.metrics.connections.inc();
+                self.say(format!("receiving from safekeeper {id} at {address}"), false);
+                self.stream = Some((id, stream));
+            }
+            Err(error) => self.lose(id, &error),
+        }
+    }
+
+    fn lose(&mut self, id: NodeId, error: &StreamError) {
+        let lsn = self.timeline.last_record_lsn();
+        tracing::warn!(timeline = %self.timeline.id(), safekeeper = %id, %lsn, "no more WAL from here: {error}");
+        self.context.metrics.failures.inc();
+        self.stream = None;
+        self.candidates.failed(id);
+        self.say(format!("safekeeper {id}: {error}"), error.is_of_wal());
+    }
+
+    fn say(&self, text: String, broken: bool) {
+        let mut status = self.status.lock().expect("no holder panics");
+        (status.text, status.broken) = (text, broken);
+    }
+}
+
+async fn next_of_broker(subscription: &mut Option<Subscription>, subscribe_at: Instant) -> Event {
+    match subscription {
+        Some(subscription) => match subscription.next().await {
+            Some(Ok(info)) => Event::Heard(info),
+            Some(Err(_)) | None => Event::BrokerLost,
+        },
+        None => {
+            sleep_until(subscribe_at).await;
+            Event::Subscribe
+        }
+    }
+}
+
+async fn next_of_stream(stream: &mut Option<(NodeId, WalStream)>) -> Result<Bytes, StreamError> {
+    match stream {
+        Some((_, stream)) => stream.next().await,
+        None => std::future::pending().await,
+    }
+}
