@@ -21,6 +21,7 @@ use auth::ClusterToken;
 use broker_api::BrokerClient;
 use clap::Parser;
 use durable_fs::DurableFs;
+use nix::sys::stat::{Mode, umask};
 use pg_backend::Limits;
 use prometheus::Registry;
 use tokio::net::TcpListener;
@@ -37,6 +38,8 @@ use crate::wal_service::WalService;
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     telemetry::init(arguments.log_format);
+    // WAL holds what users wrote: nobody else on this machine is to read it.
+    umask(Mode::S_IRWXG | Mode::S_IRWXO);
     let token = ClusterToken::load(&arguments.auth_token_file)?;
     let fs = DurableFs::default();
     let datadir = DataDirectory::open(&fs, &arguments.datadir, arguments.id)?;

@@ -140,14 +140,14 @@ async fn send(
         writer.flush().await?;
         tokio::select! {
             changed = positions.changed() => changed.map_err(|_| errors::timeline_stopped(timeline.ttid()))?,
-            () = heard.reply_requested.notified() => keepalive(writer, reader.position(), false).await?,
+            () = heard.reply_requested.notified() => keepalive(writer, end, false).await?,
             () = tokio::time::sleep(KEEPALIVE) => {
                 let silence = heard.last.borrow().elapsed();
                 if silence > 2 * ASK_FOR_REPLY {
                     let message = format!("the WAL reader was silent for {} s", silence.as_secs());
                     return Err(QueryError::fatal(sqlstate::CONNECTION_FAILURE, message));
                 }
-                keepalive(writer, reader.position(), silence > ASK_FOR_REPLY).await?;
+                keepalive(writer, end, silence > ASK_FOR_REPLY).await?;
             }
         }
     }

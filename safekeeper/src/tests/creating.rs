@@ -1,0 +1,83 @@
+//! Making timelines and branches.
+
+use super::*;
+
+#[tokio::test]
+async fn creating_is_idempotent_and_particular() {
+    let place = tempfile::tempdir().unwrap();
+    let safekeeper = Safekeeper::start(place.path()).await;
+    assert!(safekeeper.manager.create(spec()).await.unwrap().1);
+    assert!(!safekeeper.manager.create(spec()).await.unwrap().1);
+    let different = TimelineSpec { start_lsn: START + 8, ..spec() };
+    assert!(safekeeper.manager.create(different).await.is_err());
+    for bad in [Lsn(0), Lsn(8), START + 1, Lsn(SEGMENT + 16), Lsn(SEGMENT + 8192 + 8)] {
+        let ttid = TenantTimelineId { timeline_id: TimelineId([3; 16]), ..identity().ttid };
+        let identity = TimelineIdentity { ttid, ..identity() };
+        assert!(
+            safekeeper.manager.create(TimelineSpec { identity, start_lsn: bad, ..spec() }).await.is_err(),
+            "{bad}"
+        );
+    }
+    safekeeper.stop().await;
+}
+
+#[tokio::test]
+async fn a_branch_has_its_ancestors_bytes_before_its_start() {
+    let place = tempfile::tempdir().unwrap();
+    let safekeeper = Safekeeper::start(place.path()).await;
+    safekeeper.manager.create(spec()).await.unwrap();
+    let ttid = TenantTimelineId { timeline_id: TimelineId([3; 16]), ..identity().ttid };
+    let mut wal = TestWal::new(START);
+    let record = wal.record(20_000, 1);
+    let end = wal.position();
+    let ancestor = Some(identity().ttid.timeline_id);
+    let branch = TimelineSpec {
+        identity: TimelineIdentity { ttid, ..identity() },
+        start_lsn: end,
+        ancestor,
+        ..spec()
+    };
+    let error = safekeeper.manager.create(branch.clone()).await.map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("cannot be had now: here it is committed up to"), "{error}");
+
+    let mut proposer = safekeeper.proposer().await;
+    proposer.lead(1, &[(0, START), (1, START)], START).await;
+    proposer.append(1, START, START, record).await;
+    proposer.await_flush(end).await;
+    proposer.append(1, end, end, Bytes::new()).await;
+    proposer.hear_position().await;
+    let (timeline, _) = safekeeper.manager.create(branch).await.unwrap();
+    let theirs = std::fs::read(safekeeper.manager.get(identity().ttid).unwrap().segments().path(1)).unwrap();
+    assert!(std::fs::read(timeline.segments().path(1)).unwrap() == theirs);
+    assert_eq!(timeline.positions().flush_lsn, end);
+    safekeeper.stop().await;
+}
+
+#[tokio::test]
+async fn a_branch_gets_its_ancestors_bytes_from_a_peer() {
+    let places = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let donor = Safekeeper::start(places[0].path()).await;
+    let other = Safekeeper::start_as(2, places[1].path(), donor.token.clone(), DurableFs::default()).await;
+    donor.manager.create(spec()).await.unwrap();
+    let mut wal = TestWal::new(START);
+    let record = wal.record(20_000, 1);
+    let end = wal.position();
+    let mut proposer = donor.proposer().await;
+    proposer.lead(1, &[(0, START), (1, START)], START).await;
+    proposer.append(1, START, START, record).await;
+    proposer.await_flush(end).await;
+    proposer.append(1, end, end, Bytes::new()).await;
+    proposer.hear_position().await;
+
+    let ttid = TenantTimelineId { timeline_id: TimelineId([3; 16]), ..identity().ttid };
+    let identity_of_branch = TimelineIdentity { ttid, ..identity() };
+    let mut configuration = configuration();
+    configuration.members[0].pg_connstr = donor.address.to_string();
+    let ancestor = Some(identity().ttid.timeline_id);
+    let branch = TimelineSpec { identity: identity_of_branch, start_lsn: end, configuration, ancestor };
+    let (timeline, _) = other.manager.create(branch).await.unwrap();
+    let theirs = std::fs::read(donor.manager.get(identity().ttid).unwrap().segments().path(1)).unwrap();
+    assert!(std::fs::read(timeline.segments().path(1)).unwrap() == theirs);
+    donor.stop().await;
+    other.stop().await;
+}

@@ -1,0 +1,177 @@
+//! One safekeeper over TCP, as proposers and readers see it, through restarts. This file is what the tests
+//! stand on: a safekeeper in this process, and a proposer without a mind of its own.
+
+mod creating;
+mod stock_tools;
+mod wal;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use auth::ClusterToken;
+use bytes::Bytes;
+use consensus::{
+    AcceptorMessage, AppendRequest, AppendResponse, Configuration, Elected, Member, MembershipGeneration,
+    ProposerGreeting, ProposerMessage, TermHistory, TermStart, TimelineIdentity, VoteRequest,
+};
+use durable_fs::DurableFs;
+use pg_backend::Limits;
+use pg_frontend::{Address, ConnectParams, CopyReader, CopyWriter, PgClient};
+use prometheus::Registry;
+use safekeeper_api::wire;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use types::{Lsn, NodeId, PgVersion, TenantId, TenantTimelineId, Term, TimelineId, WalSegmentSize};
+
+use crate::metrics::Metrics;
+use crate::timeline::{FatalError, Manager, Settings, TimelineSpec};
+use crate::wal_service::WalService;
+use crate::wal_store::test_wal::{IDENTITY, TestWal};
+
+const SEGMENT: u64 = 16 << 20;
+const START: Lsn = Lsn(SEGMENT + 0x2_0028);
+const GENERATION: MembershipGeneration = MembershipGeneration(1);
+
+struct Safekeeper {
+    address: SocketAddr,
+    token: ClusterToken,
+    manager: Arc<Manager>,
+    fatal: mpsc::Receiver<FatalError>,
+    shutdown: CancellationToken,
+    server: tokio::task::JoinHandle<()>,
+}
+
+impl Safekeeper {
+    async fn start(datadir: &Path) -> Self {
+        Self::start_as(1, datadir, ClusterToken::generate(), DurableFs::default()).await
+    }
+
+    async fn start_as(id: u64, datadir: &Path, token: ClusterToken, fs: DurableFs) -> Self {
+        let shutdown = CancellationToken::new();
+        let settings = Settings {
+            node_id: NodeId(id),
+            datadir: datadir.to_owned(),
+            token: token.clone(),
+            fs,
+            metrics: Arc::new(Metrics::new(&Registry::new()).unwrap()),
+            shutdown: shutdown.clone(),
+        };
+        let (manager, fatal) = Manager::open(settings).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let service = Arc::new(WalService::new(manager.clone()));
+        let server = pg_backend::serve(listener, token.clone(), service, shutdown.clone(), Limits::default());
+        let server = tokio::spawn(server);
+        Self { address, token, manager, fatal, shutdown, server }
+    }
+
+    async fn stop(self) {
+        self.shutdown.cancel();
+        self.server.await.unwrap();
+        self.manager.wait().await;
+    }
+
+    async fn connect(&self) -> PgClient {
+        let ttid = identity().ttid;
+        let params = ConnectParams::new(Address::parse(&self.address.to_string()).unwrap(), "test")
+            .password(self.token.as_str())
+            .option("tenant_id", &ttid.tenant_id.to_string())
+            .option("timeline_id", &ttid.timeline_id.to_string());
+        PgClient::connect(&params).await.unwrap()
+    }
+
+    async fn proposer(&self) -> Proposer {
+        let copy = self.connect().await.copy_both(&wire::start_wal_push()).await.unwrap();
+        let (reader, writer) = copy.split();
+        Proposer { reader, writer }
+    }
+}
+
+fn identity() -> TimelineIdentity {
+    TimelineIdentity {
+        ttid: TenantTimelineId::new(TenantId([1; 16]), TimelineId([2; 16])),
+        pg_version: PgVersion::V15,
+        system_id: IDENTITY.system_identifier,
+        wal_seg_size: WalSegmentSize::DEFAULT,
+    }
+}
+
+fn configuration() -> Configuration {
+    let member =
+        |id| Member { id: NodeId(id), pg_connstr: "127.0.0.1:1".into(), http_connstr: "127.0.0.1:2".into() };
+    Configuration::initial(vec![member(1), member(2), member(3)]).unwrap()
+}
+
+fn spec() -> TimelineSpec {
+    TimelineSpec { identity: identity(), start_lsn: START, configuration: configuration(), ancestor: None }
+}
+
+/// A proposer without a mind of its own.
+struct Proposer {
+    reader: CopyReader,
+    writer: CopyWriter,
+}
+
+impl Proposer {
+    async fn say(&mut self, message: ProposerMessage) {
+        self.writer.send(&wire::encode_proposer_message(&message)).await.unwrap();
+    }
+
+    async fn hear(&mut self) -> AcceptorMessage {
+        let bytes = tokio::time::timeout(Duration::from_secs(10), self.reader.next()).await.unwrap();
+        wire::decode_acceptor_message(bytes.unwrap().unwrap()).unwrap()
+    }
+
+    async fn hear_position(&mut self) -> AppendResponse {
+        match self.hear().await {
+            AcceptorMessage::AppendResponse(response) => response,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Greeting, vote, election: leads `term` from `lsn` on, with the given history before it.
+    async fn lead(&mut self, term: u64, history: &[(u64, Lsn)], start_streaming_at: Lsn) -> AppendResponse {
+        self.say(ProposerMessage::Greeting(ProposerGreeting {
+            identity: identity(),
+            configuration: configuration(),
+        }))
+        .await;
+        assert!(matches!(self.hear().await, AcceptorMessage::Greeting(_)));
+        let term = Term(term);
+        self.say(ProposerMessage::VoteRequest(VoteRequest { generation: GENERATION, term })).await;
+        match self.hear().await {
+            AcceptorMessage::VoteResponse(response) => assert!(response.vote_given, "{response:?}"),
+            other => panic!("{other:?}"),
+        }
+        let lines = history.iter().map(|(term, lsn)| TermStart { term: Term(*term), lsn: *lsn });
+        let history = TermHistory::new(lines.collect()).unwrap();
+        let elected = Elected { generation: GENERATION, term, start_streaming_at, history };
+        self.say(ProposerMessage::Elected(elected)).await;
+        self.hear_position().await
+    }
+
+    async fn append(&mut self, term: u64, begin_lsn: Lsn, commit_lsn: Lsn, wal: Bytes) {
+        let request = AppendRequest {
+            generation: GENERATION,
+            term: Term(term),
+            begin_lsn,
+            commit_lsn,
+            horizon_lsn: Lsn::INVALID,
+            wal,
+        };
+        self.say(ProposerMessage::AppendRequest(request)).await;
+    }
+
+    /// Hears until the flush LSN is there.
+    async fn await_flush(&mut self, lsn: Lsn) -> AppendResponse {
+        loop {
+            let response = self.hear_position().await;
+            if response.flush_lsn >= lsn {
+                return response;
+            }
+        }
+    }
+}
