@@ -6,10 +6,11 @@
 //! pages and SLRUs with the files of the stopped server. Any difference is a failure.
 //!
 //! ```text
-//! oracle --base DIR --stopped DIR [--show N] [--save DIR] [--samples FILE]
+//! oracle --base DIR --stopped DIR [--show N] [--only RMGR] [--save DIR] [--samples FILE]
 //! ```
 //! `--base` is the cluster right after initdb, `--stopped` the same cluster after a clean shutdown, with all
-//! WAL in its pg_wal. `--show` prints the first N differences, `--save` keeps their pages as files.
+//! WAL in its pg_wal. `--show` prints the first N differences (`--only` of one
+//! resource manager), `--save` keeps their pages as files.
 //! `--samples` writes a few changes of each kind with the pages before and after, for tests/samples.rs.
 #![allow(clippy::print_stdout)]
 
@@ -30,12 +31,14 @@ pub struct Options {
     base: PathBuf,
     stopped: PathBuf,
     show: usize,
+    only: Option<String>,
     save: Option<PathBuf>,
     samples: Option<PathBuf>,
 }
 
 fn options() -> anyhow::Result<Options> {
-    let (mut base, mut stopped, mut show, mut save, mut samples) = (None, None, 10, None, None);
+    let (mut base, mut stopped, mut show, mut only, mut save, mut samples) =
+        (None, None, 10, None, None, None);
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
         let value = arguments.next().with_context(|| format!("{name} needs a value"))?;
@@ -44,13 +47,14 @@ fn options() -> anyhow::Result<Options> {
             "--stopped" => stopped = Some(PathBuf::from(value)),
             "--show" => show = value.parse()?,
             "--samples" => samples = Some(PathBuf::from(value)),
+            "--only" => only = Some(value),
             "--save" => save = Some(PathBuf::from(value)),
             other => bail!("unknown option {other}"),
         }
     }
     let base = base.context("--base is missing")?;
     let stopped = stopped.context("--stopped is missing")?;
-    Ok(Options { base, stopped, show, save, samples })
+    Ok(Options { base, stopped, show, only, save, samples })
 }
 
 fn main() -> anyhow::Result<ExitCode> {

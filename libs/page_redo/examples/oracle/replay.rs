@@ -164,6 +164,9 @@ impl<'a> Replay<'a> {
         line.compared += 1;
         if let Some((at, count)) = found {
             line.different += 1;
+            if self.options.only.as_deref().is_some_and(|only| only != page_redo::rmgr_name(rmid)) {
+                return Ok(());
+            }
             let name = format!("{} {}", page_redo::rmgr_name(rmid), names::opcode(rmid, info & 0xf0));
             let place = format!("{} block {} (id {})", block.rel, block.blkno, block.id);
             self.show(&format!(

@@ -4,6 +4,7 @@
 //! ```text
 //!  0 nsn (high u32, low u32)   8 rightlink u32   12 flags u16   14 page id u16
 //! ```
+//! Up to 15.18 deletions also set a flag (1 << 2) that nothing ever read; 15.20 does not, and neither does this.
 
 use types::Lsn;
 
@@ -19,7 +20,6 @@ const XLOG_GIST_PAGE_DELETE: u8 = 0x60;
 
 const F_LEAF: u16 = 1 << 0;
 const F_DELETED: u16 = 1 << 1;
-const F_TUPLES_DELETED: u16 = 1 << 2;
 const F_FOLLOW_RIGHT: u16 = 1 << 3;
 const F_HAS_GARBAGE: u16 = 1 << 4;
 
@@ -91,12 +91,7 @@ fn update(page: &mut Page<'_>, record: &Record<'_>) -> Result<(), Fault> {
         // As the primary did it: the order of bytes depends on it.
         [offset] if insert_count == 1 => return page.overwrite_item(offset, read_tuple(&mut data)?),
         [] => {}
-        _ => {
-            page.delete_items(&offsets)?;
-            if flags(page)? & F_LEAF != 0 {
-                change_flags(page, F_TUPLES_DELETED, 0)?;
-            }
-        }
+        _ => page.delete_items(&offsets)?,
     }
     append_tuples(page, data)
 }
@@ -109,7 +104,7 @@ fn delete(page: &mut Page<'_>, record: &Record<'_>) -> Result<(), Fault> {
     if !main.is_empty() {
         page.delete_items(&main.u16_array(count.into(), "tuples to delete")?)?;
     }
-    change_flags(page, F_TUPLES_DELETED, F_HAS_GARBAGE)
+    change_flags(page, 0, F_HAS_GARBAGE)
 }
 
 /// `gistRedoPageSplitRecord`. Block 0 is the left child whose split the new downlinks complete; 1 and so on
