@@ -99,7 +99,7 @@ impl Page<'_> {
         if new_size != old_size {
             self.bytes.copy_within(upper..old.offset(), new_upper);
             self.set_upper(new_upper as u16);
-            self.shift_items(old.offset(), |place| place + old_size - new_size)?;
+            self.shift_items(old.offset(), |place| (place + old_size).checked_sub(new_size))?;
         }
         let place = old.offset() + old_size - new_size;
         self.set_item_id(offset, ItemId::new(place, old.flags(), item.len()))?;
@@ -107,11 +107,17 @@ impl Page<'_> {
     }
 
     /// Corrects the line pointers of all items at or before `up_to` after their bytes were moved.
-    pub(super) fn shift_items(&mut self, up_to: usize, moved: impl Fn(usize) -> usize) -> Result<(), Fault> {
+    pub(super) fn shift_items(
+        &mut self,
+        up_to: usize,
+        moved: impl Fn(usize) -> Option<usize>,
+    ) -> Result<(), Fault> {
         for offset in FIRST_OFFSET..=self.max_offset() {
             let item_id = self.item_id(offset)?;
             if item_id.has_storage() && item_id.offset() <= up_to {
-                self.set_item_id(offset, item_id.with_offset(moved(item_id.offset())))?;
+                let place = moved(item_id.offset()).filter(|place| *place < self.bytes.len());
+                let place = place.ok_or(Fault::PageState("corrupted line pointer"))?;
+                self.set_item_id(offset, item_id.with_offset(place))?;
             }
         }
         Ok(())

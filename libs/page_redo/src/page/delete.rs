@@ -36,7 +36,7 @@ impl Page<'_> {
         let size = maxalign(deleted.length());
         self.bytes.copy_within(upper..deleted.offset(), upper + size);
         self.set_upper((upper + size) as u16);
-        self.shift_items(deleted.offset(), |place| place + size)
+        self.shift_items(deleted.offset(), |place| Some(place + size))
     }
 
     /// `PageIndexMultiDelete`: `offsets` must be in ascending order.
