@@ -24,7 +24,8 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     telemetry::init(arguments.log_format);
     let config = Config::load(&arguments.workdir.join("pageserver.toml"))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting tokio")?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting tokio")?;
     runtime.block_on(async {
         let shutdown = CancellationToken::new();
         let mut terminate = signal(SignalKind::terminate())?;

@@ -35,8 +35,14 @@ impl PageReader {
             Ok(vector)
         };
         Ok(Self {
-            records: vector("pageserver_redo_records_total", "Changes applied to pages, by resource manager")?,
-            failures: vector("pageserver_redo_failures_total", "Pages not made since a change does not apply")?,
+            records: vector(
+                "pageserver_redo_records_total",
+                "Changes applied to pages, by resource manager",
+            )?,
+            failures: vector(
+                "pageserver_redo_failures_total",
+                "Pages not made since a change does not apply",
+            )?,
         })
     }
 
@@ -88,9 +94,13 @@ impl PageReader {
             }
             // An empty image marks a block that begins anew as zeros.
             Some((_, image)) if image.is_empty() => Box::new([0; BLCKSZ]),
-            Some((lsn, image)) => Box::new(<[u8; BLCKSZ]>::try_from(&image[..]).map_err(|_| {
-                PageError::ImageLength { key, lsn: *lsn, length: image.len() }
-            })?),
+            Some((lsn, image)) => {
+                Box::new(<[u8; BLCKSZ]>::try_from(&image[..]).map_err(|_| PageError::ImageLength {
+                    key,
+                    lsn: *lsn,
+                    length: image.len(),
+                })?)
+            }
             None => Box::new([0; BLCKSZ]),
         };
         for (lsn, bytes) in &found.deltas {

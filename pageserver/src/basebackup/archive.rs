@@ -31,7 +31,8 @@ pub(super) struct Archive<S> {
 impl<S: ChunkSink> Archive<S> {
     pub(super) fn new(sink: S, compress: bool) -> Result<Self, BackupError> {
         let encoder = if compress {
-            let encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).map_err(BackupError::Compression)?;
+            let encoder =
+                zstd::stream::write::Encoder::new(Vec::new(), 1).map_err(BackupError::Compression)?;
             Encoder::Zstd(Box::new(encoder))
         } else {
             Encoder::Plain(Vec::new())

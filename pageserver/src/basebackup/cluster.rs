@@ -39,9 +39,8 @@ impl<'a> Cluster<'a> {
         };
         let control = ControlFile::decode(&one(Key::control_file(), "control file").await?)?;
         let checkpoint = one(Key::checkpoint(), "checkpoint").await?;
-        let checkpoint = <[u8; CheckPoint::SIZE]>::try_from(&checkpoint[..]).map_err(|_| {
-            BackupError::Missing { timeline: timeline.id(), what: "whole checkpoint", lsn }
-        })?;
+        let checkpoint = <[u8; CheckPoint::SIZE]>::try_from(&checkpoint[..])
+            .map_err(|_| BackupError::Missing { timeline: timeline.id(), what: "whole checkpoint", lsn })?;
         let sizes = scan(KeyKind::RelSize).await?;
         let segments = scan(KeyKind::SlruSegSize).await?;
         Ok(Cluster {

@@ -17,8 +17,8 @@ use types::{Lsn, TenantTimelineId};
 
 use crate::pages::{PageError, PageReader};
 use crate::storage::{StorageError, Timeline};
-pub use archive::ChunkSink;
 use archive::Archive;
+pub use archive::ChunkSink;
 use cluster::Cluster;
 
 #[derive(Debug, thiserror::Error)]

@@ -32,9 +32,5 @@ pub(super) fn files(control: &ControlFile) -> [(&'static str, String); 3] {
                   host all all 127.0.0.1/32 scram-sha-256\n\
                   host all all ::1/128 scram-sha-256\n\
                   local replication all trust\n";
-    [
-        ("postgresql.conf", configuration),
-        ("pg_hba.conf", access.to_owned()),
-        ("pg_ident.conf", String::new()),
-    ]
+    [("postgresql.conf", configuration), ("pg_hba.conf", access.to_owned()), ("pg_ident.conf", String::new())]
 }

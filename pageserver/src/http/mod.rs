@@ -29,7 +29,8 @@ pub struct ApiState {
 }
 
 pub fn routes(state: ApiState) -> Router {
-    let template = put(templates::store).layer(DefaultBodyLimit::max(MOST_TEMPLATE_BYTES)).get(templates::describe);
+    let template =
+        put(templates::store).layer(DefaultBodyLimit::max(MOST_TEMPLATE_BYTES)).get(templates::describe);
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/template/{pg_version}", template)
@@ -41,8 +42,11 @@ pub fn routes(state: ApiState) -> Router {
 
 async fn status(State(state): State<ApiState>) -> Json<StatusResponse> {
     let tenants = state.manager.list_tenants();
-    let timelines =
-        tenants.iter().filter_map(|tenant| state.manager.list_timelines(*tenant).ok()).map(|list| list.len()).sum();
+    let timelines = tenants
+        .iter()
+        .filter_map(|tenant| state.manager.list_timelines(*tenant).ok())
+        .map(|list| list.len())
+        .sum();
     Json(StatusResponse {
         id: state.node,
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -46,7 +46,9 @@ pub(super) async fn describe(
 pub(super) async fn load(state: &ApiState, pg_version: PgVersion) -> Result<Imported, ApiError> {
     let template = state.manager.remote().get(&template_key(pg_version)).await.map_err(|error| {
         if error.is_not_found() {
-            ApiError::not_acceptable(format!("there is no template of PostgreSQL {pg_version}: put one first"))
+            ApiError::not_acceptable(format!(
+                "there is no template of PostgreSQL {pg_version}: put one first"
+            ))
         } else {
             ApiError::internal(error.to_string())
         }

@@ -62,7 +62,8 @@ async fn root(state: &ApiState, id: TenantTimelineId, version: PgVersion) -> Res
     }
     let imported = templates::load(state, version).await?;
     let entries = imported.entries.into_iter().map(Ok::<_, Infallible>);
-    let made = state.manager.create_root_timeline(id, imported.metadata, imported.prev_record_lsn, entries).await;
+    let made =
+        state.manager.create_root_timeline(id, imported.metadata, imported.prev_record_lsn, entries).await;
     match made {
         Ok(timeline) => {
             tracing::info!(timeline = %id, lsn = %timeline.start_lsn(), "root timeline created");
@@ -118,7 +119,8 @@ fn same_branch(
 
 async fn info(state: &ApiState, timeline: &Timeline) -> Result<TimelineInfo, ApiError> {
     let (last_record_lsn, prev_record_lsn) = timeline.last_and_prev_record_lsn();
-    let sizes = timeline.scan(Key::kind_range(KeyKind::RelSize), last_record_lsn).await.map_err(error::storage)?;
+    let sizes =
+        timeline.scan(Key::kind_range(KeyKind::RelSize), last_record_lsn).await.map_err(error::storage)?;
     let blocks: u64 = sizes
         .iter()
         .filter_map(|(key, image)| relation_size(key, image))

@@ -47,7 +47,11 @@ pub struct Imported {
 }
 
 /// Reads a `tar.zst` of a data directory. Blocking, some 100 ms of work.
-pub fn import_template(tar_zst: &[u8], version: PgVersion, identity: NewIdentity) -> Result<Imported, ImportError> {
+pub fn import_template(
+    tar_zst: &[u8],
+    version: PgVersion,
+    identity: NewIdentity,
+) -> Result<Imported, ImportError> {
     let mut import = Import::default();
     let decoder = zstd::stream::read::Decoder::new(tar_zst)?;
     let mut archive = tar::Archive::new(decoder.take(MOST_BYTES));

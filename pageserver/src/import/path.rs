@@ -72,7 +72,9 @@ mod tests {
         for (path, file) in known {
             assert_eq!(classify(path), Some(file), "{path}");
         }
-        for path in ["PG_VERSION", "postgresql.conf", "pg_wal/000000010000000000000001", "base/5/pg_internal.init"] {
+        for path in
+            ["PG_VERSION", "postgresql.conf", "pg_wal/000000010000000000000001", "base/5/pg_internal.init"]
+        {
             assert_eq!(classify(path), None, "{path}");
         }
     }

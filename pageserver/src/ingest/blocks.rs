@@ -28,7 +28,11 @@ impl Ingest {
 
     /// The image of a page of a free space or visibility map whose relation is gone. The compute logs images of
     /// free space maps by itself and may be late; kept, the next relation of that number would find them.
-    async fn is_orphan(&mut self, record: &DecodedRecord, block: &DecodedBlock) -> Result<bool, StorageError> {
+    async fn is_orphan(
+        &mut self,
+        record: &DecodedRecord,
+        block: &DecodedBlock,
+    ) -> Result<bool, StorageError> {
         let image_only =
             record.header.rmid == rmgr::XLOG && matches!(record.opcode(), XLOG_FPI | XLOG_FPI_FOR_HINT);
         match block.rel.fork {
@@ -76,7 +80,9 @@ impl Ingest {
 
 /// The page of an uncompressed image that nothing but its LSN is added to; anything else stays a change.
 fn whole_page(change: &Change, lsn: Lsn) -> Option<bytes::Bytes> {
-    let Change::Postgres(BlockChange { rmid: rmgr::XLOG, image: Some(image), .. }) = change else { return None };
+    let Change::Postgres(BlockChange { rmid: rmgr::XLOG, image: Some(image), .. }) = change else {
+        return None;
+    };
     if !image.apply || image.is_compressed() || !has_all_bytes(image) {
         return None;
     }

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use types::{Key, KeyKind, Lsn, Oid, RelTag};
 use wal_decoder::DecodedRecord;
 use wal_decoder::rmgr::dbase::{self, DbaseRecord};
-use wal_decoder::rmgr::tblspc::{self, TblspcRecord};
 use wal_decoder::rmgr::relmap;
+use wal_decoder::rmgr::tblspc::{self, TblspcRecord};
 
 use super::metadata::{RelState, size_of};
 use super::{Ingest, IngestError};
@@ -75,7 +75,8 @@ impl Ingest {
             let mut first = 0;
             while first < blocks {
                 let count = COPY_RUN.min(blocks - first);
-                let pages = self.pages.run(&self.timeline, Key::rel_block(source, first), count, before).await?;
+                let pages =
+                    self.pages.run(&self.timeline, Key::rel_block(source, first), count, before).await?;
                 for (block, page) in (first..).zip(pages) {
                     self.put(Key::rel_block(target, block), lsn, Value::Image(page));
                 }
@@ -94,7 +95,9 @@ impl Ingest {
     pub(super) fn tablespace(&mut self, record: &DecodedRecord) -> Result<(), IngestError> {
         let (spc, value) = match tblspc::decode(record, self.version)? {
             // One inside the data directory has no location; it is named by where it lies there.
-            TblspcRecord::Create { spc, location } if location.is_empty() => (spc, format!("pg_tblspc/{spc}")),
+            TblspcRecord::Create { spc, location } if location.is_empty() => {
+                (spc, format!("pg_tblspc/{spc}"))
+            }
             TblspcRecord::Create { spc, location } => (spc, location),
             TblspcRecord::Drop { spc } => (spc, String::new()),
         };

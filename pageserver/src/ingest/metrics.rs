@@ -25,7 +25,10 @@ impl IngestMetrics {
             Ok(counter)
         };
         let inapplicable = IntCounterVec::new(
-            Opts::new("pageserver_ingest_inapplicable_records_total", "Records that were stored but cannot be applied"),
+            Opts::new(
+                "pageserver_ingest_inapplicable_records_total",
+                "Records that were stored but cannot be applied",
+            ),
             &["rmgr"],
         )?;
         registry.register(Box::new(inapplicable.clone()))?;
@@ -33,7 +36,10 @@ impl IngestMetrics {
             records: counter("records_total", "WAL records taken in")?,
             bytes: counter("bytes_total", "Bytes of WAL records taken in")?,
             entries: counter("entries_total", "Versions of keys made of WAL records")?,
-            gap_blocks: counter("gap_blocks_total", "Blocks that begin anew as zeros since a relation grew past them")?,
+            gap_blocks: counter(
+                "gap_blocks_total",
+                "Blocks that begin anew as zeros since a relation grew past them",
+            )?,
             inapplicable,
             by_timeline: Arc::default(),
         })

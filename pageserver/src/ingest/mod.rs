@@ -42,8 +42,8 @@ use wal_decoder::{DecodeError, DecodedRecord, WalRecord};
 
 use crate::pages::{PageError, PageReader};
 use crate::storage::{StorageError, Timeline, Value, WriteBatch};
-use metadata::MetadataCache;
 pub use databases::relation_size;
+use metadata::MetadataCache;
 pub use metadata::size_of;
 pub use metrics::IngestMetrics;
 

@@ -64,7 +64,11 @@ impl Ingest {
                     checkpoint::advance_next_xid(&mut self.checkpoint, member.xid);
                 }
                 let next_offset = create.offset.wrapping_add(create.members.len() as u32);
-                checkpoint::advance_next_multi(&mut self.checkpoint, create.multixact.wrapping_add(1), next_offset);
+                checkpoint::advance_next_multi(
+                    &mut self.checkpoint,
+                    create.multixact.wrapping_add(1),
+                    next_offset,
+                );
                 self.slru_pages(record).await
             }
             MultiXactRecord::Truncate(truncate) => {

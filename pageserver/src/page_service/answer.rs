@@ -46,7 +46,11 @@ pub(super) async fn answer(service: &PageService, timeline: &Timeline, request: 
     Response { header: request.header, body }.encode()
 }
 
-async fn respond(service: &PageService, timeline: &Timeline, request: &Request) -> Result<ResponseBody, Refusal> {
+async fn respond(
+    service: &PageService,
+    timeline: &Timeline,
+    request: &Request,
+) -> Result<ResponseBody, Refusal> {
     let lsn = effective_lsn(service, timeline, request).await?;
     match request.body {
         RequestBody::Exists { rel } => {
@@ -80,7 +84,11 @@ async fn respond(service: &PageService, timeline: &Timeline, request: &Request) 
     }
 }
 
-async fn effective_lsn(service: &PageService, timeline: &Timeline, request: &Request) -> Result<Lsn, Refusal> {
+async fn effective_lsn(
+    service: &PageService,
+    timeline: &Timeline,
+    request: &Request,
+) -> Result<Lsn, Refusal> {
     let header = &request.header;
     let at = read_at(header.request_lsn, header.not_modified_since, timeline.last_record_lsn());
     match at.map_err(Refusal::Request)? {

@@ -11,12 +11,18 @@ pub(super) enum ReadAt {
 
 /// The client vouches that the page does not change from `not_modified_since` to `request_lsn`. So any moment in
 /// between will do; the newest that is at hand is best, since nothing older needs to be looked for.
-pub(super) fn read_at(request_lsn: Lsn, not_modified_since: Lsn, last_record_lsn: Lsn) -> Result<ReadAt, String> {
+pub(super) fn read_at(
+    request_lsn: Lsn,
+    not_modified_since: Lsn,
+    last_record_lsn: Lsn,
+) -> Result<ReadAt, String> {
     if !request_lsn.is_valid() {
         return Err("a request needs an LSN to read at".to_owned());
     }
     if request_lsn < not_modified_since {
-        return Err(format!("request LSN {request_lsn} is before its not_modified_since {not_modified_since}"));
+        return Err(format!(
+            "request LSN {request_lsn} is before its not_modified_since {not_modified_since}"
+        ));
     }
     Ok(if not_modified_since > last_record_lsn {
         ReadAt::After(not_modified_since)

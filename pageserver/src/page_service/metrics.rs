@@ -22,9 +22,15 @@ impl PageServiceMetrics {
                 options("request_seconds", "Time from a request's arrival to its answer"),
                 &["request"],
             )?,
-            wait_lsn_seconds: Histogram::with_opts(options("wait_lsn_seconds", "Time spent waiting for WAL"))?,
+            wait_lsn_seconds: Histogram::with_opts(options(
+                "wait_lsn_seconds",
+                "Time spent waiting for WAL",
+            ))?,
             pages_sent: IntCounter::new("pageserver_page_service_pages_total", "Pages in answers")?,
-            errors: IntCounter::new("pageserver_page_service_errors_total", "Requests answered with an error")?,
+            errors: IntCounter::new(
+                "pageserver_page_service_errors_total",
+                "Requests answered with an error",
+            )?,
             backup_seconds: Histogram::with_opts(options("backup_seconds", "Time to make a base backup"))?,
         };
         registry.register(Box::new(metrics.request_seconds.clone()))?;

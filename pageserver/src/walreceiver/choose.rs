@@ -66,7 +66,9 @@ pub(super) fn choose(
     }
     match other {
         // WAL that we do not have is committed, and we do not get it here.
-        Some(c) if current.no_wal_for >= limits.lagging && c.commit_lsn > last_record_lsn => Choice::Connect(c.id),
+        Some(c) if current.no_wal_for >= limits.lagging && c.commit_lsn > last_record_lsn => {
+            Choice::Connect(c.id)
+        }
         _ => Choice::Stay,
     }
 }
@@ -78,7 +80,12 @@ mod tests {
     const LIMITS: Limits = Limits { silence: Duration::from_secs(10), lagging: Duration::from_secs(3) };
 
     fn candidate(id: u64, commit_lsn: u64) -> Candidate {
-        Candidate { id: NodeId(id), commit_lsn: Lsn(commit_lsn), heard: Duration::ZERO, retry_in: Duration::ZERO }
+        Candidate {
+            id: NodeId(id),
+            commit_lsn: Lsn(commit_lsn),
+            heard: Duration::ZERO,
+            retry_in: Duration::ZERO,
+        }
     }
 
     fn current(id: u64, no_wal_for: u64, silent_for: u64) -> Option<Current> {

@@ -66,8 +66,7 @@ impl WalStream {
         timeline: &Arc<Timeline>,
         address: &str,
     ) -> Result<WalStream, StreamError> {
-        let ingest =
-            Ingest::new(Arc::clone(timeline), context.pages.clone(), context.ingest.clone()).await?;
+        let ingest = Ingest::new(Arc::clone(timeline), context.pages.clone(), context.ingest.clone()).await?;
         let id = timeline.id();
         let params = ConnectParams::new(Address::parse(address)?, "pageserver")
             .password(context.token.as_str())
@@ -133,7 +132,8 @@ impl WalStream {
             disk_consistent_lsn: self.timeline.disk_consistent_lsn(),
             remote_consistent_lsn: self.timeline.remote_consistent_lsn(),
         };
-        let is_news = !self.sent.is_some_and(|(said, when)| said == feedback && when.elapsed() < FEEDBACK_INTERVAL);
+        let is_news =
+            !self.sent.is_some_and(|(said, when)| said == feedback && when.elapsed() < FEEDBACK_INTERVAL);
         if demanded || is_news {
             self.writer.send(&ReceiverMessage::PageserverFeedback(feedback).encode()).await?;
             self.sent = Some((feedback, Instant::now()));
