@@ -1,0 +1,335 @@
+//! [`Owner`]: the one task that owns the proposer. It selects an event, steps, and carries out the effects.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use compute_api::{SafekeeperPeerStatus, WalproposerStatus};
+use consensus::{
+    AcceptorMessage, Configuration, Member, Proposer, ProposerEffect, ProposerEvent, ProposerMessage, Stage,
+    TimelineIdentity,
+};
+use pg_frontend::Address;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use types::{Lsn, NodeId, Term};
+
+use super::fetch::Fetch;
+use super::postgres::{Positions, Postgres, PostgresInput};
+use super::safekeeper::Link;
+use super::{Exit, PgSocket, Reach, WalproposerError};
+
+const TICK: Duration = Duration::from_secs(1);
+const STATUS_INTERVAL: Duration = Duration::from_millis(200);
+/// A campaign that took so long, and up to as long again, is followed by another.
+const CAMPAIGN: Duration = Duration::from_secs(2);
+/// For the safekeepers to hear the last commit LSN.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// Messages of safekeepers waiting for the owner.
+const QUEUE: usize = 256;
+/// Pieces of WAL (up to 128 KiB each) waiting for the owner.
+const WAL_QUEUE: usize = 32;
+
+/// What the tasks around the owner tell it.
+pub enum Input {
+    Linked { node: NodeId, messages: mpsc::UnboundedSender<ProposerMessage> },
+    Unlinked { node: NodeId, reason: String },
+    Heard { node: NodeId, message: AcceptorMessage },
+    Fetched { node: NodeId, begin: Lsn, wal: Bytes },
+    FetchFailed { node: NodeId },
+}
+
+/// What the rest of compute_ctl wants of it.
+pub enum Command {
+    Stream(PgSocket),
+}
+
+/// One safekeeper as this task sees it.
+struct Peer {
+    member: Member,
+    /// Closed by dropping it: then the connection ends.
+    messages: Option<mpsc::UnboundedSender<ProposerMessage>>,
+    last_error: Option<String>,
+}
+
+pub struct Owner {
+    proposer: Proposer,
+    identity: TimelineIdentity,
+    reach: Reach,
+    peers: HashMap<NodeId, Peer>,
+    /// Links, fetches, and the session with PostgreSQL. All end with the owner.
+    tasks: JoinSet<()>,
+    inputs: mpsc::Sender<Input>,
+    received: mpsc::Receiver<Input>,
+    wal: Option<mpsc::Receiver<PostgresInput>>,
+    positions: watch::Sender<Positions>,
+    status: watch::Sender<WalproposerStatus>,
+    established: Option<oneshot::Sender<(Term, Lsn)>>,
+    closing: CancellationToken,
+}
+
+impl Owner {
+    pub fn new(
+        proposer: Proposer,
+        identity: TimelineIdentity,
+        configuration: Configuration,
+        reach: Reach,
+        established: oneshot::Sender<(Term, Lsn)>,
+    ) -> (Owner, watch::Receiver<WalproposerStatus>) {
+        let (inputs, received) = mpsc::channel(QUEUE);
+        let (status, watcher) = watch::channel(WalproposerStatus {
+            received_lsn: Lsn::INVALID,
+            commit_lsn: Lsn::INVALID,
+            pageserver_lsn: Lsn::INVALID,
+            safekeepers: Vec::new(),
+        });
+        let peer = |member: &Member| Peer { member: member.clone(), messages: None, last_error: None };
+        let owner = Owner {
+            proposer,
+            identity,
+            reach,
+            peers: configuration.all_members().into_iter().map(|member| (member.id, peer(member))).collect(),
+            tasks: JoinSet::new(),
+            inputs,
+            received,
+            wal: None,
+            positions: watch::Sender::default(),
+            status,
+            established: Some(established),
+            closing: CancellationToken::new(),
+        };
+        (owner, watcher)
+    }
+
+    pub async fn run(mut self, mut commands: mpsc::Receiver<Command>) -> Result<Exit, WalproposerError> {
+        self.connect_to_safekeepers()?;
+        let mut tick = tokio::time::interval(TICK);
+        let mut show = tokio::time::interval(STATUS_INTERVAL);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        show.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut campaign_ends = next_campaign();
+        loop {
+            let done = tokio::select! {
+                Some(input) = self.received.recv() => self.input(input)?,
+                Some(input) = next_wal(&mut self.wal), if self.proposer.wants_wal() => match input {
+                    PostgresInput::Wal { begin, wal } => self.step(ProposerEvent::WalReceived { begin, wal })?,
+                    PostgresInput::Ended(outcome) => {
+                        outcome?;
+                        self.say_farewell().await;
+                        Some(Exit::PostgresStopped { commit_lsn: self.proposer.commit_lsn() })
+                    }
+                },
+                Some(Command::Stream(socket)) = commands.recv() => {
+                    self.stream(socket);
+                    None
+                }
+                _ = tick.tick() => self.step(ProposerEvent::Tick)?,
+                _ = show.tick() => {
+                    self.show_status();
+                    None
+                }
+                () = tokio::time::sleep_until(campaign_ends), if self.established.is_some() => {
+                    campaign_ends = next_campaign();
+                    self.step(ProposerEvent::CampaignAgain)?
+                }
+                // Finished fetches; links and the session with PostgreSQL say themselves when they end.
+                Some(_) = self.tasks.join_next() => None,
+            };
+            if let Some(exit) = done {
+                self.show_status();
+                return Ok(exit);
+            }
+        }
+    }
+
+    fn connect_to_safekeepers(&mut self) -> Result<(), WalproposerError> {
+        for peer in self.peers.values() {
+            let link = Link {
+                member: peer.member.clone(),
+                address: Address::parse(&peer.member.pg_connstr)?,
+                reach: self.reach.clone(),
+                inputs: self.inputs.clone(),
+                closing: self.closing.clone(),
+            };
+            self.tasks.spawn(link.run());
+        }
+        Ok(())
+    }
+
+    fn stream(&mut self, socket: PgSocket) {
+        let (inputs, wal) = mpsc::channel(WAL_QUEUE);
+        self.wal = Some(wal);
+        let postgres = Postgres {
+            socket,
+            system_id: self.identity.system_id,
+            at: self.proposer.received_lsn(),
+            positions: self.positions.subscribe(),
+            inputs,
+        };
+        self.tasks.spawn(postgres.run());
+    }
+
+    fn input(&mut self, input: Input) -> Result<Option<Exit>, WalproposerError> {
+        let event = match input {
+            Input::Linked { node, messages } => {
+                if let Some(peer) = self.peers.get_mut(&node) {
+                    peer.messages = Some(messages);
+                }
+                ProposerEvent::Connected { node }
+            }
+            Input::Unlinked { node, reason } => {
+                self.unlinked(node, reason);
+                ProposerEvent::Disconnected { node }
+            }
+            // What still comes over a connection that was given up counts no more.
+            Input::Heard { node, .. } if self.peers.get(&node).is_none_or(|peer| peer.messages.is_none()) => {
+                return Ok(None);
+            }
+            Input::Heard { node, message } => ProposerEvent::Message { node, message },
+            Input::Fetched { node, begin, wal } => ProposerEvent::Fetched { node, begin, wal },
+            Input::FetchFailed { node } => ProposerEvent::FetchFailed { node },
+        };
+        self.step(event)
+    }
+
+    /// Told once for each new reason, not at each attempt.
+    fn unlinked(&mut self, node: NodeId, reason: String) {
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        peer.messages = None;
+        if peer.last_error.as_ref() != Some(&reason) {
+            tracing::warn!(timeline = %self.reach.ttid, safekeeper = %node, "connection lost: {reason}");
+            peer.last_error = Some(reason);
+        }
+    }
+
+    fn step(&mut self, event: ProposerEvent) -> Result<Option<Exit>, WalproposerError> {
+        let mut exit = None;
+        for effect in self.proposer.step(event) {
+            if let Some(reason) = self.carry_out(effect)? {
+                exit = Some(reason);
+            }
+        }
+        let positions = Positions {
+            commit_lsn: self.proposer.commit_lsn(),
+            pageserver_lsn: self.proposer.pageserver_lsn(),
+        };
+        self.positions.send_if_modified(|told| std::mem::replace(told, positions) != positions);
+        Ok(exit)
+    }
+
+    fn carry_out(&mut self, effect: ProposerEffect) -> Result<Option<Exit>, WalproposerError> {
+        let ttid = self.reach.ttid;
+        match effect {
+            ProposerEffect::Send { node, message } => {
+                if let Some(messages) = self.peers.get(&node).and_then(|peer| peer.messages.as_ref()) {
+                    // If the connection has just ended, the news of it is on its way.
+                    let _ = messages.send(message);
+                }
+            }
+            ProposerEffect::Disconnect { node, reason } => {
+                self.unlinked(node, reason);
+                self.proposer.step(ProposerEvent::Disconnected { node });
+            }
+            ProposerEffect::Fetch { node, source, term, begin, end } => {
+                tracing::info!(timeline = %ttid, safekeeper = %node, %begin, %end, "WAL for it from safekeeper {source}");
+                self.fetch(node, source, term, begin, end)?;
+            }
+            ProposerEffect::Established { term, start_lsn } => {
+                tracing::info!(timeline = %ttid, %term, lsn = %start_lsn, "term established");
+                if let Some(established) = self.established.take() {
+                    // Nobody waits any more if the compute was told to stop.
+                    let _ = established.send((term, start_lsn));
+                }
+            }
+            ProposerEffect::Committed { commit_lsn } => {
+                tracing::trace!(timeline = %ttid, lsn = %commit_lsn, "committed");
+            }
+            ProposerEffect::Fenced { term } => {
+                tracing::error!(timeline = %ttid, %term, "a newer compute has taken over");
+                return Ok(Some(Exit::Fenced { term }));
+            }
+            ProposerEffect::ConfigurationChanged { configuration } => {
+                let generation = configuration.generation.0;
+                return Err(WalproposerError::ConfigurationChanged { generation });
+            }
+        }
+        Ok(None)
+    }
+
+    fn fetch(
+        &mut self,
+        node: NodeId,
+        source: NodeId,
+        term: Term,
+        begin: Lsn,
+        end: Lsn,
+    ) -> Result<(), WalproposerError> {
+        let Some(peer) = self.peers.get(&source) else { return Ok(()) };
+        let source = Address::parse(&peer.member.pg_connstr)?;
+        let (reach, inputs) = (self.reach.clone(), self.inputs.clone());
+        self.tasks.spawn(Fetch { node, source, reach, term, begin, end, inputs }.run());
+        Ok(())
+    }
+
+    /// What was sent is delivered, so that the safekeepers know of everything that is committed.
+    async fn say_farewell(&mut self) {
+        self.closing.cancel();
+        for peer in self.peers.values_mut() {
+            peer.messages = None;
+        }
+        let drain = async {
+            while self.peers.values().any(|peer| peer.last_error.as_deref() != Some(FAREWELL_REASON)) {
+                match self.received.recv().await {
+                    Some(Input::Unlinked { node, .. }) => {
+                        if let Some(peer) = self.peers.get_mut(&node) {
+                            peer.last_error = Some(FAREWELL_REASON.to_owned());
+                        }
+                    }
+                    Some(_) => {}
+                    None => return,
+                }
+            }
+        };
+        let _ = tokio::time::timeout(FAREWELL, drain).await;
+    }
+
+    fn show_status(&self) {
+        let safekeepers = self.proposer.peers().filter_map(|(id, seen)| {
+            let peer = self.peers.get(&id)?;
+            let state = match (&peer.last_error, seen.stage) {
+                (Some(error), Stage::Offline) => format!("{}: {error}", seen.stage),
+                (_, Stage::Streaming) if seen.recovering => "recovering".to_owned(),
+                (_, stage) => stage.to_string(),
+            };
+            let pg_connstr = peer.member.pg_connstr.clone();
+            Some(SafekeeperPeerStatus { id, pg_connstr, state, flush_lsn: seen.flush_lsn })
+        });
+        let status = WalproposerStatus {
+            received_lsn: self.proposer.received_lsn(),
+            commit_lsn: self.proposer.commit_lsn(),
+            pageserver_lsn: self.proposer.pageserver_lsn(),
+            safekeepers: safekeepers.collect(),
+        };
+        self.status.send_if_modified(|shown| {
+            let changed = *shown != status;
+            *shown = status;
+            changed
+        });
+    }
+}
+
+const FAREWELL_REASON: &str = "stopped";
+
+fn next_campaign() -> Instant {
+    Instant::now() + CAMPAIGN.mul_f64(rand::random_range(1.0..2.0))
+}
+
+/// WAL, once PostgreSQL streams; until then nothing, for ever.
+async fn next_wal(wal: &mut Option<mpsc::Receiver<PostgresInput>>) -> Option<PostgresInput> {
+    match wal {
+        Some(wal) => wal.recv().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,162 @@
+//! The session with PostgreSQL's walsender: WAL comes in, positions of a synchronous standby go out.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use pg_frontend::{Address, ConnectParams, PgClient, PgError};
+use safekeeper_api::replication::{
+    ReceiverMessage, ReplicationReader, ReplicationWriter, SenderMessage, StandbyStatus, StartReplication,
+    timestamp,
+};
+use tokio::sync::{Notify, mpsc, watch};
+use types::Lsn;
+
+use super::identity::one_value;
+use super::{NAME, PgSocket, WalproposerError};
+
+/// Positions are told at least so often.
+const REPLY_INTERVAL: Duration = Duration::from_secs(1);
+const RETRY: Duration = Duration::from_millis(100);
+/// Without a walsender for so long, PostgreSQL is taken to be gone.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What PostgreSQL is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Positions {
+    pub commit_lsn: Lsn,
+    pub pageserver_lsn: Lsn,
+}
+
+pub enum PostgresInput {
+    Wal { begin: Lsn, wal: Bytes },
+    Ended(Result<(), WalproposerError>),
+}
+
+pub struct Postgres {
+    pub socket: PgSocket,
+    pub system_id: u64,
+    /// Where the next WAL begins.
+    pub at: Lsn,
+    pub positions: watch::Receiver<Positions>,
+    /// Bounded and not read while too much WAL is uncommitted: so PostgreSQL has to wait.
+    pub inputs: mpsc::Sender<PostgresInput>,
+}
+
+impl Postgres {
+    /// Streams until PostgreSQL ends it or is gone. A walsender that died alone is replaced.
+    pub async fn run(mut self) {
+        let mut gone_since: Option<Instant> = None;
+        let outcome = loop {
+            let before = self.at;
+            match self.session().await {
+                Ok(()) => break Ok(()),
+                Err(error @ WalproposerError::OtherSystem { .. }) => break Err(error),
+                Err(error) => {
+                    let since = match gone_since {
+                        Some(since) if self.at == before => since,
+                        Some(_) | None => Instant::now(),
+                    };
+                    gone_since = Some(since);
+                    tracing::warn!(lsn = %self.at, "{error}");
+                    if since.elapsed() > PATIENCE {
+                        break Ok(());
+                    }
+                }
+            }
+            tokio::time::sleep(RETRY).await;
+        };
+        let _ = self.inputs.send(PostgresInput::Ended(outcome)).await;
+    }
+
+    async fn session(&mut self) -> Result<(), WalproposerError> {
+        let address = Address::Unix { directory: self.socket.directory.clone(), port: self.socket.port };
+        let params =
+            ConnectParams::new(address, &self.socket.user).application_name(NAME).physical_replication();
+        let mut client = PgClient::connect(&params).await.map_err(pg_error)?;
+        let found =
+            one_value(client.simple_query("IDENTIFY_SYSTEM").await.map_err(pg_error)?).map_err(pg_error)?;
+        if found != self.system_id.to_string() {
+            return Err(WalproposerError::OtherSystem { expected: self.system_id, found });
+        }
+        self.make_slot(&mut client).await?;
+        let slot = Some(self.socket.slot.clone());
+        let start = StartReplication { slot, start_lsn: self.at, term: None };
+        let (reader, writer) = start.begin(client).await?;
+        tracing::info!(lsn = %self.at, "streaming from PostgreSQL");
+        let asked = Notify::new();
+        let positions = self.positions.clone();
+        tokio::select! {
+            ended = self.receive(reader, &asked) => ended,
+            failed = reply(writer, positions, &asked) => failed,
+        }
+    }
+
+    /// Keeps WAL in pg_wal that no quorum has yet.
+    async fn make_slot(&self, client: &mut PgClient) -> Result<(), WalproposerError> {
+        let query = format!("CREATE_REPLICATION_SLOT {} PHYSICAL RESERVE_WAL", self.socket.slot);
+        const DUPLICATE_OBJECT: &str = "42710";
+        match client.simple_query(&query).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.sqlstate() == Some(DUPLICATE_OBJECT) => Ok(()),
+            Err(error) => Err(pg_error(error)),
+        }
+    }
+
+    async fn receive(
+        &mut self,
+        mut reader: ReplicationReader,
+        asked: &Notify,
+    ) -> Result<(), WalproposerError> {
+        while let Some(message) = reader.next().await? {
+            match message {
+                SenderMessage::XLogData(data) => {
+                    if data.start_lsn != self.at {
+                        let reason = format!("WAL begins at {}, not at {}", data.start_lsn, self.at);
+                        return Err(pg_error(PgError::Protocol(reason)));
+                    }
+                    let end = data.start_lsn + data.wal.len() as u64;
+                    let piece = PostgresInput::Wal { begin: data.start_lsn, wal: data.wal };
+                    if self.inputs.send(piece).await.is_err() {
+                        return Ok(());
+                    }
+                    self.at = end;
+                }
+                SenderMessage::Keepalive(keepalive) if keepalive.reply_requested => asked.notify_one(),
+                SenderMessage::Keepalive(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn pg_error(error: PgError) -> WalproposerError {
+    WalproposerError::Postgres(error.into())
+}
+
+/// Tells the positions when they change, when PostgreSQL asks, and every second. Never returns Ok.
+async fn reply(
+    mut writer: ReplicationWriter,
+    mut positions: watch::Receiver<Positions>,
+    asked: &Notify,
+) -> Result<(), WalproposerError> {
+    loop {
+        let Positions { commit_lsn, pageserver_lsn } = *positions.borrow_and_update();
+        let status = StandbyStatus {
+            write_lsn: commit_lsn,
+            flush_lsn: commit_lsn,
+            apply_lsn: pageserver_lsn,
+            timestamp: timestamp(SystemTime::now()),
+            reply_requested: false,
+        };
+        writer.send(&ReceiverMessage::StandbyStatus(status)).await?;
+        tokio::select! {
+            changed = positions.changed() => {
+                if changed.is_err() {
+                    return std::future::pending().await;
+                }
+            }
+            () = asked.notified() => {}
+            () = tokio::time::sleep(REPLY_INTERVAL) => {}
+        }
+    }
+}
