@@ -98,6 +98,7 @@ fn acceptor_messages() -> impl Strategy<Value = AcceptorMessage> {
                 generation: MembershipGeneration(generation),
                 term: Term(term),
                 flush_lsn: Lsn(flush),
+                durable_lsn: Lsn(durable),
                 commit_lsn: Lsn(commit),
                 pageserver_lsn: Lsn(pageserver),
             })
