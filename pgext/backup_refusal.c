@@ -4,8 +4,9 @@
  * pg_backup_start is an SQL function: its entry in the server's table of
  * built-in functions is replaced, so no grant and no alias leads around it.
  * BASE_BACKUP of the replication protocol passes no hook; a background worker
- * looks for walsenders in that state and ends them, and the hook on outgoing
- * messages gives the walsender's last words the reason.
+ * looks for walsenders in that state and cancels the command, and the hook on
+ * outgoing messages gives the error its reason.  A walsender that does not
+ * react in time (it may be blocked in a write to its client) is terminated.
  */
 #include "postgres.h"
 
@@ -23,10 +24,12 @@
 #include "storage/latch.h"
 #include "tcop/tcopprot.h"
 #include "utils/fmgrtab.h"
+#include "utils/memutils.h"
 
 #include "backup_refusal.h"
 
 #define WATCH_INTERVAL_MS 100
+#define ROUNDS_BEFORE_TERMINATION 20
 
 static const char refusal[] =
 "physical backups of a varve compute are refused: its relation files are a cache with holes";
@@ -74,23 +77,24 @@ replace_builtin(const char *name)
 			(errmsg("varve: this server has no function %s to refuse", name)));
 }
 
-/* the message is still the stock one for a terminated connection: say what it is about */
+/* the message is still the stock one for a cancelled command: say what it is about */
 static void
 explain_ended_backup(ErrorData *error)
 {
 	if (next_log_hook)
 		next_log_hook(error);
-	if (!am_walsender || MyWalSnd == NULL || error->elevel != FATAL ||
-		error->sqlerrcode != ERRCODE_ADMIN_SHUTDOWN ||
-		MyWalSnd->state != WALSNDSTATE_BACKUP)
+	if (!am_walsender || MyWalSnd == NULL || MyWalSnd->state != WALSNDSTATE_BACKUP)
 		return;
-	/* both live until the error is flushed, as the strings they replace */
-	error->message = (char *) refusal;
-	error->hint = (char *) refusal_hint;
+	if (error->sqlerrcode != ERRCODE_QUERY_CANCELED && error->sqlerrcode != ERRCODE_ADMIN_SHUTDOWN)
+		return;
+	/* elog.c frees them when it is done */
+	error->message = MemoryContextStrdup(ErrorContext, refusal);
+	error->hint = MemoryContextStrdup(ErrorContext, refusal_hint);
 }
 
+/* rounds[i] counts how often walsender i was seen in a backup without a break */
 static void
-end_backups(void)
+end_backups(int *rounds)
 {
 	for (int i = 0; i < max_wal_senders; i++)
 	{
@@ -103,14 +107,17 @@ end_backups(void)
 		in_backup = walsender->state == WALSNDSTATE_BACKUP;
 		SpinLockRelease(&walsender->mutex);
 
-		if (pid != 0 && in_backup)
-			kill(pid, SIGTERM);
+		rounds[i] = pid != 0 && in_backup ? rounds[i] + 1 : 0;
+		if (rounds[i] > 0)
+			kill(pid, rounds[i] > ROUNDS_BEFORE_TERMINATION ? SIGTERM : SIGINT);
 	}
 }
 
 void
 varve_backup_watcher(Datum arg)
 {
+	int		   *rounds = MemoryContextAllocZero(TopMemoryContext, max_wal_senders * sizeof(int) + 1);
+
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	BackgroundWorkerUnblockSignals();
@@ -121,7 +128,7 @@ varve_backup_watcher(Datum arg)
 						 WATCH_INTERVAL_MS, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
-		end_backups();
+		end_backups(rounds);
 	}
 }
 
