@@ -131,6 +131,7 @@ async fn an_export_is_what_the_server_was() {
     let middle_lsn: Lsn = original.sql("select pg_current_wal_insert_lsn()").parse().unwrap();
     let middle_dump = original.dump_all();
     workload::go_on(&original);
+    workload::check_sums(&original);
     let dump = original.dump_all();
     original.stop();
 

@@ -103,9 +103,11 @@ impl Server {
         run(self.client("pgbench").args(arguments).arg("postgres"));
     }
 
+    /// Without the positions of sequences: WAL has them up to 32 values ahead, so they may skip.
     pub fn dump_all(&self) -> String {
         let dump = run(self.client("pg_dumpall").args(["--restrict-key=x"])).stdout;
-        String::from_utf8(dump).unwrap()
+        let dump = String::from_utf8(dump).unwrap();
+        dump.lines().filter(|line| !line.contains("pg_catalog.setval")).collect::<Vec<_>>().join("\n")
     }
 
     pub fn amcheck(&self) {

@@ -51,7 +51,8 @@ const MULTIXACTS: &str = "
 pub fn run(server: &Server) {
     server.pgbench(&["-i", "-s", "2", "-q"]);
     server.sql(SCHEMA);
-    server.pgbench(&["-c", "4", "-t", "500"]);
+    // -n: else it would empty the history first.
+    server.pgbench(&["-n", "-c", "4", "-t", "500"]);
     for statement in CHANGES.split(';') {
         server.sql(statement);
     }
@@ -79,7 +80,8 @@ pub fn go_on(server: &Server) {
     server.sql("cluster words using words_pkey");
     server.sql("reindex system postgres");
     server.sql("vacuum full pg_class");
-    server.pgbench(&["-c", "4", "-t", "500"]);
+    // -n: else it would empty the history first.
+    server.pgbench(&["-n", "-c", "4", "-t", "500"]);
     server.sql("checkpoint");
     server.sql(MULTIXACTS);
     server.sql("insert into to_cut select i, 'again' from generate_series(1000, 9000) i");
