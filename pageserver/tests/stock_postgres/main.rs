@@ -149,7 +149,11 @@ async fn an_export_is_what_the_server_was() {
         copy.start();
         workload::check_sums(&copy);
         let found = copy.dump_all();
-        assert!(found == expected, "the dump at {lsn} ({name}) differs: {}", first_difference(&expected, &found));
+        assert!(
+            found == expected,
+            "the dump at {lsn} ({name}) differs: {}",
+            first_difference(&expected, &found)
+        );
         copy.amcheck();
         copy.sql("create table written_by_the_copy as select 1 as one; checkpoint");
         copy.stop();

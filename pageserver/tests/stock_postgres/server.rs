@@ -76,7 +76,11 @@ impl Server {
                         -c shared_buffers=4MB -c allow_in_place_tablespaces=on -c log_min_messages=warning";
         let options = format!("{settings} -c unix_socket_directories={}", self.data.display());
         let log = self.data.join("server.log");
-        run(program("pg_ctl").args(["start", "-w", "-t", "60", "-o", &options, "-D"]).arg(&self.data).arg("-l").arg(log));
+        run(program("pg_ctl")
+            .args(["start", "-w", "-t", "60", "-o", &options, "-D"])
+            .arg(&self.data)
+            .arg("-l")
+            .arg(log));
     }
 
     pub fn stop(&self) {
