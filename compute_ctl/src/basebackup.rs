@@ -26,8 +26,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// a pageserver that has silently gone.
 const PATIENCE_FOR_FIRST_BYTE: Duration = Duration::from_secs(60);
 const PATIENCE_FOR_NEXT_BYTE: Duration = Duration::from_secs(30);
-/// A pageserver that has just started may not know its timelines yet: so often a refusal is not believed.
-const DOUBTED_REFUSALS: u32 = 5;
+/// A pageserver that has just started may not know its timelines yet: for so long a refusal is not believed.
+const DOUBT: Duration = Duration::from_secs(20);
 /// Messages between the socket and the unpacking thread.
 const QUEUE: usize = 64;
 
@@ -43,7 +43,7 @@ impl Basebackup<'_> {
     /// Wipes the data directory and fills it with the base backup; tries until it is there.
     pub async fn fetch(&self, status: &StatusBoard, mut since: Instant) -> Result<Unpacked, ComputeError> {
         let mut pause = FIRST_PAUSE;
-        let mut refusals = 0;
+        let mut refused_since: Option<Instant> = None;
         loop {
             let error = match self.open().await {
                 Ok(source) => {
@@ -68,11 +68,9 @@ impl Basebackup<'_> {
                 }
                 Err(error) => error,
             };
-            if !error.is_retryable() {
-                refusals += 1;
-                if refusals > DOUBTED_REFUSALS {
-                    return Err(ComputeError::BasebackupRefused { lsn: self.lsn, source: error });
-                }
+            refused_since = is_refusal(&error).then(|| refused_since.unwrap_or_else(Instant::now));
+            if refused_since.is_some_and(|since| since.elapsed() > DOUBT) {
+                return Err(ComputeError::BasebackupRefused { lsn: self.lsn, source: error });
             }
             let pageserver = &self.spec.pageserver.pg_connstr;
             status.waiting(format!("waiting for the pageserver at {pageserver}: {error}"));
@@ -139,6 +137,15 @@ impl Basebackup<'_> {
             Err(error) => Ok(Err(error)),
             Ok(()) => unpacked.map(Ok),
         }
+    }
+}
+
+/// Whether the pageserver says that this will never work: wrong token, unknown timeline, nonsense. That it
+/// is away, has not got so far yet, or has trouble with its own disk is no refusal, and waited for.
+fn is_refusal(error: &PgError) -> bool {
+    match error.sqlstate() {
+        Some(sqlstate) => ["22", "28", "42", "XX"].iter().any(|class| sqlstate.starts_with(class)),
+        None => !error.is_retryable(),
     }
 }
 

@@ -16,11 +16,11 @@ mod v15;
 
 use std::path::{Path, PathBuf};
 
+use pageserver_api::manifest::{BackupManifest, RelationLine};
 use rand::RngExt;
 
 use crate::error::ComputeError;
 pub use layout::DataLayout;
-pub use manifest::{Manifest, RelationLength};
 pub use unpack::{Unpacked, Wanted, unpack};
 
 /// In a directory with this file we may delete everything.
@@ -64,7 +64,11 @@ impl DataDir<'_> {
     }
 
     /// Turns what was unpacked into a directory that PostgreSQL can be started in.
-    pub fn complete(&self, manifest: &Manifest, relations: &[RelationLength]) -> Result<(), ComputeError> {
+    pub fn complete(
+        &self,
+        manifest: &BackupManifest,
+        relations: &[RelationLine],
+    ) -> Result<(), ComputeError> {
         for directory in self.layout.directories() {
             let path = self.root.join(directory);
             std::fs::create_dir_all(&path).map_err(ComputeError::file("create", &path))?;

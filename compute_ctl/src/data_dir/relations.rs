@@ -4,28 +4,27 @@ use std::collections::HashSet;
 use std::fs::OpenOptions;
 use std::path::Path;
 
+use pageserver_api::manifest::RelationLine;
 use types::{BLCKSZ, RELSEG_BLOCKS};
 
 use super::layout::relation_file_name;
-use super::manifest::RelationLength;
 use super::{DataDir, tablespaces};
 use crate::error::ComputeError;
 
 /// Gives every fork its files. A file that the base backup brought with its contents (an init fork) must
 /// have just the length that the list says.
-pub fn create_sparse(data: &DataDir<'_>, relations: &[RelationLength]) -> Result<(), ComputeError> {
+pub fn create_sparse(data: &DataDir<'_>, relations: &[RelationLine]) -> Result<(), ComputeError> {
     let mut made = HashSet::new();
-    for length in relations {
-        let relation = length.relation;
+    for RelationLine { rel: relation, blocks } in relations.iter().copied() {
         let directory = data.layout.database_directory(relation.spc, relation.db);
         let path = data.root.join(&directory);
         if made.insert(directory) {
             tablespaces::check_known(data, relation.spc)?;
             std::fs::create_dir_all(&path).map_err(ComputeError::file("create", &path))?;
         }
-        for (segment, blocks) in segments(length.blocks) {
+        for (segment, length) in segments(blocks) {
             let name = relation_file_name(relation, segment);
-            set_length(&path.join(name), u64::from(blocks) * BLCKSZ as u64)?;
+            set_length(&path.join(name), u64::from(length) * BLCKSZ as u64)?;
         }
     }
     Ok(())

@@ -1,12 +1,12 @@
 //! User tablespaces: a directory beside the data directory for each, and the link that PostgreSQL follows.
 
+use pageserver_api::manifest::BackupManifest;
 use types::{Oid, RelTag};
 
 use super::DataDir;
-use super::manifest::Manifest;
 use crate::error::ComputeError;
 
-pub fn create(data: &DataDir<'_>, manifest: &Manifest) -> Result<(), ComputeError> {
+pub fn create(data: &DataDir<'_>, manifest: &BackupManifest) -> Result<(), ComputeError> {
     for tablespace in &manifest.tablespaces {
         let place = data.tablespaces.join(tablespace.oid.to_string());
         let versioned = place.join(data.layout.tablespace_subdirectory());

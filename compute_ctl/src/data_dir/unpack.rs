@@ -7,14 +7,13 @@ use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 
+use pageserver_api::manifest::{BackupManifest, MANIFEST_PATH, RELATIONS_PATH, RelationLine};
 use tar::{Archive, Entry, EntryType};
 use types::{BLCKSZ, Lsn, PgVersion, RELSEG_BLOCKS, TenantTimelineId};
 
-use super::manifest::{Manifest, RelationLength, parse_relations};
+use super::manifest::{parse_manifest, parse_relations};
 use crate::error::ComputeError;
 
-const MANIFEST: &str = "varve/manifest.json";
-const RELATIONS: &str = "varve/relations";
 /// The last entry: its arrival means that the backup is whole.
 const CONTROL_FILE: &str = "global/pg_control";
 
@@ -33,8 +32,8 @@ pub struct Wanted {
 
 #[derive(Debug)]
 pub struct Unpacked {
-    pub manifest: Manifest,
-    pub relations: Vec<RelationLength>,
+    pub manifest: BackupManifest,
+    pub relations: Vec<RelationLine>,
     pub files: u64,
     pub bytes: u64,
 }
@@ -44,10 +43,10 @@ pub fn unpack(tar: impl Read, root: &Path, wanted: &Wanted) -> Result<Unpacked, 
     let mut archive = Archive::new(tar);
     let mut entries = archive.entries().map_err(unreadable)?;
     let first = entries.next().ok_or_else(|| unusable("it is empty"))?.map_err(unreadable)?;
-    if first.path().map_err(unreadable)? != Path::new(MANIFEST) {
+    if first.path().map_err(unreadable)? != Path::new(MANIFEST_PATH) {
         return Err(unusable("it does not begin with its manifest"));
     }
-    let manifest = Manifest::parse(read_whole(first, LONGEST_MANIFEST)?.as_bytes())?;
+    let manifest = parse_manifest(read_whole(first, LONGEST_MANIFEST)?.as_bytes())?;
     wanted.check(&manifest)?;
 
     let mut unpacked = Unpacked { manifest, relations: Vec::new(), files: 0, bytes: 0 };
@@ -56,7 +55,7 @@ pub fn unpack(tar: impl Read, root: &Path, wanted: &Wanted) -> Result<Unpacked, 
         let entry = entry.map_err(unreadable)?;
         let name = safe_name(&entry.path().map_err(unreadable)?)?;
         complete = name == Path::new(CONTROL_FILE);
-        if name == Path::new(RELATIONS) {
+        if name == Path::new(RELATIONS_PATH) {
             unpacked.relations = parse_relations(&read_whole(entry, LONGEST_RELATIONS)?)?;
             continue;
         }
@@ -85,7 +84,7 @@ fn unreadable(error: std::io::Error) -> ComputeError {
 }
 
 impl Wanted {
-    fn check(&self, manifest: &Manifest) -> Result<(), ComputeError> {
+    fn check(&self, manifest: &BackupManifest) -> Result<(), ComputeError> {
         let found = TenantTimelineId::new(manifest.tenant_id, manifest.timeline_id);
         if found != self.ttid || manifest.lsn != self.lsn {
             let (lsn, wanted) = (manifest.lsn, self.lsn);
@@ -151,9 +150,11 @@ mod tests {
     const ID: &str = "0123456789abcdef0123456789abcdef";
 
     fn manifest(lsn: &str) -> String {
-        format!(
-            r#"{{"format_version":1,"tenant_id":"{ID}","timeline_id":"{ID}","lsn":"{lsn}","pg_version":15}}"#
-        )
+        serde_json::json!({
+            "format_version": 1, "tenant_id": ID, "timeline_id": ID, "lsn": lsn, "system_identifier": "1",
+            "pg_version": 15, "wal_seg_size": 16 << 20, "prev_lsn": "0/0", "tli": 1, "tablespaces": []
+        })
+        .to_string()
     }
 
     fn archive(entries: &[(&str, EntryType, &str)]) -> Vec<u8> {
@@ -187,8 +188,8 @@ mod tests {
     fn unpacks_a_whole_backup() {
         let manifest = manifest("0/1000");
         let (root, unpacked) = run(&[
-            (MANIFEST, EntryType::Regular, &manifest),
-            (RELATIONS, EntryType::Regular, "1663 5 1259 0 2\n"),
+            (MANIFEST_PATH, EntryType::Regular, &manifest),
+            (RELATIONS_PATH, EntryType::Regular, "1663 5 1259 0 2\n"),
             ("./pg_xact", EntryType::Directory, ""),
             ("base/5/PG_VERSION", EntryType::Regular, "15\n"),
             (CONTROL_FILE, EntryType::Regular, "control"),
@@ -207,8 +208,8 @@ mod tests {
         let control = (CONTROL_FILE, EntryType::Regular, "control");
         for (problem, entries) in [
             ("manifest", vec![control]),
-            ("at 0/2000", vec![(MANIFEST, EntryType::Regular, other.as_str()), control]),
-            ("control file", vec![(MANIFEST, EntryType::Regular, right.as_str())]),
+            ("at 0/2000", vec![(MANIFEST_PATH, EntryType::Regular, other.as_str()), control]),
+            ("control file", vec![(MANIFEST_PATH, EntryType::Regular, right.as_str())]),
         ] {
             let error = run(&entries).1.unwrap_err().to_string();
             assert!(error.contains(problem), "{error}");
@@ -224,7 +225,7 @@ mod tests {
             ("base/../../escaped", EntryType::Regular, "x"),
             ("link", EntryType::Symlink, ""),
         ] {
-            let (root, result) = run(&[(MANIFEST, EntryType::Regular, &manifest), entry]);
+            let (root, result) = run(&[(MANIFEST_PATH, EntryType::Regular, &manifest), entry]);
             assert!(result.is_err(), "{entry:?}");
             assert!(!root.path().parent().unwrap().join("escaped").exists());
             assert!(!root.path().join("link").exists());
