@@ -104,7 +104,7 @@ varve_define_gucs(void)
 							   check_start_lsn, assign_start_lsn, NULL);
 	DefineCustomIntVariable("varve.cache_entries",
 							"Number of 1 MiB chunks (and relations) the sparse cache can keep track of.",
-							NULL, &varve_cache_entries, 262144, 1024, 64 * 1024 * 1024,
+							NULL, &varve_cache_entries, 262144, 256, 64 * 1024 * 1024,
 							PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("varve.readahead_blocks",
 							"Longest run of blocks that one request fetches.",
