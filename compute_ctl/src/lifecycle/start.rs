@@ -1,9 +1,9 @@
 //! From nothing to a server whose WAL is carried to the safekeepers.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use compute_api::{ElectedStatus, StartStep};
-use pg_frontend::{Address, ConnectParams, PgClient, PgError};
 use types::Lsn;
 
 use super::{Compute, Ground, Life, blocking};
@@ -17,9 +17,9 @@ use crate::walproposer::{self, Elected, PgSocket};
 /// A start from a shutdown checkpoint replays nothing; this is for a machine that is very busy.
 const SERVER_PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(2);
-/// The walproposer's slot: without it a checkpoint could remove WAL that no quorum has yet. It lives and
-/// dies with the data directory.
-pub const SLOT: &str = "walproposer";
+/// The walproposer makes this slot when it connects: without it a checkpoint could remove WAL that no
+/// quorum has yet. It lives and dies with the data directory.
+const SLOT: &str = "walproposer";
 
 impl Compute {
     pub(super) async fn start(&mut self, ground: &Ground, since: Instant) -> Result<Life, ComputeError> {
@@ -102,7 +102,7 @@ impl Compute {
             status.postgres_pid = Some(server.pid());
         });
         tokio::select! {
-            ready = self.wait_until_ready(paths) => ready?,
+            () = until_ready(&paths.pgdata) => {}
             ended = server.ended() => {
                 return Err(ComputeError::ServerEnded { status: ended.to_string(), log: paths.log.clone() });
             }
@@ -112,33 +112,6 @@ impl Compute {
             }
         }
         Ok(server)
-    }
-
-    /// Ready means that the walproposer's slot is there: what makes it is the first replication connection.
-    async fn wait_until_ready(&self, paths: &ComputePaths) -> Result<(), ComputeError> {
-        let lock_file = paths.pgdata.join("postmaster.pid");
-        loop {
-            // The eighth line is the state that pg_ctl waits for too; looking at it costs the server nothing.
-            let text = tokio::fs::read_to_string(&lock_file).await.unwrap_or_default();
-            if text.lines().nth(7).is_some_and(|state| state.trim() == "ready") {
-                match self.create_slot(paths).await {
-                    Ok(()) => return Ok(()),
-                    Err(error) if error.is_retryable() => {}
-                    Err(source) => {
-                        return Err(ComputeError::Sql { action: format!("make the slot {SLOT}"), source });
-                    }
-                }
-            }
-            tokio::time::sleep(POLL).await;
-        }
-    }
-
-    async fn create_slot(&self, paths: &ComputePaths) -> Result<(), PgError> {
-        let address = Address::Unix { directory: paths.socket.clone(), port: self.spec.pg_port };
-        let params =
-            ConnectParams::new(address, POSTGRES_USER).application_name("compute_ctl").physical_replication();
-        let mut client = PgClient::connect(&params).await?;
-        client.simple_query(&format!("CREATE_REPLICATION_SLOT {SLOT} PHYSICAL RESERVE_WAL")).await.map(drop)
     }
 
     fn start_walproposer(&self, ground: &Ground, server: ServerProcess, elected: Elected) -> Life {
@@ -151,5 +124,18 @@ impl Compute {
         let wal_status = elected.status();
         let walproposer = tokio::spawn(elected.run(socket));
         Life { server, walproposer, wal_status, began: Instant::now() }
+    }
+}
+
+/// Waits for the state in the eighth line of the server's lock file, which is what pg_ctl waits for too;
+/// looking at it costs the server nothing.
+async fn until_ready(pgdata: &Path) {
+    let lock_file = pgdata.join("postmaster.pid");
+    loop {
+        let text = tokio::fs::read_to_string(&lock_file).await.unwrap_or_default();
+        if text.lines().nth(7).is_some_and(|state| state.trim() == "ready") {
+            return;
+        }
+        tokio::time::sleep(POLL).await;
     }
 }
