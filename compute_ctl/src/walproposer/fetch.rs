@@ -50,7 +50,8 @@ impl Fetch {
             match message {
                 Some(SenderMessage::XLogData(data)) if data.start_lsn == at => {
                     at += data.wal.len() as u64;
-                    let piece = Input::Fetched { node: self.node, begin: data.start_lsn, wal: data.wal };
+                    let (node, term) = (self.node, self.term);
+                    let piece = Input::Fetched { node, term, begin: data.start_lsn, wal: data.wal };
                     if self.inputs.send(piece).await.is_err() {
                         return Ok(());
                     }

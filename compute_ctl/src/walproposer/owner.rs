@@ -23,8 +23,10 @@ use super::{Exit, PgSocket, Reach, WalproposerError};
 
 const TICK: Duration = Duration::from_secs(1);
 const STATUS_INTERVAL: Duration = Duration::from_millis(200);
-/// A campaign that took so long, and up to as long again, is followed by another.
-const CAMPAIGN: Duration = Duration::from_secs(2);
+/// So long, and up to as long again, all safekeepers have for their greeting; each campaign after that has
+/// twice the time of the one before.
+const FIRST_CAMPAIGN: Duration = Duration::from_millis(50);
+const LONGEST_CAMPAIGN: Duration = Duration::from_secs(2);
 /// For the safekeepers to hear the last commit LSN.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// Messages of safekeepers waiting for the owner.
@@ -37,7 +39,7 @@ pub enum Input {
     Linked { node: NodeId, messages: mpsc::UnboundedSender<ProposerMessage> },
     Unlinked { node: NodeId, reason: String },
     Heard { node: NodeId, message: AcceptorMessage },
-    Fetched { node: NodeId, begin: Lsn, wal: Bytes },
+    Fetched { node: NodeId, term: Term, begin: Lsn, wal: Bytes },
     FetchFailed { node: NodeId },
 }
 
@@ -109,7 +111,8 @@ impl Owner {
         let mut show = tokio::time::interval(STATUS_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         show.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut campaign_ends = next_campaign();
+        let mut campaign = FIRST_CAMPAIGN;
+        let mut campaign_ends = ends(campaign);
         loop {
             let done = tokio::select! {
                 Some(input) = self.received.recv() => self.input(input)?,
@@ -131,7 +134,8 @@ impl Owner {
                     None
                 }
                 () = tokio::time::sleep_until(campaign_ends), if self.established.is_some() => {
-                    campaign_ends = next_campaign();
+                    campaign = (campaign * 2).min(LONGEST_CAMPAIGN);
+                    campaign_ends = ends(campaign);
                     self.step(ProposerEvent::CampaignAgain)?
                 }
                 // Finished fetches; links and the session with PostgreSQL say themselves when they end.
@@ -188,7 +192,7 @@ impl Owner {
                 return Ok(None);
             }
             Input::Heard { node, message } => ProposerEvent::Message { node, message },
-            Input::Fetched { node, begin, wal } => ProposerEvent::Fetched { node, begin, wal },
+            Input::Fetched { node, term, begin, wal } => ProposerEvent::Fetched { node, term, begin, wal },
             Input::FetchFailed { node } => ProposerEvent::FetchFailed { node },
         };
         self.step(event)
@@ -322,8 +326,9 @@ impl Owner {
 
 const FAREWELL_REASON: &str = "stopped";
 
-fn next_campaign() -> Instant {
-    Instant::now() + CAMPAIGN.mul_f64(rand::random_range(1.0..2.0))
+/// Not in step with a competitor.
+fn ends(campaign: Duration) -> Instant {
+    Instant::now() + campaign.mul_f64(rand::random_range(1.0..2.0))
 }
 
 /// WAL, once PostgreSQL streams; until then nothing, for ever.

@@ -1,10 +1,13 @@
 //! [`Proposer`]: one compute's claim to a timeline, as a state machine.
 //!
 //! ```text
-//! Greeting ──quorum greeted──▶ Campaign(term) ──quorum of votes──▶ Leading(term, X) ──higher term seen──▶ Over
-//!                                   ▲    │ too long
-//!                                   └────┘ next term
+//! Greeting ──all greeted──▶ Campaign(term) ──quorum of votes──▶ Leading(term, X) ──higher term seen──▶ Over
+//!          or a quorum,        ▲    │ too long,                      │
+//!          after a while       └────┘ next term ◀──── higher term ───┘ not yet established
 //! ```
+//! It waits a while for all because one acceptor that has followed a higher term, of a proposer that got no
+//! further, would fence the winner when it turns up after the election.
+//!
 //! While leading, each acceptor is brought to X and beyond by the same stream of appends: what is no longer
 //! in memory is fetched from another acceptor. A quorum at X makes the term established, which is when
 //! PostgreSQL may start.
@@ -140,7 +143,11 @@ impl Proposer {
                     self.pump_all(effects);
                 }
             }
-            Event::Fetched { node, begin, wal } => self.fetched(node, begin, wal, effects),
+            Event::Fetched { node, term, begin, wal } if self.term() == Some(term) => {
+                self.fetched(node, begin, wal, effects);
+            }
+            // Of another term's log: it may differ.
+            Event::Fetched { .. } => {}
             Event::FetchFailed { node } => {
                 if let Some(peer) = self.peers.get_mut(&node) {
                     peer.fetching = None;
@@ -163,19 +170,32 @@ impl Proposer {
         if !self.peers.contains_key(&node) {
             return;
         }
-        match (&self.phase, message.term()) {
-            // A leader that sees a higher term leads no more, whatever the message is.
-            (Phase::Leading { term, .. }, seen) if seen > *term => {
+        if let Phase::Leading { term, .. } = self.phase
+            && message.term() > term
+        {
+            if self.commit_lsn.is_valid() {
+                // A leader that sees a higher term leads no more, whatever the message is.
                 self.phase = Phase::Over;
-                effects.push(Effect::Fenced { term: seen });
+                effects.push(Effect::Fenced { term: message.term() });
                 return;
             }
-            _ => {}
+            self.step_down(term);
         }
         match message {
             AcceptorMessage::Greeting(greeting) => self.greeting(node, greeting, effects),
             AcceptorMessage::VoteResponse(response) => self.vote_response(node, response, effects),
             AcceptorMessage::AppendResponse(response) => self.append_response(node, response, effects),
+        }
+    }
+
+    /// Nothing was promised to anybody in this term yet: the next campaign may try a higher one.
+    fn step_down(&mut self, term: Term) {
+        self.phase = Phase::Campaign { term };
+        for peer in self.peers.values_mut() {
+            if peer.stage == Stage::Streaming {
+                peer.stage = Stage::Voted;
+            }
+            peer.fetching = None;
         }
     }
 
@@ -202,7 +222,11 @@ impl Proposer {
         peer.stage = Stage::Greeted;
         peer.term = peer.term.max(greeting.term);
         match &self.phase {
-            Phase::Greeting => self.campaign_if_greeted(effects),
+            Phase::Greeting => {
+                if self.peers.values().all(|peer| peer.stage.has_greeted()) {
+                    self.campaign_if_greeted(effects);
+                }
+            }
             Phase::Campaign { term } | Phase::Leading { term, .. } => self.ask_for_vote(node, *term, effects),
             Phase::Over => {}
         }
@@ -279,6 +303,11 @@ impl Proposer {
         };
         self.phase = Phase::Leading { term, start_lsn, history };
         self.window = Window::empty_at(start_lsn);
+        for peer in self.peers.values_mut() {
+            peer.acknowledged_lsn = Lsn::INVALID;
+            peer.durable_lsn = Lsn::INVALID;
+            peer.next_lsn = Lsn::INVALID;
+        }
         for node in self.nodes(|peer| peer.stage == Stage::Voted) {
             match self.peers.get_mut(&node).and_then(|peer| peer.vote.take()) {
                 Some(vote) => self.send_elected(node, &vote, effects),

@@ -19,7 +19,8 @@ pub enum Event {
         node: NodeId,
         message: AcceptorMessage,
     },
-    /// The campaign takes too long (votes were lost, or split): begin another, with a higher term.
+    /// The greetings or the campaign take too long (some do not answer, votes were lost or split): begin a
+    /// campaign with those who have greeted, in a higher term.
     CampaignAgain,
     /// PostgreSQL's next WAL. It follows what came before.
     WalReceived {
@@ -29,6 +30,7 @@ pub enum Event {
     /// A piece of what [`Effect::Fetch`] asked for.
     Fetched {
         node: NodeId,
+        term: Term,
         begin: Lsn,
         wal: Bytes,
     },

@@ -1,0 +1,312 @@
+//! A world for the state machines: acceptors with disks that can lose what was not flushed, proposers, and
+//! the messages between them. No clock and no randomness: whoever drives it decides what happens next.
+//!
+//! WAL records are eight bytes long here, so record ends are the multiples of eight.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use consensus::{
+    Acceptor, AcceptorEffect, AcceptorEvent, AcceptorMessage, AcceptorState, Configuration, ConnectionId,
+    Member, MembershipGeneration, Proposer, ProposerEffect, ProposerEvent, ProposerMessage, TimelineIdentity,
+};
+use types::{Lsn, NodeId, PgVersion, TenantId, TenantTimelineId, Term, TimelineId, WalSegmentSize};
+
+pub const START: Lsn = Lsn(0x100);
+pub const RECORD: u64 = 8;
+
+pub struct Node {
+    pub id: NodeId,
+    /// None while it is down.
+    pub acceptor: Option<Acceptor>,
+    /// From [`START`] on.
+    pub wal: Vec<u8>,
+    pub durable: usize,
+    pub state: AcceptorState,
+}
+
+impl Node {
+    pub fn durable_record_end(&self) -> Lsn {
+        START + self.durable as u64 / RECORD * RECORD
+    }
+
+    pub fn wal_up_to(&self, lsn: Lsn) -> &[u8] {
+        &self.wal[..(lsn - START) as usize]
+    }
+}
+
+pub struct Claim {
+    pub proposer: Proposer,
+    pub generation: u32,
+    /// The present connection to each node.
+    pub connections: BTreeMap<NodeId, ConnectionId>,
+    pub established: Option<(Term, Lsn)>,
+    pub over: bool,
+}
+
+#[derive(Clone, Debug)]
+pub enum Packet {
+    ToAcceptor { proposer: String, connection: ConnectionId, node: NodeId, message: ProposerMessage },
+    ToProposer { proposer: String, node: NodeId, message: AcceptorMessage },
+}
+
+impl Packet {
+    pub fn node(&self) -> NodeId {
+        match self {
+            Packet::ToAcceptor { node, .. } | Packet::ToProposer { node, .. } => *node,
+        }
+    }
+}
+
+/// What a reader of a script, or a checker, wants to know about.
+#[derive(Clone, Debug)]
+pub enum Happening {
+    Truncated { node: NodeId, to: Lsn },
+    Refused { node: NodeId, why: String },
+    Dropped { proposer: String, node: NodeId, why: String },
+    Fetched { proposer: String, node: NodeId, source: NodeId, begin: Lsn, end: Lsn },
+    Established { proposer: String, term: Term, start_lsn: Lsn },
+    Committed { proposer: String, term: Term, commit_lsn: Lsn },
+    Fenced { proposer: String, term: Term },
+    Reconfigured { proposer: String, generation: u32 },
+}
+
+#[derive(Default)]
+pub struct World {
+    pub nodes: BTreeMap<NodeId, Node>,
+    pub claims: BTreeMap<String, Claim>,
+    pub packets: Vec<Packet>,
+    pub happenings: Vec<Happening>,
+    connections: u64,
+}
+
+pub fn configuration(generation: u32, nodes: u64) -> Configuration {
+    let member = |id| Member { id: NodeId(id), pg_connstr: String::new(), http_connstr: String::new() };
+    let generation = MembershipGeneration(generation);
+    Configuration { generation, members: (1..=nodes).map(member).collect(), new_members: None }
+}
+
+fn identity() -> TimelineIdentity {
+    TimelineIdentity {
+        ttid: TenantTimelineId::new(TenantId([1; 16]), TimelineId([2; 16])),
+        pg_version: PgVersion::V15,
+        system_id: 7,
+        wal_seg_size: WalSegmentSize::DEFAULT,
+    }
+}
+
+impl World {
+    pub fn new(nodes: u64) -> World {
+        let mut world = World::default();
+        for id in (1..=nodes).map(NodeId) {
+            let state = AcceptorState::genesis(identity(), configuration(1, nodes), START);
+            let acceptor = Some(Acceptor::new(id, state.clone(), START).unwrap());
+            world.nodes.insert(id, Node { id, acceptor, wal: Vec::new(), durable: 0, state });
+        }
+        world
+    }
+
+    pub fn propose(&mut self, name: &str, generation: u32) {
+        let configuration = configuration(generation, self.nodes.len() as u64);
+        let proposer = Proposer::new(identity(), configuration);
+        let connections = BTreeMap::new();
+        self.claims.insert(
+            name.to_owned(),
+            Claim { proposer, generation, connections, established: None, over: false },
+        );
+        for node in self.nodes.keys().copied().collect::<Vec<_>>() {
+            self.connect(name, node);
+        }
+    }
+
+    /// A new connection, in place of an old one if there is one. Nothing if the node is down.
+    pub fn connect(&mut self, name: &str, node: NodeId) {
+        self.disconnect(name, node);
+        if self.nodes[&node].acceptor.is_none() {
+            return;
+        }
+        self.connections += 1;
+        if let Some(claim) = self.claims.get_mut(name) {
+            claim.connections.insert(node, ConnectionId(self.connections));
+            self.step_proposer(name, ProposerEvent::Connected { node });
+        }
+    }
+
+    pub fn disconnect(&mut self, name: &str, node: NodeId) {
+        let Some(connection) = self.claims.get_mut(name).and_then(|claim| claim.connections.remove(&node))
+        else {
+            return;
+        };
+        self.step_proposer(name, ProposerEvent::Disconnected { node });
+        if self.nodes[&node].acceptor.is_some() {
+            self.step_acceptor(node, AcceptorEvent::Disconnected { connection });
+        }
+    }
+
+    /// Everything not yet durable is gone, but for the first `kept` bytes of it: those reached the disk.
+    pub fn crash(&mut self, id: NodeId, kept: usize) {
+        let node = self.nodes.get_mut(&id).unwrap();
+        node.acceptor = None;
+        node.durable = (node.durable + kept).min(node.wal.len());
+        node.wal.truncate(node.durable);
+        for name in self.claims.keys().cloned().collect::<Vec<_>>() {
+            self.disconnect(&name, id);
+        }
+    }
+
+    pub fn restart(&mut self, id: NodeId) {
+        let node = self.nodes.get_mut(&id).unwrap();
+        let end = node.durable_record_end();
+        node.wal.truncate((end - START) as usize);
+        node.durable = node.wal.len();
+        node.acceptor = Some(Acceptor::new(id, node.state.clone(), end).unwrap());
+    }
+
+    pub fn deliver(&mut self, packet: Packet) {
+        match packet {
+            Packet::ToAcceptor { connection, node, message, .. } => {
+                if self.nodes[&node].acceptor.is_some() {
+                    self.step_acceptor(node, AcceptorEvent::Message { from: connection, message });
+                }
+            }
+            Packet::ToProposer { proposer, node, message } => {
+                self.step_proposer(&proposer, ProposerEvent::Message { node, message });
+            }
+        }
+    }
+
+    pub fn batch_end(&mut self, node: NodeId) {
+        if self.nodes[&node].acceptor.is_some() {
+            self.step_acceptor(node, AcceptorEvent::BatchEnd);
+        }
+    }
+
+    pub fn step_acceptor(&mut self, id: NodeId, event: AcceptorEvent) {
+        let node = self.nodes.get_mut(&id).unwrap();
+        let Some(acceptor) = node.acceptor.as_mut() else { return };
+        for effect in acceptor.step(event) {
+            self.acceptor_effect(id, effect);
+        }
+    }
+
+    fn acceptor_effect(&mut self, id: NodeId, effect: AcceptorEffect) {
+        let node = self.nodes.get_mut(&id).unwrap();
+        match effect {
+            AcceptorEffect::WriteWal { begin, wal } => {
+                assert_eq!(begin, START + node.wal.len() as u64);
+                node.wal.extend_from_slice(&wal);
+            }
+            AcceptorEffect::FlushWal { log_version } => {
+                node.durable = node.wal.len();
+                let durable_lsn = START + node.durable as u64;
+                let record_end = node.durable_record_end();
+                self.step_acceptor(id, AcceptorEvent::Flushed { log_version, durable_lsn, record_end });
+            }
+            AcceptorEffect::TruncateWal { to } => {
+                node.wal.truncate((to - START) as usize);
+                node.durable = node.durable.min(node.wal.len());
+                self.happenings.push(Happening::Truncated { node: id, to });
+            }
+            AcceptorEffect::PersistState(state) => {
+                assert!(
+                    state.commit_lsn <= node.durable_record_end(),
+                    "a state that speaks of WAL not durable"
+                );
+                node.state = *state;
+            }
+            AcceptorEffect::Reply { to, message, after: _ } => {
+                if let AcceptorMessage::AppendResponse(response) = &message {
+                    assert!(response.flush_lsn <= node.durable_record_end(), "acknowledged before the flush");
+                }
+                assert!(message.term() <= node.state.term, "a term told before it was persisted");
+                if let Some(proposer) = self.owner_of(to) {
+                    self.packets.push(Packet::ToProposer { proposer, node: id, message });
+                }
+            }
+            AcceptorEffect::Refuse { to, refusal } => {
+                self.happenings.push(Happening::Refused { node: id, why: refusal.to_string() });
+                if let Some(proposer) = self.owner_of(to) {
+                    self.disconnect(&proposer, id);
+                }
+            }
+            AcceptorEffect::CommitAdvanced { .. } => {}
+        }
+    }
+
+    /// Whose connection that is, if it is still open.
+    fn owner_of(&self, connection: ConnectionId) -> Option<String> {
+        let owns = |claim: &Claim| claim.connections.values().any(|open| *open == connection);
+        self.claims.iter().find(|(_, claim)| owns(claim)).map(|(name, _)| name.clone())
+    }
+
+    pub fn step_proposer(&mut self, name: &str, event: ProposerEvent) {
+        let Some(claim) = self.claims.get_mut(name) else { return };
+        for effect in claim.proposer.step(event) {
+            self.proposer_effect(name, effect);
+        }
+    }
+
+    fn proposer_effect(&mut self, name: &str, effect: ProposerEffect) {
+        let proposer = name.to_owned();
+        let claim = self.claims.get_mut(name).unwrap();
+        match effect {
+            ProposerEffect::Send { node, message } => {
+                if let Some(connection) = claim.connections.get(&node).copied() {
+                    self.packets.push(Packet::ToAcceptor { proposer, connection, node, message });
+                }
+            }
+            ProposerEffect::Disconnect { node, reason } => {
+                self.happenings.push(Happening::Dropped { proposer, node, why: reason });
+                self.disconnect(name, node);
+            }
+            ProposerEffect::Fetch { node, source, term, begin, end } => {
+                self.fetch(name, node, source, term, begin, end)
+            }
+            ProposerEffect::Established { term, start_lsn } => {
+                claim.established = Some((term, start_lsn));
+                self.happenings.push(Happening::Established { proposer, term, start_lsn });
+            }
+            ProposerEffect::Committed { commit_lsn } => {
+                let term = claim.proposer.term().unwrap();
+                self.happenings.push(Happening::Committed { proposer, term, commit_lsn });
+            }
+            ProposerEffect::Fenced { term } => {
+                claim.over = true;
+                self.happenings.push(Happening::Fenced { proposer, term });
+            }
+            ProposerEffect::ConfigurationChanged { configuration } => {
+                claim.over = true;
+                let generation = configuration.generation.0;
+                self.happenings.push(Happening::Reconfigured { proposer, generation });
+            }
+        }
+    }
+
+    /// As START_REPLICATION (term=…): up to the flush LSN, refused in another term. In small pieces.
+    fn fetch(&mut self, name: &str, node: NodeId, source: NodeId, term: Term, begin: Lsn, end: Lsn) {
+        let from = &self.nodes[&source];
+        let there = from.acceptor.as_ref().filter(|it| it.term() == term && it.flush_lsn() >= end);
+        if there.is_none() {
+            self.step_proposer(name, ProposerEvent::FetchFailed { node });
+            return;
+        }
+        let wal = Bytes::copy_from_slice(&from.wal_up_to(end)[(begin - START) as usize..]);
+        let proposer = name.to_owned();
+        self.happenings.push(Happening::Fetched { proposer, node, source, begin, end });
+        let mut at = begin;
+        for piece in wal.chunks(20) {
+            let wal = Bytes::copy_from_slice(piece);
+            self.step_proposer(name, ProposerEvent::Fetched { node, term, begin: at, wal });
+            at += piece.len() as u64;
+        }
+    }
+
+    /// PostgreSQL writes. Nothing if the proposer may not take it.
+    pub fn write(&mut self, name: &str, wal: &[u8]) {
+        let claim = &self.claims[name];
+        if claim.established.is_some() && !claim.over && claim.proposer.wants_wal() {
+            let begin = claim.proposer.received_lsn();
+            self.step_proposer(name, ProposerEvent::WalReceived { begin, wal: Bytes::copy_from_slice(wal) });
+        }
+    }
+}
