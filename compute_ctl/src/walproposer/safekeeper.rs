@@ -13,7 +13,7 @@ use super::owner::Input;
 use super::{NAME, Reach};
 
 const FIRST_BACK_OFF: Duration = Duration::from_millis(50);
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(2);
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// It answers every second when it is well (the owner's tick); an fsync may take its time.
 const SILENCE: Duration = Duration::from_secs(15);

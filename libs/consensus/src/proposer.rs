@@ -367,6 +367,11 @@ impl Proposer {
             self.pump_all(effects);
         } else {
             self.pump(node, effects);
+            // It may be the source that others, who need older WAL, were waiting for.
+            let start = self.window.start();
+            for other in self.nodes(|peer| peer.stage == Stage::Streaming && peer.next_lsn < start) {
+                self.pump(other, effects);
+            }
         }
     }
 
