@@ -9,9 +9,13 @@ use crate::error::ComputeError;
 pub fn create(data: &DataDir<'_>, manifest: &BackupManifest) -> Result<(), ComputeError> {
     for tablespace in &manifest.tablespaces {
         let place = data.tablespaces.join(tablespace.oid.to_string());
+        let link = data.root.join("pg_tblspc").join(tablespace.oid.to_string());
+        // The base backup brings a tablespace as a plain directory, with what its databases have in it.
+        if link.is_dir() {
+            std::fs::rename(&link, &place).map_err(ComputeError::file("move", &link))?;
+        }
         let versioned = place.join(data.layout.tablespace_subdirectory());
         std::fs::create_dir_all(&versioned).map_err(ComputeError::file("create", &versioned))?;
-        let link = data.root.join("pg_tblspc").join(tablespace.oid.to_string());
         std::os::unix::fs::symlink(&place, &link).map_err(ComputeError::file("link", &link))?;
         tracing::debug!(
             oid = tablespace.oid,

@@ -243,22 +243,24 @@ fn a_query_that_waits_for_a_page_can_be_cancelled() {
         drop(client);
         restart(&cluster);
         let client = cluster.connect("main").await;
-        let pid: i32 = one(&client, "SELECT pg_backend_pid()").await;
-        let other = cluster.connect("main").await;
-        // Both sessions have what a cancel needs; the table's pages are not in the cache.
-        one::<bool>(&other, "SELECT pg_cancel_backend(0) IS NULL OR true").await;
+        client.batch_execute("SET statement_timeout = '700ms'").await.unwrap();
+        let cancel = client.cancel_token();
         cluster.kill("pageserver");
-        let waiting = tokio::spawn(async move { client.query_one("SELECT sum(n) FROM t", &[]).await });
+        let started = std::time::Instant::now();
+        let error = client.batch_execute("SELECT sum(n) FROM t").await.unwrap_err();
+        assert!(started.elapsed() < std::time::Duration::from_secs(2), "{:?}", started.elapsed());
+        assert_eq!(error.code().map(|code| code.code()), Some("57014"), "{error:?}");
+
+        // As Ctrl-C in psql does it: a request of its own, which needs no catalog.
+        client.batch_execute("SET statement_timeout = 0").await.unwrap();
+        let waiting = tokio::spawn(async move { client.batch_execute("SELECT sum(n) FROM t").await });
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
         assert!(!waiting.is_finished(), "the query did not need the pageserver");
         let started = std::time::Instant::now();
-        other.execute("SELECT pg_cancel_backend($1)", &[&pid]).await.unwrap();
-        let error = tokio::time::timeout(std::time::Duration::from_secs(10), waiting)
-            .await
-            .unwrap()
-            .unwrap()
-            .unwrap_err();
-        assert!(started.elapsed() < std::time::Duration::from_secs(2), "{:?}", started.elapsed());
+        cancel.cancel_query(tokio_postgres::NoTls).await.unwrap();
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(10), waiting).await;
+        let error = ended.expect("the query ends").unwrap().unwrap_err();
+        assert!(started.elapsed() < std::time::Duration::from_secs(1), "{:?}", started.elapsed());
         assert_eq!(error.code().map(|code| code.code()), Some("57014"), "{error:?}");
     });
 }

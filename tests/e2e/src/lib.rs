@@ -10,4 +10,5 @@ mod export;
 mod faults;
 mod fencing;
 mod pgbench;
+mod standby;
 mod wal;

@@ -36,9 +36,14 @@ pub async fn checked_sum(connstr: &str) -> (i64, i64) {
 
 /// Every index against its table, by PostgreSQL's own checker.
 pub fn amcheck(connstr: &str) {
+    let config: tokio_postgres::Config = connstr.parse().expect("a connection string");
+    let password = String::from_utf8_lossy(config.get_password().expect("a password")).into_owned();
     let checked = run(Command::new(pg_program("pg_amcheck"))
         .args(["--install-missing", "--heapallindexed", "--parent-check"])
-        .args(["-d", connstr]));
+        .args(["--host", "127.0.0.1", "--port", &config.get_ports()[0].to_string()])
+        .args(["--username", config.get_user().expect("a user")])
+        .arg(config.get_dbname().expect("a database"))
+        .env("PGPASSWORD", password));
     assert_eq!(checked.trim(), "", "pg_amcheck found something");
 }
 
@@ -89,7 +94,7 @@ fn pgbench_holds_through_a_restart_from_nothing() {
         assert_eq!(dump(&connstr), dumped);
 
         // It was the pageserver that gave the pages, and it had to apply WAL to make them.
-        let pages = cluster.metric("pageserver", "pageserver_pages_served_total");
+        let pages = cluster.metric("pageserver", "pageserver_page_service_pages_total");
         assert!(pages > 100.0, "{pages} pages were fetched");
         let text = cluster.get("pageserver", "/metrics");
         for manager in ["Heap", "Btree"] {

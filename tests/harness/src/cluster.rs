@@ -154,7 +154,9 @@ impl Cluster {
             let rest = line.strip_prefix(name)?;
             rest.starts_with([' ', '{']).then(|| line.rsplit(' ').next()?.parse::<f64>().ok())?
         };
-        text.lines().filter_map(value).sum()
+        let values: Vec<f64> = text.lines().filter_map(value).collect();
+        assert!(!values.is_empty(), "{daemon} has no metric {name}:\n{text}");
+        values.iter().sum()
     }
 
     /// Body of a GET of a daemon's HTTP API.

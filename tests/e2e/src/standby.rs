@@ -1,0 +1,194 @@
+//! A stock standby that streams from a safekeeper and stops at an LSN is what an export at that LSN is.
+//!
+//! ```text
+//! compute ── WAL ──► safekeepers ──► pageserver ── export at L ──────────────► data directory ┐
+//!                         └──────── streaming ──► stock standby from the       data directory ┴ equal?
+//!                                                 first LSN, stopped at L ───►
+//! ```
+
+mod compare;
+mod load;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use harness::{Cluster, block_on, eventually, lsn, pg_program, run, run_as_postgres};
+use types::Lsn;
+
+use crate::export::StockServer;
+use crate::standby::compare::{Comparison, compare};
+
+/// A data directory on which stock PostgreSQL runs as a standby of safekeeper 1.
+struct Standby<'a> {
+    cluster: &'a Cluster,
+    directory: PathBuf,
+}
+
+impl Standby<'_> {
+    /// From the first LSN of the timeline.
+    fn of(cluster: &Cluster, start: Lsn) -> Standby<'_> {
+        let directory = export(cluster, "standby", start);
+        std::fs::write(directory.join("standby.signal"), "").unwrap();
+        Standby { cluster, directory }
+    }
+
+    fn conninfo(&self) -> String {
+        let (tenant, timeline) = self.cluster.ids("main");
+        let (port, token) = (self.cluster.safekeeper_port(1), self.cluster.token());
+        let options = format!("-c tenant_id={tenant} -c timeline_id={timeline}");
+        format!("host=127.0.0.1 port={port} user=standby password={} options='{options}'", token.as_str())
+    }
+
+    /// Streams and replays all records that end at or before `target`, writes all pages, and ends.
+    async fn run_until(&self, target: Lsn) {
+        // The target is where the next record begins, so that one is left out.
+        configure(&self.directory, target, "shutdown", &self.conninfo());
+        let log = self.directory.with_extension(format!("{:X}.log", target.0));
+        let mut server = Server::run(&self.directory, &log);
+        let said = || std::fs::read_to_string(&log).unwrap_or_default();
+        eventually(
+            &format!("a standby at {target}: {}", log.display()),
+            Duration::from_secs(120),
+            async || server.0.try_wait().expect("a child").is_some(),
+        )
+        .await;
+        for expected in ["started streaming WAL from primary", "shutdown at recovery target"] {
+            assert!(said().contains(expected), "{expected:?} is not in the standby's log: {}", said());
+        }
+        let control = run(Command::new(pg_program("pg_controldata")).arg(&self.directory));
+        assert!(control.contains("shut down in recovery"), "{control}");
+    }
+
+    /// A copy of it as it is now that may become a primary.
+    fn promoted_copy(&self, target: Lsn) -> PathBuf {
+        let copy = self.directory.with_extension(format!("{:X}.copy", target.0));
+        run(Command::new("cp").arg("-a").arg(&self.directory).arg(&copy));
+        configure(&copy, target, "promote", "");
+        copy
+    }
+}
+
+/// What an export does not say of a standby: it has a `postgresql.conf` of its own, and we its successor.
+fn configure(directory: &Path, target: Lsn, action: &str, conninfo: &str) {
+    let conninfo = conninfo.replace('\'', "''");
+    let settings = format!(
+        "primary_conninfo = '{conninfo}'\n\
+         recovery_target_lsn = '{target}'\n\
+         recovery_target_inclusive = off\n\
+         recovery_target_action = {action}\n\
+         # Nobody reads, so nobody leaves hints on pages, and the primary's settings need not be met.\n\
+         hot_standby = off\n\
+         autovacuum = off\n"
+    );
+    std::fs::write(directory.join("postgresql.auto.conf"), settings).unwrap();
+}
+
+/// A postmaster that is our child.
+struct Server(Child);
+
+impl Server {
+    fn run(directory: &Path, log: &Path) -> Server {
+        if nix::unistd::geteuid().is_root() {
+            run(Command::new("chown").args(["-R", "postgres"]).arg(directory));
+        }
+        let log = std::fs::File::create(log).expect("a log file");
+        let child = run_as_postgres(&pg_program("postgres"))
+            .arg("-D")
+            .arg(directory)
+            .args(["-c", "listen_addresses=", "-c", "unix_socket_directories="])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("postgres");
+        Server(child)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(self.0.id().cast_signed()),
+            nix::sys::signal::Signal::SIGQUIT,
+        );
+        let _ = self.0.wait();
+    }
+}
+
+fn export(cluster: &Cluster, name: &str, at: Lsn) -> PathBuf {
+    let directory = cluster.directory().join(name);
+    let (target, at) = (directory.display().to_string(), at.to_string());
+    cluster.varve(&["timeline", "export", "--branch-name", "main", "--at-lsn", &at, "-o", &target]);
+    directory
+}
+
+/// Where the next record will begin. A restartpoint, which writes a standby's pages, needs a checkpoint before it.
+async fn checkpoint(cluster: &Cluster) -> Lsn {
+    let client = cluster.connect("main").await;
+    client.batch_execute("CHECKPOINT").await.unwrap();
+    let position: String =
+        client.query_one("SELECT pg_current_wal_insert_lsn()::text", &[]).await.unwrap().get(0);
+    position.parse().expect("an LSN")
+}
+
+async fn same_at(cluster: &Cluster, standby: &Standby<'_>, start: Lsn, at: Lsn, port: u16) -> Comparison {
+    let exported = export(cluster, &format!("exported-{:X}", at.0), at);
+    standby.run_until(at).await;
+    let comparison = compare(&exported, &standby.directory, start);
+    println!("at {at}: {comparison}");
+    assert!(comparison.differences.is_empty(), "at {at}: {comparison}");
+
+    let original = cluster.connstr("main");
+    let dump = |directory: &Path, port: u16| {
+        let server = StockServer::start(directory, cluster.safekeeper_port(port));
+        crate::pgbench::dump(&server.connstr(&original))
+    };
+    let of_export = dump(&exported, port);
+    assert!(of_export == dump(&standby.promoted_copy(at), port + 1), "the dumps at {at} differ");
+    println!("at {at}: dumps of {} bytes are equal", of_export.len());
+    assert!(of_export.len() > 100_000, "a dump of {} bytes", of_export.len());
+    comparison
+}
+
+#[test]
+fn a_stock_standby_of_a_safekeeper_equals_an_export() {
+    let cluster = Cluster::up("standby");
+    block_on(async {
+        let start = lsn(&cluster.pageserver_timeline("main")["initdb_lsn"]);
+        let standby = Standby::of(&cluster, start);
+        let connstr = cluster.connstr("main");
+
+        crate::pgbench::load(&connstr, 1, 4, 2);
+        load::first_half(&cluster.connect("main").await).await;
+        let middle = checkpoint(&cluster).await;
+
+        crate::pgbench::mix(&connstr, 4, 2);
+        // Leaves a checkpoint in the WAL that was made by the pageserver.
+        cluster.varve(&["endpoint", "stop", "main"]);
+        cluster.varve(&["endpoint", "start", "main"]);
+        load::second_half(&cluster.connect("main").await, &cluster.connect("main").await).await;
+        let end = checkpoint(&cluster).await;
+        // A standby stops when it sees a record behind its target.
+        let client = cluster.connect("main").await;
+        client
+            .batch_execute("SELECT pg_logical_emit_message(true, 'standby', 'behind the end')")
+            .await
+            .unwrap();
+
+        let at_middle = same_at(&cluster, &standby, start, middle, 110).await;
+        // On from where it stopped.
+        let at_end = same_at(&cluster, &standby, start, end, 120).await;
+        for (comparison, least) in [(&at_middle, 3000), (&at_end, 5000)] {
+            assert!(comparison.changed_in_all() >= least, "too few pages: {comparison}");
+            assert!(comparison.maps >= 4, "too few relation maps: {comparison}");
+            for kind in ["Heap", "Btree", "Hash", "Gin", "Gist", "SPGist", "BRIN", "Sequence", "VM", "init"] {
+                assert!(comparison.changed(kind) > 0, "no page of {kind}: {comparison}");
+            }
+            assert!(comparison.changed("pg_xact") > 0, "{comparison}");
+        }
+        for (slru, least) in [("pg_xact", 2), ("pg_multixact/offsets", 2), ("pg_multixact/members", 2)] {
+            assert!(at_end.changed(slru) >= least, "too few pages of {slru}: {at_end}");
+        }
+    });
+}
