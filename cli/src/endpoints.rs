@@ -26,6 +26,8 @@ pub struct Endpoint {
     pub pg_port: u16,
     pub http_port: u16,
     pub password: String,
+    /// What PostgreSQL keeps of the password. Made once: another salt would be another value to set.
+    pub password_verifier: String,
     pub settings: Vec<(String, String)>,
     /// Whether `varve start` starts it: set by `endpoint start`, cleared by `endpoint stop`.
     pub wanted: bool,

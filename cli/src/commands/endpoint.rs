@@ -154,6 +154,7 @@ pub fn create(env: &LocalEnv, new: NewEndpoint, output: Output) -> anyhow::Resul
         );
     }
     let (pg_port, http_port) = pick_ports(env, &others, new.pg_port, new.http_port)?;
+    let password = new_password();
     let endpoint = Endpoint {
         format_version: Endpoint::new_format(),
         name: new.name,
@@ -162,7 +163,8 @@ pub fn create(env: &LocalEnv, new: NewEndpoint, output: Output) -> anyhow::Resul
         pg_version: PgVersion::V15,
         pg_port,
         http_port,
-        password: new_password(),
+        password_verifier: postgres_protocol::password::scram_sha_256(password.as_bytes()),
+        password,
         settings: new.settings,
         wanted: false,
     };
@@ -275,7 +277,7 @@ fn spec(env: &LocalEnv, endpoint: &Endpoint) -> anyhow::Result<ComputeSpec> {
 fn admin_role(endpoint: &Endpoint) -> RoleSpec {
     RoleSpec {
         name: ADMIN_ROLE.to_owned(),
-        encrypted_password: Some(postgres_protocol::password::scram_sha_256(endpoint.password.as_bytes())),
+        encrypted_password: Some(endpoint.password_verifier.clone()),
         superuser: true,
         createdb: true,
         createrole: true,

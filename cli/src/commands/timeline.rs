@@ -2,19 +2,23 @@
 //! then on every safekeeper.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use consensus::Member;
 use pageserver_api::models::{TimelineCreateRequest, TimelineInfo};
 use safekeeper_api::http as safekeeper;
 use serde_json::json;
-use types::{NodeId, PgVersion, TenantId, TimelineId};
+use types::{Lsn, NodeId, PgVersion, TenantId, TenantTimelineId, TimelineId};
 
 use super::export;
 use crate::arguments::TimelineCommand;
 use crate::local_env::{Branches, LocalEnv};
 use crate::output::{Output, bytes};
 use crate::storage::{local, pageserver_client, safekeeper_client};
+
+/// How long the pageserver may take to catch up before a branch at the head is given up.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub const fn only_reads(command: &TimelineCommand) -> bool {
     matches!(command, TimelineCommand::List { .. } | TimelineCommand::Export { .. })
@@ -42,6 +46,9 @@ pub async fn run(env: &LocalEnv, command: TimelineCommand, output: Output) -> an
             branches.check_new_name(tenant, &branch_name)?;
             let timeline = timeline_id.unwrap_or_else(TimelineId::generate);
             let ancestor = branches.timeline(tenant, &ancestor_branch_name)?;
+            if ancestor_start_lsn.is_none() {
+                wait_for_head(env, TenantTimelineId::new(tenant, ancestor)).await?;
+            }
             let request = TimelineCreateRequest::branch(timeline, ancestor, ancestor_start_lsn);
             let info = create(env, tenant, request).await?;
             branches.add_branch(tenant, &branch_name, timeline)?;
@@ -77,6 +84,31 @@ pub async fn create_root(
     pg_version: PgVersion,
 ) -> anyhow::Result<TimelineInfo> {
     create(env, tenant, TimelineCreateRequest::root(timeline, pg_version)).await
+}
+
+/// The head of a branch is what was committed when the command came: the pageserver, which is asked for
+/// it, may be a few milliseconds behind.
+async fn wait_for_head(env: &LocalEnv, ttid: TenantTimelineId) -> anyhow::Result<()> {
+    let mut committed = Lsn::INVALID;
+    for id in 1..=env.config.num_safekeepers {
+        if let Ok(status) = safekeeper_client(env, NodeId(id)).timeline(ttid).await {
+            committed = committed.max(status.commit_lsn);
+        }
+    }
+    let pageserver = pageserver_client(env);
+    let started = Instant::now();
+    loop {
+        let ingested = pageserver.timeline(ttid.tenant_id, ttid.timeline_id).await?.last_record_lsn;
+        if ingested >= committed {
+            return Ok(());
+        }
+        if started.elapsed() > HEAD_TIMEOUT {
+            bail!(
+                "the pageserver has the branch up to {ingested}, safekeepers up to {committed}: try again later"
+            );
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// On the pageserver, then on all safekeepers. Every step may be repeated, so after a failure the same

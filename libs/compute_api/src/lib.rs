@@ -5,7 +5,7 @@ mod client;
 mod spec;
 mod status;
 
-pub use client::{ClientError, ComputeClient};
+pub use client::ComputeClient;
 pub use spec::{
     ComputeSpec, ConfigureRequest, ConfigureResponse, DatabaseSpec, PageserverAddress, RoleSpec,
     SPEC_FORMAT_VERSION, SafekeeperAddress, SettingSpec, SpecError,

@@ -13,6 +13,6 @@ pub mod models;
 pub mod page_client;
 pub mod pagestream;
 
-pub use client::{ClientError, PageserverClient};
+pub use client::PageserverClient;
 pub use manifest::BackupManifest;
 pub use page_client::{At, BackupRequest, PageClient, PageClientError, PageServiceAddress};

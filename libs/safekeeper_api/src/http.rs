@@ -9,7 +9,7 @@ use consensus::{Member, TermHistory};
 use serde::{Deserialize, Serialize};
 use types::{Lsn, NodeId, PgVersion, TenantId, Term, TimelineId, WalSegmentSize};
 
-pub use client::{Client, HttpError};
+pub use client::Client;
 
 /// `POST /v1/tenant/timeline`. Idempotent; 409 if the timeline exists and differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,144 @@
+//! What the clients of our HTTP APIs share: the token, a time-out, JSON both ways, errors in words.
+//! It knows no route, tries nothing twice and keeps nothing but connections.
+
+use std::time::Duration;
+
+use auth::ClusterToken;
+pub use reqwest::{Method, RequestBuilder, StatusCode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+/// For requests that do not say otherwise.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// No answer at all.
+    #[error("{service} at {address} does not answer: {source}")]
+    Unreachable { service: &'static str, address: String, source: reqwest::Error },
+    /// It said no.
+    #[error("{service} refused ({status}): {message}")]
+    Refused { service: &'static str, status: StatusCode, message: String },
+    /// Not the JSON that it should be.
+    #[error("{service} at {address} sent an answer that is not understood: {source}")]
+    Malformed { service: &'static str, address: String, source: reqwest::Error },
+}
+
+impl HttpError {
+    /// The status, if it was the service that refused.
+    pub fn status(&self) -> Option<StatusCode> {
+        match self {
+            HttpError::Refused { status, .. } => Some(*status),
+            HttpError::Unreachable { .. } | HttpError::Malformed { .. } => None,
+        }
+    }
+}
+
+/// One service at one address.
+#[derive(Clone, Debug)]
+pub struct HttpClient {
+    /// As in "the pageserver", for errors.
+    service: &'static str,
+    /// `host:port`
+    address: String,
+    token: ClusterToken,
+    http: reqwest::Client,
+}
+
+impl HttpClient {
+    pub fn new(service: &'static str, address: &str, token: ClusterToken) -> Self {
+        Self { service, address: address.to_owned(), token, http: reqwest::Client::new() }
+    }
+
+    /// `path` begins with a slash.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let url = format!("http://{}{path}", self.address);
+        self.http.request(method, url).bearer_auth(self.token.as_str()).timeout(TIMEOUT)
+    }
+
+    /// Sends a request and reads the answer's JSON.
+    pub async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, HttpError> {
+        let response = self.answer(request).await?;
+        response.json().await.map_err(|source| HttpError::Malformed {
+            service: self.service,
+            address: self.address.clone(),
+            source,
+        })
+    }
+
+    /// Sends a request whose answer says nothing more than that it was done.
+    pub async fn send(&self, request: RequestBuilder) -> Result<(), HttpError> {
+        self.answer(request).await.map(drop)
+    }
+
+    async fn answer(&self, request: RequestBuilder) -> Result<reqwest::Response, HttpError> {
+        let response = request.send().await.map_err(|source| HttpError::Unreachable {
+            service: self.service,
+            address: self.address.clone(),
+            source,
+        })?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let text = response.text().await.unwrap_or_default();
+        let message = message_in(&text).unwrap_or(text);
+        Err(HttpError::Refused { service: self.service, status, message })
+    }
+}
+
+/// `{"code": 404, "msg": "…"}`, as http_server writes it.
+fn message_in(body: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct ErrorBody {
+        msg: String,
+    }
+    serde_json::from_str::<ErrorBody>(body).ok().map(|body| body.msg)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Answers one request with these bytes and returns what it was asked.
+    async fn answer_once(listener: TcpListener, answer: &'static str) -> String {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut asked = vec![0; 4096];
+        let length = stream.read(&mut asked).await.unwrap();
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        String::from_utf8_lossy(&asked[..length]).into_owned()
+    }
+
+    async fn exchange(answer: &'static str) -> (Result<u32, HttpError>, String, ClusterToken) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let token = ClusterToken::generate();
+        let client = HttpClient::new("the oracle", &address, token.clone());
+        let (result, asked) =
+            tokio::join!(client.json(client.request(Method::GET, "/v1/n")), answer_once(listener, answer));
+        (result, asked, token)
+    }
+
+    #[tokio::test]
+    async fn the_token_is_presented_and_the_answer_read() {
+        let (result, asked, token) = exchange("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n42").await;
+        assert_eq!(result.unwrap(), 42);
+        assert!(asked.starts_with("GET /v1/n ") && asked.contains(&token.bearer()), "{asked}");
+    }
+
+    #[tokio::test]
+    async fn errors_say_who_and_what() {
+        let refused = "HTTP/1.1 409 Conflict\r\ncontent-length: 28\r\n\r\n{\"code\":409,\"msg\":\"differs\"}";
+        let error = exchange(refused).await.0.unwrap_err();
+        assert_eq!(error.status(), Some(StatusCode::CONFLICT));
+        assert_eq!(error.to_string(), "the oracle refused (409 Conflict): differs");
+        let nonsense = exchange("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n?").await.0.unwrap_err();
+        assert!(nonsense.to_string().contains("not understood"), "{nonsense}");
+        let nobody = HttpClient::new("the oracle", "127.0.0.1:1", ClusterToken::generate());
+        let silence = nobody.send(nobody.request(Method::GET, "/")).await.unwrap_err();
+        assert!(silence.to_string().contains("does not answer"), "{silence}");
+    }
+}
