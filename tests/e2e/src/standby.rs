@@ -19,6 +19,9 @@ use types::Lsn;
 use crate::export::StockServer;
 use crate::standby::compare::{Comparison, compare};
 
+/// The compute's setting, which a server that replays its WAL must have too.
+const PREPARED_TRANSACTIONS: u32 = 5;
+
 /// A data directory on which stock PostgreSQL runs as a standby of safekeeper 1.
 struct Standby<'a> {
     cluster: &'a Cluster,
@@ -41,28 +44,20 @@ impl Standby<'_> {
     }
 
     /// Streams and replays all records that end at or before `target`, writes all pages, and ends.
-    async fn run_until(&self, target: Lsn) {
+    /// Returns a copy of what it is then, which will become a primary when it is started.
+    async fn run_until(&self, target: Lsn) -> PathBuf {
         // The target is where the next record begins, so that one is left out.
         configure(&self.directory, target, "shutdown", &self.conninfo());
         let log = self.directory.with_extension(format!("{:X}.log", target.0));
         let mut server = Server::run(&self.directory, &log);
-        let said = || std::fs::read_to_string(&log).unwrap_or_default();
-        eventually(
-            &format!("a standby at {target}: {}", log.display()),
-            Duration::from_secs(120),
-            async || server.0.try_wait().expect("a child").is_some(),
-        )
-        .await;
+        let what = format!("a standby that stops at {target}, see {}", log.display());
+        eventually(&what, Duration::from_secs(120), async || server.0.try_wait().expect("a child").is_some())
+            .await;
+        let said = std::fs::read_to_string(&log).unwrap_or_default();
         for expected in ["started streaming WAL from primary", "shutdown at recovery target"] {
-            assert!(said().contains(expected), "{expected:?} is not in the standby's log: {}", said());
+            assert!(said.contains(expected), "{expected:?} is not in the standby's log: {said}");
         }
-        let control = run(Command::new(pg_program("pg_controldata")).arg(&self.directory));
-        assert!(control.contains("shut down in recovery"), "{control}");
-    }
-
-    /// A copy of it as it is now that may become a primary.
-    fn promoted_copy(&self, target: Lsn) -> PathBuf {
-        let copy = self.directory.with_extension(format!("{:X}.copy", target.0));
+        let copy = self.directory.with_extension(format!("{:X}", target.0));
         run(Command::new("cp").arg("-a").arg(&self.directory).arg(&copy));
         configure(&copy, target, "promote", "");
         copy
@@ -79,6 +74,7 @@ fn configure(directory: &Path, target: Lsn, action: &str, conninfo: &str) {
          recovery_target_action = {action}\n\
          # Nobody reads, so nobody leaves hints on pages, and the primary's settings need not be met.\n\
          hot_standby = off\n\
+         max_prepared_transactions = {PREPARED_TRANSACTIONS}\n\
          autovacuum = off\n"
     );
     std::fs::write(directory.join("postgresql.auto.conf"), settings).unwrap();
@@ -96,7 +92,7 @@ impl Server {
         let child = run_as_postgres(&pg_program("postgres"))
             .arg("-D")
             .arg(directory)
-            .args(["-c", "listen_addresses=", "-c", "unix_socket_directories="])
+            .args(["-c", "listen_addresses=", "-c", "unix_socket_directories=."])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -123,32 +119,39 @@ fn export(cluster: &Cluster, name: &str, at: Lsn) -> PathBuf {
     directory
 }
 
-/// Where the next record will begin. A restartpoint, which writes a standby's pages, needs a checkpoint before it.
+/// Where the next record begins, which follows at once: a standby stops when it sees a record behind its target.
+/// A restartpoint, which writes a standby's pages, needs a checkpoint before.
 async fn checkpoint(cluster: &Cluster) -> Lsn {
     let client = cluster.connect("main").await;
     client.batch_execute("CHECKPOINT").await.unwrap();
     let position: String =
         client.query_one("SELECT pg_current_wal_insert_lsn()::text", &[]).await.unwrap().get(0);
+    client.batch_execute("SELECT pg_logical_emit_message(true, 'standby', 'the next record')").await.unwrap();
     position.parse().expect("an LSN")
 }
 
-async fn same_at(cluster: &Cluster, standby: &Standby<'_>, start: Lsn, at: Lsn, port: u16) -> Comparison {
+/// Compares files, then starts both: `port` and the next one are theirs.
+async fn equal_at(cluster: &Cluster, standby: &Path, start: Lsn, at: Lsn, port: u16) -> Comparison {
     let exported = export(cluster, &format!("exported-{:X}", at.0), at);
-    standby.run_until(at).await;
-    let comparison = compare(&exported, &standby.directory, start);
+    let comparison = compare(&exported, standby, start);
     println!("at {at}: {comparison}");
     assert!(comparison.differences.is_empty(), "at {at}: {comparison}");
 
-    let original = cluster.connstr("main");
-    let dump = |directory: &Path, port: u16| {
-        let server = StockServer::start(directory, cluster.safekeeper_port(port));
-        crate::pgbench::dump(&server.connstr(&original))
-    };
-    let of_export = dump(&exported, port);
-    assert!(of_export == dump(&standby.promoted_copy(at), port + 1), "the dumps at {at} differ");
+    let of_export = dump(cluster, &exported, port).await;
+    let of_standby = dump(cluster, standby, port + 1).await;
+    assert!(of_export == of_standby, "the dumps at {at} differ");
     println!("at {at}: dumps of {} bytes are equal", of_export.len());
-    assert!(of_export.len() > 100_000, "a dump of {} bytes", of_export.len());
+    assert!(of_export.len() > 1 << 20, "a dump of {} bytes", of_export.len());
     comparison
+}
+
+async fn dump(cluster: &Cluster, directory: &Path, port: u16) -> String {
+    let server = StockServer::start(directory, cluster.safekeeper_port(port));
+    let connstr = server.connstr(&cluster.connstr("main"));
+    // A standby counts as started before it is promoted.
+    eventually("connections", Duration::from_secs(60), async || harness::connect(&connstr).await.is_ok())
+        .await;
+    crate::pgbench::dump(&connstr)
 }
 
 #[test]
@@ -162,31 +165,29 @@ fn a_stock_standby_of_a_safekeeper_equals_an_export() {
         crate::pgbench::load(&connstr, 1, 4, 2);
         load::first_half(&cluster.connect("main").await).await;
         let middle = checkpoint(&cluster).await;
+        let standby_at_middle = standby.run_until(middle).await;
 
         crate::pgbench::mix(&connstr, 4, 2);
-        // Leaves a checkpoint in the WAL that was made by the pageserver.
+        // Leaves a checkpoint in the WAL that the pageserver made.
         cluster.varve(&["endpoint", "stop", "main"]);
+        let setting = format!("max_prepared_transactions={PREPARED_TRANSACTIONS}");
+        cluster.varve(&["endpoint", "reconfigure", "main", "--set", &setting]);
         cluster.varve(&["endpoint", "start", "main"]);
         load::second_half(&cluster.connect("main").await, &cluster.connect("main").await).await;
         let end = checkpoint(&cluster).await;
-        // A standby stops when it sees a record behind its target.
-        let client = cluster.connect("main").await;
-        client
-            .batch_execute("SELECT pg_logical_emit_message(true, 'standby', 'behind the end')")
-            .await
-            .unwrap();
+        // On from where it stopped, with one more session of streaming.
+        let standby_at_end = standby.run_until(end).await;
 
-        let at_middle = same_at(&cluster, &standby, start, middle, 110).await;
-        // On from where it stopped.
-        let at_end = same_at(&cluster, &standby, start, end, 120).await;
+        let at_middle = equal_at(&cluster, &standby_at_middle, start, middle, 110).await;
+        let at_end = equal_at(&cluster, &standby_at_end, start, end, 120).await;
         for (comparison, least) in [(&at_middle, 3000), (&at_end, 5000)] {
             assert!(comparison.changed_in_all() >= least, "too few pages: {comparison}");
             assert!(comparison.maps >= 4, "too few relation maps: {comparison}");
             for kind in ["Heap", "Btree", "Hash", "Gin", "Gist", "SPGist", "BRIN", "Sequence", "VM", "init"] {
                 assert!(comparison.changed(kind) > 0, "no page of {kind}: {comparison}");
             }
-            assert!(comparison.changed("pg_xact") > 0, "{comparison}");
         }
+        assert_eq!((at_middle.prepared, at_end.prepared), (0, 1), "prepared transactions: {at_end}");
         for (slru, least) in [("pg_xact", 2), ("pg_multixact/offsets", 2), ("pg_multixact/members", 2)] {
             assert!(at_end.changed(slru) >= least, "too few pages of {slru}: {at_end}");
         }

@@ -82,8 +82,8 @@ async fn multixacts(client: &Client, other: &Client) {
     };
     run(client, "BEGIN").await;
     run(client, "SELECT count(*) FROM (SELECT FROM things WHERE n <= 20000 FOR SHARE) locked").await;
-    let lock = "PERFORM FROM things WHERE n = 4 * (1500 + i % 3500) FOR KEY SHARE";
-    run(other, &in_each_subtransaction(lock, 3000)).await;
+    let lock = "PERFORM FROM things WHERE n = 4 * i FOR KEY SHARE";
+    run(other, &in_each_subtransaction(lock, 5000)).await;
     run(client, "COMMIT").await;
     // And more transactions than fit a page of pg_xact.
     run(client, &in_each_subtransaction("INSERT INTO rows VALUES (i)", 34_000)).await;
@@ -103,6 +103,7 @@ pub async fn second_half(client: &Client, other: &Client) {
         run(client, statement).await;
     }
     multixacts(client, other).await;
+    run(client, "BEGIN; INSERT INTO rows VALUES (-1); PREPARE TRANSACTION 'pending'").await;
 }
 
 async fn run(client: &Client, statement: &str) {
