@@ -134,13 +134,13 @@ async fn checkpoint(cluster: &Cluster) -> Lsn {
 async fn equal_at(cluster: &Cluster, standby: &Path, start: Lsn, at: Lsn, port: u16) -> Comparison {
     let exported = export(cluster, &format!("exported-{:X}", at.0), at);
     let comparison = compare(&exported, standby, start);
-    println!("at {at}: {comparison}");
+    eprintln!("at {at}: {comparison}");
     assert!(comparison.differences.is_empty(), "at {at}: {comparison}");
 
     let of_export = dump(cluster, &exported, port).await;
     let of_standby = dump(cluster, standby, port + 1).await;
     assert!(of_export == of_standby, "the dumps at {at} differ");
-    println!("at {at}: dumps of {} bytes are equal", of_export.len());
+    eprintln!("at {at}: dumps of {} bytes are equal", of_export.len());
     assert!(of_export.len() > 1 << 20, "a dump of {} bytes", of_export.len());
     comparison
 }
