@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use harness::{Cluster, Writers, block_on, eventually, ledger_rows};
+use harness::{Cluster, Writers, block_on, eventually, ledger_rows, lsn};
+use nix::sys::signal::Signal;
 
 #[test]
 fn a_second_compute_fences_the_first() {
@@ -33,5 +34,52 @@ fn a_second_compute_fences_the_first() {
         assert!(verdict.is_clean() && verdict.acknowledged >= 100, "{verdict:?}");
         // The new one writes.
         second.batch_execute("INSERT INTO ledger VALUES (-1, 'after')").await.expect("a write on the second");
+    });
+}
+
+#[test]
+fn the_fenced_computes_unacknowledged_tail_is_gone() {
+    let cluster = Cluster::up("fenced-tail");
+    block_on(async {
+        let main = cluster.connect("main").await;
+        main.batch_execute("CREATE TABLE t (n int); INSERT INTO t VALUES (1)").await.unwrap();
+        // A commit that reaches one safekeeper only.
+        cluster.kill("safekeeper-1");
+        cluster.kill("safekeeper-2");
+        let committed = lsn(&cluster.safekeeper_timeline(3, "main")["commit_lsn"]);
+        let tail = tokio::spawn(async move { main.batch_execute("INSERT INTO t VALUES (2)").await });
+        eventually("the tail is on one safekeeper", Duration::from_secs(30), async || {
+            lsn(&cluster.safekeeper_timeline(3, "main")["flush_lsn"]) > committed
+        })
+        .await;
+        assert!(!tail.is_finished(), "acknowledged without a quorum");
+
+        // The compute sleeps while another is elected by the two safekeepers that have not heard of the tail.
+        cluster.signal("endpoint-main", Signal::SIGSTOP);
+        cluster.kill("safekeeper-3");
+        cluster.varve(&["safekeeper", "start", "--id", "1"]);
+        cluster.varve(&["safekeeper", "start", "--id", "2"]);
+        cluster.varve(&["endpoint", "create", "second", "--branch-name", "main", "--allow-multiple"]);
+        cluster.varve(&["endpoint", "start", "second", "--allow-multiple"]);
+        cluster.signal("endpoint-main", Signal::SIGCONT);
+        eventually("the first compute ends", Duration::from_secs(30), async || {
+            cluster.pid("endpoint-main").is_none()
+        })
+        .await;
+        assert!(tail.await.unwrap().is_err(), "the fenced compute acknowledged its tail");
+
+        let second = cluster.connect("second").await;
+        let rows = second.query("SELECT n FROM t", &[]).await.unwrap();
+        assert_eq!(rows.iter().map(|row| row.get(0)).collect::<Vec<i32>>(), [1]);
+        // The third safekeeper gives its tail up when it comes back.
+        cluster.varve(&["safekeeper", "start", "--id", "3"]);
+        second.batch_execute("INSERT INTO t VALUES (3)").await.unwrap();
+        let committed = lsn(&cluster.safekeeper_timeline(1, "main")["commit_lsn"]);
+        eventually("the third safekeeper follows", Duration::from_secs(30), async || {
+            let status = cluster.safekeeper_timeline(3, "main");
+            lsn(&status["commit_lsn"]) >= committed
+                && status["term"] == cluster.safekeeper_timeline(1, "main")["term"]
+        })
+        .await;
     });
 }
