@@ -5,18 +5,20 @@
  * what the chunk table knows of them has to be purged here, and again before a
  * database of a number is made (sparse-cache.md A4).  STRATEGY = FILE_COPY
  * would copy holes; it becomes WAL_LOG, which reads through the cache.
+ *
+ * The object access hooks say which database it is, and are called while it
+ * is locked against everybody.  A name looked up before the statement might be
+ * that of another database by then, and after ALTER DATABASE, which commits
+ * inside the statement, sessions may already be at work in the new place.
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_database.h"
-#include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "nodes/makefuncs.h"
 #include "nodes/parsenodes.h"
 #include "tcop/utility.h"
-#include "utils/syscache.h"
 
 #include "chunk_table.h"
 #include "database_commands.h"
@@ -24,6 +26,11 @@
 
 static ProcessUtility_hook_type next_utility_hook = NULL;
 static object_access_hook_type next_access_hook = NULL;
+
+/* of the database command that runs */
+static bool moving = false;
+static Oid	created = InvalidOid;
+static Oid	dropped = InvalidOid;
 
 static void
 use_wal_log_strategy(CreatedbStmt *statement)
@@ -43,53 +50,64 @@ use_wal_log_strategy(CreatedbStmt *statement)
 	}
 }
 
-static Oid
-database_tablespace(Oid db)
-{
-	HeapTuple	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(db));
-	Oid			spc = InvalidOid;
-
-	if (HeapTupleIsValid(tuple))
-	{
-		spc = ((Form_pg_database) GETSTRUCT(tuple))->dattablespace;
-		ReleaseSysCache(tuple);
-	}
-	return spc;
-}
-
 /* SET TABLESPACE comes as an option of ALTER DATABASE */
-static const char *
-moved_database(const Node *statement)
+static bool
+moves_database(const Node *statement)
 {
 	const AlterDatabaseStmt *alter = (const AlterDatabaseStmt *) statement;
 	ListCell   *cell;
 
 	if (!IsA(statement, AlterDatabaseStmt))
-		return NULL;
+		return false;
 	foreach(cell, alter->options)
 		if (strcmp(lfirst_node(DefElem, cell)->defname, "tablespace") == 0)
-			return alter->dbname;
-	return NULL;
+			return true;
+	return false;
 }
 
 /*
- * The copied files hold zeros where the source had holes, and what the
- * pageserver has under the new place it learns from WAL up to now.
+ * The files are copied and their copying is in WAL, the move is not yet
+ * committed.  The copies hold zeros where the source had holes, and what the
+ * pageserver has under the new place it learns from WAL up to now.  Should the
+ * move fail after this, the old place is read anew, at the same floor.
  */
 static void
-after_move(Oid db, Oid from)
+before_move_commits(Oid db)
 {
-	chunk_table_purge_database(db, from);
-	chunk_table_purge_database(db, database_tablespace(db));
 	chunk_table_raise_database_floor(db, sparse_cache_insert_lsn());
+	chunk_table_purge_database(db, InvalidOid);
 }
 
-static Oid
-dropped_database(const Node *statement)
+static void
+purge_if_valid(Oid db)
 {
-	if (!IsA(statement, DropdbStmt))
-		return InvalidOid;
-	return get_database_oid(((const DropdbStmt *) statement)->dbname, true);
+	if (OidIsValid(db))
+		chunk_table_purge_database(db, InvalidOid);
+}
+
+static void
+run_database_command(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
+					 ProcessUtilityContext context, ParamListInfo params,
+					 QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
+{
+	ProcessUtility_hook_type next = next_utility_hook ? next_utility_hook : standard_ProcessUtility;
+
+	moving = moves_database(pstmt->utilityStmt);
+	created = dropped = InvalidOid;
+	PG_TRY();
+	{
+		next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+	}
+	PG_CATCH();
+	{
+		/* stock has removed the files of the database that came to nothing */
+		moving = false;
+		purge_if_valid(created);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	moving = false;
+	purge_if_valid(dropped);
 }
 
 static void
@@ -98,35 +116,50 @@ watch_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 			  QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
 {
 	ProcessUtility_hook_type next = next_utility_hook ? next_utility_hook : standard_ProcessUtility;
-	const char *moved_name = moved_database(pstmt->utilityStmt);
-	Oid			moved = moved_name ? get_database_oid(moved_name, true) : InvalidOid;
-	Oid			from = OidIsValid(moved) ? database_tablespace(moved) : InvalidOid;
-	Oid			dropped = dropped_database(pstmt->utilityStmt);
 
-	if (IsA(pstmt->utilityStmt, CreatedbStmt))
+	switch (nodeTag(pstmt->utilityStmt))
 	{
-		/* the tree may belong to a cached plan */
-		if (readOnlyTree)
-			pstmt = copyObject(pstmt);
-		readOnlyTree = false;
-		use_wal_log_strategy((CreatedbStmt *) pstmt->utilityStmt);
+		case T_CreatedbStmt:
+			/* the tree may belong to a cached plan */
+			if (readOnlyTree)
+				pstmt = copyObject(pstmt);
+			readOnlyTree = false;
+			use_wal_log_strategy((CreatedbStmt *) pstmt->utilityStmt);
+			/* FALLTHROUGH */
+		case T_DropdbStmt:
+		case T_AlterDatabaseStmt:
+			next = run_database_command;
+			break;
+		default:
+			break;
 	}
-
 	next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
-
-	if (OidIsValid(moved))
-		after_move(moved, from);
-	if (OidIsValid(dropped))
-		chunk_table_purge_database(dropped, InvalidOid);
 }
 
 static void
-before_database_is_made(ObjectAccessType access, Oid classId, Oid objectId, int subId, void *arg)
+watch_databases(ObjectAccessType access, Oid classId, Oid objectId, int subId, void *arg)
 {
 	if (next_access_hook)
 		next_access_hook(access, classId, objectId, subId, arg);
-	if (access == OAT_POST_CREATE && classId == DatabaseRelationId)
-		chunk_table_purge_database(objectId, InvalidOid);
+	if (classId != DatabaseRelationId)
+		return;
+	switch (access)
+	{
+		case OAT_POST_CREATE:
+			chunk_table_purge_database(objectId, InvalidOid);
+			created = objectId;
+			break;
+		case OAT_DROP:
+			/* it may still fail, and then the files stay */
+			dropped = objectId;
+			break;
+		case OAT_POST_ALTER:
+			if (moving)
+				before_move_commits(objectId);
+			break;
+		default:
+			break;
+	}
 }
 
 void
@@ -135,5 +168,5 @@ database_commands_install(void)
 	next_utility_hook = ProcessUtility_hook;
 	ProcessUtility_hook = watch_utility;
 	next_access_hook = object_access_hook;
-	object_access_hook = before_database_is_made;
+	object_access_hook = watch_databases;
 }

@@ -6,11 +6,18 @@
  * valid and the pageserver has none: it must be read from the file that
  * compute_ctl copied from the init fork (sparse-cache.md A5).  The look at the
  * file system is remembered while the process has the relation open.
+ *
+ * An index gets its init fork at the end of its build.  Another process may
+ * have written out pages of it before then and have it open still, so "no init
+ * fork" is remembered only until the next init fork is made anywhere.
  */
 #include "postgres.h"
 
 #include <unistd.h>
 
+#include "port/atomics.h"
+#include "storage/ipc.h"
+#include "storage/shmem.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
@@ -21,9 +28,33 @@ typedef struct KnownRelation
 {
 	RelationTag tag;
 	bool		has_init_fork;
+	uint64		looked_at;		/* init forks made before the look */
 } KnownRelation;
 
 static HTAB *known_relations = NULL;
+static pg_atomic_uint64 *init_forks_made = NULL;
+
+void
+local_relations_request_shmem(void)
+{
+	RequestAddinShmemSpace(MAXALIGN(sizeof(pg_atomic_uint64)));
+}
+
+void
+local_relations_start_shmem(void)
+{
+	bool		found;
+
+	init_forks_made = ShmemInitStruct("varve init forks made", sizeof(pg_atomic_uint64), &found);
+	if (!found)
+		pg_atomic_init_u64(init_forks_made, 0);
+}
+
+void
+local_relations_note_init_fork(void)
+{
+	pg_atomic_fetch_add_u64(init_forks_made, 1);
+}
 
 static bool
 init_fork_exists(RelationTag tag)
@@ -48,6 +79,7 @@ is_local_fork(SMgrRelation relation, ForkNumber fork)
 {
 	RelationTag tag;
 	KnownRelation *known;
+	uint64		now;
 	bool		found;
 
 	if (SmgrIsTemp(relation) || fork == INIT_FORKNUM)
@@ -56,13 +88,15 @@ is_local_fork(SMgrRelation relation, ForkNumber fork)
 		make_table();
 
 	tag = relation_tag(relation);
+	now = pg_atomic_read_u64(init_forks_made);
 	known = hash_search(known_relations, &tag, HASH_FIND, NULL);
-	if (known == NULL)
+	if (known == NULL || (!known->has_init_fork && known->looked_at != now))
 	{
 		bool		has_init_fork = init_fork_exists(tag);
 
 		known = hash_search(known_relations, &tag, HASH_ENTER, &found);
 		known->has_init_fork = has_init_fork;
+		known->looked_at = now;
 	}
 	return known->has_init_fork;
 }

@@ -4,10 +4,16 @@
 
 #include "storage/smgr.h"
 
+extern void local_relations_request_shmem(void);
+extern void local_relations_start_shmem(void);
+
 /* temporary and unlogged relations, and init forks: plain md, whatever the bits say */
 extern bool is_local_fork(SMgrRelation relation, ForkNumber fork);
 
 /* forget what is known: the relation's files are closed or changed */
 extern void local_relations_forget(SMgrRelation relation);
+
+/* after an init fork was made, so that every process looks again */
+extern void local_relations_note_init_fork(void);
 
 #endif

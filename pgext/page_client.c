@@ -8,7 +8,8 @@
  *
  * A lost connection is made again with growing, jittered pauses, for ever: the
  * page is needed and exists nowhere else.  Only an answer that says "error"
- * fails the query.  Never called in a critical section or under a chunk lock.
+ * fails the query, and a process that is exiting has little patience.  Never
+ * called in a critical section or under a chunk lock.
  */
 #include "postgres.h"
 
@@ -36,6 +37,8 @@
 /* a connection attempt may hang in a network that drops packets */
 #define CONNECT_TIMEOUT_MS 10000
 #define TOKEN_MAX 4096
+/* an exiting process reads catalogs to drop its temporary tables; autovacuum does it later as well */
+#define EXIT_PATIENCE_MS 5000
 
 static PGconn *connection = NULL;
 /* the connection is inside pagestream_v3 and may carry requests */
@@ -44,6 +47,7 @@ static bool ever_connected = false;
 /* memory of libpq that holds the last answer */
 static char *answer_buffer = NULL;
 static uint64 next_request_id = 1;
+static TimestampTz waiting_since;
 
 static void
 disconnect(void)
@@ -70,6 +74,41 @@ free_answer(void)
 	answer_buffer = NULL;
 }
 
+/*
+ * Callers may hold content locks, under which interrupts are off.  Reading a
+ * block may fail there all the same, as it may on a broken disk, so a cancel
+ * need not wait until the pageserver is back.
+ */
+static void
+fail_if_cancelled_under_locks(void)
+{
+	if (InterruptHoldoffCount == 0 || CritSectionCount > 0)
+		return;
+	if (QueryCancelPending || ProcDiePending)
+		ereport(ERROR,
+				(errcode(ERRCODE_QUERY_CANCELED),
+				 errmsg("canceling statement that waits for a page from the pageserver")));
+}
+
+static void
+fail_if_exiting(void)
+{
+	if (proc_exit_inprogress && CritSectionCount == 0 &&
+		TimestampDifferenceExceeds(waiting_since, GetCurrentTimestamp(), EXIT_PATIENCE_MS))
+		ereport(ERROR,
+				(errcode(ERRCODE_ADMIN_SHUTDOWN),
+				 errmsg("varve: an exiting process gives up waiting for the pageserver")));
+}
+
+static void
+check_interrupts(void)
+{
+	CHECK_FOR_INTERRUPTS();
+	commit_guard_yield();
+	fail_if_cancelled_under_locks();
+	fail_if_exiting();
+}
+
 /* one wait for the latch, the socket (if events name it) or time; then interrupts */
 static void
 wait_interruptibly(int events, long timeout_ms)
@@ -81,8 +120,7 @@ wait_interruptibly(int events, long timeout_ms)
 							 (socket != PGINVALID_SOCKET ? events : 0),
 							 socket, timeout_ms, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
-	commit_guard_yield();
+	check_interrupts();
 }
 
 static void
@@ -293,6 +331,8 @@ exchange(const PageRequest *request, TimestampTz start, int *complaints)
 			case ANSWER_PAGES:
 				return answer.pages;
 			case ANSWER_OTHER_REQUEST:
+				/* a stream of them comes without a wait in between */
+				check_interrupts();
 				break;
 			case ANSWER_ERROR:
 				if (is_passing(answer.sqlstate))
@@ -332,6 +372,7 @@ page_client_get(PageRequest *request)
 		elog(PANIC, "varve: a page is missing inside a critical section");
 
 	request->id = next_request_id++;
+	waiting_since = start;
 	for (;;)
 	{
 		if (streaming || connect_once())
@@ -342,6 +383,8 @@ page_client_get(PageRequest *request)
 		}
 		pause_before_retry(request, start, &complaints, &pause_ms);
 	}
+	/* the caller's own reason to look at the latch may have been reset with ours */
+	SetLatch(MyLatch);
 	count(&varve_counters->blocks_fetched, request->blocks);
 	count(&varve_counters->wait_microseconds, GetCurrentTimestamp() - start);
 	return pages;

@@ -101,7 +101,11 @@ page_answer_decode(const PageRequest *request, const char *bytes, size_t length)
 		return answer;
 	tag = (uint8) bytes[0];
 	memcpy(&id, bytes + 1, sizeof(id));
-	if (pg_ntoh64(id) != request->id)
+	id = pg_ntoh64(id);
+	/* ids rise: a higher one was never sent */
+	if (id > request->id)
+		return answer;
+	if (id < request->id)
 	{
 		answer.kind = ANSWER_OTHER_REQUEST;
 		return answer;

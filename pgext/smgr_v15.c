@@ -79,13 +79,22 @@ varve_create(SMgrRelation reln, ForkNumber forknum, bool isRedo)
 {
 	if (smgr_probe_reached(SLOT_CREATE))
 		return;
-	if (!SmgrIsTemp(reln))
+	if (SmgrIsTemp(reln))
 	{
-		local_relations_forget(reln);
-		if (!isRedo && forknum != INIT_FORKNUM)
-			sparse_cache_note_create(relation_tag(reln), forknum);
+		mdcreate(reln, forknum, isRedo);
+		return;
 	}
+
+	/* mdcreate fails if the file is there: what is known of a living relation must survive that */
+	if (!isRedo && forknum != INIT_FORKNUM)
+		sparse_cache_begin_create(relation_tag(reln), forknum);
 	mdcreate(reln, forknum, isRedo);
+	if (!isRedo && forknum != INIT_FORKNUM)
+		sparse_cache_end_create(relation_tag(reln), forknum);
+
+	local_relations_forget(reln);
+	if (forknum == INIT_FORKNUM)
+		local_relations_note_init_fork();
 }
 
 /* the same as stock; it is here because the self-test of unlink comes by before files can be opened */

@@ -126,14 +126,26 @@ lock_chunk(const ChunkKey *key, LWLock **lock)
 	return enter_with_room(key, lock);
 }
 
+/*
+ * Shared catalogs have no floors (sparse-cache.md C3): a walsender that
+ * reconnects reads them, and would wait for WAL that only it can ship.  They
+ * need none: their files grow block by block, so a block of theirs that is
+ * missing is as old as the start.
+ */
 static XLogRecPtr
 relation_floor(const ChunkKey *key)
 {
 	ChunkKey	relation_key = relation_entry_key(key->relation);
-	LWLock	   *lock = chunk_table_lock(&relation_key, LW_SHARED);
-	ChunkEntry *entry = chunk_table_find(&relation_key);
-	XLogRecPtr	floor = entry != NULL ? entry->relation.floor[key->fork] : InvalidXLogRecPtr;
+	XLogRecPtr	floor = InvalidXLogRecPtr;
+	ChunkEntry *entry;
+	LWLock	   *lock;
 
+	if (!OidIsValid(key->relation.db))
+		return InvalidXLogRecPtr;
+	lock = chunk_table_lock(&relation_key, LW_SHARED);
+	entry = chunk_table_find(&relation_key);
+	if (entry != NULL)
+		floor = entry->relation.floor[key->fork];
 	LWLockRelease(lock);
 	return floor;
 }
@@ -413,13 +425,8 @@ raise_relation_floor(RelationTag relation, ForkNumber fork, XLogRecPtr lsn)
 }
 
 void
-sparse_cache_note_create(RelationTag relation, ForkNumber fork)
+sparse_cache_begin_create(RelationTag relation, ForkNumber fork)
 {
-	if (fork == MAIN_FORKNUM)
-		sparse_cache_note_unlink(relation, InvalidForkNumber);
-	else
-		forget_tail(relation, fork, 0);
-
 	/* a block that this life extends over without writing it is not what a former relation had there */
 	if (!raise_relation_floor(relation, fork, sparse_cache_insert_lsn()))
 		ereport(ERROR,
@@ -427,6 +434,16 @@ sparse_cache_note_create(RelationTag relation, ForkNumber fork)
 				 errmsg("varve: no room for one more relation in the table of cached chunks"),
 				 errhint("Raise varve.cache_entries (now %d) and restart the endpoint.",
 						 varve_cache_entries)));
+}
+
+void
+sparse_cache_end_create(RelationTag relation, ForkNumber fork)
+{
+	forget_tail(relation, fork, 0);
+	if (fork != MAIN_FORKNUM)
+		return;
+	for (fork = MAIN_FORKNUM + 1; fork <= MAX_FORKNUM; fork++)
+		forget_tail(relation, fork, 0);
 }
 
 void
@@ -454,15 +471,8 @@ forget_relation_entry(RelationTag relation)
 void
 sparse_cache_note_unlink(RelationTag relation, ForkNumber fork)
 {
-	if (fork != InvalidForkNumber)
-	{
-		forget_tail(relation, fork, 0);
-		/* smgrdounlinkall goes through the forks in order: the init fork is the last */
-		if (fork == INIT_FORKNUM)
-			forget_relation_entry(relation);
-		return;
-	}
-	for (fork = MAIN_FORKNUM; fork <= MAX_FORKNUM; fork++)
-		forget_tail(relation, fork, 0);
-	forget_relation_entry(relation);
+	forget_tail(relation, fork, 0);
+	/* smgrdounlinkall goes through the forks in order: the init fork is the last */
+	if (fork == INIT_FORKNUM)
+		forget_relation_entry(relation);
 }

@@ -23,8 +23,12 @@ extern void sparse_cache_end_write(LWLock *lock, ChunkEntry *entry, BlockNumber 
 
 extern bool sparse_cache_is_valid(RelationTag relation, ForkNumber fork, BlockNumber block);
 
-/* before a fork is made: nothing of a former relation of that number may be left */
-extern void sparse_cache_note_create(RelationTag relation, ForkNumber fork);
+/*
+ * Around the making of a fork.  begin may fail and forgets nothing; end leaves
+ * nothing of a former relation of that number.
+ */
+extern void sparse_cache_begin_create(RelationTag relation, ForkNumber fork);
+extern void sparse_cache_end_create(RelationTag relation, ForkNumber fork);
 
 /* no error, no allocation in these two: they run in critical sections and after commit */
 extern void sparse_cache_note_truncate(RelationTag relation, ForkNumber fork, BlockNumber blocks);

@@ -18,6 +18,7 @@
 #include "database_commands.h"
 #include "gucs.h"
 #include "life.h"
+#include "local_relations.h"
 #include "smgr_table.h"
 #include "sparse_cache.h"
 #include "sync_settings.h"
@@ -70,6 +71,7 @@ request_shared_memory(void)
 	if (previous_shmem_request_hook)
 		previous_shmem_request_hook();
 	counters_request_shmem();
+	local_relations_request_shmem();
 	sparse_cache_request_shmem();
 }
 
@@ -82,6 +84,7 @@ start_shared_memory(void)
 	if (!IsUnderPostmaster)
 		life_begin();
 	counters_start_shmem();
+	local_relations_start_shmem();
 	sparse_cache_start_shmem();
 	if (!IsUnderPostmaster)
 		smgr_table_selftest();

@@ -3,7 +3,9 @@
 #![cfg(test)]
 
 mod branches;
+mod chaos;
 mod command_line;
+mod compute;
 mod data_definition;
 mod durability;
 mod export;
