@@ -1,9 +1,9 @@
 //! A stock standby that streams from a safekeeper and stops at an LSN is what an export at that LSN is.
 //!
 //! ```text
-//! compute ── WAL ──► safekeepers ──► pageserver ── export at L ──────────────► data directory ┐
-//!                         └──────── streaming ──► stock standby from the       data directory ┴ equal?
-//!                                                 first LSN, stopped at L ───►
+//!             ┌─► pageserver ── export at L ─────────────────────────────────────────┐
+//!  compute ─► safekeepers                                                            ├ equal?
+//!             └─► stock standby, begun from an export at the first LSN, stopped at L ┘
 //! ```
 
 mod compare;
@@ -64,7 +64,7 @@ impl Standby<'_> {
     }
 }
 
-/// What an export does not say of a standby: it has a `postgresql.conf` of its own, and we its successor.
+/// Beside the `postgresql.conf` that an export brings.
 fn configure(directory: &Path, target: Lsn, action: &str, conninfo: &str) {
     let conninfo = conninfo.replace('\'', "''");
     let settings = format!(
@@ -75,6 +75,7 @@ fn configure(directory: &Path, target: Lsn, action: &str, conninfo: &str) {
          # Nobody reads, so nobody leaves hints on pages, and the primary's settings need not be met.\n\
          hot_standby = off\n\
          max_prepared_transactions = {PREPARED_TRANSACTIONS}\n\
+         allow_in_place_tablespaces = on\n\
          autovacuum = off\n"
     );
     std::fs::write(directory.join("postgresql.auto.conf"), settings).unwrap();
@@ -130,6 +131,25 @@ async fn checkpoint(cluster: &Cluster) -> Lsn {
     position.parse().expect("an LSN")
 }
 
+/// Leaves files and rows of a transaction that never ended, and a checkpoint that the pageserver made, in the WAL.
+async fn crash_and_restart(cluster: &Cluster) {
+    let client = cluster.connect("main").await;
+    let torn = "BEGIN; CREATE TABLE torn AS SELECT generate_series(1, 10000) n; CREATE INDEX ON torn (n)";
+    client.batch_execute(torn).await.unwrap();
+    // A commit takes its WAL to the safekeepers.
+    let other = cluster.connect("main").await;
+    other.batch_execute("CREATE TABLE whole ()").await.unwrap();
+    let postmaster = cluster.postmaster_pid("main");
+    cluster.kill("endpoint-main");
+    eventually("PostgreSQL dies with compute_ctl", Duration::from_secs(30), async || {
+        !Path::new(&format!("/proc/{postmaster}")).exists()
+    })
+    .await;
+    let setting = format!("max_prepared_transactions={PREPARED_TRANSACTIONS}");
+    cluster.varve(&["endpoint", "reconfigure", "main", "--set", &setting]);
+    cluster.varve(&["endpoint", "start", "main"]);
+}
+
 /// Compares files, then starts both: `port` and the next one are theirs.
 async fn equal_at(cluster: &Cluster, standby: &Path, start: Lsn, at: Lsn, port: u16) -> Comparison {
     let exported = export(cluster, &format!("exported-{:X}", at.0), at);
@@ -168,11 +188,7 @@ fn a_stock_standby_of_a_safekeeper_equals_an_export() {
         let standby_at_middle = standby.run_until(middle).await;
 
         crate::pgbench::mix(&connstr, 4, 2);
-        // Leaves a checkpoint in the WAL that the pageserver made.
-        cluster.varve(&["endpoint", "stop", "main"]);
-        let setting = format!("max_prepared_transactions={PREPARED_TRANSACTIONS}");
-        cluster.varve(&["endpoint", "reconfigure", "main", "--set", &setting]);
-        cluster.varve(&["endpoint", "start", "main"]);
+        crash_and_restart(&cluster).await;
         load::second_half(&cluster.connect("main").await, &cluster.connect("main").await).await;
         let end = checkpoint(&cluster).await;
         // On from where it stopped, with one more session of streaming.

@@ -94,9 +94,14 @@ fn whole_file(comparison: &mut Comparison, ours: &Path, theirs: &Path, path: &st
     }
 }
 
+/// Those of tablespaces as well: `pg_tblspc/16400/PG_15_202209061/5`.
 fn database_directories(data_directory: &Path) -> BTreeSet<String> {
-    let databases = file_names(&data_directory.join("base")).into_iter().map(|name| format!("base/{name}"));
-    databases.chain(["global".to_owned()]).collect()
+    let below = |directory: String| {
+        let names = file_names(&data_directory.join(&directory));
+        names.into_iter().map(move |name| format!("{directory}/{name}"))
+    };
+    let tablespaces = below("pg_tblspc".to_owned()).flat_map(below).flat_map(below);
+    below("base".to_owned()).chain(tablespaces).chain(["global".to_owned()]).collect()
 }
 
 fn file_names(directory: &Path) -> BTreeSet<String> {

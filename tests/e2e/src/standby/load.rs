@@ -34,6 +34,12 @@ const SECOND_HALF: &[&str] = &[
     "INSERT INTO parts SELECT n, md5(n::text) FROM generate_series(0, 1999) n",
     "CREATE DATABASE logged STRATEGY wal_log",
     "CREATE DATABASE copied STRATEGY file_copy",
+    // In the data directory, for a standby on the same machine cannot have the primary's location.
+    "SET allow_in_place_tablespaces = on",
+    "CREATE TABLESPACE space LOCATION ''",
+    "CREATE TABLE spaced (n int PRIMARY KEY) TABLESPACE space",
+    "INSERT INTO spaced SELECT generate_series(1, 5000)",
+    "ALTER TABLE rows SET TABLESPACE space",
     // Mapped relations get new files.
     "VACUUM FULL pg_class",
     "VACUUM FULL pg_database",
