@@ -59,4 +59,4 @@ format:
 
 # Page redo against PostgreSQL's own opinion of every page (wal_consistency_checking).
 oracle: build
-	tests/redo_oracle/run.sh
+	tests/redo_oracle/run.sh --release --pgbench 30

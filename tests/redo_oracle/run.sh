@@ -12,7 +12,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 pgbin=${PGBIN:-/usr/lib/postgresql/15/bin}
-pg_source=${PG_SOURCE:-/var/cache/varve/src/postgresql-15-15.18}
+pg_source=${PG_SOURCE:-${VARVE_CACHE:-/var/cache/varve}/src/postgresql-15-15.18}
 samples=() keep=false regress=false pgbench_seconds=10 profile=()
 
 while [ $# -gt 0 ]; do

@@ -1,5 +1,10 @@
-//! Real changes of every kind (written by the oracle): applied they give the page that PostgreSQL confirmed,
-//! and however they or their pages are mutilated, the answer is a page or an error, never a panic.
+//! PostgreSQL as the judge. A stock server runs a mixed load with `wal_consistency_checking = all`; our redo
+//! of its WAL must give every page as PostgreSQL left it. The run leaves samples of real changes of every
+//! kind, which are then mutilated: the answer must be a page or an error, never a panic.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use page_redo::page::PageBytes;
@@ -14,12 +19,39 @@ struct Sample {
     after: Box<PageBytes>,
 }
 
-const COMPRESSED: &[u8] = include_bytes!("samples.zst");
 /// More than the samples of all opcodes need.
 const MAX_SIZE: usize = 64 << 20;
 
+struct OracleRun {
+    /// What it printed, its verdict in the last line.
+    report: String,
+    samples: Vec<u8>,
+}
+
+/// One run for all tests of this file: it takes a minute.
+fn oracle() -> &'static OracleRun {
+    static RUN: OnceLock<OracleRun> = OnceLock::new();
+    RUN.get_or_init(|| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("samples.zst");
+        let mut command = Command::new(root.join("tests/redo_oracle/run.sh"));
+        command.args(["--pgbench", "3", "--samples"]).arg(&file);
+        if !cfg!(debug_assertions) {
+            command.arg("--release");
+        }
+        let output = command.output().expect("run.sh runs");
+        let report = String::from_utf8_lossy(&output.stdout).into_owned();
+        let complaints = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "the oracle: {}\n{report}\n{complaints}", output.status);
+        let compressed = std::fs::read(&file).expect("the samples");
+        let samples = zstd::bulk::decompress(&compressed, MAX_SIZE).expect("samples are zstd");
+        OracleRun { report, samples }
+    })
+}
+
 fn samples() -> Vec<Sample> {
-    let bytes = zstd::bulk::decompress(COMPRESSED, MAX_SIZE).expect("samples.zst is zstd");
+    let bytes = &oracle().samples;
     let mut rest = bytes.as_slice();
     let mut take = |count: usize| {
         let (taken, behind) = rest.split_at(count);
@@ -38,6 +70,22 @@ fn samples() -> Vec<Sample> {
             return samples;
         }
     }
+}
+
+#[test]
+fn postgres_agrees_with_every_page() {
+    let report = &oracle().report;
+    let verdict = report.lines().last().unwrap_or_default();
+    let count = |what: &str| {
+        let words: Vec<&str> = verdict.split([' ', ',']).filter(|word| !word.is_empty()).collect();
+        let at = words.iter().position(|word| *word == what);
+        at.and_then(|at| words[at - 1].parse::<u64>().ok())
+            .unwrap_or_else(|| panic!("no {what} in {verdict:?}"))
+    };
+    assert!(count("records") > 500_000, "{report}");
+    assert_eq!(count("mismatches"), 0, "{report}");
+    // Full-page images of hints come with checksums only, which this server does not have.
+    assert!(count("opcodes") <= 1, "{report}");
 }
 
 #[test]
