@@ -2,6 +2,8 @@
 //! pageserver and the clock do what they like.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use harness::{Cluster, block_on, connect};
@@ -168,13 +170,18 @@ fn step(table: &str, dice: &mut Dice) -> String {
 
 async fn session(connstr: String, session: u64, seed: u64, steps: u64) {
     let client = connect(&connstr).await.expect("a connection");
-    let mut dice = Dice(0x9E37_79B9_7F4A_7C15 ^ (seed << 16 | session + 1));
+    let mut dice = Dice(0x9E37_79B9_7F4A_7C15 ^ (seed << 16 | (session + 1)));
     // Plans over tables this small would never touch an index.
     client.batch_execute("SET enable_seqscan = off; SET client_min_messages = error").await.unwrap();
     for table in 0..TABLES {
         let table = format!("s{session}_t{table}");
-        client.batch_execute(&format!("DROP TABLE IF EXISTS {table}")).await.unwrap();
-        client.batch_execute(&create(&table, &mut dice)).await.unwrap();
+        let made =
+            format!("SELECT count(*) FROM pg_class WHERE relname = '{table}' AND relpersistence = 'p'");
+        // Unlogged ones are empty after a start of the compute, and not on stock.
+        let made_anew = format!("DROP TABLE IF EXISTS {table}; {}", create(&table, &mut dice));
+        if number(&client, &made).await == 0 {
+            client.batch_execute(&made_anew).await.unwrap();
+        }
     }
     for at in 0..steps {
         let table = format!("s{session}_t{}", dice.roll(TABLES));
@@ -182,6 +189,32 @@ async fn session(connstr: String, session: u64, seed: u64, steps: u64) {
         let done = tokio::time::timeout(Duration::from_secs(60), client.batch_execute(&statement)).await;
         done.unwrap_or_else(|_| panic!("session {session} step {at} hangs: {statement}"))
             .unwrap_or_else(|error| panic!("session {session} step {at}: {statement}: {error:?}"));
+    }
+}
+
+/// Reads everybody's tables while they change, and is cut short most of the time, while it waits for a page
+/// too. Only a broken page is an error here.
+async fn reader(connstr: String, seed: u64, stop: Arc<AtomicBool>) {
+    let client = connect(&connstr).await.expect("a connection");
+    let mut dice = Dice(seed + 1);
+    while !stop.load(Ordering::Relaxed) {
+        let table = format!("s{}_t{}", dice.roll(SESSIONS), dice.roll(TABLES));
+        let (scan, patience) = (["seqscan", "indexscan"][dice.roll(2) as usize], 1 + dice.roll(30));
+        let set = format!("RESET ALL; SET enable_{scan} = off; SET statement_timeout = {patience}");
+        let read = format!("SELECT count(t), sum(v), max(j) FROM {table} WHERE n >= 0");
+        if dice.roll(50) == 0 {
+            let _ = client.batch_execute("CHECKPOINT").await;
+        }
+        let read = match client.batch_execute(&set).await {
+            Ok(()) => client.batch_execute(&read).await,
+            refused => refused,
+        };
+        let Err(error) = read else { continue };
+        match error.code().map(|code| code.code()) {
+            // Cut short; or dropped meanwhile, under its name or under its number.
+            Some("57014" | "42P01" | "XX000") => {}
+            _ => panic!("{table}: {error:?}"),
+        }
     }
 }
 
@@ -210,10 +243,17 @@ async fn digest(connstr: &str, persistence: &str) -> Vec<String> {
 }
 
 async fn storm(connstr: &str, seed: u64, steps: u64) {
+    let stop = Arc::new(AtomicBool::new(false));
+    let readers: Vec<_> =
+        (0..2).map(|at| tokio::spawn(reader(connstr.to_owned(), seed + at, stop.clone()))).collect();
     let sessions: Vec<_> =
         (0..SESSIONS).map(|at| tokio::spawn(session(connstr.to_owned(), at, seed, steps))).collect();
     for session in sessions {
         session.await.expect("a session");
+    }
+    stop.store(true, Ordering::Relaxed);
+    for reader in readers {
+        reader.await.expect("a reader");
     }
 }
 
@@ -252,7 +292,7 @@ fn a_storm_of_statements_comes_out_as_on_stock() {
                 "seed {seed} round {round}"
             );
             nothing_is_suspect(&connstr).await;
-            // From nothing: every page comes from the pageserver, and the next round meets a cold cache.
+            // From nothing: every page comes from the pageserver.
             restart(&cluster);
             assert_eq!(
                 digest(&connstr, "p").await,
@@ -260,6 +300,8 @@ fn a_storm_of_statements_comes_out_as_on_stock() {
                 "seed {seed} cold {round}"
             );
             nothing_is_suspect(&connstr).await;
+            // The next round meets a cold cache.
+            restart(&cluster);
         }
     });
 }
