@@ -1,10 +1,13 @@
 //! Pages as of an LSN: what storage brings back, put together by redo.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use page_redo::{Change, RedoError};
 use prometheus::{IntCounterVec, Opts, Registry};
-use types::{BLCKSZ, Key, KeyKind, Lsn, PgVersion};
+use types::{BLCKSZ, Key, KeyKind, Lsn, PgVersion, RelTag};
 
+use crate::ingest::RelSize;
 use crate::storage::{Reconstruct, Redo, StorageError, Timeline, TimelineMetadata};
 
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +66,25 @@ impl PageReader {
     ) -> Result<Vec<Bytes>, PageError> {
         let found = timeline.get_reconstruct_run(first, count, lsn).await?;
         self.build(timeline, first, found).await
+    }
+
+    /// Pages of a relation of that size. Holes, and what lies behind the end, are zeros.
+    pub async fn relation(
+        &self,
+        timeline: &Timeline,
+        rel: RelTag,
+        size: &RelSize,
+        blocks: Range<u32>,
+        lsn: Lsn,
+    ) -> Result<Vec<Bytes>, PageError> {
+        let mut pages = vec![zero_page(); blocks.len()];
+        for part in size.written(blocks.clone()) {
+            let found = self.run(timeline, Key::rel_block(rel, part.start), part.len() as u32, lsn).await?;
+            for (block, page) in part.zip(found) {
+                pages[(block - blocks.start) as usize] = page;
+            }
+        }
+        Ok(pages)
     }
 
     async fn build(

@@ -5,7 +5,7 @@ use pg_format::{CheckPoint, ControlFile};
 use types::{Fork, Key, KeyKind, Lsn, Oid, RelTag, SlruKind};
 
 use super::BackupError;
-use crate::ingest::{relation_size, size_of};
+use crate::ingest::{RelSize, relation_size, size_of};
 use crate::pages::PageReader;
 use crate::storage::Timeline;
 
@@ -16,7 +16,7 @@ pub(super) struct Cluster<'a> {
     /// Tablespace and database.
     pub(super) databases: Vec<(Oid, Oid)>,
     pub(super) tablespaces: Vec<(Oid, String)>,
-    pub(super) relations: Vec<(RelTag, u32)>,
+    pub(super) relations: Vec<(RelTag, RelSize)>,
     /// Tablespace, database, file.
     pub(super) maps: Vec<(Oid, Oid, Bytes)>,
     pub(super) slru_segments: Vec<(SlruKind, u32, u32)>,

@@ -14,6 +14,7 @@ use types::{BLCKSZ, Fork, Key, Oid, RELSEG_BLOCKS, RelTag};
 use super::archive::{Archive, ChunkSink};
 use super::cluster::Cluster;
 use super::{BackupError, BackupKind, BackupOptions, settings};
+use crate::ingest::RelSize;
 
 /// All that initdb makes and that has no files of ours in it.
 const DIRECTORIES: [&str; 23] = [
@@ -123,8 +124,8 @@ async fn description<S: ChunkSink>(
     let manifest =
         serde_json::to_vec_pretty(&manifest).map_err(|error| BackupError::Sink(Box::new(error)))?;
     let mut list = String::new();
-    for (rel, blocks) in &cluster.relations {
-        let line = RelationLine { rel: *rel, blocks: *blocks };
+    for (rel, size) in &cluster.relations {
+        let line = RelationLine { rel: *rel, blocks: size.blocks };
         writeln!(list, "{line}").expect("writing to a string does not fail");
     }
     archive.file(MANIFEST_PATH, &manifest).await?;
@@ -171,15 +172,15 @@ async fn relations<S: ChunkSink>(
     kind: BackupKind,
     archive: &mut Archive<S>,
 ) -> Result<(), BackupError> {
-    for (rel, blocks) in &cluster.relations {
+    for (rel, size) in &cluster.relations {
         match (rel.fork, kind) {
-            (Fork::Init, BackupKind::Sparse) => relation(cluster, *rel, *rel, *blocks, archive).await?,
+            (Fork::Init, BackupKind::Sparse) => relation(cluster, *rel, *rel, size, archive).await?,
             (Fork::Init, BackupKind::Full) => {
-                relation(cluster, *rel, *rel, *blocks, archive).await?;
-                relation(cluster, *rel, rel.with_fork(Fork::Main), *blocks, archive).await?;
+                relation(cluster, *rel, *rel, size, archive).await?;
+                relation(cluster, *rel, rel.with_fork(Fork::Main), size, archive).await?;
             }
             (Fork::Main | Fork::Fsm | Fork::Vm, BackupKind::Full) if !cluster.is_unlogged(*rel) => {
-                relation(cluster, *rel, *rel, *blocks, archive).await?;
+                relation(cluster, *rel, *rel, size, archive).await?;
             }
             (Fork::Main | Fork::Fsm | Fork::Vm, BackupKind::Sparse | BackupKind::Full) => {}
         }
@@ -192,15 +193,23 @@ async fn relation<S: ChunkSink>(
     cluster: &Cluster<'_>,
     from: RelTag,
     to: RelTag,
-    blocks: u32,
+    size: &RelSize,
     archive: &mut Archive<S>,
 ) -> Result<(), BackupError> {
     let path = format!("{}/{}{}", database_directory(cluster, to.spc, to.db), to.rel, to.fork.file_suffix());
-    for segment in 0..=blocks.saturating_sub(1) / RELSEG_BLOCKS {
+    for segment in 0..=size.blocks.saturating_sub(1) / RELSEG_BLOCKS {
         let first = segment * RELSEG_BLOCKS;
         let path = if segment == 0 { path.clone() } else { format!("{path}.{segment}") };
-        let count = RELSEG_BLOCKS.min(blocks - first);
-        blocks_file(cluster, &path, Key::rel_block(from, first), count, archive).await?;
+        let end = first.saturating_add(RELSEG_BLOCKS).min(size.blocks);
+        let bytes = u64::from(end - first) * BLCKSZ as u64;
+        archive.begin_file(&path, bytes).await?;
+        for first in (first..end).step_by(RUN as usize) {
+            let run = first..first.saturating_add(RUN).min(end);
+            for page in cluster.pages.relation(cluster.timeline, from, size, run, cluster.lsn).await? {
+                archive.write(&page).await?;
+            }
+        }
+        archive.end_file(bytes).await?;
     }
     Ok(())
 }

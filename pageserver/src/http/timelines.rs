@@ -124,7 +124,7 @@ async fn info(state: &ApiState, timeline: &Timeline) -> Result<TimelineInfo, Api
     let blocks: u64 = sizes
         .iter()
         .filter_map(|(key, image)| relation_size(key, image))
-        .map(|(_, blocks)| u64::from(blocks))
+        .map(|(_, size)| u64::from(size.blocks))
         .sum();
     let id = timeline.id();
     let metadata = timeline.metadata();

@@ -6,7 +6,6 @@ use types::{BLCKSZ, Fork, Key, Lsn};
 use wal_decoder::rmgr::xlog::{XLOG_FPI, XLOG_FPI_FOR_HINT};
 use wal_decoder::{BlockImage, DecodedBlock, DecodedRecord};
 
-use super::metadata::RelState;
 use super::{Ingest, IngestError};
 use crate::storage::{StorageError, Value};
 
@@ -16,8 +15,8 @@ impl Ingest {
             if self.is_orphan(record, block).await? {
                 continue;
             }
-            self.grow(block.rel, block.blkno, record.end_lsn).await?;
             let change = Change::Postgres(BlockChange::from_record(record, index));
+            self.grow(block.rel, block.blkno, &change, record.end_lsn).await?;
             self.put_change(Key::rel_block(block.rel, block.blkno), record.end_lsn, &change);
         }
         if record.header.rmid >= rmgr::FIRST_CUSTOM && !record.blocks.is_empty() {
@@ -55,9 +54,7 @@ impl Ingest {
     /// not there has no bit to clear.
     pub(super) async fn visibility_map(&mut self, record: &DecodedRecord) -> Result<(), IngestError> {
         for (rel, block, change) in vm_clears(record)? {
-            if let RelState::Blocks(blocks) = self.metadata.relation(rel).await?
-                && block < blocks
-            {
+            if self.metadata.relation(rel).await?.is_some_and(|size| size.is_written(block)) {
                 self.put_change(Key::rel_block(rel, block), record.end_lsn, &Change::Native(change));
             }
         }

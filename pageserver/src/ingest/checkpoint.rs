@@ -22,6 +22,12 @@ pub(super) fn advance_next_xid(checkpoint: &mut CheckPoint, xid: u32) {
     checkpoint.next_xid = epoch << 32 | u64::from(after);
 }
 
+/// The epoch of a transaction that has begun: its number lies before the next one, modulo 2^32.
+pub(super) fn epoch_of(checkpoint: &CheckPoint, xid: u32) -> u32 {
+    let epoch = (checkpoint.next_xid >> 32) as u32;
+    if xid < checkpoint.next_xid as u32 { epoch } else { epoch.saturating_sub(1) }
+}
+
 pub(super) fn advance_oldest_xid(checkpoint: &mut CheckPoint, xid: u32, database: u32) {
     if precedes(checkpoint.oldest_xid, xid) {
         (checkpoint.oldest_xid, checkpoint.oldest_xid_db) = (xid, database);
@@ -85,6 +91,13 @@ mod tests {
         assert_eq!(next_after(0xffff_fff0, u32::MAX), 0x1_0000_0003);
         assert_eq!(next_after(0xffff_fff0, 5), 0x1_0000_0006);
         assert_eq!(next_after(0x1_0000_0005, 0xffff_fff0), 0x1_0000_0005, "before the wrap");
+    }
+
+    #[test]
+    fn transactions_from_before_the_wrap_are_of_the_epoch_before() {
+        let checkpoint = CheckPoint { next_xid: 0x2_0000_0010, ..CheckPoint::default() };
+        assert_eq!(epoch_of(&checkpoint, 15), 2);
+        assert_eq!(epoch_of(&checkpoint, 0xffff_fff0), 1);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Databases, tablespaces and relation maps.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use types::{Key, KeyKind, Lsn, Oid, RelTag};
 use wal_decoder::DecodedRecord;
@@ -7,8 +9,7 @@ use wal_decoder::rmgr::dbase::{self, DbaseRecord};
 use wal_decoder::rmgr::relmap;
 use wal_decoder::rmgr::tblspc::{self, TblspcRecord};
 
-use super::metadata::{RelState, size_of};
-use super::{Ingest, IngestError};
+use super::{Ingest, IngestError, RelSize};
 use crate::storage::{StorageError, Value};
 
 /// Pages of a template that are read at once.
@@ -41,7 +42,11 @@ impl Ingest {
     }
 
     /// With the sizes that they have by now, those of the pending batch included.
-    async fn relations_of_database(&mut self, spc: Oid, db: Oid) -> Result<Vec<(RelTag, u32)>, StorageError> {
+    async fn relations_of_database(
+        &mut self,
+        spc: Oid,
+        db: Oid,
+    ) -> Result<Vec<(RelTag, RelSize)>, StorageError> {
         let range = Key::rel_sizes_of_database(spc, db);
         let stored = self.timeline.scan(range.clone(), self.timeline.last_record_lsn()).await?;
         let pending = self.entries.iter().map(|(key, _, _)| *key).filter(|key| range.contains(key));
@@ -51,9 +56,7 @@ impl Ingest {
         rels.dedup();
         let mut sizes = Vec::with_capacity(rels.len());
         for rel in rels {
-            if let RelState::Blocks(blocks) = self.metadata.relation(rel).await? {
-                sizes.push((rel, blocks));
-            }
+            sizes.extend(self.metadata.relation(rel).await?.map(|size| (rel, size)));
         }
         Ok(sizes)
     }
@@ -69,19 +72,21 @@ impl Ingest {
         if let Some(map) = self.metadata.read(Key::rel_map(from.0, from.1)).await? {
             self.put(Key::rel_map(to.0, to.1), lsn, Value::Image(map));
         }
-        for (source, blocks) in relations {
+        for (source, size) in relations {
             let target = RelTag { spc: to.0, db: to.1, ..source };
-            self.set_size(target, blocks, lsn);
-            let mut first = 0;
-            while first < blocks {
-                let count = COPY_RUN.min(blocks - first);
-                let pages =
-                    self.pages.run(&self.timeline, Key::rel_block(source, first), count, before).await?;
-                for (block, page) in (first..).zip(pages) {
-                    self.put(Key::rel_block(target, block), lsn, Value::Image(page));
+            for Range { start, end } in size.written(0..size.blocks) {
+                let mut first = start;
+                while first < end {
+                    let count = COPY_RUN.min(end - first);
+                    let pages =
+                        self.pages.run(&self.timeline, Key::rel_block(source, first), count, before).await?;
+                    for (block, page) in (first..).zip(pages) {
+                        self.put(Key::rel_block(target, block), lsn, Value::Image(page));
+                    }
+                    first += count;
                 }
-                first += count;
             }
+            self.set_size(target, size, lsn);
         }
         Ok(())
     }
@@ -112,10 +117,10 @@ impl Ingest {
     }
 }
 
-/// A relation fork and its length, from an entry of a scan of sizes.
-pub fn relation_size(key: &Key, image: &[u8]) -> Option<(RelTag, u32)> {
+/// A relation fork and its size, from an entry of a scan of sizes.
+pub fn relation_size(key: &Key, image: &[u8]) -> Option<(RelTag, RelSize)> {
     if key.kind() != Some(KeyKind::RelSize) {
         return None;
     }
-    Some((key.rel_tag()?, size_of(image)?))
+    Some((key.rel_tag()?, RelSize::decode(image)?))
 }

@@ -6,24 +6,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use types::{Key, RelTag, SlruKind};
 
+use super::rel_size::RelSize;
 use crate::storage::{StorageError, Timeline};
-
-/// What is known of a relation fork.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RelState {
-    /// No version of it anywhere: no block of it can have a version either.
-    NeverSeen,
-    /// Blocks of it have versions from before it was dropped.
-    Dropped,
-    Blocks(u32),
-}
 
 /// Most entries kept from one batch to the next.
 const MOST_ENTRIES: usize = 100_000;
 
 pub(super) struct MetadataCache {
     timeline: Arc<Timeline>,
-    relations: HashMap<RelTag, RelState>,
+    relations: HashMap<RelTag, Option<RelSize>>,
     slru_segments: HashMap<(SlruKind, u32), u32>,
 }
 
@@ -38,20 +29,18 @@ impl MetadataCache {
         Ok(found.image.map(|(_, image)| image))
     }
 
-    pub(super) async fn relation(&mut self, rel: RelTag) -> Result<RelState, StorageError> {
-        if let Some(state) = self.relations.get(&rel) {
-            return Ok(*state);
+    /// None if the relation fork is not there.
+    pub(super) async fn relation(&mut self, rel: RelTag) -> Result<Option<RelSize>, StorageError> {
+        if let Some(size) = self.relations.get(&rel) {
+            return Ok(size.clone());
         }
-        let state = match self.read(Key::rel_size(rel)).await? {
-            None => RelState::NeverSeen,
-            Some(image) => size_of(&image).map_or(RelState::Dropped, RelState::Blocks),
-        };
-        self.relations.insert(rel, state);
-        Ok(state)
+        let size = self.read(Key::rel_size(rel)).await?.as_deref().and_then(RelSize::decode);
+        self.relations.insert(rel, size.clone());
+        Ok(size)
     }
 
-    pub(super) fn set_relation(&mut self, rel: RelTag, state: RelState) {
-        self.relations.insert(rel, state);
+    pub(super) fn set_relation(&mut self, rel: RelTag, size: Option<RelSize>) {
+        self.relations.insert(rel, size);
     }
 
     /// Blocks of a segment; 0 if it is not there.
@@ -80,7 +69,7 @@ impl MetadataCache {
     }
 }
 
-/// The value of a size key.
+/// The value of the size key of an SLRU segment.
 pub fn size_of(image: &[u8]) -> Option<u32> {
     image.try_into().ok().map(u32::from_le_bytes)
 }

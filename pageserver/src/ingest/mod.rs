@@ -14,7 +14,8 @@
 //!
 //! ```text
 //! blocks.rs       registered blocks, visibility map clears, SLRU pages
-//! relations.rs    create, truncate, drop; growing, and what gaps are filled with
+//! relations.rs    create, truncate, drop; growing
+//! rel_size.rs     length and holes of a relation (pure)
 //! databases.rs    databases, tablespaces, relation maps
 //! transactions.rs ends of transactions, prepared transactions
 //! checkpoint.rs   counters: the checkpoint and the control file (pure)
@@ -27,6 +28,7 @@ mod checkpoint;
 mod databases;
 mod metadata;
 mod metrics;
+mod rel_size;
 mod relations;
 mod slru;
 mod transactions;
@@ -46,6 +48,7 @@ pub use databases::relation_size;
 use metadata::MetadataCache;
 pub use metadata::size_of;
 pub use metrics::IngestMetrics;
+pub use rel_size::RelSize;
 
 #[derive(Debug, thiserror::Error)]
 pub enum IngestError {

@@ -1,8 +1,11 @@
 //! Relations come, grow, shrink and go.
 //!
 //! A relation grows when a record touches a block behind its end. The blocks in between have no version since
-//! then and must read as zeros; where older versions of them may exist, from before the relation was cut or
-//! dropped, they are given an empty image.
+//! then and must read as zeros, whatever older versions they have, from before the relation was cut or dropped:
+//! they are given an empty image, or become a hole. The touched block too begins anew: with the record's change if
+//! that makes the whole page, else with an empty image.
+
+use std::ops::Range;
 
 use bytes::Bytes;
 use page_redo::{Change, truncated_maps};
@@ -10,34 +13,46 @@ use types::{Fork, Key, Lsn, RelTag};
 use wal_decoder::DecodedRecord;
 use wal_decoder::rmgr::smgr::{self, SmgrRecord, SmgrTruncate};
 
-use super::metadata::RelState;
-use super::{Ingest, IngestError};
+use super::{Ingest, IngestError, RelSize};
 use crate::storage::{StorageError, Value};
 
 impl Ingest {
-    pub(super) fn set_size(&mut self, rel: RelTag, blocks: u32, lsn: Lsn) {
-        self.metadata.set_relation(rel, RelState::Blocks(blocks));
-        self.put(Key::rel_size(rel), lsn, Value::Image(Bytes::copy_from_slice(&blocks.to_le_bytes())));
+    pub(super) fn set_size(&mut self, rel: RelTag, size: RelSize, lsn: Lsn) {
+        self.put(Key::rel_size(rel), lsn, Value::Image(size.encode()));
+        self.metadata.set_relation(rel, Some(size));
     }
 
-    /// The relation has this block from now on.
-    pub(super) async fn grow(&mut self, rel: RelTag, block: u32, lsn: Lsn) -> Result<(), StorageError> {
-        let stale_from = match self.metadata.relation(rel).await? {
-            RelState::Blocks(blocks) if block < blocks => return Ok(()),
-            RelState::Blocks(blocks) => blocks,
-            RelState::Dropped => 0,
-            RelState::NeverSeen => block,
-        };
-        for gap in stale_from..block {
-            self.put(Key::rel_block(rel, gap), lsn, Value::Image(Bytes::new()));
-            self.metrics.gap_blocks.inc();
+    /// The relation has this block from now on. `change` is put next.
+    pub(super) async fn grow(
+        &mut self,
+        rel: RelTag,
+        block: u32,
+        change: &Change,
+        lsn: Lsn,
+    ) -> Result<(), StorageError> {
+        let mut size = self.metadata.relation(rel).await?.unwrap_or_default();
+        if size.is_written(block) {
+            return Ok(());
         }
-        self.set_size(rel, block.saturating_add(1), lsn);
+        for gap in size.write(block) {
+            self.begin_anew(rel, gap, lsn);
+        }
+        if !change.will_init() {
+            self.put(Key::rel_block(rel, block), lsn, Value::Image(Bytes::new()));
+        }
+        self.set_size(rel, size, lsn);
         Ok(())
     }
 
+    fn begin_anew(&mut self, rel: RelTag, blocks: Range<u32>, lsn: Lsn) {
+        self.metrics.gap_blocks.inc_by(blocks.len() as u64);
+        for block in blocks {
+            self.put(Key::rel_block(rel, block), lsn, Value::Image(Bytes::new()));
+        }
+    }
+
     pub(super) async fn exists(&mut self, rel: RelTag) -> Result<bool, StorageError> {
-        Ok(matches!(self.metadata.relation(rel).await?, RelState::Blocks(_)))
+        Ok(self.metadata.relation(rel).await?.is_some())
     }
 
     pub(super) async fn drop_relation(&mut self, rel: RelTag, lsn: Lsn) -> Result<(), StorageError> {
@@ -49,7 +64,7 @@ impl Ingest {
 
     pub(super) async fn drop_fork(&mut self, rel: RelTag, lsn: Lsn) -> Result<(), StorageError> {
         if self.exists(rel).await? {
-            self.metadata.set_relation(rel, RelState::Dropped);
+            self.metadata.set_relation(rel, None);
             self.put(Key::rel_size(rel), lsn, Value::Image(Bytes::new()));
         }
         Ok(())
@@ -60,7 +75,7 @@ impl Ingest {
         match smgr::decode(record, self.version)? {
             SmgrRecord::Create(rel) => {
                 if !self.exists(rel).await? {
-                    self.set_size(rel, 0, record.end_lsn);
+                    self.set_size(rel, RelSize::default(), record.end_lsn);
                 }
             }
             SmgrRecord::Truncate(truncate) => self.truncate(truncate, record.end_lsn).await?,
@@ -91,13 +106,14 @@ impl Ingest {
 
     /// Whether the fork reached to the new length, so that its last block is cut too.
     async fn shrink(&mut self, rel: RelTag, blocks: u32, lsn: Lsn) -> Result<bool, StorageError> {
-        match self.metadata.relation(rel).await? {
-            RelState::Blocks(old) if old > blocks => {
-                self.set_size(rel, blocks, lsn);
-                Ok(true)
+        let Some(mut size) = self.metadata.relation(rel).await? else { return Ok(false) };
+        if size.blocks > blocks {
+            if let Some(gap) = size.cut(blocks) {
+                self.begin_anew(rel, gap, lsn);
             }
-            RelState::Blocks(old) => Ok(old == blocks && blocks > 0),
-            RelState::NeverSeen | RelState::Dropped => Ok(false),
+            self.set_size(rel, size, lsn);
+            return Ok(true);
         }
+        Ok(size.blocks == blocks && blocks > 0)
     }
 }

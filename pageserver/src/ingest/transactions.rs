@@ -1,7 +1,7 @@
 //! Ends of transactions, prepared transactions, the commit log and multixacts.
 
 use bytes::Bytes;
-use types::{Key, SlruKind};
+use types::{Key, PgVersion, SlruKind};
 use wal_decoder::DecodedRecord;
 use wal_decoder::rmgr::clog::{self, ClogRecord};
 use wal_decoder::rmgr::multixact::{self, MultiXactRecord};
@@ -16,7 +16,7 @@ impl Ingest {
         match xact::decode(record, self.version)? {
             XactRecord::Commit(end) | XactRecord::Abort(end) => self.transaction_end(&end, record).await,
             XactRecord::CommitPrepared(end) | XactRecord::AbortPrepared(end) => {
-                self.put(Key::two_phase(end.xid.into()), record.end_lsn, Value::Image(Bytes::new()));
+                self.put(self.two_phase_key(end.xid), record.end_lsn, Value::Image(Bytes::new()));
                 self.transaction_end(&end, record).await
             }
             XactRecord::Prepare(prepare) => {
@@ -25,11 +25,19 @@ impl Ingest {
                     checkpoint::advance_next_xid(&mut self.checkpoint, xid);
                 }
                 let file = pg_format::two_phase::encode_file(&prepare.state).into();
-                self.put(Key::two_phase(prepare.xid.into()), record.end_lsn, Value::Image(file));
+                self.put(self.two_phase_key(prepare.xid), record.end_lsn, Value::Image(file));
                 Ok(())
             }
             XactRecord::Assignment | XactRecord::Invalidations => Ok(()),
         }
+    }
+
+    fn two_phase_key(&self, xid: u32) -> Key {
+        let epoch = match self.version {
+            PgVersion::V15 => 0,
+            PgVersion::V17 => checkpoint::epoch_of(&self.checkpoint, xid),
+        };
+        Key::two_phase(u64::from(epoch) << 32 | u64::from(xid))
     }
 
     async fn transaction_end(&mut self, end: &XactEnd, record: &DecodedRecord) -> Result<(), IngestError> {

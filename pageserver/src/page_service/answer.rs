@@ -6,7 +6,7 @@ use types::{BLCKSZ, Key, KeyKind, Lsn, Oid, RelTag, SlruKind};
 
 use super::lsn::{ReadAt, read_at};
 use super::{PageService, error};
-use crate::ingest::{relation_size, size_of};
+use crate::ingest::{RelSize, relation_size, size_of};
 use crate::pages::{PageError, zero_page};
 use crate::storage::{StorageError, Timeline};
 
@@ -57,11 +57,11 @@ async fn respond(
             Ok(ResponseBody::Exists { rel, exists: size(timeline, rel, lsn).await?.is_some() })
         }
         RequestBody::Nblocks { rel } => match size(timeline, rel, lsn).await? {
-            Some(blocks) => Ok(ResponseBody::Nblocks { rel, blocks }),
+            Some(size) => Ok(ResponseBody::Nblocks { rel, blocks: size.blocks }),
             None => Err(Refusal::Missing(format!("relation {rel} does not exist at {lsn}"))),
         },
         RequestBody::GetPage { rel, block } => {
-            let page = if block < size(timeline, rel, lsn).await?.unwrap_or(0) {
+            let page = if size(timeline, rel, lsn).await?.is_some_and(|size| size.is_written(block)) {
                 service.pages.page(timeline, Key::rel_block(rel, block), lsn).await?
             } else {
                 zero_page()
@@ -102,9 +102,9 @@ async fn effective_lsn(
 }
 
 /// None if the relation is not there.
-async fn size(timeline: &Timeline, rel: RelTag, lsn: Lsn) -> Result<Option<u32>, StorageError> {
+async fn size(timeline: &Timeline, rel: RelTag, lsn: Lsn) -> Result<Option<RelSize>, StorageError> {
     let found = timeline.get_reconstruct(Key::rel_size(rel), lsn).await?;
-    Ok(found.image.and_then(|(_, image)| size_of(&image)))
+    Ok(found.image.and_then(|(_, image)| RelSize::decode(&image)))
 }
 
 async fn page_run(
@@ -115,15 +115,11 @@ async fn page_run(
     lsn: Lsn,
 ) -> Result<Bytes, Refusal> {
     let mut pages = BytesMut::with_capacity(blocks.len() * BLCKSZ);
-    let end = size(timeline, rel, lsn).await?.unwrap_or(0).min(blocks.end);
-    if blocks.start < end {
-        let count = end - blocks.start;
-        for page in service.pages.run(timeline, Key::rel_block(rel, blocks.start), count, lsn).await? {
-            pages.extend_from_slice(&page);
-        }
-    }
     service.metrics.pages_sent.inc_by(blocks.len() as u64);
-    pages.resize(blocks.len() * BLCKSZ, 0);
+    let size = size(timeline, rel, lsn).await?.unwrap_or_default();
+    for page in service.pages.relation(timeline, rel, &size, blocks, lsn).await? {
+        pages.extend_from_slice(&page);
+    }
     Ok(pages.freeze())
 }
 
@@ -137,7 +133,7 @@ async fn database_size(timeline: &Timeline, database: Oid, lsn: Lsn) -> Result<i
             blocks += sizes
                 .iter()
                 .filter_map(|(key, image)| relation_size(key, image))
-                .map(|(_, blocks)| i64::from(blocks))
+                .map(|(_, size)| i64::from(size.blocks))
                 .sum::<i64>();
         }
     }
