@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use nix::sys::signal::Signal;
@@ -20,6 +20,8 @@ use crate::process::Process;
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// A pageserver flushes its open layers before it ends.
 const STOP_TIMEOUT: Duration = Duration::from_secs(120);
+const PORT_PATIENCE: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(25);
 
 /// One storage process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +70,7 @@ impl Daemon {
             return Ok(false);
         }
         for (what, port) in self.ports(env) {
-            check_port_free(&format!("{} ({what})", self.name()), port)?;
+            port_becomes_free(&format!("{} ({what})", self.name()), port).await?;
         }
         output.progress(format!("starting {}", self.name()));
         process.spawn(self.command(env)?)?;
@@ -176,8 +178,36 @@ pub fn program(name: &str) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
+/// What was killed a moment ago may still have it: threads of a daemon, the PostgreSQL of a compute_ctl.
+pub async fn port_becomes_free(what: &str, port: u16) -> anyhow::Result<()> {
+    let started = Instant::now();
+    loop {
+        match check_port_free(what, port) {
+            Err(_) if started.elapsed() < PORT_PATIENCE => tokio::time::sleep(POLL).await,
+            outcome => return outcome,
+        }
+    }
+}
+
 pub fn check_port_free(what: &str, port: u16) -> anyhow::Result<()> {
     TcpListener::bind(local(port)).map(drop).map_err(|error| {
         anyhow::anyhow!("port {port} for {what} cannot be used ({error}): another --port-base may help")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_that_is_just_being_given_up_is_waited_for() {
+        let held = TcpListener::bind(local(0)).unwrap();
+        let port = held.local_addr().unwrap().port();
+        assert!(check_port_free("a test", port).is_err());
+        let (free, ()) = tokio::join!(port_becomes_free("a test", port), async {
+            tokio::time::sleep(POLL * 3).await;
+            drop(held);
+        });
+        free.unwrap();
+    }
 }

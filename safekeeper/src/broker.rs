@@ -1,16 +1,17 @@
-//! Telling the broker where the timelines are: soon after a change, and every few seconds in any case.
-//! Nothing here waits for the broker, and nothing is lost with it: the next message says everything again.
+//! Telling the broker where the timelines are: soon after a change, and every few seconds in any case; and
+//! hearing from it where they are on the other safekeepers. Nothing here waits for the broker, and nothing is lost with it: the next message says everything again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker_api::{BrokerClient, SafekeeperTimelineInfo};
+use broker_api::{BrokerClient, BrokerError, SafekeeperTimelineInfo};
+use consensus::PeerPosition;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use types::TenantTimelineId;
+use types::{NodeId, TenantTimelineId};
 
 use crate::config::Advertised;
 use crate::metrics::Metrics;
@@ -51,6 +52,51 @@ pub async fn publish(
             () = tokio::time::sleep(RECONNECT) => {}
         }
     }
+}
+
+/// Passes on what the other safekeepers publish, until `shutdown`.
+pub async fn hear(
+    client: BrokerClient,
+    manager: Arc<Manager>,
+    own: NodeId,
+    metrics: Arc<Metrics>,
+    shutdown: CancellationToken,
+) {
+    while !shutdown.is_cancelled() {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            heard = hear_peers(&client, &manager, own) => {
+                metrics.broker_connection_failures.inc();
+                if let Err(error) = heard {
+                    tracing::warn!(%error, "cannot hear from the storage broker where the peers are");
+                }
+            }
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(RECONNECT) => {}
+        }
+    }
+}
+
+async fn hear_peers(client: &BrokerClient, manager: &Manager, own: NodeId) -> Result<(), BrokerError> {
+    let mut peers = client.subscribe(None).await?;
+    while let Some(info) = peers.next().await {
+        let info = info?;
+        if info.safekeeper_id == own {
+            continue;
+        }
+        if let Ok(timeline) = manager.get(info.ttid) {
+            let position = PeerPosition {
+                term: info.term,
+                last_log_term: info.last_log_term,
+                flush_lsn: info.flush_lsn,
+                commit_lsn: info.commit_lsn,
+            };
+            timeline.note_peer(info.safekeeper_id, position);
+        }
+    }
+    Ok(())
 }
 
 /// Ends when the connection does. Starts with everything: a new broker knows nothing.

@@ -79,12 +79,19 @@ async fn main() -> anyhow::Result<()> {
         tokio::join!(
             pg_backend::serve(pg_listener, token, wal_service, shutdown.clone(), limits),
             http_server::serve(http_listener, routes, shutdown.clone()),
-            broker::publish(broker, manager.clone(), arguments.advertised(), metrics, shutdown.clone()),
+            broker::publish(
+                broker.clone(),
+                manager.clone(),
+                arguments.advertised(),
+                metrics.clone(),
+                shutdown.clone()
+            ),
+            broker::hear(broker, manager.clone(), arguments.id, metrics, shutdown.clone()),
         )
     };
     tokio::spawn(cancel_on_signal(shutdown.clone()));
     tokio::select! {
-        (_, http, _) = Box::pin(servers) => http.context("serving HTTP ended")?,
+        (_, http, _, _) = Box::pin(servers) => http.context("serving HTTP ended")?,
         Some(error) = fatal.recv() => bail!("the process ends rather than go on with a disk it cannot trust: {error}"),
     }
     manager.wait().await;

@@ -18,7 +18,7 @@ use crate::arguments::{EndpointCommand, StopMode};
 use crate::endpoints::{ADMIN_ROLE, Endpoint, check_name, write_private};
 use crate::local_env::LocalEnv;
 use crate::output::{Output, table};
-use crate::storage::{check_port_free, local, program};
+use crate::storage::{check_port_free, local, port_becomes_free, program};
 
 pub const START_TIMEOUT: Duration = Duration::from_secs(90);
 /// compute_ctl gives up by itself after 60 s without a quorum; a little longer than that.
@@ -90,6 +90,7 @@ pub async fn run(
                 refuse_second(env, &endpoint, allow_multiple)?;
                 endpoint.wanted = true;
                 endpoint.save(env)?;
+                give_up_fenced(env, &endpoint)?;
                 endpoint
             };
             let connection = wanted.connection_string("postgres");
@@ -218,6 +219,17 @@ fn refuse_second(env: &LocalEnv, endpoint: &Endpoint, allow_multiple: bool) -> a
     Ok(())
 }
 
+/// Those that this one fences off: `varve start` is not to start them, or they would fence this one in turn.
+fn give_up_fenced(env: &LocalEnv, endpoint: &Endpoint) -> anyhow::Result<()> {
+    for mut other in Endpoint::all(env)? {
+        if other.wanted && other.timeline_id == endpoint.timeline_id && other.name != endpoint.name {
+            other.wanted = false;
+            other.save(env)?;
+        }
+    }
+    Ok(())
+}
+
 /// Starts compute_ctl if it does not run, and waits for the first connection to be possible.
 pub async fn start(
     env: &LocalEnv,
@@ -232,8 +244,8 @@ pub async fn start(
     if process.pid().is_some() {
         return process.wait_ready(timeout, running).await;
     }
-    check_port_free(&format!("endpoint {:?}", endpoint.name), endpoint.pg_port)?;
-    check_port_free(&format!("endpoint {:?} (http)", endpoint.name), endpoint.http_port)?;
+    port_becomes_free(&format!("endpoint {:?}", endpoint.name), endpoint.pg_port).await?;
+    port_becomes_free(&format!("endpoint {:?} (http)", endpoint.name), endpoint.http_port).await?;
     output.progress(format!("starting endpoint {:?}", endpoint.name));
     let spec_file = env.endpoint_directory(&endpoint.name).join("spec.json");
     write_private(&spec_file, &serde_json::to_vec_pretty(&spec(env, &endpoint)?)?)?;

@@ -89,12 +89,13 @@ pub async fn create_root(
 /// The head of a branch is what was committed when the command came: the pageserver, which is asked for
 /// it, may be a few milliseconds behind.
 async fn wait_for_head(env: &LocalEnv, ttid: TenantTimelineId) -> anyhow::Result<()> {
-    let mut committed = Lsn::INVALID;
+    let mut statuses = Vec::new();
     for id in 1..=env.config.num_safekeepers {
         if let Ok(status) = safekeeper_client(env, NodeId(id)).timeline(ttid).await {
-            committed = committed.max(status.commit_lsn);
+            statuses.push(status);
         }
     }
+    let committed = committed_lsn(&statuses, env.config.num_safekeepers as usize);
     let pageserver = pageserver_client(env);
     let started = Instant::now();
     loop {
@@ -109,6 +110,19 @@ async fn wait_for_head(env: &LocalEnv, ttid: TenantTimelineId) -> anyhow::Result
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// What one of them knows to be committed, or what a majority has from one term's compute: they will find out.
+fn committed_lsn(statuses: &[safekeeper::TimelineStatus], safekeepers: usize) -> Lsn {
+    let known = statuses.iter().map(|status| status.commit_lsn).max().unwrap_or(Lsn::INVALID);
+    let term = statuses.iter().map(|status| status.term).max().unwrap_or_default();
+    let mut held: Vec<Lsn> = statuses
+        .iter()
+        .filter(|status| status.term == term && status.term_history.last_log_term(status.flush_lsn) == term)
+        .map(|status| status.flush_lsn)
+        .collect();
+    held.sort_unstable_by(|one, other| other.cmp(one));
+    held.get(safekeepers / 2).map_or(known, |majority| known.max(*majority))
 }
 
 /// On the pageserver, then on all safekeepers. Every step may be repeated, so after a failure the same

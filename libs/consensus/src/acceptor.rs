@@ -14,12 +14,13 @@
 
 mod effects;
 
+use std::collections::BTreeMap;
 use std::mem;
 
 use serde::{Deserialize, Serialize};
 use types::{Lsn, NodeId, Term};
 
-pub use effects::{ConnectionId, Durability, Effect, Event, Refusal};
+pub use effects::{ConnectionId, Durability, Effect, Event, PeerPosition, Refusal};
 
 use crate::history::TermHistory;
 use crate::membership::Configuration;
@@ -86,6 +87,8 @@ pub struct Acceptor {
     /// The highest commit LSN the proposer of this term has told; counts as far as WAL is flushed.
     proposer_commit_lsn: Lsn,
     pageserver_lsn: Lsn,
+    /// What the other members published last. Forgotten in a crash, and published again.
+    peers: BTreeMap<NodeId, PeerPosition>,
     /// The connection that leads this term here; its appends are acknowledged to it.
     leader: Option<ConnectionId>,
     /// The leader waits for an acknowledgement at the next flush.
@@ -112,6 +115,7 @@ impl Acceptor {
             log_version: 0,
             proposer_commit_lsn: commit_lsn,
             pageserver_lsn: Lsn::INVALID,
+            peers: BTreeMap::new(),
             leader: None,
             acknowledgement_due: false,
             votes_due: Vec::new(),
@@ -164,12 +168,7 @@ impl Acceptor {
                 }
             }
             Event::Disconnected { connection } => self.disconnected(connection),
-            Event::PeerPosition { last_log_term, commit_lsn } => {
-                // Same last term, same writer: the peer's committed WAL is a prefix of what this log is part of.
-                if last_log_term == self.last_log_term() {
-                    self.advance_commit(commit_lsn, &mut effects);
-                }
-            }
+            Event::PeerPosition { node, position } => self.peer_position(node, position, &mut effects),
             Event::PageserverPosition { ingested_lsn } => {
                 self.pageserver_position(ingested_lsn, &mut effects)
             }
@@ -419,6 +418,33 @@ impl Acceptor {
         if let Some(leader) = self.leader.filter(|_| !self.acknowledgement_due) {
             self.reply_with_positions(leader, Durability::Nothing, effects);
         }
+    }
+
+    fn peer_position(&mut self, node: NodeId, position: PeerPosition, effects: &mut Vec<Effect>) {
+        // Same last term, same writer: the peer's committed WAL is a prefix of what this log is part of.
+        if position.last_log_term == self.last_log_term() {
+            self.advance_commit(position.commit_lsn, effects);
+        }
+        self.peers.insert(node, position);
+        self.commit_what_a_quorum_holds(effects);
+    }
+
+    /// A proposer may die before it has told what is committed, and acceptors forget what they were told last.
+    /// What a quorum has accepted from the proposer of one term, from its X on, is committed all the same: who
+    /// is elected after that finds it.
+    fn commit_what_a_quorum_holds(&mut self, effects: &mut Vec<Effect>) {
+        let term = self.state.history.last().term;
+        if self.last_log_term() != term {
+            return;
+        }
+        // A peer in a higher term than its log's may be on its way to that term's X, with older WAL.
+        let accepted = |id| match self.peers.get(&id) {
+            _ if id == self.node_id => self.flush_lsn,
+            Some(peer) if peer.term == term && peer.last_log_term == term => peer.flush_lsn,
+            Some(_) | None => Lsn::INVALID,
+        };
+        let commit_lsn = self.state.configuration.quorum().lsn(accepted);
+        self.advance_commit(commit_lsn, effects);
     }
 
     fn advance_commit(&mut self, candidate: Lsn, effects: &mut Vec<Effect>) {

@@ -27,7 +27,7 @@ mod proposer;
 
 pub use acceptor::{
     Acceptor, AcceptorState, ConnectionId, Durability, Effect as AcceptorEffect, Event as AcceptorEvent,
-    MissingWal, Refusal,
+    MissingWal, PeerPosition, Refusal,
 };
 pub use history::{HistoryError, TermHistory, TermStart};
 pub use membership::{Configuration, ConfigurationError, Member, MembershipGeneration, Quorum};

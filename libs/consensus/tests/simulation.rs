@@ -37,6 +37,7 @@ struct Counts {
     refusals: usize,
     fenced: usize,
     fetches: usize,
+    inferred: usize,
 }
 
 impl Simulation {
@@ -85,7 +86,15 @@ impl Simulation {
                 let node = self.any_node();
                 self.world.batch_end(node);
             }
-            890..960 => {
+            890..910 => {
+                let node = self.any_node();
+                self.world.publish(node);
+            }
+            910..940 => {
+                let (node, peer) = (self.any_node(), self.any_node());
+                self.world.hear_of(node, peer);
+            }
+            940..960 => {
                 let node = self.any_node();
                 if let Some(name) = self.any_claim() {
                     self.world.connect(&name, node);
@@ -167,12 +176,24 @@ impl Simulation {
                 Happening::Reconfigured { .. } => panic!("nobody changes the members here"),
             }
         }
+        self.inferred();
         for node in self.world.nodes.values() {
             let known =
                 node.acceptor.as_ref().map_or(node.state.commit_lsn, |acceptor| acceptor.commit_lsn());
             assert!(known <= START + self.committed.len() as u64, "{}: committed by nobody", node.id);
             let here = node.wal_up_to(known);
             assert!(here == &self.committed[..here.len()], "{}: committed WAL differs", node.id);
+        }
+    }
+
+    /// An acceptor may find out before any proposer does. The same must hold then.
+    fn inferred(&mut self) {
+        let known = self.world.nodes.values().filter_map(|node| node.acceptor.as_ref());
+        let furthest = known.max_by_key(|acceptor| acceptor.commit_lsn());
+        let Some((term, lsn)) = furthest.map(|it| (it.last_log_term(), it.commit_lsn())) else { return };
+        if lsn > START + self.committed.len() as u64 {
+            self.committed(term, lsn);
+            self.counts.inferred += 1;
         }
     }
 
@@ -268,6 +289,7 @@ fn committed_wal_is_never_lost() {
         sum.refusals += counts.refusals;
         sum.fenced += counts.fenced;
         sum.fetches += counts.fetches;
+        sum.inferred += counts.inferred;
     }
     println!("{seeds} seeds: {sum:?}");
     let enough = seeds as usize;
@@ -275,5 +297,6 @@ fn committed_wal_is_never_lost() {
         sum.established > enough && sum.commits > 10 * enough && sum.truncations > enough,
         "an idle world"
     );
+    assert!(sum.inferred > enough / 2, "an idle world");
     assert!(sum.crashes > enough && sum.fenced > enough / 2 && sum.fetches > enough / 2, "an idle world");
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use consensus::{
     Acceptor, AcceptorEffect, AcceptorEvent, AcceptorMessage, AcceptorState, ConnectionId, MissingWal,
-    ProposerMessage,
+    PeerPosition, ProposerMessage,
 };
 use durable_fs::DurableFs;
 use tokio::sync::{mpsc, watch};
@@ -36,6 +36,7 @@ pub enum Input {
     Message { from: ConnectionId, message: ProposerMessage },
     Disconnected { connection: ConnectionId },
     Pageserver(PageserverFeedback),
+    Peer { node: NodeId, position: PeerPosition },
 }
 
 /// Why the process must end.
@@ -96,6 +97,9 @@ impl Core {
                     self.pageserver = merge(self.pageserver, positions);
                     let ingested_lsn = self.pageserver.last_received_lsn;
                     self.step(AcceptorEvent::PageserverPosition { ingested_lsn })?;
+                }
+                Input::Peer { node, position } => {
+                    self.step(AcceptorEvent::PeerPosition { node, position })?
                 }
             }
         }

@@ -18,10 +18,12 @@ mod registry;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use consensus::{AcceptorMessage, AcceptorState, ConnectionId, ProposerMessage, TimelineIdentity};
+use consensus::{
+    AcceptorMessage, AcceptorState, ConnectionId, PeerPosition, ProposerMessage, TimelineIdentity,
+};
 use pg_backend::Session;
 use tokio::sync::{mpsc, watch};
-use types::{Lsn, TenantTimelineId, Term};
+use types::{Lsn, NodeId, TenantTimelineId, Term};
 
 #[cfg(test)]
 pub use self::core::FatalError;
@@ -147,6 +149,11 @@ impl Timeline {
     /// A pageserver told its positions. May get lost when the owner is busy: the next ones say the same.
     pub fn note_pageserver(&self, positions: PageserverFeedback) {
         drop(self.inputs.try_send(Input::Pageserver(positions)));
+    }
+
+    /// Another safekeeper published where it is. May get lost too.
+    pub fn note_peer(&self, node: NodeId, position: PeerPosition) {
+        drop(self.inputs.try_send(Input::Peer { node, position }));
     }
 
     /// A proposer comes.

@@ -1,7 +1,7 @@
 //! What happens to an acceptor, and what it wants done.
 
 use bytes::Bytes;
-use types::{Lsn, Term};
+use types::{Lsn, NodeId, Term};
 
 use crate::acceptor::AcceptorState;
 use crate::history::HistoryError;
@@ -11,6 +11,15 @@ use crate::message::{AcceptorMessage, ProposerMessage, TimelineIdentity};
 /// A proposer's connection, as the daemon numbers them. Never used twice in a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
+
+/// Where an acceptor is, all as of one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerPosition {
+    pub term: Term,
+    pub last_log_term: Term,
+    pub flush_lsn: Lsn,
+    pub commit_lsn: Lsn,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -35,8 +44,8 @@ pub enum Event {
     },
     /// What another safekeeper of the timeline published about itself.
     PeerPosition {
-        last_log_term: Term,
-        commit_lsn: Lsn,
+        node: NodeId,
+        position: PeerPosition,
     },
     /// The pageserver told how far it has ingested. Passed on to the proposer.
     PageserverPosition {

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use consensus::{
     Acceptor, AcceptorEffect, AcceptorEvent, AcceptorMessage, AcceptorState, Configuration, ConnectionId,
-    Member, MembershipGeneration, Proposer, ProposerEffect, ProposerEvent, ProposerMessage, TimelineIdentity,
+    Member, MembershipGeneration, PeerPosition, Proposer, ProposerEffect, ProposerEvent, ProposerMessage,
+    TimelineIdentity,
 };
 use types::{Lsn, NodeId, PgVersion, TenantId, TenantTimelineId, Term, TimelineId, WalSegmentSize};
 
@@ -77,6 +78,8 @@ pub struct World {
     pub claims: BTreeMap<String, Claim>,
     pub packets: Vec<Packet>,
     pub happenings: Vec<Happening>,
+    /// What each node has published last: it may be old, and its node down.
+    pub published: BTreeMap<NodeId, PeerPosition>,
     connections: u64,
 }
 
@@ -178,6 +181,23 @@ impl World {
     pub fn batch_end(&mut self, node: NodeId) {
         if self.nodes[&node].acceptor.is_some() {
             self.step_acceptor(node, AcceptorEvent::BatchEnd);
+        }
+    }
+
+    pub fn publish(&mut self, node: NodeId) {
+        let Some(acceptor) = &self.nodes[&node].acceptor else { return };
+        let position = PeerPosition {
+            term: acceptor.term(),
+            last_log_term: acceptor.last_log_term(),
+            flush_lsn: acceptor.flush_lsn(),
+            commit_lsn: acceptor.commit_lsn(),
+        };
+        self.published.insert(node, position);
+    }
+
+    pub fn hear_of(&mut self, node: NodeId, peer: NodeId) {
+        if let Some(position) = self.published.get(&peer).copied().filter(|_| node != peer) {
+            self.step_acceptor(node, AcceptorEvent::PeerPosition { node: peer, position });
         }
     }
 
