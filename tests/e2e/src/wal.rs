@@ -36,6 +36,23 @@ fn wal_bytes(cluster: &Cluster, safekeeper: u16, first: u64, end: Lsn) -> Vec<u8
     bytes
 }
 
+/// All safekeepers come to have the WAL of `main` up to `end`, byte for byte the same. The number of its first
+/// segment, and its bytes from there on.
+pub async fn equal_copies(cluster: &Cluster, end: Lsn) -> (u64, Vec<u8>) {
+    for id in [2, 3] {
+        eventually("all safekeepers have it", Duration::from_secs(60), async || {
+            lsn(&cluster.safekeeper_timeline(id, "main")["flush_lsn"]) >= end
+        })
+        .await;
+    }
+    let first = lsn(&cluster.pageserver_timeline("main")["initdb_lsn"]).segment_number(SEGMENT.bytes());
+    let one = wal_bytes(cluster, 1, first, end);
+    for id in [2, 3] {
+        assert!(one == wal_bytes(cluster, id, first, end), "safekeepers 1 and {id} differ below {end}");
+    }
+    (first, one)
+}
+
 #[test]
 fn three_copies_are_one_wal_that_postgres_reads() {
     let cluster = Cluster::up("wal");
@@ -71,19 +88,9 @@ fn three_copies_are_one_wal_that_postgres_reads() {
         assert!(verdict.is_clean(), "{verdict:?}");
 
         let end = lsn(&cluster.safekeeper_timeline(1, "main")["commit_lsn"]);
-        for id in [2, 3] {
-            eventually("all safekeepers have it", Duration::from_secs(60), async || {
-                lsn(&cluster.safekeeper_timeline(id, "main")["flush_lsn"]) >= end
-            })
-            .await;
-        }
-        let first = lsn(&cluster.pageserver_timeline("main")["initdb_lsn"]).segment_number(SEGMENT.bytes());
+        let (first, one) = equal_copies(&cluster, end).await;
         let full_segments = end.segment_number(SEGMENT.bytes()) - first;
         assert!(full_segments >= 3, "only {full_segments} full segments");
-        let one = wal_bytes(&cluster, 1, first, end);
-        for id in [2, 3] {
-            assert!(one == wal_bytes(&cluster, id, first, end), "safekeepers 1 and {id} differ below {end}");
-        }
 
         // pg_waldump reads from the timeline's first byte to the end.
         let start = lsn(&cluster.pageserver_timeline("main")["initdb_lsn"]).to_string();

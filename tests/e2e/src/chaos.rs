@@ -1,0 +1,466 @@
+//! Fault upon fault in a random order that the seed decides, under ledger writers and pgbench, with small
+//! layers so that the pageserver writes and uploads all the time. After each fault the writers must get on
+//! and the ledger must be clean; at the end indexes, sums, positions and the copies of the WAL are checked.
+//!
+//! A longer or another run: `CHAOS_SEED=7 CHAOS_ROUNDS=100 cargo test --release -p e2e chaos -- --nocapture`
+
+use std::collections::BTreeMap;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use harness::{Cluster, Ledger, Writers, block_on, connect, eventually, ledger_rows, lsn, pg_program, run};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::pgbench::{amcheck, checked_sum};
+use crate::wal::equal_copies;
+
+/// Bytes of an open layer of the pageserver: a flush every second or so.
+const CHECKPOINT_DISTANCE: u64 = 2_000_000;
+const SAFEKEEPERS: [&str; 3] = ["safekeeper-1", "safekeeper-2", "safekeeper-3"];
+const EVERYTHING: [&str; 6] =
+    ["endpoint-main", "safekeeper-1", "safekeeper-2", "safekeeper-3", "pageserver", "broker"];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Fault {
+    KillSafekeeper,
+    PauseSafekeeper,
+    /// Commits wait until one is back.
+    KillTwoSafekeepers,
+    KillPageserver,
+    PausePageserver,
+    /// The compute is killed too and must wait for it.
+    ComputeStartsBeforePageserver,
+    KillBroker,
+    PauseBroker,
+    KillPostmaster,
+    PausePostmaster,
+    KillComputeCtl,
+    PauseComputeCtl,
+    EndWalsender,
+    StopFast,
+    StopImmediate,
+    TakeOver,
+    BranchAtHead,
+    BranchOfKilledCompute,
+    /// Nobody who comes back has heard the last commit LSN.
+    BranchAfterKillEverything,
+    KillEverything,
+    DownAndUp,
+}
+
+use Fault::*;
+
+const FAULTS: [Fault; 21] = [
+    KillSafekeeper,
+    PauseSafekeeper,
+    KillTwoSafekeepers,
+    KillPageserver,
+    PausePageserver,
+    ComputeStartsBeforePageserver,
+    KillBroker,
+    PauseBroker,
+    KillPostmaster,
+    PausePostmaster,
+    KillComputeCtl,
+    PauseComputeCtl,
+    EndWalsender,
+    StopFast,
+    StopImmediate,
+    TakeOver,
+    BranchAtHead,
+    BranchOfKilledCompute,
+    BranchAfterKillEverything,
+    KillEverything,
+    DownAndUp,
+];
+
+/// splitmix64: the same faults from the same seed.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((z ^ (z >> 31)) % bound as u64) as usize
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
+    }
+
+    fn milliseconds(&mut self, from: usize, to: usize) -> Duration {
+        Duration::from_millis((from + self.below(to - from)) as u64)
+    }
+
+    /// All of them in a new order, again and again.
+    fn shuffled(&mut self) -> Vec<Fault> {
+        let mut all = FAULTS.to_vec();
+        (1..all.len()).rev().for_each(|at| all.swap(at, self.below(at + 1)));
+        all
+    }
+}
+
+/// pgbench, started again whenever a fault has ended it.
+struct Bench {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Bench {
+    fn start(connstr: &str) -> Bench {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (connstr, stopped) = (connstr.to_owned(), stop.clone());
+        let thread = std::thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                let child = Command::new(pg_program("pgbench"))
+                    .args(["-n", "-c", "2", "-R", "150", "-T", "3600", &connstr])
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::null())
+                    .spawn();
+                Self::watch(child.expect("pgbench"), &stopped);
+                std::thread::sleep(Duration::from_millis(200));
+            }
+        });
+        Bench { stop, thread }
+    }
+
+    fn watch(mut child: Child, stopped: &AtomicBool) {
+        while child.try_wait().expect("a child").is_none() {
+            if stopped.load(Ordering::Relaxed) {
+                child.kill().expect("it runs");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().expect("pgbench's thread");
+    }
+}
+
+struct Chaos {
+    cluster: Cluster,
+    dice: Dice,
+    /// None only while they are being replaced.
+    writers: Option<Writers>,
+    /// All that writers which have ended were told.
+    ledger: Ledger,
+    next_number: i64,
+    marks: i64,
+    branches: usize,
+    happened: BTreeMap<Fault, usize>,
+}
+
+#[test]
+fn nothing_is_lost_in_chaos() {
+    let number = |name: &str, default: u64| {
+        std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
+    };
+    let seed = number("CHAOS_SEED", 1);
+    let rounds = number("CHAOS_ROUNDS", FAULTS.len() as u64) as usize;
+    println!("chaos: seed {seed}, {rounds} faults");
+    block_on(async {
+        let mut chaos = Chaos::begin(seed).await;
+        let mut order = Vec::new();
+        for round in 1..=rounds {
+            if order.is_empty() {
+                order = chaos.dice.shuffled();
+            }
+            let fault = order.pop().expect("a fault");
+            let began = Instant::now();
+            chaos.cause(fault).await;
+            chaos.writers().wait_for_progress(20).await;
+            chaos.settle_accounts().await;
+            println!("chaos: {round}/{rounds} {fault:?} in {:.1} s", began.elapsed().as_secs_f32());
+            if round % FAULTS.len() == 0 {
+                chaos.check_everything().await;
+            }
+        }
+        chaos.check_everything().await;
+        let missing: Vec<_> = FAULTS.iter().filter(|fault| !chaos.happened.contains_key(fault)).collect();
+        assert!(rounds < FAULTS.len() || missing.is_empty(), "never happened: {missing:?}");
+        println!("chaos: {:?}, {} commits", chaos.happened, chaos.ledger.acknowledged());
+    });
+}
+
+impl Chaos {
+    async fn begin(seed: u64) -> Chaos {
+        let cluster = Cluster::up(&format!("chaos-{seed}"));
+        cluster.varve(&["pageserver", "stop"]);
+        let configuration = cluster.directory().join("pageserver/pageserver.toml");
+        let text = std::fs::read_to_string(&configuration).expect("the pageserver's configuration");
+        std::fs::write(&configuration, format!("checkpoint_distance = {CHECKPOINT_DISTANCE}\n{text}"))
+            .unwrap();
+        cluster.varve(&["pageserver", "start"]);
+        let connstr = cluster.connstr("main");
+        run(Command::new(pg_program("pgbench")).args(["-q", "-i", &connstr]));
+        let client = cluster.connect("main").await;
+        client.batch_execute("CREATE TABLE marks (n bigint)").await.unwrap();
+        let writers = Writers::start(&connstr, 4).await;
+        Chaos {
+            cluster,
+            dice: Dice(seed),
+            writers: Some(writers),
+            ledger: Ledger::default(),
+            next_number: 0,
+            marks: 0,
+            branches: 0,
+            happened: BTreeMap::new(),
+        }
+    }
+
+    fn writers(&self) -> &Writers {
+        self.writers.as_ref().expect("writers")
+    }
+
+    async fn cause(&mut self, fault: Fault) {
+        let bench = Bench::start(&self.cluster.connstr("main"));
+        self.writers().wait_for_progress(20).await;
+        tokio::time::sleep(self.dice.milliseconds(0, 300)).await;
+        match fault {
+            KillSafekeeper => {
+                let name = self.dice.pick(&SAFEKEEPERS);
+                self.cluster.kill(name);
+                self.pause().await;
+                self.start(name);
+            }
+            PauseSafekeeper => {
+                let name = self.dice.pick(&SAFEKEEPERS);
+                self.freeze(name).await;
+            }
+            KillTwoSafekeepers => {
+                let spared = self.dice.below(3);
+                let killed: Vec<&str> =
+                    SAFEKEEPERS.iter().copied().filter(|name| *name != SAFEKEEPERS[spared]).collect();
+                killed.iter().for_each(|name| self.cluster.kill(name));
+                self.pause().await;
+                killed.iter().for_each(|name| self.start(name));
+            }
+            KillPageserver => {
+                self.cluster.kill("pageserver");
+                self.pause().await;
+                self.start("pageserver");
+            }
+            PausePageserver => self.freeze("pageserver").await,
+            ComputeStartsBeforePageserver => {
+                self.cluster.kill("endpoint-main");
+                self.cluster.kill("pageserver");
+                let mut start = self.cluster.command(&["endpoint", "start", "main"]).spawn().expect("varve");
+                tokio::time::sleep(self.dice.milliseconds(500, 2500)).await;
+                assert!(start.try_wait().unwrap().is_none(), "no compute starts without a pageserver");
+                self.start("pageserver");
+                assert!(start.wait().unwrap().success(), "the compute did not wait for the pageserver");
+            }
+            KillBroker => {
+                self.cluster.kill("broker");
+                self.pause().await;
+                self.start("broker");
+            }
+            PauseBroker => self.freeze("broker").await,
+            KillPostmaster => {
+                let pid = self.cluster.postmaster_pid("main");
+                kill(Pid::from_raw(pid), Signal::SIGKILL).expect("the postmaster runs");
+                self.another_postmaster(pid).await;
+            }
+            PausePostmaster => {
+                let pid = Pid::from_raw(self.cluster.postmaster_pid("main"));
+                kill(pid, Signal::SIGSTOP).expect("the postmaster runs");
+                self.pause().await;
+                kill(pid, Signal::SIGCONT).expect("the postmaster runs");
+            }
+            KillComputeCtl => {
+                self.cluster.kill("endpoint-main");
+                self.cluster.varve(&["endpoint", "start", "main"]);
+            }
+            PauseComputeCtl => self.freeze("endpoint-main").await,
+            EndWalsender => {
+                let client = self.cluster.connect("main").await;
+                let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_replication";
+                let ended = client.query(end, &[]).await.expect("a walsender to end");
+                assert_eq!(ended.len(), 1);
+            }
+            StopFast => {
+                self.cluster.varve(&["endpoint", "stop", "main"]);
+                self.cluster.varve(&["endpoint", "start", "main"]);
+            }
+            StopImmediate => {
+                self.cluster.varve(&["endpoint", "stop", "main", "--mode", "immediate"]);
+                self.cluster.varve(&["endpoint", "start", "main"]);
+            }
+            TakeOver => self.take_over().await,
+            BranchAtHead => {
+                let mark = self.mark().await;
+                self.branch(mark).await;
+            }
+            BranchOfKilledCompute => {
+                let mark = self.mark().await;
+                self.cluster.kill("endpoint-main");
+                self.branch(mark).await;
+                self.cluster.varve(&["endpoint", "start", "main"]);
+            }
+            BranchAfterKillEverything => {
+                let mark = self.mark().await;
+                self.kill_everything().await;
+                for daemon in ["broker", "safekeeper", "pageserver"] {
+                    self.cluster.varve(&[daemon, "start"]);
+                }
+                self.branch(mark).await;
+                self.cluster.varve(&["endpoint", "start", "main"]);
+            }
+            KillEverything => {
+                self.kill_everything().await;
+                self.cluster.varve(&["start"]);
+            }
+            DownAndUp => {
+                self.cluster.varve(&["down"]);
+                self.cluster.varve(&["up"]);
+            }
+        }
+        *self.happened.entry(fault).or_default() += 1;
+        bench.stop();
+    }
+
+    fn start(&self, daemon: &str) {
+        match daemon.strip_prefix("safekeeper-") {
+            Some(id) => self.cluster.varve(&["safekeeper", "start", "--id", id]),
+            None => self.cluster.varve(&[daemon, "start"]),
+        };
+    }
+
+    async fn kill_everything(&self) {
+        let pids: Vec<i32> = EVERYTHING.iter().map(|name| self.cluster.pid(name).expect("it runs")).collect();
+        for pid in pids {
+            kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it runs");
+        }
+        eventually("all are gone", Duration::from_secs(10), async || {
+            EVERYTHING.iter().all(|name| self.cluster.pid(name).is_none())
+        })
+        .await;
+    }
+
+    async fn pause(&mut self) {
+        tokio::time::sleep(self.dice.milliseconds(50, 1500)).await;
+    }
+
+    /// It does not answer for a while, and all its connections stay.
+    async fn freeze(&mut self, process: &str) {
+        self.cluster.signal(process, Signal::SIGSTOP);
+        tokio::time::sleep(self.dice.milliseconds(200, 3000)).await;
+        self.cluster.signal(process, Signal::SIGCONT);
+    }
+
+    async fn another_postmaster(&self, old: i32) {
+        eventually("another postmaster", Duration::from_secs(60), async || {
+            let file = self.cluster.pgdata("main").join("postmaster.pid");
+            let text = std::fs::read_to_string(file).unwrap_or_default();
+            text.lines().next().is_some_and(|line| line.trim().parse() != Ok(old))
+        })
+        .await;
+    }
+
+    /// A second endpoint fences the first one, writes, and is fenced by it in turn.
+    async fn take_over(&mut self) {
+        if self.happened.get(&TakeOver).is_none() {
+            self.cluster.varve(&[
+                "endpoint",
+                "create",
+                "second",
+                "--branch-name",
+                "main",
+                "--allow-multiple",
+            ]);
+        }
+        self.cluster.varve(&["endpoint", "start", "second", "--allow-multiple"]);
+        self.ends("endpoint-main").await;
+        let others = Writers::resume(&self.cluster.connstr("second"), 2, 1_000_000_000 + self.next_number);
+        others.wait_for_progress(20).await;
+        self.cluster.varve(&["endpoint", "start", "main", "--allow-multiple"]);
+        self.ends("endpoint-second").await;
+        self.ledger.merge(others.stop().await);
+    }
+
+    async fn ends(&self, endpoint: &str) {
+        eventually(&format!("the fenced {endpoint} ends"), Duration::from_secs(30), async || {
+            self.cluster.pid(endpoint).is_none()
+        })
+        .await;
+    }
+
+    /// A commit that a branch at the head must have.
+    async fn mark(&mut self) -> i64 {
+        self.marks += 1;
+        let client = self.cluster.connect("main").await;
+        client.execute("INSERT INTO marks VALUES ($1)", &[&self.marks]).await.expect("a mark");
+        self.marks
+    }
+
+    async fn branch(&mut self, mark: i64) {
+        self.branches += 1;
+        let name = format!("branch-{}", self.branches);
+        self.cluster.varve(&["timeline", "branch", "--branch-name", &name]);
+        self.cluster.varve(&["endpoint", "create", &name, "--branch-name", &name]);
+        self.cluster.varve(&["endpoint", "start", &name]);
+        let client = self.cluster.connect(&name).await;
+        let found: Vec<i64> = client
+            .query("SELECT n FROM marks ORDER BY n", &[])
+            .await
+            .unwrap()
+            .iter()
+            .map(|r| r.get(0))
+            .collect();
+        assert_eq!(found, (1..=mark).collect::<Vec<_>>(), "marks on {name}");
+        checked_sum(&self.cluster.connstr(&name)).await;
+        self.cluster.varve(&["endpoint", "stop", &name, "--destroy"]);
+    }
+
+    /// The writers' ledger so far against the table; then they go on.
+    async fn settle_accounts(&mut self) {
+        let written = self.writers.take().expect("writers").stop().await;
+        self.ledger.merge(written);
+        let client = connect(&self.cluster.connstr("main")).await.expect("a connection");
+        let rows = ledger_rows(&client).await;
+        self.next_number = rows.iter().copied().filter(|n| *n < 1_000_000_000).max().unwrap_or(0) + 1000;
+        let verdict = self.ledger.check(rows);
+        assert!(verdict.is_clean(), "{verdict:?}");
+        let marks: i64 = client.query_one("SELECT count(*) FROM marks", &[]).await.unwrap().get(0);
+        assert_eq!(marks, self.marks);
+        self.writers = Some(Writers::resume(&self.cluster.connstr("main"), 4, self.next_number));
+    }
+
+    /// As it is, and again from storage alone.
+    async fn check_everything(&mut self) {
+        let written = self.writers.take().expect("writers").stop().await;
+        self.ledger.merge(written);
+        let connstr = self.cluster.connstr("main");
+        for from_storage in [false, true] {
+            if from_storage {
+                self.cluster.varve(&["endpoint", "stop", "main"]);
+                self.cluster.varve(&["endpoint", "start", "main"]);
+            }
+            let verdict = self.ledger.check(ledger_rows(&self.cluster.connect("main").await).await);
+            assert!(verdict.is_clean(), "from storage: {from_storage}, {verdict:?}");
+            checked_sum(&connstr).await;
+            amcheck(&connstr);
+        }
+        let end = lsn(&self.cluster.safekeeper_timeline(1, "main")["commit_lsn"]);
+        equal_copies(&self.cluster, end).await;
+        eventually("the pageserver catches up", Duration::from_secs(30), async || {
+            lsn(&self.cluster.pageserver_timeline("main")["last_record_lsn"]) >= end
+        })
+        .await;
+        let timeline = self.cluster.pageserver_timeline("main");
+        let receiver = timeline["walreceiver_status"].as_str().expect("a status");
+        assert!(receiver.starts_with("receiving from safekeeper"), "{timeline}");
+        assert_eq!(timeline["inapplicable_records"].as_u64(), Some(0), "{timeline}");
+        let first = self.next_number + 1_000_000;
+        self.next_number = first;
+        self.writers = Some(Writers::resume(&connstr, 4, first));
+    }
+}
