@@ -73,7 +73,9 @@ pub async fn status(env: &LocalEnv, output: Output) -> anyhow::Result<()> {
         };
         let ttid = TenantTimelineId::new(endpoint.tenant_id, endpoint.timeline_id);
         let walproposer = status.as_ref().and_then(|status| status.walproposer.as_ref());
-        let positions = walproposer.map(|w| position(ttid, w.commit_lsn, "committed".to_owned()));
+        // In the first moment after a start the walproposer has nothing to say yet.
+        let committed = walproposer.map(|w| w.commit_lsn).filter(|lsn| lsn.is_valid());
+        let positions = committed.map(|lsn| position(ttid, lsn, "committed".to_owned()));
         rows.push(Row {
             name: format!("endpoint {}", endpoint.name),
             state: compute_state(pid, status.as_ref()),

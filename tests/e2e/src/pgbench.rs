@@ -110,6 +110,6 @@ fn pgbench_holds_through_a_restart_from_nothing() {
         let (tenant, timeline) = cluster.ids("main");
         let segments = cluster.directory().join(format!("safekeepers/1/{tenant}/{timeline}"));
         let share = full_page_image_share(&segments, "000000010000000000000002");
-        assert!(share < 50.0, "{share} % of the WAL is full-page images");
+        assert!(share < 20.0, "{share} % of the WAL is full-page images");
     });
 }
