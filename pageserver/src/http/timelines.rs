@@ -46,6 +46,19 @@ pub(super) async fn create(
 ) -> Result<(StatusCode, Json<TimelineInfo>), ApiError> {
     let tenant: TenantId = tenant.parse().map_err(bad_id)?;
     let id = TenantTimelineId::new(tenant, request.new_timeline_id);
+    // Goes on when the client goes away: files that are half made must not meet the next attempt, and a timeline
+    // that was made needs its receiver.
+    match tokio::spawn(make(state, id, request)).await {
+        Ok(made) => made,
+        Err(_) => Err(ApiError::unavailable("shutting down")),
+    }
+}
+
+async fn make(
+    state: ApiState,
+    id: TenantTimelineId,
+    request: TimelineCreateRequest,
+) -> Result<(StatusCode, Json<TimelineInfo>), ApiError> {
     let made = match (request.ancestor_timeline_id, request.pg_version) {
         (Some(ancestor), _) => branch(&state, id, ancestor, request.ancestor_start_lsn).await,
         (None, Some(version)) => root(&state, id, version).await,

@@ -1,5 +1,10 @@
 //! Making timelines and branches.
 
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use durable_fs::{Faults, Step};
+
 use super::*;
 
 #[tokio::test]
@@ -80,4 +85,48 @@ async fn a_branch_gets_its_ancestors_bytes_from_a_peer() {
     assert!(std::fs::read(timeline.segments().path(1)).unwrap() == theirs);
     donor.stop().await;
     other.stop().await;
+}
+
+/// The first to make a control file waits for the gate.
+struct Gate {
+    reached: AtomicBool,
+    open: Arc<Mutex<()>>,
+}
+
+impl Faults for Gate {
+    fn before(&self, step: Step, path: &Path) -> std::io::Result<()> {
+        let control = step == Step::CreateFile && path.ends_with("control.temporary");
+        if control && !self.reached.swap(true, Ordering::SeqCst) {
+            drop(self.open.lock().unwrap());
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_whose_client_went_away_does_not_meet_the_next() {
+    let place = tempfile::tempdir().unwrap();
+    let open = Arc::new(Mutex::new(()));
+    let gate = Arc::new(Gate { reached: AtomicBool::new(false), open: open.clone() });
+    let fs = DurableFs::with_faults(gate.clone());
+    let safekeeper = Safekeeper::start_as(1, place.path(), ClusterToken::generate(), fs).await;
+    let create = || {
+        let manager = safekeeper.manager.clone();
+        tokio::spawn(async move { manager.create(spec()).await.map(|(_, new)| new) })
+    };
+    let closed = open.lock().unwrap();
+    let first = create();
+    while !gate.reached.load(Ordering::SeqCst) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    first.abort();
+    let mut second = create();
+    let waited = tokio::task::block_in_place(|| {
+        std::thread::sleep(Duration::from_millis(300));
+        !second.is_finished()
+    });
+    drop(closed);
+    assert!(waited, "the second attempt went on beside the first");
+    assert!(!(&mut second).await.unwrap().unwrap(), "the first attempt has made it");
+    safekeeper.stop().await;
 }

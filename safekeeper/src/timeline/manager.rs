@@ -122,8 +122,21 @@ impl Manager {
         timelines.values().flatten().cloned().collect()
     }
 
-    /// Makes a timeline, or finds that it is there already. True if it was made now.
-    pub async fn create(&self, spec: TimelineSpec) -> Result<(Arc<Timeline>, bool), CreateError> {
+    /// Makes a timeline, or finds that it is there already. True if it was made now. Goes on when the caller goes
+    /// away: files that are half made must not meet the next attempt.
+    pub async fn create(self: &Arc<Self>, spec: TimelineSpec) -> Result<(Arc<Timeline>, bool), CreateError> {
+        let manager = Arc::clone(self);
+        match tokio::spawn(async move { manager.create_alone(spec).await }).await {
+            Ok(outcome) => outcome,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is being dropped; so is this task.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+
+    async fn create_alone(&self, spec: TimelineSpec) -> Result<(Arc<Timeline>, bool), CreateError> {
         spec.check(self.settings.node_id)?;
         let _one_at_a_time = self.creating.lock().await;
         let ttid = spec.identity.ttid;
