@@ -169,6 +169,7 @@ impl Owner {
             socket,
             system_id: self.identity.system_id,
             at: self.proposer.received_lsn(),
+            streaming_since: None,
             positions: self.positions.subscribe(),
             inputs,
         };

@@ -37,6 +37,8 @@ pub struct Postgres {
     pub system_id: u64,
     /// Where the next WAL begins.
     pub at: Lsn,
+    /// A session that has lasted was with a server that lives, though it may have had no WAL to send.
+    pub streaming_since: Option<Instant>,
     pub positions: watch::Receiver<Positions>,
     /// Bounded and not read while too much WAL is uncommitted: so PostgreSQL has to wait.
     pub inputs: mpsc::Sender<PostgresInput>,
@@ -52,8 +54,9 @@ impl Postgres {
                 Ok(()) => break Ok(()),
                 Err(error @ WalproposerError::OtherSystem { .. }) => break Err(error),
                 Err(error) => {
+                    let lasted = self.streaming_since.take().is_some_and(|since| since.elapsed() > PATIENCE);
                     let since = match gone_since {
-                        Some(since) if self.at == before => since,
+                        Some(since) if self.at == before && !lasted => since,
                         Some(_) | None => Instant::now(),
                     };
                     gone_since = Some(since);
@@ -83,6 +86,7 @@ impl Postgres {
         let start = StartReplication { slot, start_lsn: self.at, term: None };
         let (reader, writer) = start.begin(client).await?;
         tracing::info!(lsn = %self.at, "streaming from PostgreSQL");
+        self.streaming_since = Some(Instant::now());
         let asked = Notify::new();
         let positions = self.positions.clone();
         tokio::select! {

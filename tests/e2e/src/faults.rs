@@ -85,6 +85,24 @@ fn postgres_is_killed() {
     });
 }
 
+/// The second walsender dies long after the first, and no WAL was written in between.
+#[test]
+fn walsenders_of_an_idle_server_are_ended() {
+    let cluster = Cluster::up("end-walsenders");
+    block_on(async {
+        let client = cluster.connect("main").await;
+        client.batch_execute("CREATE TABLE t (n int)").await.unwrap();
+        let postmaster = cluster.postmaster_pid("main");
+        for wait in [0, 7] {
+            tokio::time::sleep(Duration::from_secs(wait)).await;
+            let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_replication";
+            assert_eq!(client.query(end, &[]).await.unwrap().len(), 1);
+        }
+        client.batch_execute("INSERT INTO t VALUES (1)").await.unwrap();
+        assert_eq!(cluster.postmaster_pid("main"), postmaster, "it was not PostgreSQL that ended");
+    });
+}
+
 #[test]
 fn compute_ctl_is_killed() {
     survives("kill-compute-ctl", async |cluster, _| {
