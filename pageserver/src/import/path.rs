@@ -1,6 +1,9 @@
 //! What a file of a data directory is, by its path. Pure.
 
-use types::{Fork, Oid, RelTag, SlruKind};
+use types::{Fork, Oid, RELSEG_BLOCKS, RelTag, SlruKind};
+
+/// So many hold all blocks that a relation can have.
+const MOST_SEGMENTS: u32 = u32::MAX / RELSEG_BLOCKS;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TemplateFile {
@@ -40,7 +43,7 @@ fn in_database(spc: Oid, db: Oid, name: &str) -> Option<TemplateFile> {
 /// `NUMBER[_fsm|_vm|_init][.SEGMENT]`
 fn relation(spc: Oid, db: Oid, name: &str) -> Option<TemplateFile> {
     let (name, segment) = match name.split_once('.') {
-        Some((name, segment)) => (name, segment.parse().ok()?),
+        Some((name, segment)) => (name, segment.parse().ok().filter(|segment| *segment < MOST_SEGMENTS)?),
         None => (name, 0),
     };
     let digits = name.find(|c: char| !c.is_ascii_digit()).unwrap_or(name.len());
@@ -72,9 +75,13 @@ mod tests {
         for (path, file) in known {
             assert_eq!(classify(path), Some(file), "{path}");
         }
-        for path in
-            ["PG_VERSION", "postgresql.conf", "pg_wal/000000010000000000000001", "base/5/pg_internal.init"]
-        {
+        for path in [
+            "PG_VERSION",
+            "postgresql.conf",
+            "pg_wal/000000010000000000000001",
+            "base/5/pg_internal.init",
+            "base/5/2619.32768",
+        ] {
             assert_eq!(classify(path), None, "{path}");
         }
     }

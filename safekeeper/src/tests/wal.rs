@@ -84,12 +84,25 @@ async fn wal_comes_in_is_kept_and_goes_out() {
     };
     feedback.send(&ReceiverMessage::PageserverFeedback(positions).encode()).await.unwrap();
     assert_eq!(proposer.hear_position().await.pageserver_lsn, committed);
+    // Nobody can have got more from here than what is committed, and no WAL may go because somebody says so.
+    let nonsense = PageserverFeedback {
+        last_received_lsn: Lsn::MAX,
+        disk_consistent_lsn: Lsn::MAX,
+        remote_consistent_lsn: Lsn::MAX,
+    };
+    feedback.send(&ReceiverMessage::PageserverFeedback(nonsense).encode()).await.unwrap();
+    feedback.send(&ReceiverMessage::PageserverFeedback(positions).encode()).await.unwrap();
+    let timeline = safekeeper.manager.get(identity().ttid).unwrap();
+    let mut watch = timeline.watch_positions();
+    let told = watch.wait_for(|positions| positions.remote_consistent_lsn > START);
+    tokio::time::timeout(Duration::from_secs(10), told).await.unwrap().unwrap();
+    assert_eq!(timeline.positions().remote_consistent_lsn, committed);
     safekeeper.stop().await;
 
     let safekeeper = Safekeeper::start(place.path()).await;
     let positions = safekeeper.manager.get(identity().ttid).unwrap().positions();
     assert_eq!((positions.flush_lsn, positions.commit_lsn), (end, committed));
-    assert_eq!((positions.term, positions.remote_consistent_lsn), (Term(1), START));
+    assert_eq!((positions.term, positions.remote_consistent_lsn), (Term(1), committed));
     safekeeper.stop().await;
 }
 

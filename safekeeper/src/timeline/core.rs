@@ -94,7 +94,7 @@ impl Core {
                     self.step(AcceptorEvent::Disconnected { connection })?;
                 }
                 Input::Pageserver(positions) => {
-                    self.pageserver = merge(self.pageserver, positions);
+                    self.pageserver = merge(self.pageserver, within(positions, self.acceptor.commit_lsn()));
                     let ingested_lsn = self.pageserver.last_received_lsn;
                     self.step(AcceptorEvent::PageserverPosition { ingested_lsn })?;
                 }
@@ -278,6 +278,15 @@ fn can_be_undone(error: &WalStoreError) -> bool {
         | WalStoreError::Interrupted
         | WalStoreError::TruncateOutside { .. } => true,
         WalStoreError::Read { .. } | WalStoreError::Lost { .. } => false,
+    }
+}
+
+/// More than what is committed nobody can have got from here. What a pageserver got elsewhere, it says again.
+fn within(positions: PageserverFeedback, commit_lsn: Lsn) -> PageserverFeedback {
+    PageserverFeedback {
+        last_received_lsn: positions.last_received_lsn.min(commit_lsn),
+        disk_consistent_lsn: positions.disk_consistent_lsn.min(commit_lsn),
+        remote_consistent_lsn: positions.remote_consistent_lsn.min(commit_lsn),
     }
 }
 
