@@ -82,8 +82,14 @@ fn start_wal(cluster: &Cluster<'_>, options: &BackupOptions) -> StartWal {
         segment_size: metadata.wal_seg_size,
         tli: metadata.tli,
     };
-    // A shutdown checkpoint: no transaction is running.
-    let checkpoint = CheckPoint { oldest_active_xid: 0, ..cluster.checkpoint };
+    let checkpoint = CheckPoint {
+        // A shutdown checkpoint: no transaction is running.
+        oldest_active_xid: 0,
+        // Times of commits are not kept: those of before are unknown, not in files that are missing.
+        oldest_commit_ts_xid: 0,
+        newest_commit_ts_xid: 0,
+        ..cluster.checkpoint
+    };
     synthesise_start(options.lsn, options.prev_lsn, &checkpoint, &identity)
 }
 
