@@ -134,6 +134,10 @@ impl Proposer {
             Event::Message { node, message } => self.message(node, message, effects),
             Event::CampaignAgain => match self.phase {
                 Phase::Greeting | Phase::Campaign { .. } => self.campaign_if_greeted(effects),
+                Phase::Leading { term, start_lsn, .. } if self.has_lost_the_donor(start_lsn) => {
+                    self.step_down(term);
+                    self.campaign_if_greeted(effects);
+                }
                 Phase::Leading { .. } | Phase::Over => {}
             },
             Event::WalReceived { begin, wal } => {
@@ -188,10 +192,19 @@ impl Proposer {
         }
     }
 
+    /// Nobody who is there has the WAL up to X, and without it the term cannot be established. What only the
+    /// donor has was never committed: a quorum without it may elect from what it has itself.
+    fn has_lost_the_donor(&self, start_lsn: Lsn) -> bool {
+        let has_all = |peer: &Peer| peer.stage == Stage::Streaming && peer.acknowledged_lsn >= start_lsn;
+        !self.commit_lsn.is_valid() && !self.peers.values().any(has_all)
+    }
+
     /// Nothing was promised to anybody in this term yet: the next campaign may try a higher one.
     fn step_down(&mut self, term: Term) {
         self.phase = Phase::Campaign { term };
         for peer in self.peers.values_mut() {
+            // A vote that was left over must not help to win the same term once more, with another history.
+            peer.vote = None;
             if peer.stage == Stage::Streaming {
                 peer.stage = Stage::Voted;
             }

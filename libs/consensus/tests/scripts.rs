@@ -4,6 +4,7 @@
 //! ```text
 //! propose p1 [generation=N]   a proposer appears and connects to every acceptor that is up
 //! deliver                     messages go through, in order, until there are none; acceptors flush
+//! deliver N                   the first N messages that are under way go through
 //! deliver twice | reversed    what is under way now arrives twice, or in the opposite order
 //! write p1 TEXT               PostgreSQL writes; a record is eight bytes
 //! cut 3 / heal 3              acceptor 3 hears nobody and is not heard / is connected to all again
@@ -133,7 +134,11 @@ impl goldenscript::Runner for Scripts {
                     let now = std::mem::take(&mut self.world.packets);
                     now.into_iter().rev().for_each(|packet| self.deliver(packet, &mut out));
                 }
-                _ => self.deliver_all(&mut out),
+                "" => self.deliver_all(&mut out),
+                number => {
+                    let now: Vec<_> = self.world.packets.drain(..number.parse::<usize>()?).collect();
+                    now.into_iter().for_each(|packet| self.deliver(packet, &mut out));
+                }
             },
             "write" => self.world.write(&first, second.as_bytes()),
             "cut" => {
