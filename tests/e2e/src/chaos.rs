@@ -165,7 +165,7 @@ fn nothing_is_lost_in_chaos() {
     };
     let seed = number("CHAOS_SEED", 1);
     let rounds = number("CHAOS_ROUNDS", FAULTS.len() as u64) as usize;
-    println!("chaos: seed {seed}, {rounds} faults");
+    eprintln!("chaos: seed {seed}, {rounds} faults");
     block_on(async {
         let mut chaos = Chaos::begin(seed).await;
         let mut order = Vec::new();
@@ -178,7 +178,7 @@ fn nothing_is_lost_in_chaos() {
             chaos.cause(fault).await;
             chaos.writers().wait_for_progress(20).await;
             chaos.settle_accounts().await;
-            println!("chaos: {round}/{rounds} {fault:?} in {:.1} s", began.elapsed().as_secs_f32());
+            eprintln!("chaos: {round}/{rounds} {fault:?} in {:.1} s", began.elapsed().as_secs_f32());
             if round % FAULTS.len() == 0 {
                 chaos.check_everything().await;
             }
@@ -186,7 +186,7 @@ fn nothing_is_lost_in_chaos() {
         chaos.check_everything().await;
         let missing: Vec<_> = FAULTS.iter().filter(|fault| !chaos.happened.contains_key(fault)).collect();
         assert!(rounds < FAULTS.len() || missing.is_empty(), "never happened: {missing:?}");
-        println!("chaos: {:?}, {} commits", chaos.happened, chaos.ledger.acknowledged());
+        eprintln!("chaos: {:?}, {} commits", chaos.happened, chaos.ledger.acknowledged());
     });
 }
 
@@ -367,7 +367,7 @@ impl Chaos {
 
     /// A second endpoint fences the first one, writes, and is fenced by it in turn.
     async fn take_over(&mut self) {
-        if self.happened.get(&TakeOver).is_none() {
+        if !self.happened.contains_key(&TakeOver) {
             self.cluster.varve(&[
                 "endpoint",
                 "create",
