@@ -17,7 +17,7 @@ use crate::local_env::{Branches, LocalEnv};
 use crate::output::{Output, bytes};
 use crate::storage::{local, pageserver_client, safekeeper_client};
 
-/// How long the pageserver may take to catch up before a branch at the head is given up.
+/// How long the pageserver may take to catch up before a branch or an export at the head is given up.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub const fn only_reads(command: &TimelineCommand) -> bool {
@@ -60,6 +60,9 @@ pub async fn run(env: &LocalEnv, command: TimelineCommand, output: Output) -> an
         TimelineCommand::Export { branch_name, at_lsn, output: directory, tenant_id } => {
             let tenant = branches.tenant(tenant_id)?;
             let timeline = branches.timeline(tenant, &branch_name)?;
+            if at_lsn.is_none() {
+                wait_for_head(env, TenantTimelineId::new(tenant, timeline)).await?;
+            }
             export::export(env, tenant, timeline, at_lsn, &directory, output).await
         }
     }
