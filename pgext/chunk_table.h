@@ -1,21 +1,26 @@
 /*
  * chunk_table.h: the shared-memory table behind the sparse cache.
  *
- *   chunk       128 consecutive blocks of a fork, aligned: 1 MiB, never across a 1 GiB segment
+ *   chunk       varve.chunk_blocks consecutive blocks of a fork, aligned; never across a 1 GiB segment
  *   partition   a share of the table with one LWLock; a chunk belongs to exactly one
  *   generation  number of the last change that a fill must not overwrite; from one global counter
  *   floor       LSN below which a missing block of a fork (or database) must not be read
+ *   kept        a block that is never evicted: of a map, a shared catalog or a sequence
  */
 #ifndef VARVE_CHUNK_TABLE_H
 #define VARVE_CHUNK_TABLE_H
 
 #include "access/xlogdefs.h"
 #include "common/relpath.h"
+#include "port/atomics.h"
 #include "storage/block.h"
 #include "storage/lwlock.h"
 
-#define VARVE_CHUNK_BLOCKS 128
-#define CHUNK_WORDS (VARVE_CHUNK_BLOCKS / 64)
+#include "gucs.h"
+
+/* the most blocks that a chunk can have; how many it has is varve.chunk_blocks */
+#define CHUNK_BLOCKS_MAX 128
+#define CHUNK_WORDS (CHUNK_BLOCKS_MAX / 64)
 
 typedef struct RelationTag
 {
@@ -37,17 +42,27 @@ typedef struct ChunkKey
 typedef struct ChunkState
 {
 	uint64		valid[CHUNK_WORDS]; /* the local file holds the block */
-	uint64		written[CHUNK_WORDS];	/* ... and this life wrote it: eviction may not drop it early */
-	XLogRecPtr	last_write;		/* W: insert LSN sampled before the last write; 0: only read */
-	XLogRecPtr	not_modified_since; /* P of the period that covered the last eviction; 0: none yet */
+
+	/*
+	 * ... and it differs, or may differ, from what WAL says: this life wrote
+	 * it, and no grace period has covered that yet.  Of a free space map: no
+	 * image of it is in WAL.
+	 */
+	uint64		written[CHUNK_WORDS];
+	uint64		dropped[CHUNK_WORDS];	/* evicted, and not there again since */
+	XLogRecPtr	last_write;		/* W: insert LSN sampled before the last write; 0: none that is uncovered */
+	XLogRecPtr	not_modified_since; /* P of the period that covered the writes so far; 0: none yet */
 	uint64		generation;
+	int32		relation;		/* index of the relation's entry */
 	bool		zero_extended;	/* an all-zero block in here is no surprise */
-	uint8		usage;			/* for the clock of the eviction */
+	bool		sequence;		/* block 0 is a sequence's: its page is ahead of WAL on purpose */
+	uint8		usage;			/* for the clock of the eviction; changed under the shared lock too */
 } ChunkState;
 
 typedef struct RelationState
 {
-	XLogRecPtr	floor[MAX_FORKNUM + 1];
+	pg_atomic_uint64 floor[MAX_FORKNUM + 1];
+	pg_atomic_uint32 chunk_entries; /* entries of chunks, and processes about to make one */
 	uint32		chunks[MAX_FORKNUM + 1];	/* one more than the highest chunk that ever had an entry */
 } RelationState;
 
@@ -67,8 +82,10 @@ typedef struct ChunkTotals
 {
 	uint64		chunks;
 	uint64		relations;
-	uint64		valid_blocks;
 	uint64		free_entries;
+	uint64		cached_blocks;	/* valid and evictable once covered */
+	uint64		kept_blocks;	/* valid and never evicted */
+	uint64		written_blocks;	/* of the cached ones: not covered yet */
 } ChunkTotals;
 
 extern void chunk_table_request_shmem(void);
@@ -76,45 +93,77 @@ extern void chunk_table_start_shmem(void);
 
 extern LWLock *chunk_table_lock(const ChunkKey *key, LWLockMode mode);
 
-/* both under the partition's lock; enter needs it exclusive and gives NULL when the table is full */
+/* under the partition's lock */
 extern ChunkEntry *chunk_table_find(const ChunkKey *key);
-extern ChunkEntry *chunk_table_enter(const ChunkKey *key);
+
+/* under the partition's lock, exclusively; of a relation: only if no chunk has an entry */
 extern void chunk_table_remove(ChunkEntry *entry);
 
-/* frees one entry that holds nothing this life has written; no lock may be held */
-extern bool chunk_table_recycle_one(void);
+/*
+ * The entry, made if it is missing, with its partition locked exclusively;
+ * others that may be forgotten give way.  NULL: there is no room, no lock is held.
+ */
+extern ChunkEntry *chunk_table_lock_chunk(const ChunkKey *key, LWLock **lock);
+extern ChunkEntry *chunk_table_lock_relation(RelationTag relation, LWLock **lock);
+
+/* how many chunks of the fork, from its start, may have entries */
+extern uint32 chunk_table_chunks_of(RelationTag relation, ForkNumber fork);
+extern void chunk_table_forget_relation(RelationTag relation);
+
+/* entries by number, for those who go through all of them; NULL: free, or moved meanwhile */
+extern uint32 chunk_table_entries_used(void);
+extern const ChunkEntry *chunk_table_peek(uint32 index);
+extern ChunkEntry *chunk_table_lock_entry(uint32 index, LWLock **lock);
 
 extern uint64 chunk_table_next_generation(void);
 
-/* removes all entries of a database, or of one tablespace of it */
-extern void chunk_table_purge_database(Oid db, Oid spc);
+/* bits and their accounts; under the partition's lock, exclusively */
+extern void chunk_set_valid(ChunkEntry *entry, BlockNumber block);
+extern void chunk_clear_valid(ChunkEntry *entry, BlockNumber block);
+extern void chunk_note_sequence(ChunkEntry *entry);
+
+/* the lowest LSN at which a missing block of the fork may be read, as its relation and database know */
+extern XLogRecPtr chunk_table_floor(const ChunkEntry *entry, const ChunkKey *key);
+extern void chunk_table_raise_floor(ChunkEntry *relation_entry, uint32 fork, XLogRecPtr lsn);
+
+/* what a chunk's entry knows of LSNs goes up to its relation's floor; before it is forgotten */
+extern void chunk_table_hand_over(ChunkEntry *entry);
+
+/* removes all entries of a database */
+extern void chunk_table_purge_database(Oid db);
 
 /* floors of whole databases; database 0 has none (sparse-cache.md C3) */
-extern XLogRecPtr chunk_table_database_floor(Oid db);
 extern void chunk_table_raise_database_floor(Oid db, XLogRecPtr lsn);
 
+extern uint64 chunk_table_cached_blocks(void);
 extern void chunk_table_totals(ChunkTotals *totals);
 
 static inline ChunkKey
 chunk_key(RelationTag relation, ForkNumber fork, BlockNumber block)
 {
-	ChunkKey	key = {relation, (uint32) fork, block / VARVE_CHUNK_BLOCKS};
+	ChunkKey	key = {relation, (uint32) fork, block / varve_chunk_blocks};
 
 	return key;
 }
 
-static inline ChunkKey
-relation_entry_key(RelationTag relation)
+static inline BlockNumber
+chunk_first_block(const ChunkKey *key)
 {
-	ChunkKey	key = {relation, RELATION_ENTRY, 0};
+	return key->chunk * varve_chunk_blocks;
+}
 
-	return key;
+/* blocks of these are never evicted (sparse-cache.md C3, D6; stock-postgres.md §2.5, §2.7) */
+static inline bool
+chunk_is_kept(const ChunkEntry *entry)
+{
+	return entry->key.fork != MAIN_FORKNUM || !OidIsValid(entry->key.relation.db) ||
+		entry->chunk.sequence;
 }
 
 static inline bool
 block_bit(const uint64 *words, BlockNumber block)
 {
-	uint32		bit = block % VARVE_CHUNK_BLOCKS;
+	uint32		bit = block % varve_chunk_blocks;
 
 	return (words[bit / 64] >> (bit % 64)) & 1;
 }
@@ -122,7 +171,7 @@ block_bit(const uint64 *words, BlockNumber block)
 static inline void
 set_block_bit(uint64 *words, BlockNumber block)
 {
-	uint32		bit = block % VARVE_CHUNK_BLOCKS;
+	uint32		bit = block % varve_chunk_blocks;
 
 	words[bit / 64] |= UINT64CONST(1) << (bit % 64);
 }
@@ -130,9 +179,15 @@ set_block_bit(uint64 *words, BlockNumber block)
 static inline void
 clear_block_bit(uint64 *words, BlockNumber block)
 {
-	uint32		bit = block % VARVE_CHUNK_BLOCKS;
+	uint32		bit = block % varve_chunk_blocks;
 
 	words[bit / 64] &= ~(UINT64CONST(1) << (bit % 64));
+}
+
+static inline bool
+any_block_bit(const uint64 *words)
+{
+	return (words[0] | words[1]) != 0;
 }
 
 #endif

@@ -20,7 +20,6 @@
 #include "nodes/parsenodes.h"
 #include "tcop/utility.h"
 
-#include "chunk_table.h"
 #include "database_commands.h"
 #include "sparse_cache.h"
 
@@ -74,15 +73,14 @@ moves_database(const Node *statement)
 static void
 before_move_commits(Oid db)
 {
-	chunk_table_raise_database_floor(db, sparse_cache_insert_lsn());
-	chunk_table_purge_database(db, InvalidOid);
+	sparse_cache_note_database_moved(db);
 }
 
 static void
 purge_if_valid(Oid db)
 {
 	if (OidIsValid(db))
-		chunk_table_purge_database(db, InvalidOid);
+		sparse_cache_note_database_gone(db);
 }
 
 static void
@@ -146,7 +144,7 @@ watch_databases(ObjectAccessType access, Oid classId, Oid objectId, int subId, v
 	switch (access)
 	{
 		case OAT_POST_CREATE:
-			chunk_table_purge_database(objectId, InvalidOid);
+			sparse_cache_note_database_gone(objectId);
 			created = objectId;
 			break;
 		case OAT_DROP:

@@ -12,8 +12,12 @@
 #include "utils/guc.h"
 #include "utils/pg_lsn.h"
 
+#include "chunk_table.h"
 #include "gucs.h"
-#include "sparse_cache.h"
+#include "sabotage.h"
+
+/* in blocks: 8 GB */
+#define CACHE_SIZE_DEFAULT (8 * 1024 * (1024 * 1024 / BLCKSZ))
 
 char	   *varve_pageserver_connstr = NULL;
 char	   *varve_tenant_id = NULL;
@@ -22,10 +26,28 @@ char	   *varve_auth_token_file = NULL;
 char	   *varve_life_id = NULL;
 char	   *varve_sync_standby_name = NULL;
 int			varve_cache_entries = 262144;
-int			varve_readahead_blocks = VARVE_CHUNK_BLOCKS;
+int			varve_cache_size = CACHE_SIZE_DEFAULT;
+int			varve_cache_hard_limit = -1;
+int			varve_chunk_blocks = CHUNK_BLOCKS_MAX;
+int			varve_disk_reserve = -1;
+int			varve_grace_interval = 1000;
+int			varve_max_lag = 500;
+int			varve_readahead_blocks = CHUNK_BLOCKS_MAX;
+int			varve_log_cache_interval = 300;
+bool		varve_debug = false;
+int			varve_test_sabotage = SABOTAGE_OFF;
+bool		varve_test_shadow = false;
 XLogRecPtr	varve_start_lsn = InvalidXLogRecPtr;
 
 static char *start_lsn_text = NULL;
+
+static const struct config_enum_entry sabotages[] = {
+	{"off", SABOTAGE_OFF, false},
+	{"grace", SABOTAGE_GRACE, false},
+	{"sequences", SABOTAGE_SEQUENCES, false},
+	{"page_lsn", SABOTAGE_PAGE_LSN, false},
+	{NULL, 0, false}
+};
 
 /* tenant and timeline ids go into a command to the pageserver: 32 hex digits and nothing else */
 static bool
@@ -79,6 +101,66 @@ define_text(const char *name, const char *description, char **variable, const ch
 							   GUC_SUPERUSER_ONLY, check, NULL, NULL);
 }
 
+static void
+define_number(const char *name, const char *description, int *variable, int boot, int least, int most,
+			  GucContext context, int unit, GucIntCheckHook check)
+{
+	DefineCustomIntVariable(name, description, NULL, variable, boot, least, most, context, unit,
+							check, NULL, NULL);
+}
+
+/* a chunk must not cross a segment, and its bits are in whole words or less than one */
+static bool
+check_chunk_blocks(int *newval, void **extra, GucSource source)
+{
+	if ((*newval & (*newval - 1)) == 0)
+		return true;
+	GUC_check_errdetail("The number of blocks must be a power of two.");
+	return false;
+}
+
+static void
+define_limits(void)
+{
+	define_number("varve.cache_size",
+				  "Local disk that pages of relations may take; those that are never evicted come on top.",
+				  &varve_cache_size, CACHE_SIZE_DEFAULT, 0, INT_MAX / 2, PGC_SIGHUP, GUC_UNIT_BLOCKS, NULL);
+	define_number("varve.cache_hard_limit",
+				  "Size of the cache over which pages that may not be evicted are logged whole first; -1: twice varve.cache_size.",
+				  &varve_cache_hard_limit, -1, -1, INT_MAX / 2, PGC_SIGHUP, GUC_UNIT_BLOCKS, NULL);
+	define_number("varve.cache_entries",
+				  "Number of chunks (and relations) the sparse cache can keep track of.",
+				  &varve_cache_entries, 262144, 256, 64 * 1024 * 1024, PGC_POSTMASTER, 0, NULL);
+	define_number("varve.chunk_blocks", "Number of blocks that are evicted together.",
+				  &varve_chunk_blocks, CHUNK_BLOCKS_MAX, 8, CHUNK_BLOCKS_MAX, PGC_POSTMASTER, 0,
+				  check_chunk_blocks);
+	define_number("varve.disk_reserve",
+				  "Free space that the cache leaves on the local disk; -1: shared_buffers and 64 MB.",
+				  &varve_disk_reserve, -1, -1, INT_MAX / 1024, PGC_SIGHUP, GUC_UNIT_MB, NULL);
+	define_number("varve.grace_interval", "Time between the beginnings of two grace periods of the eviction.",
+				  &varve_grace_interval, 1000, 0, 60000, PGC_SIGHUP, GUC_UNIT_MS, NULL);
+	define_number("varve.max_lag",
+				  "WAL that the pageserver may lag behind before writers slow down; 0: they never do.",
+				  &varve_max_lag, 500, 0, INT_MAX / 1024, PGC_SIGHUP, GUC_UNIT_MB, NULL);
+	define_number("varve.readahead_blocks", "Longest run of blocks that one request fetches.",
+				  &varve_readahead_blocks, CHUNK_BLOCKS_MAX, 1, CHUNK_BLOCKS_MAX, PGC_USERSET, 0, NULL);
+	define_number("varve.log_cache_interval",
+				  "Time between two lines of the server log about the cache; 0: only one at the stop.",
+				  &varve_log_cache_interval, 300, 0, 24 * 3600, PGC_SIGHUP, GUC_UNIT_S, NULL);
+}
+
+static void
+define_tests(void)
+{
+	DefineCustomBoolVariable("varve.debug", "Allows the settings varve.test_*.", NULL,
+							 &varve_debug, false, PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomEnumVariable("varve.test_sabotage", "Rule of the eviction to break. Loses data.", NULL,
+							 &varve_test_sabotage, SABOTAGE_OFF, sabotages, PGC_POSTMASTER,
+							 GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomBoolVariable("varve.test_shadow", "Compares every page read with a full copy.", NULL,
+							 &varve_test_shadow, false, PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+}
+
 void
 varve_define_gucs(void)
 {
@@ -102,14 +184,8 @@ varve_define_gucs(void)
 							   "LSN at which the data directory was made.", NULL,
 							   &start_lsn_text, "", PGC_POSTMASTER, 0,
 							   check_start_lsn, assign_start_lsn, NULL);
-	DefineCustomIntVariable("varve.cache_entries",
-							"Number of 1 MiB chunks (and relations) the sparse cache can keep track of.",
-							NULL, &varve_cache_entries, 262144, 256, 64 * 1024 * 1024,
-							PGC_POSTMASTER, 0, NULL, NULL, NULL);
-	DefineCustomIntVariable("varve.readahead_blocks",
-							"Longest run of blocks that one request fetches.",
-							NULL, &varve_readahead_blocks, VARVE_CHUNK_BLOCKS, 1, VARVE_CHUNK_BLOCKS,
-							PGC_USERSET, 0, NULL, NULL, NULL);
+	define_limits();
+	define_tests();
 	MarkGUCPrefixReserved("varve");
 }
 
@@ -122,9 +198,22 @@ require(bool satisfied, const char *setting)
 				 errmsg("varve: %s must be set when varve.pageserver_connstr is", setting)));
 }
 
+/* a test's setting that got into somebody's configuration must not lose data */
+static void
+require_debug(bool used, const char *setting)
+{
+	if (used && !varve_debug)
+		ereport(FATAL,
+				(errcode(ERRCODE_CONFIG_FILE_ERROR),
+				 errmsg("varve: %s is for tests and breaks a server", setting),
+				 errhint("Only a server that was started with varve.debug = on takes it.")));
+}
+
 void
 varve_require_remote_settings(void)
 {
+	require_debug(varve_test_sabotage != SABOTAGE_OFF, "varve.test_sabotage");
+	require_debug(varve_test_shadow, "varve.test_shadow");
 	require(varve_tenant_id[0] != '\0', "varve.tenant_id");
 	require(varve_timeline_id[0] != '\0', "varve.timeline_id");
 	require(varve_auth_token_file[0] != '\0', "varve.auth_token_file");

@@ -11,7 +11,19 @@ extern char *varve_auth_token_file;
 extern char *varve_life_id;
 extern char *varve_sync_standby_name;
 extern int	varve_cache_entries;
+extern int	varve_cache_size;	/* blocks */
+extern int	varve_cache_hard_limit; /* blocks; -1: twice the size */
+extern int	varve_chunk_blocks;
+extern int	varve_disk_reserve; /* MB; -1: shared_buffers and some more */
+extern int	varve_grace_interval;	/* ms */
+extern int	varve_max_lag;		/* MB; 0: no back-pressure */
 extern int	varve_readahead_blocks;
+extern int	varve_log_cache_interval;	/* s; 0: never */
+
+/* for tests; refused without varve.debug */
+extern bool varve_debug;
+extern int	varve_test_sabotage;	/* a Sabotage */
+extern bool varve_test_shadow;
 
 /* parsed form of varve.start_lsn; invalid while that is empty */
 extern XLogRecPtr varve_start_lsn;

@@ -10,6 +10,10 @@
  * An index gets its init fork at the end of its build.  Another process may
  * have written out pages of it before then and have it open still, so "no init
  * fork" is remembered only until the next init fork is made anywhere.
+ *
+ * Writes to a local relation pass the chunk table by. So the evictor may punch
+ * a hole only while no init fork can come into being: both are under one lock,
+ * and when an init fork is there, what the table knew of the relation goes.
  */
 #include "postgres.h"
 
@@ -17,6 +21,7 @@
 
 #include "port/atomics.h"
 #include "storage/ipc.h"
+#include "storage/lwlock.h"
 #include "storage/shmem.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -31,13 +36,17 @@ typedef struct KnownRelation
 	uint64		looked_at;		/* init forks made before the look */
 } KnownRelation;
 
+#define TRANCHE "varve_init_forks"
+
 static HTAB *known_relations = NULL;
 static pg_atomic_uint64 *init_forks_made = NULL;
+static LWLock *init_fork_lock = NULL;
 
 void
 local_relations_request_shmem(void)
 {
 	RequestAddinShmemSpace(MAXALIGN(sizeof(pg_atomic_uint64)));
+	RequestNamedLWLockTranche(TRANCHE, 1);
 }
 
 void
@@ -48,6 +57,19 @@ local_relations_start_shmem(void)
 	init_forks_made = ShmemInitStruct("varve init forks made", sizeof(pg_atomic_uint64), &found);
 	if (!found)
 		pg_atomic_init_u64(init_forks_made, 0);
+	init_fork_lock = &GetNamedLWLockTranche(TRANCHE)->lock;
+}
+
+void
+local_relations_lock(LWLockMode mode)
+{
+	LWLockAcquire(init_fork_lock, mode);
+}
+
+void
+local_relations_unlock(void)
+{
+	LWLockRelease(init_fork_lock);
 }
 
 void
@@ -56,7 +78,7 @@ local_relations_note_init_fork(void)
 	pg_atomic_fetch_add_u64(init_forks_made, 1);
 }
 
-static bool
+bool
 init_fork_exists(RelationTag tag)
 {
 	char	   *path = fork_path(tag, INIT_FORKNUM);

@@ -4,7 +4,8 @@
  * Every wait goes through the process latch and CHECK_FOR_INTERRUPTS, so a
  * query is cancelled while it waits, also when the pageserver is gone.  An
  * interrupted request leaves its answer behind in the connection; it is
- * recognised by its id and thrown away by the next request.
+ * recognised by its id and thrown away by the next request. Requests that were
+ * sent ahead find their answers kept, whoever was waiting when they came.
  *
  * A lost connection is made again with growing, jittered pauses, for ever: the
  * page is needed and exists nowhere else.  Only an answer that says "error"
@@ -23,6 +24,7 @@
 #include "storage/fd.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "storage/procsignal.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
@@ -40,6 +42,14 @@
 /* an exiting process reads catalogs to drop its temporary tables; autovacuum does it later as well */
 #define EXIT_PATIENCE_MS 5000
 
+/* a request that nobody waits for yet */
+typedef struct Ahead
+{
+	PageRequest request;
+	char	   *message;		/* memory of libpq that holds the answer; NULL: it has not come */
+	const char *pages;			/* inside the message */
+} Ahead;
+
 static PGconn *connection = NULL;
 /* the connection is inside pagestream_v3 and may carry requests */
 static bool streaming = false;
@@ -47,12 +57,27 @@ static bool ever_connected = false;
 /* memory of libpq that holds the last answer */
 static char *answer_buffer = NULL;
 static uint64 next_request_id = 1;
+static Ahead ahead[PAGE_CLIENT_AHEAD_MAX];
+static int	ahead_count = 0;
 static TimestampTz waiting_since;
+
+/* with the connection its answers are lost; those that have come stay */
+static void
+forget_awaited(void)
+{
+	int			kept = 0;
+
+	for (int i = 0; i < ahead_count; i++)
+		if (ahead[i].message != NULL)
+			ahead[kept++] = ahead[i];
+	ahead_count = kept;
+}
 
 static void
 disconnect(void)
 {
 	streaming = false;
+	forget_awaited();
 	if (connection == NULL)
 		return;
 	PQfinish(connection);
@@ -100,10 +125,23 @@ fail_if_exiting(void)
 				 errmsg("varve: an exiting process gives up waiting for the pageserver")));
 }
 
+/*
+ * Under a content lock interrupts are off, and with them the barriers that
+ * DROP DATABASE waits for. The one that there is closes files, of which this
+ * process uses none while it waits here.
+ */
+static void
+absorb_barriers_under_locks(void)
+{
+	if (InterruptHoldoffCount > 0 && CritSectionCount == 0 && ProcSignalBarrierPending)
+		ProcessProcSignalBarrier();
+}
+
 static void
 check_interrupts(void)
 {
 	CHECK_FOR_INTERRUPTS();
+	absorb_barriers_under_locks();
 	commit_guard_yield();
 	fail_if_cancelled_under_locks();
 	fail_if_exiting();
@@ -314,6 +352,66 @@ raise_answer(const PageRequest *request, const PageAnswer *answer)
 					   request->fork)));
 }
 
+static void
+fail_for_malformed(int length)
+{
+	disconnect();
+	count(&varve_counters->errors, 1);
+	ereport(ERROR,
+			(errcode(ERRCODE_PROTOCOL_VIOLATION),
+			 errmsg("varve: malformed answer of %d bytes from the pageserver", length)));
+}
+
+static Ahead *
+find_ahead(uint64 request_id)
+{
+	for (int i = 0; i < ahead_count; i++)
+		if (ahead[i].request.id == request_id)
+			return &ahead[i];
+	return NULL;
+}
+
+static void
+remove_ahead(Ahead *one)
+{
+	if (one->message != NULL)
+		PQfreemem(one->message);
+	*one = ahead[--ahead_count];
+}
+
+/* a message that does not answer the request that is waited for */
+static void
+take_in_other(uint64 request_id, int length)
+{
+	Ahead	   *one = find_ahead(request_id);
+	PageAnswer	answer;
+
+	/* ids rise: a higher one was never sent */
+	if (request_id == 0 || request_id >= next_request_id)
+		fail_for_malformed(length);
+	/* to a request that was given up; a stream of them comes without a wait in between */
+	if (one == NULL || one->message != NULL)
+	{
+		check_interrupts();
+		return;
+	}
+	answer = page_answer_decode(&one->request, answer_buffer, length);
+	switch (answer.kind)
+	{
+		case ANSWER_PAGES:
+			one->message = answer_buffer;
+			one->pages = answer.pages;
+			answer_buffer = NULL;
+			break;
+		case ANSWER_ERROR:
+			/* who reads the block asks for it and hears the error */
+			remove_ahead(one);
+			break;
+		case ANSWER_MALFORMED:
+			fail_for_malformed(length);
+	}
+}
+
 /* NULL: the connection is lost or unusable, try again */
 static const char *
 exchange(const PageRequest *request, TimestampTz start, int *complaints)
@@ -324,30 +422,84 @@ exchange(const PageRequest *request, TimestampTz start, int *complaints)
 		return NULL;
 	while (receive_message(request, start, complaints, &length))
 	{
-		PageAnswer	answer = page_answer_decode(request, answer_buffer, length);
+		uint64		id = page_answer_id(answer_buffer, length);
+		PageAnswer	answer;
 
+		if (id != request->id)
+		{
+			take_in_other(id, length);
+			continue;
+		}
+		answer = page_answer_decode(request, answer_buffer, length);
 		switch (answer.kind)
 		{
 			case ANSWER_PAGES:
 				return answer.pages;
-			case ANSWER_OTHER_REQUEST:
-				/* a stream of them comes without a wait in between */
-				check_interrupts();
-				break;
 			case ANSWER_ERROR:
 				if (is_passing(answer.sqlstate))
 					return NULL;
 				raise_answer(request, &answer);
 				break;
 			case ANSWER_MALFORMED:
-				disconnect();
-				count(&varve_counters->errors, 1);
-				ereport(ERROR,
-						(errcode(ERRCODE_PROTOCOL_VIOLATION),
-						 errmsg("varve: malformed answer of %d bytes from the pageserver", length)));
+				fail_for_malformed(length);
 		}
 	}
 	return NULL;
+}
+
+bool
+page_client_send_ahead(PageRequest *request)
+{
+	char		bytes[PAGE_REQUEST_MAX];
+
+	if (!streaming || ahead_count == PAGE_CLIENT_AHEAD_MAX)
+		return false;
+	request->id = next_request_id++;
+	if (PQputCopyData(connection, bytes, page_request_encode(request, bytes)) != 1 ||
+		PQflush(connection) < 0)
+	{
+		disconnect();
+		return false;
+	}
+	count(&varve_counters->requests, 1);
+	ahead[ahead_count++] = (Ahead) {.request = *request};
+	return true;
+}
+
+const char *
+page_client_receive_ahead(uint64 request_id)
+{
+	TimestampTz start = GetCurrentTimestamp();
+	PageRequest request;
+	Ahead	   *one;
+	int			complaints = 0;
+	int			length;
+
+	waiting_since = start;
+	/* receiving others moves them about and may remove this one */
+	while ((one = find_ahead(request_id)) != NULL && one->message == NULL)
+	{
+		request = one->request;
+		if (!flush_output() || !receive_message(&request, start, &complaints, &length))
+			disconnect();
+		else
+			take_in_other(page_answer_id(answer_buffer, length), length);
+	}
+	count(&varve_counters->wait_microseconds, GetCurrentTimestamp() - start);
+	if (one == NULL)
+		return NULL;
+	SetLatch(MyLatch);
+	count(&varve_counters->blocks_fetched, one->request.blocks);
+	return one->pages;
+}
+
+void
+page_client_drop_ahead(uint64 request_id)
+{
+	Ahead	   *one = find_ahead(request_id);
+
+	if (one != NULL)
+		remove_ahead(one);
 }
 
 /* waits before the next attempt, half of the pause at random so that backends do not come together */

@@ -11,4 +11,15 @@
  */
 extern const char *page_client_get(PageRequest *request);
 
+/*
+ * The same in two steps, with other requests in between. Sending waits for
+ * nothing and may decline. NULL: the answer is lost or says that there is
+ * none; ask with page_client_get, which will tell. The pages stay valid until
+ * the request is dropped.
+ */
+#define PAGE_CLIENT_AHEAD_MAX 64
+extern bool page_client_send_ahead(PageRequest *request);
+extern const char *page_client_receive_ahead(uint64 request_id);
+extern void page_client_drop_ahead(uint64 request_id);
+
 #endif

@@ -23,8 +23,6 @@
 #define TAG_PAGE_RUN 106
 
 #define HEADER_LENGTH (1 + 3 * 8)
-/* a primary always wants the newest version */
-#define REQUEST_LSN_LATEST PG_UINT64_MAX
 
 static char *
 put_u8(char *at, uint8 value)
@@ -58,7 +56,7 @@ page_request_encode(const PageRequest *request, char *bytes)
 
 	at = put_u8(at, request->blocks == 1 ? TAG_GET_PAGE : TAG_GET_PAGE_RUN);
 	at = put_u64(at, request->id);
-	at = put_u64(at, REQUEST_LSN_LATEST);
+	at = put_u64(at, request->request_lsn);
 	at = put_u64(at, request->not_modified_since);
 	at = put_u32(at, request->relation.spc);
 	at = put_u32(at, request->relation.db);
@@ -88,28 +86,28 @@ decode_error(const char *text, size_t length)
 	return answer;
 }
 
+uint64
+page_answer_id(const char *bytes, size_t length)
+{
+	uint64		id;
+
+	if (length < HEADER_LENGTH)
+		return 0;
+	memcpy(&id, bytes + 1, sizeof(id));
+	return pg_ntoh64(id);
+}
+
 PageAnswer
 page_answer_decode(const PageRequest *request, const char *bytes, size_t length)
 {
 	PageAnswer	answer = {ANSWER_MALFORMED, NULL, "XX000", NULL};
 	char		expected[PAGE_REQUEST_MAX];
 	int			echo = page_request_encode(request, expected);
-	uint64		id;
 	uint8		tag;
 
 	if (length < HEADER_LENGTH)
 		return answer;
 	tag = (uint8) bytes[0];
-	memcpy(&id, bytes + 1, sizeof(id));
-	id = pg_ntoh64(id);
-	/* ids rise: a higher one was never sent */
-	if (id > request->id)
-		return answer;
-	if (id < request->id)
-	{
-		answer.kind = ANSWER_OTHER_REQUEST;
-		return answer;
-	}
 	if (tag == TAG_ERROR)
 		return decode_error(bytes + HEADER_LENGTH, length - HEADER_LENGTH);
 

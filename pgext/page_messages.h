@@ -9,18 +9,18 @@
 typedef struct PageRequest
 {
 	uint64		id;
+	XLogRecPtr	request_lsn;	/* of the version that is wanted; all ones: the newest */
 	XLogRecPtr	not_modified_since;
 	RelationTag relation;
 	ForkNumber	fork;
 	BlockNumber block;
-	uint32		blocks;			/* 1..VARVE_CHUNK_BLOCKS, consecutive */
+	uint32		blocks;			/* 1..CHUNK_BLOCKS_MAX, consecutive */
 } PageRequest;
 
 typedef enum PageAnswerKind
 {
 	ANSWER_PAGES,
 	ANSWER_ERROR,
-	ANSWER_OTHER_REQUEST,		/* late: to a request that was given up */
 	ANSWER_MALFORMED
 } PageAnswerKind;
 
@@ -36,6 +36,11 @@ typedef struct PageAnswer
 
 /* writes the message to `bytes` and returns its length */
 extern int	page_request_encode(const PageRequest *request, char *bytes);
+
+/* which request a message answers; 0: it is none */
+extern uint64 page_answer_id(const char *bytes, size_t length);
+
+/* the answer to that very request */
 extern PageAnswer page_answer_decode(const PageRequest *request, const char *bytes, size_t length);
 
 #endif

@@ -2,8 +2,9 @@
  * readahead.c: recognises sequential misses.
  *
  * Each process remembers, for a few relations, where its last fetched run
- * ended.  A miss right there is a scan: the run doubles, up to the chunk.
- * Anything else is random access and fetches the one page.
+ * ended.  A miss there, or a little behind (VACUUM skips pages that need
+ * nothing), is a scan: the run doubles, up to the chunk.  Anything else is
+ * random access and fetches the one page.
  */
 #include "postgres.h"
 
@@ -13,6 +14,10 @@
 #include "readahead.h"
 
 #define SLOTS 64
+/* blocks that a scan may leave out */
+#define GAP_MAX 32
+/* runs from this length on are those of a scan that goes on for long */
+#define ESTABLISHED_RUN 16
 
 typedef struct Scan
 {
@@ -46,10 +51,31 @@ uint32
 readahead_run(RelationTag relation, ForkNumber fork, BlockNumber block, uint32 limit)
 {
 	Scan	   *scan = scan_of(relation, fork);
+	bool		goes_on = block >= scan->expected && block - scan->expected <= GAP_MAX;
 	uint32		run;
 
-	scan->run = block == scan->expected ? Min(scan->run * 2, (uint32) VARVE_CHUNK_BLOCKS) : 1;
+	scan->run = goes_on ? Min(scan->run * 2, (uint32) varve_chunk_blocks) : 1;
 	run = Min(Min(scan->run, limit), (uint32) varve_readahead_blocks);
 	scan->expected = block + run;
 	return run;
+}
+
+uint32
+readahead_next(RelationTag relation, ForkNumber fork, BlockNumber *next)
+{
+	Scan	   *scan = scan_of(relation, fork);
+
+	*next = scan->expected;
+	if (scan->run < ESTABLISHED_RUN || varve_readahead_blocks < ESTABLISHED_RUN)
+		return 0;
+	return Min((uint32) varve_chunk_blocks, (uint32) varve_readahead_blocks);
+}
+
+void
+readahead_note(RelationTag relation, ForkNumber fork, BlockNumber first, uint32 blocks)
+{
+	Scan	   *scan = scan_of(relation, fork);
+
+	scan->run = Min(scan->run * 2, (uint32) varve_chunk_blocks);
+	scan->expected = first + blocks;
 }

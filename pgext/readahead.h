@@ -7,4 +7,10 @@
 /* the run to fetch from `block` on, at most `limit` blocks (end of chunk, end of file) */
 extern uint32 readahead_run(RelationTag relation, ForkNumber fork, BlockNumber block, uint32 limit);
 
+/* how many blocks a scan that goes on will want next, and from where on; 0: no scan goes on */
+extern uint32 readahead_next(RelationTag relation, ForkNumber fork, BlockNumber *next);
+
+/* a run of the scan has come that was asked for ahead */
+extern void readahead_note(RelationTag relation, ForkNumber fork, BlockNumber first, uint32 blocks);
+
 #endif

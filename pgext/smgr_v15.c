@@ -10,10 +10,12 @@
 #error "smgr_v15.c is for PostgreSQL 15"
 #endif
 
-#include "storage/bufpage.h"
 #include "storage/md.h"
 
+#include "backpressure.h"
 #include "local_relations.h"
+#include "page_images.h"
+#include "prefetch.h"
 #include "smgr_md.h"
 #include "smgr_table.h"
 #include "sparse_cache.h"
@@ -72,6 +74,27 @@ varve_close(SMgrRelation reln, ForkNumber forknum)
 	if (forknum == MAIN_FORKNUM)
 		local_relations_forget(reln);
 	mdclose(reln, forknum);
+	backpressure_pause();
+}
+
+/* only unlogged relations have one; from here on, as far as the evictor can see, this is one */
+static void
+create_init_fork(SMgrRelation reln, bool isRedo)
+{
+	local_relations_lock(LW_EXCLUSIVE);
+	mdcreate(reln, INIT_FORKNUM, isRedo);
+	sparse_cache_note_init_fork(relation_tag(reln));
+	local_relations_unlock();
+	local_relations_note_init_fork();
+}
+
+/* mdcreate fails if the file is there: what is known of a living relation must survive that */
+static void
+create_fork(SMgrRelation reln, ForkNumber forknum)
+{
+	sparse_cache_begin_create(relation_tag(reln), forknum);
+	mdcreate(reln, forknum, false);
+	sparse_cache_end_create(relation_tag(reln), forknum);
 }
 
 static void
@@ -84,17 +107,13 @@ varve_create(SMgrRelation reln, ForkNumber forknum, bool isRedo)
 		mdcreate(reln, forknum, isRedo);
 		return;
 	}
-
-	/* mdcreate fails if the file is there: what is known of a living relation must survive that */
-	if (!isRedo && forknum != INIT_FORKNUM)
-		sparse_cache_begin_create(relation_tag(reln), forknum);
-	mdcreate(reln, forknum, isRedo);
-	if (!isRedo && forknum != INIT_FORKNUM)
-		sparse_cache_end_create(relation_tag(reln), forknum);
-
-	local_relations_forget(reln);
 	if (forknum == INIT_FORKNUM)
-		local_relations_note_init_fork();
+		create_init_fork(reln, isRedo);
+	else if (isRedo)
+		mdcreate(reln, forknum, isRedo);
+	else
+		create_fork(reln, forknum);
+	local_relations_forget(reln);
 }
 
 /* the same as stock; it is here because the self-test of unlink comes by before files can be opened */
@@ -120,9 +139,7 @@ static void
 varve_extend(SMgrRelation reln, ForkNumber forknum, BlockNumber blocknum, char *buffer,
 			 bool skipFsync)
 {
-	ChunkEntry *entry;
-	XLogRecPtr	insert_lsn;
-	LWLock	   *lock;
+	WriteInProgress write;
 
 	if (smgr_probe_reached(SLOT_EXTEND))
 		return;
@@ -131,9 +148,11 @@ varve_extend(SMgrRelation reln, ForkNumber forknum, BlockNumber blocknum, char *
 		mdextend(reln, forknum, blocknum, buffer, skipFsync);
 		return;
 	}
-	lock = sparse_cache_begin_write(reln, forknum, blocknum, PageIsNew((Page) buffer), &entry, &insert_lsn);
+	sparse_cache_begin_write(reln, forknum, blocknum, buffer, &write);
 	mdextend(reln, forknum, blocknum, buffer, skipFsync);
-	sparse_cache_end_write(lock, entry, blocknum, insert_lsn);
+	sparse_cache_end_write(&write);
+	if (forknum == MAIN_FORKNUM)
+		page_images_relieve(relation_tag(reln), blocknum);
 }
 
 static bool
@@ -145,8 +164,7 @@ varve_prefetch(SMgrRelation reln, ForkNumber forknum, BlockNumber blocknum)
 		sparse_cache_is_valid(relation_tag(reln), forknum, blocknum))
 		return mdprefetch(reln, forknum, blocknum);
 
-	/* advice about a hole would help nobody */
-	return false;
+	return prefetch_block(reln, forknum, blocknum);
 }
 
 static void
@@ -164,9 +182,7 @@ static void
 varve_write(SMgrRelation reln, ForkNumber forknum, BlockNumber blocknum, char *buffer,
 			bool skipFsync)
 {
-	ChunkEntry *entry;
-	XLogRecPtr	insert_lsn;
-	LWLock	   *lock;
+	WriteInProgress write;
 
 	if (smgr_probe_reached(SLOT_WRITE))
 		return;
@@ -175,9 +191,9 @@ varve_write(SMgrRelation reln, ForkNumber forknum, BlockNumber blocknum, char *b
 		mdwrite(reln, forknum, blocknum, buffer, skipFsync);
 		return;
 	}
-	lock = sparse_cache_begin_write(reln, forknum, blocknum, PageIsNew((Page) buffer), &entry, &insert_lsn);
+	sparse_cache_begin_write(reln, forknum, blocknum, buffer, &write);
 	mdwrite(reln, forknum, blocknum, buffer, skipFsync);
-	sparse_cache_end_write(lock, entry, blocknum, insert_lsn);
+	sparse_cache_end_write(&write);
 }
 
 /* in a critical section; an unlogged relation has no entries, so it need not be told apart */

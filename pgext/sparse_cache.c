@@ -1,48 +1,36 @@
 /*
- * sparse_cache.c: which blocks of the local files are real, and how missing ones come in.
+ * sparse_cache.c: which blocks of the local files are real.
  *
  * The rules (sparse-cache.md A1-A3, D9), in short:
  *   - {look at the valid bit, md read} under the partition lock, shared;
  *   - {md write, set the bit, note the insert LSN, new generation} exclusive;
- *   - {compare the generation, store fetched blocks, set bits} exclusive;
- *   - never a chunk lock over the network;
- *   - a fetched block is stored only if nothing in its chunk has changed since
- *     the request was made, and never at or beyond the end of the file.
- *
- * not_modified_since.  Without eviction a block that is not valid has never
- * been written by this life, so its newest version is at most as new as the
- * start LSN, or the creation, truncation or move of its relation or database:
- * these raise floors.  The last write of the chunk (W) does not count for it;
- * it says when the chunk may be evicted.
+ *   - {compare the generation, store fetched blocks, set bits} exclusive (fill.c);
+ *   - {look at what may go, punch, clear bits, new generation} exclusive (eviction.c);
+ *   - never a chunk lock over the network.
  */
 #include "postgres.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include "access/xlog.h"
-#include "access/xlog_internal.h"
 #include "miscadmin.h"
 #include "storage/bufpage.h"
-#include "storage/fd.h"
 
 #include "counters.h"
+#include "disk_space.h"
+#include "fill.h"
 #include "gucs.h"
-#include "local_relations.h"
+#include "insert_lsn.h"
 #include "page_client.h"
+#include "page_images.h"
+#include "prefetch.h"
 #include "readahead.h"
+#include "sabotage.h"
+#include "sequence_page.h"
+#include "shadow.h"
 #include "smgr_md.h"
 #include "sparse_cache.h"
 
-/* what a miss remembers while it waits for the network */
-typedef struct Fill
-{
-	ChunkKey	key;
-	BlockNumber first;
-	uint32		blocks;
-	XLogRecPtr	not_modified_since;
-	uint64		generation;		/* 0: the table had no room, the pages are not stored */
-} Fill;
+/* as much use as the clock of the eviction counts */
+#define USAGE_MAX 3
 
 void
 sparse_cache_request_shmem(void)
@@ -62,127 +50,37 @@ sparse_cache_start_shmem(void)
 				 errmsg("varve: a cluster with data checksums cannot be served by a pageserver yet")));
 }
 
-XLogRecPtr
-sparse_cache_insert_lsn(void)
+static void
+fetch(RelationTag relation, ForkNumber fork, BlockNumber block, BlockNumber end_of_file, char *page)
 {
-	XLogRecPtr	lsn = GetXLogInsertRecPtr();
+	uint32		limit = readahead_run(relation, fork, block, fill_limit(block, end_of_file));
+	Fill		fill = fill_begin(relation, fork, block, limit);
+	PageRequest request = fill_request(&fill);
+	const char *pages;
 
-	/* just behind a page header: the last record ended before the header */
-	if (XLogSegmentOffset(lsn, wal_segment_size) == SizeOfXLogLongPHD)
-		return lsn - SizeOfXLogLongPHD;
-	if (lsn % XLOG_BLCKSZ == SizeOfXLogShortPHD)
-		return lsn - SizeOfXLogShortPHD;
-	return lsn;
+	if (fill.not_modified_since > GetFlushRecPtr(NULL))
+		XLogFlush(fill.not_modified_since);
+	pages = page_client_get(&request);
+	memcpy(page, pages, BLCKSZ);
+	(void) fill_end(&fill, block, pages);
 }
 
-/* enters an entry, recycling others if the table is full; NULL if nothing can go */
-static ChunkEntry *
-enter_with_room(const ChunkKey *key, LWLock **lock)
+static void
+read_missing(SMgrRelation relation, ForkNumber fork, BlockNumber block, char *page)
 {
-	for (int tries = 0; tries < 16; tries++)
+	RelationTag tag = relation_tag(relation);
+	BlockNumber end_of_file = md_block_count(relation, fork);
+
+	/* beyond the end: let stock say so, in its own words */
+	if (block >= end_of_file)
 	{
-		ChunkEntry *entry;
-
-		*lock = chunk_table_lock(key, LW_EXCLUSIVE);
-		entry = chunk_table_enter(key);
-		if (entry != NULL)
-			return entry;
-		LWLockRelease(*lock);
-		if (!chunk_table_recycle_one())
-			break;
+		md_read_block(relation, fork, block, page);
+		return;
 	}
-	return NULL;
-}
-
-/* the relation's entry must know the chunk before it exists, or a drop would miss it */
-static bool
-note_chunk_of_relation(const ChunkKey *key)
-{
-	ChunkKey	relation_key = relation_entry_key(key->relation);
-	LWLock	   *lock;
-	ChunkEntry *entry = enter_with_room(&relation_key, &lock);
-
-	if (entry == NULL)
-		return false;
-	entry->relation.chunks[key->fork] = Max(entry->relation.chunks[key->fork], key->chunk + 1);
-	LWLockRelease(lock);
-	return true;
-}
-
-/* the chunk's entry, made if it is missing, with its partition locked exclusively; NULL: no room */
-static ChunkEntry *
-lock_chunk(const ChunkKey *key, LWLock **lock)
-{
-	ChunkEntry *entry;
-
-	*lock = chunk_table_lock(key, LW_EXCLUSIVE);
-	entry = chunk_table_find(key);
-	if (entry != NULL)
-		return entry;
-	LWLockRelease(*lock);
-
-	if (!note_chunk_of_relation(key))
-		return NULL;
-	return enter_with_room(key, lock);
-}
-
-/*
- * Shared catalogs have no floors (sparse-cache.md C3): a walsender that
- * reconnects reads them, and would wait for WAL that only it can ship.  They
- * need none: their files grow block by block, so a block of theirs that is
- * missing is as old as the start.
- */
-static XLogRecPtr
-relation_floor(const ChunkKey *key)
-{
-	ChunkKey	relation_key = relation_entry_key(key->relation);
-	XLogRecPtr	floor = InvalidXLogRecPtr;
-	ChunkEntry *entry;
-	LWLock	   *lock;
-
-	if (!OidIsValid(key->relation.db))
-		return InvalidXLogRecPtr;
-	lock = chunk_table_lock(&relation_key, LW_SHARED);
-	entry = chunk_table_find(&relation_key);
-	if (entry != NULL)
-		floor = entry->relation.floor[key->fork];
-	LWLockRelease(lock);
-	return floor;
-}
-
-/* the number of blocks from `first` on that are missing, at most `limit` */
-static uint32
-missing_run(const ChunkEntry *entry, BlockNumber first, uint32 limit)
-{
-	uint32		blocks = 1;
-
-	while (blocks < limit && !block_bit(entry->chunk.valid, first + blocks))
-		blocks++;
-	return blocks;
-}
-
-static Fill
-begin_fill(RelationTag relation, ForkNumber fork, BlockNumber block, BlockNumber end_of_file)
-{
-	Fill		fill = {.key = chunk_key(relation, fork, block), .first = block, .blocks = 1};
-	uint32		limit = Min(VARVE_CHUNK_BLOCKS - block % VARVE_CHUNK_BLOCKS, end_of_file - block);
-	XLogRecPtr	floor;
-	ChunkEntry *entry;
-	LWLock	   *lock;
-
-	floor = Max(varve_start_lsn, relation_floor(&fill.key));
-	floor = Max(floor, chunk_table_database_floor(relation.db));
-	fill.not_modified_since = floor;
-
-	limit = readahead_run(relation, fork, block, limit);
-	entry = lock_chunk(&fill.key, &lock);
-	if (entry == NULL)
-		return fill;
-	fill.not_modified_since = Max(floor, entry->chunk.not_modified_since);
-	fill.generation = entry->chunk.generation;
-	fill.blocks = missing_run(entry, block, limit);
-	LWLockRelease(lock);
-	return fill;
+	count(&varve_counters->misses, 1);
+	if (!prefetch_take(tag, fork, block, page))
+		fetch(tag, fork, block, end_of_file, page);
+	prefetch_next_run(tag, fork, end_of_file);
 }
 
 static bool
@@ -196,160 +94,106 @@ is_zero_page(const char *page)
 	return true;
 }
 
-/* opened by path, without O_CREAT: if the file is gone there is nothing to fill */
-static int
-open_segment(const Fill *fill)
-{
-	BlockNumber segment = fill->first / RELSEG_SIZE;
-	char	   *fork = fork_path(fill->key.relation, fill->key.fork);
-	char		path[MAXPGPATH];
-
-	if (segment == 0)
-		strlcpy(path, fork, sizeof(path));
-	else
-		snprintf(path, sizeof(path), "%s.%u", fork, segment);
-	pfree(fork);
-	return BasicOpenFile(path, O_RDWR | PG_BINARY);
-}
-
-/* writes the blocks that are still missing; a full disk only means that they stay missing */
-static void
-store_blocks(ChunkEntry *entry, const Fill *fill, uint32 blocks, int file, const char *pages)
-{
-	for (uint32 i = 0; i < blocks; i++)
-	{
-		BlockNumber block = fill->first + i;
-		const char *page = pages + (size_t) i * BLCKSZ;
-
-		if (block_bit(entry->chunk.valid, block))
-			continue;
-		if (pwrite(file, page, BLCKSZ, (off_t) (block % RELSEG_SIZE) * BLCKSZ) != BLCKSZ)
-		{
-			count(&varve_counters->fill_failures, 1);
-			return;
-		}
-		set_block_bit(entry->chunk.valid, block);
-		if (PageIsNew((Page) page))
-			entry->chunk.zero_extended = true;
-		count(&varve_counters->filled_blocks, 1);
-	}
-}
-
-static void
-end_fill(SMgrRelation relation, const Fill *fill, const char *pages)
-{
-	LWLock	   *lock;
-	ChunkEntry *entry;
-	int			file;
-
-	if (fill->generation == 0)
-		return;
-	file = open_segment(fill);
-	if (file < 0)
-	{
-		count(&varve_counters->fill_failures, 1);
-		return;
-	}
-
-	lock = chunk_table_lock(&fill->key, LW_EXCLUSIVE);
-	entry = chunk_table_find(&fill->key);
-	if (entry == NULL || entry->chunk.generation != fill->generation)
-		count(&varve_counters->guard_refusals, 1);
-	else
-	{
-		off_t		length = lseek(file, 0, SEEK_END);
-		BlockNumber base = fill->first % RELSEG_SIZE;
-		BlockNumber in_segment = length > 0 ? length / BLCKSZ : 0;
-
-		/* never at or beyond the end of the file: it would bring truncated blocks back */
-		if (in_segment > base)
-			store_blocks(entry, fill, Min(fill->blocks, in_segment - base), file, pages);
-	}
-	LWLockRelease(lock);
-	close(file);
-}
-
-static void
-read_missing(SMgrRelation relation, ForkNumber fork, BlockNumber block, char *page)
-{
-	RelationTag tag = relation_tag(relation);
-	BlockNumber end_of_file = md_block_count(relation, fork);
-	Fill		fill;
-	PageRequest request;
-	const char *pages;
-
-	/* beyond the end: let stock say so, in its own words */
-	if (block >= end_of_file)
-	{
-		md_read_block(relation, fork, block, page);
-		return;
-	}
-
-	count(&varve_counters->misses, 1);
-	fill = begin_fill(tag, fork, block, end_of_file);
-	if (fill.not_modified_since > GetFlushRecPtr(NULL))
-		XLogFlush(fill.not_modified_since);
-
-	request = (PageRequest) {0, fill.not_modified_since, tag, fork, block, fill.blocks};
-	pages = page_client_get(&request);
-	memcpy(page, pages, BLCKSZ);
-	end_fill(relation, &fill, pages);
-}
-
 /* D8: an all-zero page where nobody extended with zeros points to a lost write */
 static void
 check_zero_page(const ChunkEntry *entry, const char *page)
 {
 	if (PageIsNew((Page) page) && !entry->chunk.zero_extended && is_zero_page(page))
-		count(&varve_counters->zero_pages_suspect, 1);
+		count(&varve_counters->suspect_zero_pages, 1);
+}
+
+/* several readers may do it at once and count as one: it is a hint */
+static void
+note_usage(ChunkEntry *entry)
+{
+	volatile uint8 *usage = &entry->chunk.usage;
+
+	if (*usage < USAGE_MAX)
+		*usage = *usage + 1;
+}
+
+static bool
+read_valid(SMgrRelation relation, ForkNumber fork, BlockNumber block, char *page)
+{
+	ChunkKey	key = chunk_key(relation_tag(relation), fork, block);
+	LWLock	   *lock = chunk_table_lock(&key, LW_SHARED);
+	ChunkEntry *entry = chunk_table_find(&key);
+	bool		valid = entry != NULL && block_bit(entry->chunk.valid, block);
+
+	if (valid)
+	{
+		md_read_block(relation, fork, block, page);
+		check_zero_page(entry, page);
+		shadow_compare_local(&key, block, page);
+		note_usage(entry);
+	}
+	LWLockRelease(lock);
+	return valid;
 }
 
 void
 sparse_cache_read(SMgrRelation relation, ForkNumber fork, BlockNumber block, char *page)
 {
-	ChunkKey	key = chunk_key(relation_tag(relation), fork, block);
-	LWLock	   *lock = chunk_table_lock(&key, LW_SHARED);
-	ChunkEntry *entry = chunk_table_find(&key);
-
-	if (entry != NULL && block_bit(entry->chunk.valid, block))
-	{
-		md_read_block(relation, fork, block, page);
-		check_zero_page(entry, page);
-		LWLockRelease(lock);
-		return;
-	}
-	LWLockRelease(lock);
-	read_missing(relation, fork, block, page);
+	if (!read_valid(relation, fork, block, page))
+		read_missing(relation, fork, block, page);
+	if (fork == MAIN_FORKNUM)
+		page_images_relieve(relation_tag(relation), block);
 }
 
-LWLock *
-sparse_cache_begin_write(SMgrRelation relation, ForkNumber fork, BlockNumber block,
-						 bool zero_page, ChunkEntry **entry, XLogRecPtr *insert_lsn)
+static void
+fail_for_full_table(void)
 {
-	ChunkKey	key = chunk_key(relation_tag(relation), fork, block);
-	LWLock	   *lock;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+			 errmsg("varve: the table of cached chunks is full of chunks that running transactions wrote"),
+			 errhint("Raise varve.cache_entries (now %d) and restart the endpoint, or end long transactions.",
+					 varve_cache_entries)));
+}
 
-	*entry = lock_chunk(&key, &lock);
-	if (*entry == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("varve: the table of cached chunks is full of chunks written since the start"),
-				 errhint("Raise varve.cache_entries (now %d) and restart the endpoint.",
-						 varve_cache_entries)));
-	if (zero_page)
-		(*entry)->chunk.zero_extended = true;
-	*insert_lsn = sparse_cache_insert_lsn();
-	return lock;
+/* a block is about to be written or added, under the lock of its chunk */
+static ChunkEntry *
+begin_write(const ChunkKey *key, BlockNumber block, const char *page, WriteInProgress *write)
+{
+	ChunkEntry *entry;
+
+	disk_space_make_room(key, block);
+	entry = chunk_table_lock_chunk(key, &write->lock);
+	if (entry == NULL)
+		fail_for_full_table();
+	if (PageIsNew((Page) page))
+		entry->chunk.zero_extended = true;
+	if (is_sequence_page(key, block, page) && !sabotage_sequences())
+		chunk_note_sequence(entry);
+	write->insert_lsn = insert_lsn_now();
+	return entry;
 }
 
 void
-sparse_cache_end_write(LWLock *lock, ChunkEntry *entry, BlockNumber block, XLogRecPtr insert_lsn)
+sparse_cache_begin_write(SMgrRelation relation, ForkNumber fork, BlockNumber block, const char *page,
+						 WriteInProgress *write)
 {
-	set_block_bit(entry->chunk.valid, block);
+	ChunkKey	key = chunk_key(relation_tag(relation), fork, block);
+
+	write->block = block;
+	write->page = page;
+	write->entry = begin_write(&key, block, page, write);
+}
+
+void
+sparse_cache_end_write(WriteInProgress *write)
+{
+	ChunkEntry *entry = write->entry;
+	BlockNumber block = write->block;
+
+	chunk_set_valid(entry, block);
 	set_block_bit(entry->chunk.written, block);
-	entry->chunk.last_write = Max(entry->chunk.last_write, insert_lsn);
+	clear_block_bit(entry->chunk.dropped, block);
+	entry->chunk.last_write = Max(entry->chunk.last_write, write->insert_lsn);
 	entry->chunk.generation = chunk_table_next_generation();
-	LWLockRelease(lock);
+	note_usage(entry);
+	shadow_note_write(&entry->key, block, write->page);
+	LWLockRelease(write->lock);
+	disk_space_note_growth();
 }
 
 bool
@@ -364,26 +208,16 @@ sparse_cache_is_valid(RelationTag relation, ForkNumber fork, BlockNumber block)
 	return valid;
 }
 
-/* how many chunks of the fork may have entries */
-static uint32
-chunks_of(RelationTag relation, ForkNumber fork)
-{
-	ChunkKey	key = relation_entry_key(relation);
-	LWLock	   *lock = chunk_table_lock(&key, LW_SHARED);
-	ChunkEntry *entry = chunk_table_find(&key);
-	uint32		chunks = entry != NULL ? entry->relation.chunks[fork] : 0;
-
-	LWLockRelease(lock);
-	return chunks;
-}
-
 static void
 forget_blocks_from(ChunkEntry *entry, BlockNumber first_gone)
 {
-	for (BlockNumber block = first_gone; block % VARVE_CHUNK_BLOCKS != 0; block++)
+	BlockNumber end = chunk_first_block(&entry->key) + varve_chunk_blocks;
+
+	for (BlockNumber block = first_gone; block < end; block++)
 	{
-		clear_block_bit(entry->chunk.valid, block);
+		chunk_clear_valid(entry, block);
 		clear_block_bit(entry->chunk.written, block);
+		clear_block_bit(entry->chunk.dropped, block);
 	}
 	entry->chunk.generation = chunk_table_next_generation();
 }
@@ -392,14 +226,14 @@ forget_blocks_from(ChunkEntry *entry, BlockNumber first_gone)
 static void
 forget_tail(RelationTag relation, ForkNumber fork, BlockNumber blocks)
 {
-	uint32		chunks = chunks_of(relation, fork);
+	uint32		chunks = chunk_table_chunks_of(relation, fork);
 
-	for (uint32 chunk = blocks / VARVE_CHUNK_BLOCKS; chunk < chunks; chunk++)
+	for (uint32 chunk = blocks / varve_chunk_blocks; chunk < chunks; chunk++)
 	{
 		ChunkKey	key = {relation, fork, chunk};
 		LWLock	   *lock = chunk_table_lock(&key, LW_EXCLUSIVE);
 		ChunkEntry *entry = chunk_table_find(&key);
-		bool		keeps_some = (uint64) chunk * VARVE_CHUNK_BLOCKS < blocks;
+		bool		keeps_some = chunk_first_block(&key) < blocks;
 
 		if (entry != NULL && keeps_some)
 			forget_blocks_from(entry, blocks);
@@ -407,19 +241,19 @@ forget_tail(RelationTag relation, ForkNumber fork, BlockNumber blocks)
 			chunk_table_remove(entry);
 		LWLockRelease(lock);
 	}
+	shadow_note_cut(relation, fork, blocks);
 }
 
 /* false: the table has no room for the relation's entry */
 static bool
 raise_relation_floor(RelationTag relation, ForkNumber fork, XLogRecPtr lsn)
 {
-	ChunkKey	key = relation_entry_key(relation);
 	LWLock	   *lock;
-	ChunkEntry *entry = enter_with_room(&key, &lock);
+	ChunkEntry *entry = chunk_table_lock_relation(relation, &lock);
 
 	if (entry == NULL)
 		return false;
-	entry->relation.floor[fork] = Max(entry->relation.floor[fork], lsn);
+	chunk_table_raise_floor(entry, fork, lsn);
 	LWLockRelease(lock);
 	return true;
 }
@@ -428,44 +262,40 @@ void
 sparse_cache_begin_create(RelationTag relation, ForkNumber fork)
 {
 	/* a block that this life extends over without writing it is not what a former relation had there */
-	if (!raise_relation_floor(relation, fork, sparse_cache_insert_lsn()))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("varve: no room for one more relation in the table of cached chunks"),
-				 errhint("Raise varve.cache_entries (now %d) and restart the endpoint.",
-						 varve_cache_entries)));
+	if (!raise_relation_floor(relation, fork, insert_lsn_now()))
+		fail_for_full_table();
+}
+
+static void
+forget_all_forks(RelationTag relation)
+{
+	for (ForkNumber fork = MAIN_FORKNUM; fork <= MAX_FORKNUM; fork++)
+		forget_tail(relation, fork, 0);
 }
 
 void
 sparse_cache_end_create(RelationTag relation, ForkNumber fork)
 {
-	forget_tail(relation, fork, 0);
-	if (fork != MAIN_FORKNUM)
-		return;
-	for (fork = MAIN_FORKNUM + 1; fork <= MAX_FORKNUM; fork++)
+	if (fork == MAIN_FORKNUM)
+		forget_all_forks(relation);
+	else
 		forget_tail(relation, fork, 0);
+}
+
+void
+sparse_cache_note_init_fork(RelationTag relation)
+{
+	forget_all_forks(relation);
 }
 
 void
 sparse_cache_note_truncate(RelationTag relation, ForkNumber fork, BlockNumber blocks)
 {
-	XLogRecPtr	lsn = sparse_cache_insert_lsn();
+	XLogRecPtr	lsn = insert_lsn_now();
 
 	forget_tail(relation, fork, blocks);
 	if (!raise_relation_floor(relation, fork, lsn))
 		chunk_table_raise_database_floor(relation.db, lsn);
-}
-
-static void
-forget_relation_entry(RelationTag relation)
-{
-	ChunkKey	key = relation_entry_key(relation);
-	LWLock	   *lock = chunk_table_lock(&key, LW_EXCLUSIVE);
-	ChunkEntry *entry = chunk_table_find(&key);
-
-	if (entry != NULL)
-		chunk_table_remove(entry);
-	LWLockRelease(lock);
 }
 
 void
@@ -474,5 +304,19 @@ sparse_cache_note_unlink(RelationTag relation, ForkNumber fork)
 	forget_tail(relation, fork, 0);
 	/* smgrdounlinkall goes through the forks in order: the init fork is the last */
 	if (fork == INIT_FORKNUM)
-		forget_relation_entry(relation);
+		chunk_table_forget_relation(relation);
+}
+
+void
+sparse_cache_note_database_moved(Oid db)
+{
+	chunk_table_raise_database_floor(db, insert_lsn_now());
+	sparse_cache_note_database_gone(db);
+}
+
+void
+sparse_cache_note_database_gone(Oid db)
+{
+	chunk_table_purge_database(db);
+	shadow_note_database_gone(db);
 }

@@ -12,14 +12,20 @@ extern void sparse_cache_start_shmem(void);
 /* one block, from the local file if it is valid there, else from the pageserver */
 extern void sparse_cache_read(SMgrRelation relation, ForkNumber fork, BlockNumber block, char *page);
 
-/*
- * Around a stock write or extension of one block.  The lock that begin returns
- * is held over it and released by end.
- */
-extern LWLock *sparse_cache_begin_write(SMgrRelation relation, ForkNumber fork, BlockNumber block,
-										bool zero_page, ChunkEntry **entry, XLogRecPtr *insert_lsn);
-extern void sparse_cache_end_write(LWLock *lock, ChunkEntry *entry, BlockNumber block,
-								   XLogRecPtr insert_lsn);
+/* between begin and end of a write, the chunk's partition is locked */
+typedef struct WriteInProgress
+{
+	LWLock	   *lock;
+	ChunkEntry *entry;
+	BlockNumber block;
+	const char *page;
+	XLogRecPtr	insert_lsn;		/* W: sampled before the write */
+} WriteInProgress;
+
+/* around a stock write or extension of one block; only begin may fail */
+extern void sparse_cache_begin_write(SMgrRelation relation, ForkNumber fork, BlockNumber block,
+									 const char *page, WriteInProgress *write);
+extern void sparse_cache_end_write(WriteInProgress *write);
 
 extern bool sparse_cache_is_valid(RelationTag relation, ForkNumber fork, BlockNumber block);
 
@@ -30,11 +36,15 @@ extern bool sparse_cache_is_valid(RelationTag relation, ForkNumber fork, BlockNu
 extern void sparse_cache_begin_create(RelationTag relation, ForkNumber fork);
 extern void sparse_cache_end_create(RelationTag relation, ForkNumber fork);
 
+/* the relation turns out to be unlogged: its files are none of ours */
+extern void sparse_cache_note_init_fork(RelationTag relation);
+
 /* no error, no allocation in these two: they run in critical sections and after commit */
 extern void sparse_cache_note_truncate(RelationTag relation, ForkNumber fork, BlockNumber blocks);
 extern void sparse_cache_note_unlink(RelationTag relation, ForkNumber fork);
 
-/* the insert position, never one that points just behind a page header */
-extern XLogRecPtr sparse_cache_insert_lsn(void);
+/* the directories of a database were removed, or copied to another place */
+extern void sparse_cache_note_database_gone(Oid db);
+extern void sparse_cache_note_database_moved(Oid db);
 
 #endif

@@ -12,13 +12,19 @@
 #include "storage/ipc.h"
 #include "utils/guc.h"
 
+#include "backpressure.h"
 #include "backup_refusal.h"
 #include "commit_guard.h"
 #include "counters.h"
 #include "database_commands.h"
+#include "disk_space.h"
+#include "evictor.h"
 #include "gucs.h"
+#include "hole_punch.h"
+#include "ingest_position.h"
 #include "life.h"
 #include "local_relations.h"
+#include "prefetch.h"
 #include "smgr_table.h"
 #include "sparse_cache.h"
 #include "sync_settings.h"
@@ -73,6 +79,10 @@ request_shared_memory(void)
 	counters_request_shmem();
 	local_relations_request_shmem();
 	sparse_cache_request_shmem();
+	disk_space_request_shmem();
+	ingest_position_request_shmem();
+	backpressure_request_shmem();
+	evictor_request_shmem();
 }
 
 static void
@@ -82,10 +92,17 @@ start_shared_memory(void)
 		previous_shmem_startup_hook();
 
 	if (!IsUnderPostmaster)
+	{
+		hole_punch_probe();
 		life_begin();
+	}
 	counters_start_shmem();
 	local_relations_start_shmem();
 	sparse_cache_start_shmem();
+	disk_space_start_shmem();
+	ingest_position_start_shmem();
+	backpressure_start_shmem();
+	evictor_start_shmem();
 	if (!IsUnderPostmaster)
 		smgr_table_selftest();
 }
@@ -102,6 +119,9 @@ install_remote_pages(void)
 	smgr_table_interpose();
 	database_commands_install();
 	backup_refusal_install();
+	prefetch_install();
+	backpressure_install();
+	evictor_install();
 }
 
 void

@@ -1,5 +1,5 @@
 /*
- * views.c: the SQL functions behind the views varve.cache and varve.pageserver.
+ * views.c: the SQL functions behind the views of the schema varve.
  */
 #include "postgres.h"
 
@@ -7,14 +7,19 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
+#include "utils/pg_lsn.h"
 
+#include "backpressure.h"
 #include "chunk_table.h"
 #include "counters.h"
+#include "ingest_position.h"
 
 PG_FUNCTION_INFO_V1(varve_cache);
 PG_FUNCTION_INFO_V1(varve_pageserver);
+PG_FUNCTION_INFO_V1(varve_lag);
+PG_FUNCTION_INFO_V1(varve_shadow);
 
-#define MAX_COLUMNS 16
+#define MAX_COLUMNS 32
 
 typedef struct Row
 {
@@ -43,12 +48,6 @@ row_datum(FunctionCallInfo fcinfo, Row *row)
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(descriptor), row->values, row->nulls));
 }
 
-static uint64
-value_of(pg_atomic_uint64 *counter)
-{
-	return pg_atomic_read_u64(counter);
-}
-
 static void
 require_remote_pages(void)
 {
@@ -57,6 +56,12 @@ require_remote_pages(void)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("relation files of this server are ordinary local files"),
 				 errdetail("varve.pageserver_connstr was empty when the server started.")));
+}
+
+static void
+add_counter(Row *row, pg_atomic_uint64 *counter)
+{
+	add(row, pg_atomic_read_u64(counter));
 }
 
 Datum
@@ -70,14 +75,24 @@ varve_cache(PG_FUNCTION_ARGS)
 	add(&row, totals.chunks);
 	add(&row, totals.relations);
 	add(&row, totals.free_entries);
-	add(&row, totals.valid_blocks);
-	add(&row, totals.valid_blocks * BLCKSZ);
-	add(&row, value_of(&varve_counters->misses));
-	add(&row, value_of(&varve_counters->filled_blocks));
-	add(&row, value_of(&varve_counters->guard_refusals));
-	add(&row, value_of(&varve_counters->fill_failures));
-	add(&row, value_of(&varve_counters->recycled_entries));
-	add(&row, value_of(&varve_counters->zero_pages_suspect));
+	add(&row, totals.cached_blocks);
+	add(&row, totals.cached_blocks * BLCKSZ);
+	add(&row, totals.written_blocks);
+	add(&row, totals.kept_blocks);
+	add_counter(&row, &varve_counters->misses);
+	add_counter(&row, &varve_counters->filled_blocks);
+	add_counter(&row, &varve_counters->guard_refusals);
+	add_counter(&row, &varve_counters->fill_failures);
+	add_counter(&row, &varve_counters->fills_not_stored);
+	add_counter(&row, &varve_counters->recycled_entries);
+	add_counter(&row, &varve_counters->evicted_chunks);
+	add_counter(&row, &varve_counters->evicted_blocks);
+	add_counter(&row, &varve_counters->refetched_blocks);
+	add_counter(&row, &varve_counters->punch_failures);
+	add_counter(&row, &varve_counters->disk_full_waits);
+	add_counter(&row, &varve_counters->page_images);
+	add_counter(&row, &varve_counters->fsm_images);
+	add_counter(&row, &varve_counters->suspect_zero_pages);
 	PG_RETURN_DATUM(row_datum(fcinfo, &row));
 }
 
@@ -87,11 +102,43 @@ varve_pageserver(PG_FUNCTION_ARGS)
 	Row			row = {0};
 
 	require_remote_pages();
-	add(&row, value_of(&varve_counters->requests));
-	add(&row, value_of(&varve_counters->blocks_fetched));
-	add(&row, value_of(&varve_counters->wait_microseconds));
-	add(&row, value_of(&varve_counters->connects));
-	add(&row, value_of(&varve_counters->reconnects));
-	add(&row, value_of(&varve_counters->errors));
+	add_counter(&row, &varve_counters->requests);
+	add_counter(&row, &varve_counters->prefetches);
+	add_counter(&row, &varve_counters->prefetch_hits);
+	add_counter(&row, &varve_counters->blocks_fetched);
+	add_counter(&row, &varve_counters->wait_microseconds);
+	add_counter(&row, &varve_counters->connects);
+	add_counter(&row, &varve_counters->reconnects);
+	add_counter(&row, &varve_counters->errors);
+	PG_RETURN_DATUM(row_datum(fcinfo, &row));
+}
+
+Datum
+varve_lag(PG_FUNCTION_ARGS)
+{
+	Row			row = {0};
+
+	require_remote_pages();
+	row.values[row.columns++] = LSNGetDatum(ingest_position());
+	add(&row, backpressure_lag());
+	add_counter(&row, &varve_counters->throttled);
+	add_counter(&row, &varve_counters->throttled_microseconds);
+	PG_RETURN_DATUM(row_datum(fcinfo, &row));
+}
+
+Datum
+varve_shadow(PG_FUNCTION_ARGS)
+{
+	Row			row = {0};
+
+	require_remote_pages();
+	add_counter(&row, &varve_counters->shadow_compared);
+	add_counter(&row, &varve_counters->shadow_refetched);
+	add_counter(&row, &varve_counters->shadow_refetched_equal);
+	add_counter(&row, &varve_counters->shadow_mismatches);
+	add_counter(&row, &varve_counters->shadow_all_visible_lost);
+	add_counter(&row, &varve_counters->shadow_live_cids_lost);
+	add_counter(&row, &varve_counters->shadow_live_tokens_lost);
+	add_counter(&row, &varve_counters->shadow_live_cycle_ids_lost);
 	PG_RETURN_DATUM(row_datum(fcinfo, &row));
 }

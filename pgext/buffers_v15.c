@@ -1,0 +1,78 @@
+/*
+ * buffers_v15.c: shared buffers of PostgreSQL 15, looked at from beside the buffer manager.
+ */
+#include "postgres.h"
+
+#if PG_VERSION_NUM / 10000 != 15
+#error "buffers_v15.c is for PostgreSQL 15"
+#endif
+
+#include "access/xloginsert.h"
+#include "storage/buf_internals.h"
+#include "storage/bufmgr.h"
+
+#include "buffers.h"
+
+static RelFileNode
+node_of(const BlockTag *tag)
+{
+	RelFileNode node = {tag->relation.spc, tag->relation.db, tag->relation.rel};
+
+	return node;
+}
+
+bool
+buffer_is_dirty(int buffer_id, ForkNumber fork, BlockTag *found)
+{
+	BufferDesc *descriptor = GetBufferDescriptor(buffer_id);
+	uint32		state;
+	BufferTag	tag;
+
+	/* without the lock of the header: most buffers are of no interest */
+	if (descriptor->tag.forkNum != fork)
+		return false;
+	state = LockBufHdr(descriptor);
+	tag = descriptor->tag;
+	UnlockBufHdr(descriptor, state);
+	if (tag.forkNum != fork || (state & (BM_VALID | BM_DIRTY | BM_PERMANENT)) !=
+		(BM_VALID | BM_DIRTY | BM_PERMANENT))
+		return false;
+	found->relation = (RelationTag) {tag.rnode.spcNode, tag.rnode.dbNode, tag.rnode.relNode};
+	found->fork = tag.forkNum;
+	found->block = tag.blockNum;
+	return true;
+}
+
+bool
+buffer_pin(const BlockTag *tag, int buffer_id, Buffer *buffer)
+{
+	*buffer = buffer_id + 1;
+	return ReadRecentBuffer(node_of(tag), tag->fork, tag->block, *buffer);
+}
+
+bool
+buffer_is_permanent(int buffer_id)
+{
+	return (pg_atomic_read_u32(&GetBufferDescriptor(buffer_id)->state) & BM_PERMANENT) != 0;
+}
+
+int
+buffer_lookup(const BlockTag *tag, LWLock **mapping_lock)
+{
+	BufferTag	buffer_tag;
+	uint32		hash;
+
+	INIT_BUFFERTAG(buffer_tag, node_of(tag), tag->fork, tag->block);
+	hash = BufTableHashCode(&buffer_tag);
+	*mapping_lock = BufMappingPartitionLock(hash);
+	LWLockAcquire(*mapping_lock, LW_SHARED);
+	return BufTableLookup(&buffer_tag, hash);
+}
+
+XLogRecPtr
+log_page_image(const BlockTag *tag, char *page, bool standard_page)
+{
+	RelFileNode node = node_of(tag);
+
+	return log_newpage(&node, tag->fork, tag->block, page, standard_page);
+}
