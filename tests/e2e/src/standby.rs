@@ -13,10 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use harness::{Cluster, block_on, eventually, lsn, pg_program, run, run_as_postgres};
+use harness::{Cluster, StockServer, block_on, eventually, lsn, pg_program, run, run_as_postgres};
 use types::Lsn;
 
-use crate::export::StockServer;
 use crate::standby::compare::{Comparison, compare};
 
 /// The compute's setting, which a server that replays its WAL must have too.

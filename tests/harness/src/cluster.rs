@@ -1,8 +1,10 @@
 //! [`Cluster`]: broker, safekeepers, pageserver and endpoints, run by the command line tool itself.
 
+use std::fs::File;
+use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use auth::ClusterToken;
@@ -12,37 +14,74 @@ use serde_json::Value;
 use tokio_postgres::{Client, NoTls};
 use types::Lsn;
 
+use crate::cache_log::CacheActivity;
 use crate::ports::PortRange;
 use crate::programs::{describe, program};
+use crate::settings::EndpointSettings;
 
 /// Root of all test directories; below /tmp so that the user `postgres` gets there.
 const TESTS: &str = "/tmp/varve-tests";
 
+/// With a bounded cache (`VARVE_TEST_SETTINGS="varve.cache_size=4MB …"`) a test must see this many chunks evicted
+/// and this many blocks fetched again: one that did not would have tested nothing new.
+const LEAST_EVICTIONS: u64 = 10;
+
 pub struct Cluster {
     directory: PathBuf,
     ports: PortRange,
+    settings: EndpointSettings,
+    /// Why the test need not see evictions.
+    excuse: Option<&'static str>,
+    /// Logs of endpoints that the test deletes. They can still be read, to the end, after their names are gone.
+    deleted_logs: Mutex<Vec<File>>,
 }
 
 impl Cluster {
     /// A new cluster with its first database running. `name` is the test's.
     pub fn up(name: &str) -> Cluster {
-        let cluster = Cluster::init(name);
+        Cluster::up_with(name, &[])
+    }
+
+    /// With settings, as NAME=VALUE, on each of its endpoints.
+    pub fn up_with(name: &str, settings: &[&str]) -> Cluster {
+        let cluster = Cluster::make(name, EndpointSettings::of_this_run().and(settings));
         cluster.varve(&["up"]);
         cluster
     }
 
     /// A new cluster of which nothing runs yet.
     pub fn init(name: &str) -> Cluster {
+        Cluster::make(name, EndpointSettings::of_this_run())
+    }
+
+    fn make(name: &str, settings: EndpointSettings) -> Cluster {
         let ports = PortRange::reserve();
         let directory = Path::new(TESTS).join(format!("{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&directory);
         let template = directory.join("template");
         std::fs::create_dir_all(&template).expect("a directory for the test");
         std::fs::copy(shared_template(), template.join("pg15.tar.zst")).expect("a copy of the template");
-        let cluster = Cluster { directory, ports };
+        let cluster = Cluster { directory, ports, settings, excuse: None, deleted_logs: Mutex::default() };
         let base = cluster.ports.base.to_string();
         cluster.varve(&["init", "--port-base", &base]);
+        if !cluster.settings.is_empty() {
+            cluster.create_main();
+        }
         cluster
+    }
+
+    /// What `varve up` would do by itself, and then start the endpoint with no settings at all.
+    fn create_main(&self) {
+        self.varve(&["start"]);
+        self.varve(&["tenant", "create", "--set-default"]);
+        self.varve(&["endpoint", "create", "main"]);
+        self.varve(&["stop"]);
+    }
+
+    /// For tests whose databases fit into any cache, or that start no server.
+    pub fn need_not_evict(mut self, because: &'static str) -> Cluster {
+        self.excuse = Some(because);
+        self
     }
 
     pub fn directory(&self) -> &Path {
@@ -68,12 +107,22 @@ impl Cluster {
 
     /// Runs `varve`, which may fail.
     pub fn try_varve(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().expect("varve runs")
+        let deleted_log = match arguments {
+            ["endpoint", "delete", endpoint] | ["endpoint", "stop", endpoint, "--destroy"] => {
+                File::open(self.postgres_log(endpoint)).ok()
+            }
+            _ => None,
+        };
+        let output = self.command(arguments).output().expect("varve runs");
+        if output.status.success() {
+            self.deleted_logs.lock().expect("no panic").extend(deleted_log);
+        }
+        output
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(program("varve"));
-        command.arg("--data-dir").arg(&self.directory).args(arguments);
+        command.arg("--data-dir").arg(&self.directory).args(self.settings.added_to(arguments));
         command
     }
 
@@ -123,6 +172,21 @@ impl Cluster {
 
     pub fn pgdata(&self, endpoint: &str) -> PathBuf {
         self.directory.join("endpoints").join(endpoint).join("compute/pgdata")
+    }
+
+    /// PostgreSQL's own log of an endpoint, which goes on over all its starts.
+    pub fn postgres_log(&self, endpoint: &str) -> PathBuf {
+        self.pgdata(endpoint).with_file_name("postgres.log")
+    }
+
+    /// What the caches of all endpoints have done so far, as their logs say.
+    pub fn cache_activity(&self) -> CacheActivity {
+        let endpoints = std::fs::read_dir(self.directory.join("endpoints")).into_iter().flatten().flatten();
+        let present = endpoints
+            .filter_map(|entry| File::open(self.postgres_log(&entry.file_name().to_string_lossy())).ok())
+            .map(activity);
+        let deleted = self.deleted_logs.lock().expect("no panic");
+        present.chain(deleted.iter().map(activity)).sum()
     }
 
     pub fn log(&self, process: &str) -> String {
@@ -198,11 +262,20 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         let _ = self.command(&["down", "--mode", "immediate"]).output();
+        let kept = format!("the failed test's cluster is kept in {}", self.directory.display());
         if std::thread::panicking() {
-            eprintln!("the failed test's cluster is kept in {}", self.directory.display());
-        } else {
-            let _ = std::fs::remove_dir_all(&self.directory);
+            eprintln!("{kept}");
+            return;
         }
+        let activity = self.cache_activity();
+        let must_evict = self.settings.bound_the_cache() && self.excuse.is_none();
+        if let Some(fault) = activity.fault(if must_evict { LEAST_EVICTIONS } else { 0 }) {
+            panic!("{fault}: {activity}; {kept}");
+        }
+        if let Some(excuse) = self.excuse {
+            eprintln!("this test need not evict: {excuse}");
+        }
+        let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
 
@@ -210,6 +283,13 @@ pub async fn connect(connstr: &str) -> Result<Client, tokio_postgres::Error> {
     let (client, connection) = tokio_postgres::connect(connstr, NoTls).await?;
     tokio::spawn(connection);
     Ok(client)
+}
+
+fn activity(mut log: impl Read + Seek) -> CacheActivity {
+    let mut bytes = Vec::new();
+    log.rewind().and_then(|()| log.read_to_end(&mut bytes)).expect("a log to read");
+    // Not all of it is text: PostgreSQL logs what clients send.
+    CacheActivity::of_log(&String::from_utf8_lossy(&bytes))
 }
 
 /// An LSN out of a JSON document.

@@ -3,15 +3,20 @@
 //! A test that passes leaves nothing behind; one that fails keeps its directory, with all logs and data,
 //! and says where it is.
 
+mod cache_log;
 mod cluster;
 mod ledger;
 mod ports;
 mod programs;
+mod settings;
+mod stock_server;
 mod writers;
 
+pub use cache_log::CacheActivity;
 pub use cluster::{Cluster, connect, lsn};
 pub use ledger::{Ledger, Verdict};
 pub use programs::{pg_program, program, run, run_as_postgres};
+pub use stock_server::StockServer;
 pub use writers::{Writers, ledger_rows};
 
 use std::time::{Duration, Instant};
