@@ -262,6 +262,13 @@ chunk_table_next_generation(void)
 	return pg_atomic_fetch_add_u64(&table->generation, 1);
 }
 
+void
+chunk_note_change(ChunkEntry *entry)
+{
+	entry->chunk.generation = chunk_table_next_generation();
+	entry->chunk.last_change = entry->chunk.generation;
+}
+
 uint32
 chunk_table_entries_used(void)
 {

@@ -53,6 +53,7 @@ typedef struct ChunkState
 	XLogRecPtr	last_write;		/* W: insert LSN sampled before the last write; 0: none that is uncovered */
 	XLogRecPtr	not_modified_since; /* P of the period that covered the writes so far; 0: none yet */
 	uint64		generation;
+	uint64		last_change;	/* the generation that the last write or truncation made; eviction makes others */
 	int32		relation;		/* index of the relation's entry */
 	bool		zero_extended;	/* an all-zero block in here is no surprise */
 	bool		sequence;		/* block 0 is a sequence's: its page is ahead of WAL on purpose */
@@ -116,6 +117,9 @@ extern const ChunkEntry *chunk_table_peek(uint32 index);
 extern ChunkEntry *chunk_table_lock_entry(uint32 index, LWLock **lock);
 
 extern uint64 chunk_table_next_generation(void);
+
+/* a block of the chunk was written, or cut off */
+extern void chunk_note_change(ChunkEntry *entry);
 
 /* bits and their accounts; under the partition's lock, exclusively */
 extern void chunk_set_valid(ChunkEntry *entry, BlockNumber block);

@@ -14,7 +14,7 @@
  *   - a page that is not is taken from the file and logged under the lock of
  *     its buffer mapping partition: nobody brings it in and changes it before
  *     its image is in WAL;
- *   - the chunk is dropped only if nothing in it was written meanwhile.
+ *   - blocks are dropped only if nothing in their chunk was written meanwhile.
  *
  * Locks are taken in this order: content lock or mapping lock, WAL insertion;
  * a chunk's lock under a mapping lock to read the file, and else alone.
@@ -26,6 +26,7 @@
 #include "access/xlog.h"
 #include "common/pg_prng.h"
 #include "miscadmin.h"
+#include "port/pg_bitutils.h"
 #include "storage/bufmgr.h"
 #include "storage/ipc.h"
 
@@ -37,14 +38,19 @@
 #include "local_relations.h"
 #include "page_images.h"
 
-/* chunks looked at for one that is worth it; the next call goes on from there */
-#define LOOKS 32
+/* chunks looked at for the one with most to gain */
+#define LOOKS 8
+/* a bound on what one read or extension does for the others */
+#define CHUNKS_AT_ONCE 4
+#define BLOCKS_AT_ONCE 32
 
 typedef struct Candidate
 {
 	ChunkKey	key;
-	uint64		generation;
+	uint64		last_change;
 	uint64		written[CHUNK_WORDS];
+	uint64		logged[CHUNK_WORDS];
+	XLogRecPtr	end;			/* of the last image */
 } Candidate;
 
 static bool
@@ -61,44 +67,50 @@ is_over_hard_limit(void)
 	return varve_cache_size > 0 && chunk_table_cached_blocks() > disk_space_hard_limit();
 }
 
-static bool
-consider(Candidate *candidate)
+static int
+written_blocks(const Candidate *candidate)
 {
-	LWLock	   *lock = chunk_table_lock(&candidate->key, LW_SHARED);
-	ChunkEntry *entry = chunk_table_find(&candidate->key);
-	bool		worth_it = entry != NULL && any_block_bit(entry->chunk.written) && !chunk_is_kept(entry);
-
-	if (worth_it)
-	{
-		candidate->generation = entry->chunk.generation;
-		memcpy(candidate->written, entry->chunk.written, sizeof(candidate->written));
-	}
-	LWLockRelease(lock);
-	return worth_it;
+	return pg_popcount64(candidate->written[0]) + pg_popcount64(candidate->written[1]);
 }
 
-/* a chunk of the relation with uncovered writes, not the one that is being read */
+/* takes the chunk if it has more uncovered writes than the candidate so far */
+static void
+consider(const ChunkKey *key, Candidate *candidate)
+{
+	LWLock	   *lock = chunk_table_lock(key, LW_SHARED);
+	ChunkEntry *entry = chunk_table_find(key);
+	Candidate	other = {.key = *key};
+
+	if (entry != NULL && !chunk_is_kept(entry))
+	{
+		memcpy(other.written, entry->chunk.written, sizeof(other.written));
+		other.last_change = entry->chunk.last_change;
+	}
+	LWLockRelease(lock);
+	if (written_blocks(&other) > written_blocks(candidate))
+		*candidate = other;
+}
+
+/* a chunk of the relation, not the one that is being read; looked for anywhere, so that processes do not meet */
 static bool
 find_candidate(RelationTag relation, BlockNumber block, Candidate *candidate)
 {
-	static uint32 hand = 0;
 	uint32		chunks = chunk_table_chunks_of(relation, MAIN_FORKNUM);
 	uint32		current = chunk_key(relation, MAIN_FORKNUM, block).chunk;
+	uint32		first;
 
+	memset(candidate, 0, sizeof(Candidate));
 	if (chunks == 0)
 		return false;
+	first = pg_prng_uint64_range(&pg_global_prng_state, 0, chunks - 1);
 	for (uint32 i = 0; i < Min(LOOKS, chunks); i++)
 	{
-		/* a new relation, or a new process: begin anywhere, so that processes do not meet */
-		if (hand == 0 || hand >= chunks)
-			hand = pg_prng_uint64_range(&pg_global_prng_state, 0, chunks - 1);
-		else
-			hand++;
-		candidate->key = (ChunkKey) {relation, MAIN_FORKNUM, hand % chunks};
-		if (candidate->key.chunk != current && consider(candidate))
-			return true;
+		ChunkKey	key = {relation, MAIN_FORKNUM, (first + i) % chunks};
+
+		if (key.chunk != current)
+			consider(&key, candidate);
 	}
-	return false;
+	return written_blocks(candidate) > 0;
 }
 
 /* under the content lock from copy to insertion: a change in between would be undone by the older image */
@@ -125,6 +137,7 @@ log_buffer(const BlockTag *tag, int buffer_id, XLogRecPtr *end)
 	return logged;
 }
 
+/* somebody else may have dropped the block meanwhile: then there is nothing to log, least of all its hole */
 static bool
 read_from_file(const Candidate *candidate, BlockNumber block, char *page)
 {
@@ -132,7 +145,7 @@ read_from_file(const Candidate *candidate, BlockNumber block, char *page)
 	ChunkEntry *entry = chunk_table_find(&candidate->key);
 	bool		read = false;
 
-	if (entry != NULL && entry->chunk.generation == candidate->generation)
+	if (entry != NULL && block_bit(entry->chunk.valid, block) && block_bit(entry->chunk.written, block))
 	{
 		int			segment = open_segment(&candidate->key, block);
 
@@ -147,7 +160,7 @@ read_from_file(const Candidate *candidate, BlockNumber block, char *page)
 }
 
 static bool
-log_block(const Candidate *candidate, BlockNumber block, XLogRecPtr *end)
+log_block(Candidate *candidate, BlockNumber block)
 {
 	BlockTag	tag = {candidate->key.relation, MAIN_FORKNUM, block};
 	PGAlignedBlock page;
@@ -158,35 +171,47 @@ log_block(const Candidate *candidate, BlockNumber block, XLogRecPtr *end)
 	if (buffer_id >= 0)
 	{
 		LWLockRelease(mapping_lock);
-		return log_buffer(&tag, buffer_id, end);
+		return log_buffer(&tag, buffer_id, &candidate->end);
 	}
 	if (read_from_file(candidate, block, page.data))
 	{
-		*end = log_page_image(&tag, page.data, false);
+		candidate->end = log_page_image(&tag, page.data, false);
 		logged = true;
 	}
 	LWLockRelease(mapping_lock);
 	return logged;
 }
 
-static bool
-log_written_blocks(const Candidate *candidate, XLogRecPtr *end)
+/* a block whose page is in use by somebody is left out */
+static void
+log_written_blocks(Candidate *candidate)
 {
 	BlockNumber first = chunk_first_block(&candidate->key);
+	int			logged = 0;
 
-	for (BlockNumber block = first; block < first + varve_chunk_blocks; block++)
+	for (BlockNumber block = first; block < first + varve_chunk_blocks && logged < BLOCKS_AT_ONCE; block++)
 	{
-		if (!block_bit(candidate->written, block))
+		if (!block_bit(candidate->written, block) || !log_block(candidate, block))
 			continue;
-		if (!log_block(candidate, block, end))
-			return false;
-		count(&varve_counters->page_images, 1);
+		set_block_bit(candidate->logged, block);
+		logged++;
 	}
-	return true;
+	count(&varve_counters->page_images, logged);
+}
+
+/* the images are what the pageserver knows of these blocks, exactly */
+static void
+settle_logged_writes(ChunkEntry *entry, const Candidate *candidate)
+{
+	for (int word = 0; word < CHUNK_WORDS; word++)
+		entry->chunk.written[word] &= ~candidate->logged[word];
+	if (!any_block_bit(entry->chunk.written))
+		entry->chunk.last_write = InvalidXLogRecPtr;
+	entry->chunk.not_modified_since = Max(entry->chunk.not_modified_since, candidate->end);
 }
 
 static void
-drop_if_unchanged(const Candidate *candidate, XLogRecPtr end)
+drop_if_unchanged(const Candidate *candidate)
 {
 	LWLock	   *lock;
 	ChunkEntry *entry;
@@ -194,11 +219,9 @@ drop_if_unchanged(const Candidate *candidate, XLogRecPtr end)
 	local_relations_lock(LW_SHARED);
 	lock = chunk_table_lock(&candidate->key, LW_EXCLUSIVE);
 	entry = chunk_table_find(&candidate->key);
-	if (entry != NULL && entry->chunk.generation == candidate->generation)
+	if (entry != NULL && entry->chunk.last_change == candidate->last_change)
 	{
-		entry->chunk.not_modified_since = Max(entry->chunk.not_modified_since, end);
-		entry->chunk.last_write = InvalidXLogRecPtr;
-		memset(entry->chunk.written, 0, sizeof(entry->chunk.written));
+		settle_logged_writes(entry, candidate);
 		(void) eviction_drop(entry);
 	}
 	LWLockRelease(lock);
@@ -209,10 +232,14 @@ void
 page_images_relieve(RelationTag relation, BlockNumber block)
 {
 	Candidate	candidate;
-	XLogRecPtr	end = InvalidXLogRecPtr;
 
-	if (likely(!is_over_hard_limit()) || !may_log() || !find_candidate(relation, block, &candidate))
+	if (likely(!is_over_hard_limit()) || !may_log())
 		return;
-	if (log_written_blocks(&candidate, &end))
-		drop_if_unchanged(&candidate, end);
+	for (int i = 0; i < CHUNKS_AT_ONCE && is_over_hard_limit(); i++)
+	{
+		if (!find_candidate(relation, block, &candidate))
+			return;
+		log_written_blocks(&candidate);
+		drop_if_unchanged(&candidate);
+	}
 }

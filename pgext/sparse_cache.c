@@ -189,7 +189,7 @@ sparse_cache_end_write(WriteInProgress *write)
 	set_block_bit(entry->chunk.written, block);
 	clear_block_bit(entry->chunk.dropped, block);
 	entry->chunk.last_write = Max(entry->chunk.last_write, write->insert_lsn);
-	entry->chunk.generation = chunk_table_next_generation();
+	chunk_note_change(entry);
 	note_usage(entry);
 	shadow_note_write(&entry->key, block, write->page);
 	LWLockRelease(write->lock);
@@ -219,7 +219,7 @@ forget_blocks_from(ChunkEntry *entry, BlockNumber first_gone)
 		clear_block_bit(entry->chunk.written, block);
 		clear_block_bit(entry->chunk.dropped, block);
 	}
-	entry->chunk.generation = chunk_table_next_generation();
+	chunk_note_change(entry);
 }
 
 /* forgets all blocks of the fork from `blocks` on */
