@@ -4,6 +4,7 @@
 #   make down          stop it; the data stays
 #   make build         everything, release, and the extension for the PostgreSQL on the machine
 #   make test [T=name] all proofs, or those whose name contains T
+#   make pg-regress    PostgreSQL's own regression suite on an endpoint and on a stock server
 #   make lint          formatting, clippy, layering, C warnings
 #   make clean-cluster delete the local cluster and its data
 
@@ -20,7 +21,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 VARVE := target/release/varve --data-dir $(VARVE_DIR)
 
-.PHONY: deps build extension up down clean-cluster test lint format oracle
+.PHONY: deps build extension up down clean-cluster test pg-regress lint format oracle
 
 deps:
 	@tests/scripts/install-deps $(PG_MAJOR)
@@ -47,6 +48,10 @@ clean-cluster:
 
 test: build
 	@tests/scripts/run-tests "$(T)"
+
+pg-regress: build
+	@tests/scripts/postgres-source $(PG_MAJOR) >/dev/null
+	cargo test --release --locked -p pg_regress -- --nocapture the_suite
 
 lint: deps
 	cargo fmt --all --check

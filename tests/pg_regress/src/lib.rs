@@ -1,0 +1,82 @@
+//! PostgreSQL's own regression suite on an endpoint with a tiny cache, against a stock server with the same
+//! catalogs and settings: every file of results must be the same, byte by byte.
+//!
+//! How many tests fail against the output that the suite expects is only counted: its release is the one that
+//! the distribution has sources of, which may be older than the server.
+#![cfg(test)]
+
+mod compare;
+mod schedule;
+mod suite;
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use harness::{Cluster, StockServer};
+
+use crate::compare::{differing, unified_diff};
+use crate::suite::{Outcome, Socket, Suite};
+
+/// On both servers.
+const SETTINGS: [&str; 3] = [
+    // 128 buffers: pages are written out and read again all the time.
+    "shared_buffers=1MB",
+    // Or where a scan begins depends on where the last one was.
+    "synchronize_seqscans=off",
+    "max_prepared_transactions=100",
+];
+const BOUNDED_CACHE: [&str; 2] = ["varve.cache_size=4MB", "varve.log_cache_interval=1"];
+
+/// Less, and the comparison would say little.
+const LEAST_TESTS: usize = 200;
+const LEAST_EVICTIONS: u64 = 5_000;
+const MOST_FAILURES: usize = 20;
+/// Tests whose difference is shown. All are named.
+const SHOWN: usize = 10;
+
+#[test]
+fn the_suite_prints_on_an_endpoint_what_it_prints_on_stock() {
+    let cluster = Cluster::up_with("pg-regress", &[&SETTINGS[..], &BOUNDED_CACHE].concat());
+    let suite = Suite::prepare(cluster.directory().join("suite"));
+    let stock = on_stock(&cluster, &suite);
+    let endpoint = suite.run_on("on-endpoint", &socket_of(&cluster.pgdata("main")));
+
+    let differing = differing(&stock, &endpoint);
+    for name in differing.iter().take(SHOWN) {
+        tell(&unified_diff(&suite.result("on-stock", name), &suite.result("on-endpoint", name)));
+    }
+    let activity = cluster.cache_activity();
+    let (tests, failures) = (endpoint.results.len(), endpoint.failed.len());
+    tell(&format!("pg-regress: {activity}"));
+    tell(&format!(
+        "pg-regress: PG 15: {tests} tests, {failures} failed against the expected output, {} differ from stock",
+        differing.len()
+    ));
+    assert!(differing.is_empty(), "other results than stock PostgreSQL's: {}", differing.join(", "));
+    assert!(tests >= LEAST_TESTS && failures <= MOST_FAILURES, "not the suite: {:?} fail", endpoint.failed);
+    assert_eq!(activity.fault(LEAST_EVICTIONS), None, "{activity}");
+}
+
+/// On what was exported before anything was written, so that both have the same catalogs.
+fn on_stock(cluster: &Cluster, suite: &Suite) -> Outcome {
+    let exported = cluster.directory().join("stock");
+    cluster.varve(&["timeline", "export", "-o", &exported.display().to_string()]);
+    let socket = Socket { directory: exported.clone(), port: cluster.safekeeper_port(100) };
+    let socket_directory = format!("unix_socket_directories={}", exported.display());
+    let settings = [&SETTINGS[..], &[&socket_directory, "fsync=off"]].concat();
+    let _server = StockServer::start_with(&exported, socket.port, &settings);
+    suite.run_on("on-stock", &socket)
+}
+
+/// As the running server says.
+fn socket_of(pgdata: &Path) -> Socket {
+    let text = fs::read_to_string(pgdata.join("postmaster.pid")).expect("postmaster.pid");
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    Socket { directory: lines[4].into(), port: lines[3].parse().expect("a port") }
+}
+
+/// Seen also when the test passes.
+fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
