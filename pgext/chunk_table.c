@@ -42,6 +42,7 @@ typedef struct ChunkTable
 {
 	pg_atomic_uint64 generation;
 	pg_atomic_uint64 cached_blocks;
+	pg_atomic_uint64 catalog_blocks;	/* of the cached ones */
 	pg_atomic_uint64 kept_blocks;
 	pg_atomic_uint32 clock_hand;
 	pg_atomic_uint32 entries_used;	/* entries from this number on have never been used */
@@ -92,6 +93,7 @@ initialise(void)
 	memset(table, 0, sizeof(ChunkTable));
 	pg_atomic_init_u64(&table->generation, 1);
 	pg_atomic_init_u64(&table->cached_blocks, 0);
+	pg_atomic_init_u64(&table->catalog_blocks, 0);
 	pg_atomic_init_u64(&table->kept_blocks, 0);
 	pg_atomic_init_u32(&table->clock_hand, 0);
 	pg_atomic_init_u32(&table->entries_used, 0);
@@ -224,12 +226,29 @@ enter(const ChunkKey *key, bool *made)
 	return entry;
 }
 
+/* of blocks that become valid, or are none any more (a negative number) */
+static void
+account(const ChunkEntry *entry, int64 blocks)
+{
+	pg_atomic_fetch_add_u64(chunk_is_kept(entry) ? &table->kept_blocks : &table->cached_blocks, blocks);
+	if (chunk_is_catalog(entry))
+		pg_atomic_fetch_add_u64(&table->catalog_blocks, blocks);
+}
+
+static int64
+valid_blocks(const ChunkEntry *entry)
+{
+	int64		valid = 0;
+
+	for (int word = 0; word < CHUNK_WORDS; word++)
+		valid += pg_popcount64(entry->chunk.valid[word]);
+	return valid;
+}
+
 static void
 forget_chunk(ChunkEntry *entry)
 {
-	for (int word = 0; word < CHUNK_WORDS; word++)
-		pg_atomic_fetch_sub_u64(chunk_is_kept(entry) ? &table->kept_blocks : &table->cached_blocks,
-								pg_popcount64(entry->chunk.valid[word]));
+	account(entry, -valid_blocks(entry));
 	pg_atomic_fetch_sub_u32(&relation_of(entry)->chunk_entries, 1);
 }
 
@@ -474,19 +493,13 @@ chunk_table_lock_chunk(const ChunkKey *key, LWLock **lock)
 	return entry;
 }
 
-static pg_atomic_uint64 *
-account_of(const ChunkEntry *entry)
-{
-	return chunk_is_kept(entry) ? &table->kept_blocks : &table->cached_blocks;
-}
-
 void
 chunk_set_valid(ChunkEntry *entry, BlockNumber block)
 {
 	if (block_bit(entry->chunk.valid, block))
 		return;
 	set_block_bit(entry->chunk.valid, block);
-	pg_atomic_fetch_add_u64(account_of(entry), 1);
+	account(entry, 1);
 }
 
 void
@@ -495,27 +508,29 @@ chunk_clear_valid(ChunkEntry *entry, BlockNumber block)
 	if (!block_bit(entry->chunk.valid, block))
 		return;
 	clear_block_bit(entry->chunk.valid, block);
-	pg_atomic_fetch_sub_u64(account_of(entry), 1);
+	account(entry, -1);
 }
 
 void
 chunk_note_sequence(ChunkEntry *entry)
 {
-	uint64		valid = 0;
-
 	if (chunk_is_kept(entry))
 		return;
-	for (int word = 0; word < CHUNK_WORDS; word++)
-		valid += pg_popcount64(entry->chunk.valid[word]);
-	pg_atomic_fetch_sub_u64(&table->cached_blocks, valid);
+	account(entry, -valid_blocks(entry));
 	entry->chunk.sequence = true;
-	pg_atomic_fetch_add_u64(&table->kept_blocks, valid);
+	account(entry, valid_blocks(entry));
 }
 
 uint64
 chunk_table_cached_blocks(void)
 {
 	return pg_atomic_read_u64(&table->cached_blocks);
+}
+
+uint64
+chunk_table_catalog_blocks(void)
+{
+	return pg_atomic_read_u64(&table->catalog_blocks);
 }
 
 static bool

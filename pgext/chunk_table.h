@@ -10,6 +10,7 @@
 #ifndef VARVE_CHUNK_TABLE_H
 #define VARVE_CHUNK_TABLE_H
 
+#include "access/transam.h"
 #include "access/xlogdefs.h"
 #include "common/relpath.h"
 #include "port/atomics.h"
@@ -140,6 +141,7 @@ extern void chunk_table_purge_database(Oid db);
 extern void chunk_table_raise_database_floor(Oid db, XLogRecPtr lsn);
 
 extern uint64 chunk_table_cached_blocks(void);
+extern uint64 chunk_table_catalog_blocks(void);
 extern void chunk_table_totals(ChunkTotals *totals);
 
 static inline ChunkKey
@@ -162,6 +164,13 @@ chunk_is_kept(const ChunkEntry *entry)
 {
 	return entry->key.fork != MAIN_FORKNUM || !OidIsValid(entry->key.relation.db) ||
 		entry->chunk.sequence;
+}
+
+/* of a database's system catalogs: what logging in needs is among them */
+static inline bool
+chunk_is_catalog(const ChunkEntry *entry)
+{
+	return entry->key.relation.rel < FirstNormalObjectId && !chunk_is_kept(entry);
 }
 
 static inline bool

@@ -6,6 +6,8 @@
  * checkpointer's.  So a reserve is kept (sparse-cache.md D3): when the file
  * system has less than that left, the evictor drops what it may, fetched pages
  * are no longer stored, and a write first makes sure that its block has room.
+ * The last of the space is left to WAL, without which the server cannot go on,
+ * and to the checkpointer: statements fail before that.
  */
 #include "postgres.h"
 
@@ -25,13 +27,16 @@
 #define BLOCKS_PER_MB (1024 * 1024 / BLCKSZ)
 /* beside shared buffers, all of which may have to be written into holes */
 #define RESERVE_SLACK_MB 64
+/* two segments of WAL, which statements must not use up */
+#define LAST_MB 32
 /* how long a writer waits for the evictor to come around */
 #define PATIENCE_MS 500
 #define PATIENCE_STEP_MS 10
 
 typedef struct DiskSpace
 {
-	pg_atomic_uint32 nearly_full;
+	pg_atomic_uint32 nearly_full;	/* there is less than the reserve */
+	pg_atomic_uint32 exhausted; /* there is only what statements may not use */
 	pg_atomic_uint64 looks;		/* of the evictor at the file system, each after a round of eviction */
 } DiskSpace;
 
@@ -52,6 +57,7 @@ disk_space_start_shmem(void)
 	if (found)
 		return;
 	pg_atomic_init_u32(&state->nearly_full, 0);
+	pg_atomic_init_u32(&state->exhausted, 0);
 	pg_atomic_init_u64(&state->looks, 0);
 }
 
@@ -71,27 +77,26 @@ disk_space_hard_limit(void)
 	return (uint64) varve_cache_size * 2;
 }
 
-/* blocks that the file system should have free and has not */
 static uint64
-missing_blocks(void)
+free_blocks(void)
 {
 	struct statvfs file_system;
-	uint64		free_blocks;
 
 	if (statvfs(DataDir, &file_system) != 0)
-		return 0;
-	free_blocks = (uint64) file_system.f_bavail * file_system.f_frsize / BLCKSZ;
-	return free_blocks < reserve_blocks() ? reserve_blocks() - free_blocks : 0;
+		return PG_UINT64_MAX;
+	return (uint64) file_system.f_bavail * file_system.f_frsize / BLCKSZ;
 }
 
 uint64
 disk_space_excess_blocks(void)
 {
-	uint64		missing = missing_blocks();
+	uint64		free = free_blocks();
+	uint64		missing = free < reserve_blocks() ? reserve_blocks() - free : 0;
 	uint64		cached = chunk_table_cached_blocks();
 	uint64		over = cached > varve_cache_size ? cached - varve_cache_size : 0;
 
 	pg_atomic_write_u32(&state->nearly_full, missing > 0);
+	pg_atomic_write_u32(&state->exhausted, free < Min(reserve_blocks(), LAST_MB * BLOCKS_PER_MB));
 	pg_atomic_fetch_add_u64(&state->looks, 1);
 	return Max(over, Min(missing, cached));
 }
@@ -101,6 +106,16 @@ disk_space_allows_fills(void)
 {
 	return pg_atomic_read_u32(&state->nearly_full) == 0 &&
 		(varve_cache_size == 0 || chunk_table_cached_blocks() < disk_space_hard_limit());
+}
+
+/* who logs page images over the hard limit gets a chance first (page_images.c) */
+bool
+disk_space_spares_nothing(void)
+{
+	uint64		limit = disk_space_hard_limit();
+
+	return varve_cache_size == 0 || pg_atomic_read_u32(&state->nearly_full) != 0 ||
+		chunk_table_cached_blocks() > limit + limit / 8;
 }
 
 void
@@ -136,6 +151,18 @@ has_block(const ChunkKey *key, BlockNumber block)
 	return valid;
 }
 
+/* false and errno */
+static bool
+allocate(int file, BlockNumber block)
+{
+	if (MyBackendType == B_BACKEND && pg_atomic_read_u32(&state->exhausted) != 0)
+	{
+		errno = ENOSPC;
+		return false;
+	}
+	return allocate_block(file, block);
+}
+
 void
 disk_space_make_room(const ChunkKey *key, BlockNumber block)
 {
@@ -148,12 +175,12 @@ disk_space_make_room(const ChunkKey *key, BlockNumber block)
 	/* a new segment, or a file that is gone: stock will say what is wrong */
 	if (file < 0)
 		return;
-	allocated = allocate_block(file, block);
+	allocated = allocate(file, block);
 	if (!allocated && errno == ENOSPC)
 	{
 		count(&varve_counters->disk_full_waits, 1);
 		wait_for_evictor();
-		allocated = allocate_block(file, block);
+		allocated = allocate(file, block);
 	}
 	if (!allocated && errno == ENOSPC)
 	{

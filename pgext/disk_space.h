@@ -16,6 +16,9 @@ extern bool disk_space_allows_fills(void);
 /* twice varve.cache_size unless varve.cache_hard_limit says otherwise; in blocks */
 extern uint64 disk_space_hard_limit(void);
 
+/* true: there is no other way out, system catalogs have to go too */
+extern bool disk_space_spares_nothing(void);
+
 /* after blocks were added: wakes the evictor if they are too many */
 extern void disk_space_note_growth(void);
 

@@ -7,19 +7,21 @@
  * A block written since then stays, and only that block (B6).
  *
  * The clock gives each chunk as many rounds as its usage says.  System
- * catalogs come last: without them nobody can log in while the pageserver is
- * away (D2).  Never dropped: chunk_is_kept, and relations with an init fork.
+ * catalogs that take less than half of the cache go only when nothing else
+ * helps, well over the hard limit or on a full disk: without them nobody can
+ * log in while the pageserver is away (D2).
+ * Never dropped: chunk_is_kept, and relations with an init fork.
  */
 #include "postgres.h"
 
 #include <errno.h>
 #include <unistd.h>
 
-#include "access/transam.h"
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
 
 #include "counters.h"
+#include "disk_space.h"
 #include "eviction.h"
 #include "grace.h"
 #include "gucs.h"
@@ -167,7 +169,7 @@ looks_droppable(const ChunkEntry *entry, bool catalogs)
 {
 	if (entry == NULL || entry->key.fork != MAIN_FORKNUM || !any_block_bit(entry->chunk.valid))
 		return false;
-	return catalogs || entry->key.relation.rel >= FirstNormalObjectId;
+	return catalogs || !chunk_is_catalog(entry);
 }
 
 static uint32
@@ -196,6 +198,12 @@ visit(uint32 index, XLogRecPtr covered_before, bool hurry)
 	return dropped;
 }
 
+static bool
+catalogs_take_much(void)
+{
+	return chunk_table_catalog_blocks() > varve_cache_size / 2;
+}
+
 /* one round of the hand */
 static uint64
 sweep(uint64 wanted, XLogRecPtr covered_before, bool catalogs)
@@ -207,7 +215,7 @@ sweep(uint64 wanted, XLogRecPtr covered_before, bool catalogs)
 	for (uint32 i = 0; i < entries && dropped < wanted; i++)
 	{
 		hand = hand + 1 < entries ? hand + 1 : 0;
-		if (!looks_droppable(chunk_table_peek(hand), catalogs))
+		if (!looks_droppable(chunk_table_peek(hand), catalogs || catalogs_take_much()))
 			continue;
 		CHECK_FOR_INTERRUPTS();
 		dropped += visit(hand, covered_before, varve_cache_size == 0);
@@ -229,7 +237,7 @@ eviction_run(uint64 wanted, XLogRecPtr ingested)
 	}
 	for (int round = 0; round <= USAGE_MAX && dropped < wanted; round++)
 		dropped += sweep(wanted - dropped, bound, false);
-	for (int round = 0; round <= USAGE_MAX && dropped < wanted; round++)
+	for (int round = 0; round <= USAGE_MAX && dropped < wanted && disk_space_spares_nothing(); round++)
 		dropped += sweep(wanted - dropped, bound, true);
 	if (dropped == 0)
 	{

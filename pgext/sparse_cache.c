@@ -190,7 +190,6 @@ sparse_cache_end_write(WriteInProgress *write)
 	clear_block_bit(entry->chunk.dropped, block);
 	entry->chunk.last_write = Max(entry->chunk.last_write, write->insert_lsn);
 	chunk_note_change(entry);
-	note_usage(entry);
 	shadow_note_write(&entry->key, block, write->page);
 	LWLockRelease(write->lock);
 	disk_space_note_growth();
