@@ -7,7 +7,7 @@
  * A bucket belongs to partition (bucket mod PARTITIONS); its chain is touched
  * only under that partition's lock.
  *
- * Recycling (sparse-cache.md C4).  When the table is full, entries that hold
+ * Recycling (docs/sparse-cache.md C4).  When the table is full, entries that hold
  * nothing this life must remember give way.  What such an entry knows of LSNs
  * goes up before it goes: a chunk's to the floor of its relation, a relation's
  * to the floor of its database.  Who makes an entry anew reads the floors
@@ -598,7 +598,7 @@ relation_floor(const ChunkKey *key)
 }
 
 /*
- * Shared catalogs have no floors (sparse-cache.md C3): a walsender that
+ * Shared catalogs have no floors (docs/sparse-cache.md C3): a walsender that
  * reconnects reads them, and would wait for WAL that only it can ship.  They
  * need none: their files grow block by block and are never evicted, so a block
  * of theirs that is missing is as old as the start.

@@ -137,7 +137,7 @@ extern void chunk_table_hand_over(ChunkEntry *entry);
 /* removes all entries of a database */
 extern void chunk_table_purge_database(Oid db);
 
-/* floors of whole databases; database 0 has none (sparse-cache.md C3) */
+/* floors of whole databases; database 0 has none (docs/sparse-cache.md C3) */
 extern void chunk_table_raise_database_floor(Oid db, XLogRecPtr lsn);
 
 extern uint64 chunk_table_cached_blocks(void);
@@ -158,7 +158,7 @@ chunk_first_block(const ChunkKey *key)
 	return key->chunk * varve_chunk_blocks;
 }
 
-/* blocks of these are never evicted (sparse-cache.md C3, D6; stock-postgres.md §2.5, §2.7) */
+/* blocks of these are never evicted (docs/sparse-cache.md C3, D6) */
 static inline bool
 chunk_is_kept(const ChunkEntry *entry)
 {

@@ -3,7 +3,7 @@
  *
  * They make and remove directories without a word to the storage manager, so
  * what the chunk table knows of them has to be purged here, and again before a
- * database of a number is made (sparse-cache.md A4).  STRATEGY = FILE_COPY
+ * database of a number is made (docs/sparse-cache.md A4).  STRATEGY = FILE_COPY
  * would copy holes; it becomes WAL_LOG, which reads through the cache.
  *
  * The object access hooks say which database it is, and are called while it

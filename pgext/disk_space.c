@@ -3,7 +3,7 @@
  *
  * Stock PostgreSQL finds out that a disk is full when it extends a relation.
  * Here a write into a hole needs space too, and such a write may be the
- * checkpointer's.  So a reserve is kept (sparse-cache.md D3): when the file
+ * checkpointer's.  So a reserve is kept (docs/sparse-cache.md D3): when the file
  * system has less than that left, the evictor drops what it may, fetched pages
  * are no longer stored, and a write first makes sure that its block has room.
  * The last of the space is left to WAL, without which the server cannot go on,

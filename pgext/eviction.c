@@ -3,7 +3,7 @@
  *
  * A chunk's blocks that this life has not written, or whose writes are covered
  * by a grace period that the pageserver has ingested, are on the pageserver
- * exactly as far as anybody can tell: they may go (sparse-cache.md B, C1, C2).
+ * exactly as far as anybody can tell: they may go (docs/sparse-cache.md B, C1, C2).
  * A block written since then stays, and only that block (B6).
  *
  * The clock gives each chunk as many rounds as its usage says.  System

@@ -5,7 +5,7 @@
  * clock of the eviction, the look at the disk, the lag of the pageserver.  It
  * never reads a page, never waits for the network and absorbs interrupts
  * between any two chunks, so that DROP DATABASE does not wait for it
- * (sparse-cache.md D1).
+ * (docs/sparse-cache.md D1).
  *
  * At a managed stop it is ended before the shutdown checkpoint begins: the
  * last moment at which images of free space maps can be logged.

@@ -13,7 +13,7 @@
  * It is always a copy that is logged (the real page would become ordered by
  * WAL), and no lock on the relation is held.  A map may be cut off or dropped
  * before its image reaches WAL; the pageserver ignores an image of a map whose
- * relation is gone, and PostgreSQL does not trust a map anyway (sparse-cache.md A7).
+ * relation is gone, and PostgreSQL does not trust a map anyway (docs/sparse-cache.md A7).
  */
 #include "postgres.h"
 

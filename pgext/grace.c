@@ -5,7 +5,7 @@
  * ids, speculative tokens, cycle ids of vacuums, pages of an index build that
  * are logged at its end.  All of that matters only to transactions that run,
  * VACUUM included.  So a page may be dropped once everyone who ran when it was
- * written has ended (design and proof: sparse-cache.md B1-B5).
+ * written has ended (design and proof: docs/sparse-cache.md B1-B5).
  *
  *   - L0 is read first, the running transactions after it: one that starts in
  *     between is waited for, not missed.

@@ -220,7 +220,7 @@ varve_require_remote_settings(void)
 	require(varve_life_id[0] != '\0', "varve.life_id");
 	require(!XLogRecPtrIsInvalid(varve_start_lsn), "varve.start_lsn");
 
-	/* shared memory would be lost while the files keep their holes (sparse-cache.md D7) */
+	/* shared memory would be lost while the files keep their holes (docs/sparse-cache.md D7) */
 	if (restart_after_crash)
 		ereport(FATAL,
 				(errcode(ERRCODE_CONFIG_FILE_ERROR),

@@ -8,7 +8,7 @@
 /*
  * The insert position, never one that points just behind a page header: the
  * last record ended before the header, and neither a flush nor a pageserver
- * ever gets further than that (stock-postgres.md §2.0).
+ * ever gets further than that.
  */
 static inline XLogRecPtr
 insert_lsn_now(void)

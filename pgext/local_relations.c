@@ -4,7 +4,7 @@
  * The storage manager is not told the persistence of a relation, but an
  * unlogged one has an init fork.  After a compute start no block of it is
  * valid and the pageserver has none: it must be read from the file that
- * compute_ctl copied from the init fork (sparse-cache.md A5).  The look at the
+ * compute_ctl copied from the init fork (docs/sparse-cache.md A5).  The look at the
  * file system is remembered while the process has the relation open.
  *
  * An index gets its init fork at the end of its build.  Another process may

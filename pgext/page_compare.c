@@ -35,7 +35,7 @@
 
 typedef void (*MaskFunction) (char *page, BlockNumber block);
 
-/* of nbtutils.c, which keeps it to itself; the same in 15 to 17 (stock-postgres.md §2.4) */
+/* of nbtutils.c, which keeps it to itself; the same in 15 to 17 */
 typedef struct OneVacuum
 {
 	LockRelId	relation;

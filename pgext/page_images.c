@@ -4,7 +4,7 @@
  * While a long transaction runs no grace period ends, and what is written
  * since cannot be evicted. A full-page image brings back all that WAL else
  * lacks, to the byte. It is dangerous to log one behind the back of who changes
- * the page, and of who truncates or drops the relation, so (sparse-cache.md A6):
+ * the page, and of who truncates or drops the relation, so (docs/sparse-cache.md A6):
  *
  *   - only a process that is inside a read or extension of the same relation
  *     does it: it holds a lock on the relation, under which nobody can log a

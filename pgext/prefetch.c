@@ -8,7 +8,7 @@
  * An answer is older than the read that uses it. Meanwhile another process may
  * have read, changed and written the block, and it may have been evicted: so
  * an answer counts only if nothing in its chunk has changed since it was asked
- * for (sparse-cache.md A2). It is stored by who uses it, inside a read of the
+ * for (docs/sparse-cache.md A2). It is stored by who uses it, inside a read of the
  * same relation, never when it happens to come in; what nobody used goes when
  * the transaction ends.
  */

@@ -1,8 +1,8 @@
 /*
  * sabotage.c: the wrong not_modified_since that a design without W would use.
  *
- * VACUUM sets PD_ALL_VISIBLE without moving the page's LSN (stock-postgres.md,
- * finding 3), so a page asked for at its own LSN lacks the flag.
+ * VACUUM sets PD_ALL_VISIBLE without moving the page's LSN (visibilitymap_set
+ * with wal_log_hints off), so a page asked for at its own LSN lacks the flag.
  */
 #include "postgres.h"
 

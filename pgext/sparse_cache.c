@@ -1,7 +1,7 @@
 /*
  * sparse_cache.c: which blocks of the local files are real.
  *
- * The rules (sparse-cache.md A1-A3, D9), in short:
+ * The rules (docs/sparse-cache.md A1-A3, D9), in short:
  *   - {look at the valid bit, md read} under the partition lock, shared;
  *   - {md write, set the bit, note the insert LSN, new generation} exclusive;
  *   - {compare the generation, store fetched blocks, set bits} exclusive (fill.c);

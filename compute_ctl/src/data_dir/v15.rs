@@ -1,6 +1,6 @@
 //! PostgreSQL 15.
 
-/// What initdb makes. Each is missed by the server sooner or later (`reference/stock-postgres.md` §3.4).
+/// What initdb makes. Each is missed by the server sooner or later.
 pub const DIRECTORIES: &[&str] = &[
     "base",
     "global",

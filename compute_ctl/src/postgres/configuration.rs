@@ -35,6 +35,9 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("lc_time", "C.UTF-8"),
     ("default_text_search_config", "pg_catalog.english"),
     ("log_line_prefix", "%m [%p] "),
+    // A page that is not cached comes over the network: more of them should be on their way.
+    ("effective_io_concurrency", "32"),
+    ("maintenance_io_concurrency", "32"),
 ];
 
 /// Fixed for everybody, whatever the spec says.
