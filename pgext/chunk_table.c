@@ -1,8 +1,8 @@
 /*
  * chunk_table.c: a hash table of fixed size in shared memory.
  *
- * Nothing here allocates, waits for the network or raises an error, so every
- * function may be called in a critical section (smgr_truncate is).  All
+ * Nothing here waits for the network, and in a critical section (smgr_truncate
+ * is called in one) nothing allocates or raises an error.  All
  * entries exist from the start and move between buckets and one free list.
  * A bucket belongs to partition (bucket mod PARTITIONS); its chain is touched
  * only under that partition's lock.
@@ -16,6 +16,7 @@
 #include "postgres.h"
 
 #include "common/hashfn.h"
+#include "miscadmin.h"
 #include "port/pg_bitutils.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
@@ -23,7 +24,9 @@
 
 #include "chunk_table.h"
 #include "counters.h"
+#include "eviction.h"
 #include "gucs.h"
+#include "local_relations.h"
 
 #define PARTITIONS 128
 #define DATABASE_FLOORS 1024
@@ -294,6 +297,13 @@ chunk_table_entries_used(void)
 	return pg_atomic_read_u32(&table->entries_used);
 }
 
+/* without its lock: who needs an entry takes one and sees */
+uint32
+chunk_table_free_entries(void)
+{
+	return *(volatile uint32 *) &table->free_count;
+}
+
 const ChunkEntry *
 chunk_table_peek(uint32 index)
 {
@@ -333,13 +343,6 @@ chunk_table_raise_floor(ChunkEntry *relation_entry, uint32 fork, XLogRecPtr lsn)
 	raise_to(&relation_entry->relation.floor[fork], lsn);
 }
 
-void
-chunk_table_hand_over(ChunkEntry *entry)
-{
-	raise_to(&relation_of(entry)->floor[entry->key.fork],
-			 Max(entry->chunk.not_modified_since, entry->chunk.last_write));
-}
-
 /*
  * A chunk may go if this life wrote nothing in it that is not covered: what it
  * had cached is fetched again.  Shared catalogs have no floor to raise, but
@@ -352,7 +355,10 @@ recycle_chunk(ChunkEntry *entry)
 		return false;
 	if (!OidIsValid(entry->key.relation.db) && !XLogRecPtrIsInvalid(entry->chunk.not_modified_since))
 		return false;
-	chunk_table_hand_over(entry);
+	/* what is forgotten must not take up the disk; a critical section has no time for that */
+	if (CritSectionCount == 0)
+		(void) eviction_drop(entry);
+	raise_to(&relation_of(entry)->floor[entry->key.fork], entry->chunk.not_modified_since);
 	chunk_table_remove(entry);
 	return true;
 }
@@ -371,6 +377,25 @@ recycle_relation(ChunkEntry *entry)
 	return true;
 }
 
+static bool
+recycle(uint32 index, bool relation)
+{
+	LWLock	   *lock;
+	ChunkEntry *entry;
+	bool		recycled = false;
+
+	local_relations_lock(LW_SHARED);
+	entry = chunk_table_lock_entry(index, &lock);
+	if (entry != NULL)
+	{
+		if ((entry->key.fork == RELATION_ENTRY) == relation)
+			recycled = relation ? recycle_relation(entry) : recycle_chunk(entry);
+		LWLockRelease(lock);
+	}
+	local_relations_unlock();
+	return recycled;
+}
+
 /* one round of the clock over entries of one kind; no lock may be held */
 static bool
 recycle_one_of(bool relations)
@@ -378,16 +403,8 @@ recycle_one_of(bool relations)
 	for (int32 tries = 0; tries < varve_cache_entries; tries++)
 	{
 		uint32		hand = pg_atomic_fetch_add_u32(&table->clock_hand, 1) % varve_cache_entries;
-		LWLock	   *lock;
-		ChunkEntry *entry = chunk_table_lock_entry(hand, &lock);
-		bool		recycled = false;
 
-		if (entry == NULL)
-			continue;
-		if ((entry->key.fork == RELATION_ENTRY) == relations)
-			recycled = relations ? recycle_relation(entry) : recycle_chunk(entry);
-		LWLockRelease(lock);
-		if (recycled)
+		if (recycle(hand, relations))
 		{
 			count(&varve_counters->recycled_entries, 1);
 			return true;
@@ -666,5 +683,5 @@ chunk_table_totals(ChunkTotals *totals)
 	}
 	totals->cached_blocks = pg_atomic_read_u64(&table->cached_blocks);
 	totals->kept_blocks = pg_atomic_read_u64(&table->kept_blocks);
-	totals->free_entries = table->free_count;
+	totals->free_entries = chunk_table_free_entries();
 }

@@ -114,6 +114,7 @@ extern void chunk_table_forget_relation(RelationTag relation);
 
 /* entries by number, for those who go through all of them; NULL: free, or moved meanwhile */
 extern uint32 chunk_table_entries_used(void);
+extern uint32 chunk_table_free_entries(void);
 extern const ChunkEntry *chunk_table_peek(uint32 index);
 extern ChunkEntry *chunk_table_lock_entry(uint32 index, LWLock **lock);
 
@@ -130,9 +131,6 @@ extern void chunk_note_sequence(ChunkEntry *entry);
 /* the lowest LSN at which a missing block of the fork may be read, as its relation and database know */
 extern XLogRecPtr chunk_table_floor(const ChunkEntry *entry, const ChunkKey *key);
 extern void chunk_table_raise_floor(ChunkEntry *relation_entry, uint32 fork, XLogRecPtr lsn);
-
-/* what a chunk's entry knows of LSNs goes up to its relation's floor; before it is forgotten */
-extern void chunk_table_hand_over(ChunkEntry *entry);
 
 /* removes all entries of a database */
 extern void chunk_table_purge_database(Oid db);

@@ -132,6 +132,20 @@ drop_from_segment(ChunkEntry *entry, int segment)
 	return dropped;
 }
 
+/* there is no file any more, or none of the pageserver's pages in it */
+static void
+forget_blocks(ChunkEntry *entry)
+{
+	BlockNumber first = chunk_first_block(&entry->key);
+
+	for (BlockNumber block = first; block < first + varve_chunk_blocks; block++)
+		chunk_clear_valid(entry, block);
+	memset(entry->chunk.written, 0, sizeof(entry->chunk.written));
+	entry->chunk.not_modified_since = Max(entry->chunk.not_modified_since, entry->chunk.last_write);
+	entry->chunk.last_write = InvalidXLogRecPtr;
+	chunk_note_change(entry);
+}
+
 uint32
 eviction_drop(ChunkEntry *entry)
 {
@@ -143,18 +157,15 @@ eviction_drop(ChunkEntry *entry)
 	/* its files are not ours to judge, whatever the bits say */
 	if (init_fork_exists(entry->key.relation))
 	{
-		chunk_table_remove(entry);
+		forget_blocks(entry);
 		return 0;
 	}
 	segment = open_segment(&entry->key, chunk_first_block(&entry->key));
 	if (segment < 0)
 	{
-		/* the directory of its database went, or a later segment was cut off */
+		/* the directory of its database went */
 		if (errno == ENOENT)
-		{
-			chunk_table_hand_over(entry);
-			chunk_table_remove(entry);
-		}
+			forget_blocks(entry);
 		return 0;
 	}
 	if (!holds_sequence(entry, segment))
@@ -223,10 +234,40 @@ sweep(uint64 wanted, XLogRecPtr covered_before, bool catalogs)
 	return dropped;
 }
 
+static XLogRecPtr
+covered_bound(XLogRecPtr ingested)
+{
+	return sabotage_no_grace() ? PG_UINT64_MAX : grace_covered_before(ingested);
+}
+
+void
+eviction_make_recyclable(XLogRecPtr ingested)
+{
+	static XLogRecPtr last_bound = InvalidXLogRecPtr;
+	XLogRecPtr	bound = covered_bound(ingested);
+	uint32		entries = chunk_table_entries_used();
+
+	if (bound == last_bound || chunk_table_free_entries() > varve_cache_entries / 8)
+		return;
+	last_bound = bound;
+	for (uint32 index = 0; index < entries; index++)
+	{
+		LWLock	   *lock;
+		ChunkEntry *entry = chunk_table_lock_entry(index, &lock);
+
+		if (entry == NULL)
+			continue;
+		if (entry->key.fork == MAIN_FORKNUM)
+			settle_covered_writes(entry, bound);
+		LWLockRelease(lock);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
 uint64
 eviction_run(uint64 wanted, XLogRecPtr ingested)
 {
-	XLogRecPtr	bound = sabotage_no_grace() ? PG_UINT64_MAX : grace_covered_before(ingested);
+	XLogRecPtr	bound = covered_bound(ingested);
 	uint64		dropped = 0;
 
 	/* everything that is left was in use or not covered a moment ago */

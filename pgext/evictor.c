@@ -91,6 +91,7 @@ one_round(void)
 	grace_tick(now);
 	backpressure_regulate(ingested, now);
 	fsm_images_after_checkpoint();
+	eviction_make_recyclable(ingested);
 	excess = disk_space_excess_blocks();
 	if (excess > 0)
 		evicted = eviction_run(excess, ingested);
@@ -104,12 +105,13 @@ wait_ms(void)
 	return Max(1, Min(IDLE_WAIT_MS, varve_grace_interval));
 }
 
+/* with this exit code a worker that somebody terminated is started again, unless the server is stopping */
 static void
 stop_in_order(void)
 {
 	fsm_images_before_stop();
 	cache_log_now();
-	proc_exit(0);
+	proc_exit(1);
 }
 
 void

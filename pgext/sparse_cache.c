@@ -53,7 +53,9 @@ sparse_cache_start_shmem(void)
 static void
 fetch(RelationTag relation, ForkNumber fork, BlockNumber block, BlockNumber end_of_file, char *page)
 {
-	uint32		limit = readahead_run(relation, fork, block, fill_limit(block, end_of_file));
+	/* pages that will not be stored would be fetched again, one by one */
+	uint32		limit = disk_space_allows_fills() ?
+		readahead_run(relation, fork, block, fill_limit(block, end_of_file)) : 1;
 	Fill		fill = fill_begin(relation, fork, block, limit);
 	PageRequest request = fill_request(&fill);
 	const char *pages;
@@ -80,7 +82,8 @@ read_missing(SMgrRelation relation, ForkNumber fork, BlockNumber block, char *pa
 	count(&varve_counters->misses, 1);
 	if (!prefetch_take(tag, fork, block, page))
 		fetch(tag, fork, block, end_of_file, page);
-	prefetch_next_run(tag, fork, end_of_file);
+	if (disk_space_allows_fills())
+		prefetch_next_run(tag, fork, end_of_file);
 }
 
 static bool
