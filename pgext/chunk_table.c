@@ -47,6 +47,7 @@ typedef struct ChunkTable
 	pg_atomic_uint64 cached_blocks;
 	pg_atomic_uint64 catalog_blocks;	/* of the cached ones */
 	pg_atomic_uint64 kept_blocks;
+	pg_atomic_uint32 written_chunks;	/* with uncovered writes: their entries cannot be recycled */
 	pg_atomic_uint32 clock_hand;
 	pg_atomic_uint32 entries_used;	/* entries from this number on have never been used */
 	slock_t		free_lock;
@@ -98,6 +99,7 @@ initialise(void)
 	pg_atomic_init_u64(&table->cached_blocks, 0);
 	pg_atomic_init_u64(&table->catalog_blocks, 0);
 	pg_atomic_init_u64(&table->kept_blocks, 0);
+	pg_atomic_init_u32(&table->written_chunks, 0);
 	pg_atomic_init_u32(&table->clock_hand, 0);
 	pg_atomic_init_u32(&table->entries_used, 0);
 	SpinLockInit(&table->free_lock);
@@ -248,10 +250,35 @@ valid_blocks(const ChunkEntry *entry)
 	return valid;
 }
 
+static const uint64 all_blocks[CHUNK_WORDS] = {PG_UINT64_MAX, PG_UINT64_MAX};
+
+void
+chunk_set_written(ChunkEntry *entry, BlockNumber block, XLogRecPtr insert_lsn)
+{
+	if (!any_block_bit(entry->chunk.written))
+		pg_atomic_fetch_add_u32(&table->written_chunks, 1);
+	set_block_bit(entry->chunk.written, block);
+	entry->chunk.last_write = Max(entry->chunk.last_write, insert_lsn);
+}
+
+void
+chunk_clear_written(ChunkEntry *entry, const uint64 *blocks)
+{
+	if (!any_block_bit(entry->chunk.written))
+		return;
+	for (int word = 0; word < CHUNK_WORDS; word++)
+		entry->chunk.written[word] &= ~blocks[word];
+	if (any_block_bit(entry->chunk.written))
+		return;
+	entry->chunk.last_write = InvalidXLogRecPtr;
+	pg_atomic_fetch_sub_u32(&table->written_chunks, 1);
+}
+
 static void
 forget_chunk(ChunkEntry *entry)
 {
 	account(entry, -valid_blocks(entry));
+	chunk_clear_written(entry, all_blocks);
 	pg_atomic_fetch_sub_u32(&relation_of(entry)->chunk_entries, 1);
 }
 
@@ -351,7 +378,7 @@ chunk_table_raise_floor(ChunkEntry *relation_entry, uint32 fork, XLogRecPtr lsn)
 static bool
 recycle_chunk(ChunkEntry *entry)
 {
-	if (!XLogRecPtrIsInvalid(entry->chunk.last_write) || any_block_bit(entry->chunk.written))
+	if (any_block_bit(entry->chunk.written))
 		return false;
 	if (!OidIsValid(entry->key.relation.db) && !XLogRecPtrIsInvalid(entry->chunk.not_modified_since))
 		return false;
@@ -542,6 +569,12 @@ uint64
 chunk_table_cached_blocks(void)
 {
 	return pg_atomic_read_u64(&table->cached_blocks);
+}
+
+bool
+chunk_table_is_crowded(void)
+{
+	return pg_atomic_read_u32(&table->written_chunks) > varve_cache_entries / 2;
 }
 
 uint64

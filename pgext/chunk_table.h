@@ -128,6 +128,10 @@ extern void chunk_set_valid(ChunkEntry *entry, BlockNumber block);
 extern void chunk_clear_valid(ChunkEntry *entry, BlockNumber block);
 extern void chunk_note_sequence(ChunkEntry *entry);
 
+/* marks of blocks that WAL does not tell in full; with the last of them W goes, too */
+extern void chunk_set_written(ChunkEntry *entry, BlockNumber block, XLogRecPtr insert_lsn);
+extern void chunk_clear_written(ChunkEntry *entry, const uint64 *blocks);
+
 /* the lowest LSN at which a missing block of the fork may be read, as its relation and database know */
 extern XLogRecPtr chunk_table_floor(const ChunkEntry *entry, const ChunkKey *key);
 extern void chunk_table_raise_floor(ChunkEntry *relation_entry, uint32 fork, XLogRecPtr lsn);
@@ -137,6 +141,9 @@ extern void chunk_table_purge_database(Oid db);
 
 /* floors of whole databases; database 0 has none (docs/sparse-cache.md C3) */
 extern void chunk_table_raise_database_floor(Oid db, XLogRecPtr lsn);
+
+/* true: so many chunks have uncovered writes that there may soon be no entry for another one */
+extern bool chunk_table_is_crowded(void);
 
 extern uint64 chunk_table_cached_blocks(void);
 extern uint64 chunk_table_catalog_blocks(void);

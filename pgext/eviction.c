@@ -44,13 +44,12 @@ settle_covered_writes(ChunkEntry *entry, XLogRecPtr covered_before)
 {
 	XLogRecPtr	end;
 
-	if (XLogRecPtrIsInvalid(entry->chunk.last_write) || entry->chunk.last_write >= covered_before ||
+	if (!any_block_bit(entry->chunk.written) || entry->chunk.last_write >= covered_before ||
 		chunk_is_kept(entry))
 		return;
 	end = sabotage_no_grace() ? insert_lsn_now() : grace_end_of(entry->chunk.last_write);
 	entry->chunk.not_modified_since = Max(entry->chunk.not_modified_since, end);
-	entry->chunk.last_write = InvalidXLogRecPtr;
-	memset(entry->chunk.written, 0, sizeof(entry->chunk.written));
+	chunk_clear_written(entry, entry->chunk.written);
 }
 
 static bool
@@ -140,9 +139,8 @@ forget_blocks(ChunkEntry *entry)
 
 	for (BlockNumber block = first; block < first + varve_chunk_blocks; block++)
 		chunk_clear_valid(entry, block);
-	memset(entry->chunk.written, 0, sizeof(entry->chunk.written));
 	entry->chunk.not_modified_since = Max(entry->chunk.not_modified_since, entry->chunk.last_write);
-	entry->chunk.last_write = InvalidXLogRecPtr;
+	chunk_clear_written(entry, entry->chunk.written);
 	chunk_note_change(entry);
 }
 
@@ -247,7 +245,7 @@ eviction_make_recyclable(XLogRecPtr ingested)
 	XLogRecPtr	bound = covered_bound(ingested);
 	uint32		entries = chunk_table_entries_used();
 
-	if (bound == last_bound || chunk_table_free_entries() > varve_cache_entries / 8)
+	if (bound == last_bound || !chunk_table_is_crowded())
 		return;
 	last_bound = bound;
 	for (uint32 index = 0; index < entries; index++)

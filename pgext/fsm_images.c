@@ -65,10 +65,12 @@ take_written_block(uint32 index, BlockNumber *block, ChunkKey *key, char *copy)
 			close(segment);
 		}
 		if (taken)
-			clear_block_bit(entry->chunk.written, *block);
-		/* with all in WAL the entry could be recycled: then its blocks are as new as these images */
-		if (taken && !any_block_bit(entry->chunk.written))
-			entry->chunk.last_write = InvalidXLogRecPtr;
+		{
+			uint64		imaged[CHUNK_WORDS] = {0};
+
+			set_block_bit(imaged, *block);
+			chunk_clear_written(entry, imaged);
+		}
 	}
 	LWLockRelease(lock);
 	return taken;

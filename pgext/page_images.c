@@ -61,10 +61,12 @@ may_log(void)
 		XLogInsertAllowed();
 }
 
+/* of the disk, or of the table that keeps track of it */
 static bool
 is_over_hard_limit(void)
 {
-	return varve_cache_size > 0 && chunk_table_cached_blocks() > disk_space_hard_limit();
+	return chunk_table_is_crowded() ||
+		(varve_cache_size > 0 && chunk_table_cached_blocks() > disk_space_hard_limit());
 }
 
 static int
@@ -203,10 +205,7 @@ log_written_blocks(Candidate *candidate)
 static void
 settle_logged_writes(ChunkEntry *entry, const Candidate *candidate)
 {
-	for (int word = 0; word < CHUNK_WORDS; word++)
-		entry->chunk.written[word] &= ~candidate->logged[word];
-	if (!any_block_bit(entry->chunk.written))
-		entry->chunk.last_write = InvalidXLogRecPtr;
+	chunk_clear_written(entry, candidate->logged);
 	entry->chunk.not_modified_since = Max(entry->chunk.not_modified_since, candidate->end);
 }
 

@@ -189,9 +189,8 @@ sparse_cache_end_write(WriteInProgress *write)
 	BlockNumber block = write->block;
 
 	chunk_set_valid(entry, block);
-	set_block_bit(entry->chunk.written, block);
+	chunk_set_written(entry, block, write->insert_lsn);
 	clear_block_bit(entry->chunk.dropped, block);
-	entry->chunk.last_write = Max(entry->chunk.last_write, write->insert_lsn);
 	chunk_note_change(entry);
 	shadow_note_write(&entry->key, block, write->page);
 	LWLockRelease(write->lock);
@@ -214,13 +213,15 @@ static void
 forget_blocks_from(ChunkEntry *entry, BlockNumber first_gone)
 {
 	BlockNumber end = chunk_first_block(&entry->key) + varve_chunk_blocks;
+	uint64		gone[CHUNK_WORDS] = {0};
 
 	for (BlockNumber block = first_gone; block < end; block++)
 	{
 		chunk_clear_valid(entry, block);
-		clear_block_bit(entry->chunk.written, block);
+		set_block_bit(gone, block);
 		clear_block_bit(entry->chunk.dropped, block);
 	}
+	chunk_clear_written(entry, gone);
 	chunk_note_change(entry);
 }
 
