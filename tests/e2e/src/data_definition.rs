@@ -193,7 +193,7 @@ fn prepared_transactions_multixacts_and_sequences() {
 
 #[test]
 fn a_relation_of_more_than_a_gibibyte() {
-    let cluster = Cluster::up("large");
+    let cluster = Cluster::up("large").need_not_evict("written once, read at three places");
     block_on(async {
         let client = cluster.connect("main").await;
         // Two segments, nearly all of it zero pages that nobody writes: a hash index with many buckets is

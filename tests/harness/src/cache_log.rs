@@ -1,7 +1,7 @@
 //! What the sparse cache says of itself in an endpoint's log, and what must hold of it.
 //!
 //! ```text
-//! LOG:  varve cache: evicted_chunks=12 evicted_blocks=345 refetched_blocks=200 suspect_zero_pages=0 shadow_mismatches=0 …
+//! LOG:  varve cache: evicted_chunks=12 evicted_blocks=345 refetched_blocks=200 suspect_zero_pages=0 shadow_mismatches=0 valid_blocks=678 …
 //! ```
 //!
 //! The numbers are sums since the server started, so the last line of each start counts. A log goes on over
@@ -16,6 +16,10 @@ const REPORT: &str = "LOG:  varve cache: ";
 /// The first line of every postmaster.
 const START: &str = "LOG:  starting PostgreSQL ";
 
+/// A cache that was filled this often over must have evicted this many chunks and fetched as many blocks again.
+const FULL: u64 = 2;
+const LEAST: u64 = 10;
+
 /// What one server's cache did, or several together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CacheActivity {
@@ -27,6 +31,8 @@ pub struct CacheActivity {
     pub suspect_zero_pages: u64,
     /// Evicted pages that came back different.
     pub shadow_mismatches: u64,
+    /// Blocks that one server's cache has held at one time or another, at least.
+    pub held_blocks: u64,
 }
 
 impl CacheActivity {
@@ -38,7 +44,10 @@ impl CacheActivity {
             if line.contains(START) {
                 of_starts.push(CacheActivity::default());
             } else if let Some((_, report)) = line.split_once(REPORT) {
-                *of_starts.last_mut().expect("one from the beginning") = CacheActivity::parse(report);
+                let last = of_starts.last_mut().expect("one from the beginning");
+                let held_before = last.held_blocks;
+                *last = CacheActivity::parse(report);
+                last.held_blocks = last.held_blocks.max(held_before);
             }
         }
         of_starts.into_iter().sum()
@@ -57,15 +66,19 @@ impl CacheActivity {
             refetched_blocks: number("refetched_blocks"),
             suspect_zero_pages: number("suspect_zero_pages"),
             shadow_mismatches: number("shadow_mismatches"),
+            held_blocks: number("evicted_blocks") + number("valid_blocks"),
         }
     }
 
-    /// What is wrong with it, if chunks should have been evicted and blocks fetched again, `least` of each.
-    pub fn fault(&self, least: u64) -> Option<&'static str> {
+    /// What is wrong with it, if the caches had a bound.
+    pub fn fault(&self, bound_in_blocks: Option<u64>) -> Option<&'static str> {
         if self.suspect_zero_pages > 0 || self.shadow_mismatches > 0 {
             return Some("pages went wrong in the cache");
         }
-        (self.evicted_chunks.min(self.refetched_blocks) < least).then_some("the cache was hardly used")
+        let was_full = bound_in_blocks.is_some_and(|bound| self.held_blocks >= FULL * bound);
+        let (evicted, refetched) = (self.evicted_chunks, self.refetched_blocks);
+        (was_full && evicted.min(refetched) < LEAST)
+            .then_some("the cache was full, and next to nothing came of it")
     }
 }
 
@@ -79,6 +92,7 @@ impl Add for CacheActivity {
             refetched_blocks: self.refetched_blocks + other.refetched_blocks,
             suspect_zero_pages: self.suspect_zero_pages + other.suspect_zero_pages,
             shadow_mismatches: self.shadow_mismatches + other.shadow_mismatches,
+            held_blocks: self.held_blocks.max(other.held_blocks),
         }
     }
 }
@@ -127,26 +141,35 @@ mod tests {
             evicted_chunks: 15,
             evicted_blocks: 1500,
             refetched_blocks: 26,
+            held_blocks: 1009,
             ..Default::default()
         };
         assert_eq!(activity, expected);
-        assert_eq!(activity.fault(15), None);
+        assert_eq!(activity.fault(Some(9)), None);
     }
 
     #[test]
-    fn too_few_of_either_is_a_fault() {
+    fn too_few_of_either_is_a_fault_of_a_full_cache() {
         for (chunks, refetched, fault) in [(10, 10, false), (9, 100, true), (100, 9, true)] {
             let activity = CacheActivity::of_log(&report(chunks, refetched, 0, 0));
-            assert_eq!(activity.fault(10).is_some(), fault, "{activity}");
-            assert_eq!(activity.fault(0), None);
+            assert_eq!(activity.fault(Some(activity.held_blocks / FULL)).is_some(), fault, "{activity:?}");
+            assert_eq!(activity.fault(Some(activity.held_blocks / FULL + 1)), None, "it was not full");
+            assert_eq!(activity.fault(None), None, "it had no bound");
         }
+    }
+
+    #[test]
+    fn a_cache_that_shrank_was_full_nevertheless() {
+        let shrunk = report(0, 0, 0, 0);
+        let log = [&shrunk.replace("valid_blocks=9", "valid_blocks=1000"), &shrunk[..]].concat();
+        assert!(CacheActivity::of_log(&log).fault(Some(500)).is_some());
     }
 
     #[test]
     fn a_bad_page_of_an_earlier_start_is_not_forgotten() {
         for (suspect, mismatches) in [(1, 0), (0, 1)] {
             let log = [STARTING, &report(1, 1, suspect, mismatches), STARTING, &report(1, 1, 0, 0)].concat();
-            assert!(CacheActivity::of_log(&log).fault(0).is_some());
+            assert!(CacheActivity::of_log(&log).fault(None).is_some());
         }
     }
 

@@ -22,15 +22,11 @@ use crate::settings::EndpointSettings;
 /// Root of all test directories; below /tmp so that the user `postgres` gets there.
 const TESTS: &str = "/tmp/varve-tests";
 
-/// With a bounded cache (`VARVE_TEST_SETTINGS="varve.cache_size=4MB …"`) a test must see this many chunks evicted
-/// and this many blocks fetched again: one that did not would have tested nothing new.
-const LEAST_EVICTIONS: u64 = 10;
-
 pub struct Cluster {
     directory: PathBuf,
     ports: PortRange,
     settings: EndpointSettings,
-    /// Why the test need not see evictions.
+    /// Why a full cache may do without evictions and blocks that are fetched again.
     excuse: Option<&'static str>,
     /// Logs of endpoints that the test deletes. They can still be read, to the end, after their names are gone.
     deleted_logs: Mutex<Vec<File>>,
@@ -78,10 +74,15 @@ impl Cluster {
         self.varve(&["stop"]);
     }
 
-    /// For tests whose databases fit into any cache, or that start no server.
+    /// For a test that fills even a bounded cache and still cannot see blocks evicted and fetched again.
     pub fn need_not_evict(mut self, because: &'static str) -> Cluster {
         self.excuse = Some(because);
         self
+    }
+
+    /// Whether the caches of its endpoints are so small that they show in what endpoints do.
+    pub fn is_cache_bounded(&self) -> bool {
+        self.settings.cache_bound().is_some()
     }
 
     pub fn directory(&self) -> &Path {
@@ -268,8 +269,8 @@ impl Drop for Cluster {
             return;
         }
         let activity = self.cache_activity();
-        let must_evict = self.settings.bound_the_cache() && self.excuse.is_none();
-        if let Some(fault) = activity.fault(if must_evict { LEAST_EVICTIONS } else { 0 }) {
+        let bound = self.settings.cache_bound().filter(|_| self.excuse.is_none());
+        if let Some(fault) = activity.fault(bound) {
             panic!("{fault}: {activity}; {kept}");
         }
         if let Some(excuse) = self.excuse {

@@ -3,6 +3,7 @@
 
 /// `VARVE_TEST_SETTINGS="shared_buffers=1MB varve.cache_size=4MB"`
 const VARIABLE: &str = "VARVE_TEST_SETTINGS";
+const BLOCKS_PER_MEGABYTE: u64 = (1 << 20) / types::BLCKSZ as u64;
 
 /// Each as NAME=VALUE.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,9 +32,13 @@ impl EndpointSettings {
         self.0.is_empty()
     }
 
-    /// With a bound like this, a test that does anything of weight must see evictions.
-    pub fn bound_the_cache(&self) -> bool {
-        self.0.iter().any(|pair| pair.starts_with("varve.cache_size="))
+    /// Blocks that an endpoint's cache may hold, if it is bounded.
+    pub fn cache_bound(&self) -> Option<u64> {
+        let size = self.0.iter().rev().find_map(|pair| pair.strip_prefix("varve.cache_size="))?;
+        let (number, unit) =
+            size.strip_suffix("MB").map_or((size, 1), |number| (number, BLOCKS_PER_MEGABYTE));
+        let number: u64 = number.parse().unwrap_or_else(|_| panic!("varve.cache_size={size}: blocks or MB"));
+        Some(number * unit)
     }
 
     /// The arguments of a `varve` command with these settings in it if it makes an endpoint. They come before
@@ -65,9 +70,11 @@ mod tests {
     }
 
     #[test]
-    fn only_a_cache_size_bounds_the_cache() {
-        assert!(EndpointSettings::parse("a=1 varve.cache_size=4MB").bound_the_cache());
-        assert!(!EndpointSettings::parse("varve.log_cache_interval=1").bound_the_cache());
+    fn the_last_cache_size_is_the_bound() {
+        let settings = EndpointSettings::parse("a=1 varve.cache_size=4MB varve.log_cache_interval=1");
+        assert_eq!(settings.cache_bound(), Some(512));
+        assert_eq!(settings.and(&["varve.cache_size=16"]).cache_bound(), Some(16));
+        assert_eq!(EndpointSettings::parse("varve.log_cache_interval=1").cache_bound(), None);
     }
 
     #[test]

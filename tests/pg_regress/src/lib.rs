@@ -55,7 +55,7 @@ fn the_suite_prints_on_an_endpoint_what_it_prints_on_stock() {
     ));
     assert!(differing.is_empty(), "other results than stock PostgreSQL's: {}", differing.join(", "));
     assert!(tests >= LEAST_TESTS && failures <= MOST_FAILURES, "not the suite: {:?} fail", endpoint.failed);
-    assert_eq!(activity.fault(LEAST_EVICTIONS), None, "{activity}");
+    assert!(activity.evicted_chunks.min(activity.refetched_blocks) >= LEAST_EVICTIONS, "{activity}");
 }
 
 /// On what was exported before anything was written, so that both have the same catalogs.
