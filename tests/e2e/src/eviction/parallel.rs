@@ -1,0 +1,86 @@
+//! Parallel workers look at the same pages as their leader, with the command ids of their leader's transaction.
+
+use harness::block_on;
+
+use super::{HARD, Outcome, SMALL, Server, Session};
+
+const PARALLEL: &str =
+    "SET max_parallel_workers_per_gather = 2; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0;
+    SET min_parallel_table_scan_size = 0; SET min_parallel_index_scan_size = 0";
+const SERIAL: &str = "SET max_parallel_workers_per_gather = 0";
+
+/// A plan and a query for it.
+const SCANS: [(&str, &str); 5] = [
+    ("Parallel Seq Scan", "SELECT count(filler), sum(a) FROM wide"),
+    ("Parallel Index Scan", "SELECT count(filler), sum(a) FROM wide WHERE a BETWEEN 2000 AND 9000"),
+    ("Parallel Index Only Scan", "SELECT count(*), sum(a) FROM wide WHERE a > 0"),
+    (
+        "Parallel Bitmap Heap Scan",
+        "SELECT count(filler), sum(a) FROM wide WHERE a BETWEEN 500 AND 9000 OR id < 100",
+    ),
+    (
+        "Parallel Hash Join",
+        "SELECT count(*), sum(w.a) FROM wide w JOIN wide v ON w.filler = v.filler AND w.a = v.id",
+    ),
+];
+
+async fn forbid_all_scans_but(session: &Session, scan: &str) -> Outcome {
+    for (setting, kinds) in [
+        ("seqscan", ["Seq", "Join"]),
+        ("indexscan", ["Index Scan", "Index Only"]),
+        ("bitmapscan", ["Bitmap"; 2]),
+    ] {
+        let wanted = kinds.iter().any(|kind| scan.contains(kind));
+        session.run(&format!("SET enable_{setting} = {wanted}")).await?;
+    }
+    Ok(())
+}
+
+async fn scan_all_ways(session: &Session) -> Outcome {
+    for (scan, query) in SCANS {
+        forbid_all_scans_but(session, scan).await?;
+        session.run(SERIAL).await?;
+        let expected = session.answer(query).await?;
+        session.run(PARALLEL).await?;
+        let plan = session.answer(&format!("EXPLAIN (ANALYZE, COSTS off, TIMING off) {query}")).await?;
+        assert!(plan.contains(scan) && plan.contains("Workers Launched"), "not by {scan}: {plan}");
+        session.expect(query, &expected).await?;
+    }
+    Ok(())
+}
+
+async fn builds_and_scans(server: &Server) -> Outcome {
+    let session = server.session().await;
+    session.run("DROP TABLE IF EXISTS wide; CREATE TABLE wide (id int, a int, filler text) WITH (parallel_workers = 2)").await?;
+    session.run("INSERT INTO wide SELECT n, (n * 7919) % 20000, repeat(md5(n::text), 5) FROM generate_series(1, 20000) n").await?;
+    session.run("VACUUM ANALYZE wide").await?;
+    session.run("SET maintenance_work_mem = '128MB'; SET log_min_messages = debug1").await?;
+    session.run("CREATE INDEX wide_a ON wide (a); CREATE UNIQUE INDEX wide_id ON wide (id)").await?;
+    session.run("RESET log_min_messages").await?;
+    scan_all_ways(&session).await?;
+    // Now there are rows with combo command ids, which the workers get from their leader.
+    session
+        .run("BEGIN; UPDATE wide SET a = a + 1 WHERE id % 3 = 0; UPDATE wide SET a = a + 1 WHERE id % 3 = 0")
+        .await?;
+    session.run("DELETE FROM wide WHERE id % 7 = 0").await?;
+    scan_all_ways(&session).await?;
+    session.run("COMMIT").await?;
+    scan_all_ways(&session).await
+}
+
+#[test]
+fn parallel_workers_see_the_same_pages() {
+    let mut server = Server::start("parallel");
+    block_on(async {
+        for mode in [HARD, SMALL] {
+            server.enter(mode);
+            server.survives("parallel builds and scans", 500, builds_and_scans(&server)).await;
+        }
+        let log = std::fs::read_to_string(server.cluster.postgres_log("main")).expect("a log");
+        for index in ["wide_a", "wide_id"] {
+            let built =
+                format!("building index \"{index}\" on table \"wide\" with request for 2 parallel workers");
+            assert_eq!(log.matches(&built).count(), 2, "{built}");
+        }
+    });
+}
