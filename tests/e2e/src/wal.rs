@@ -55,7 +55,7 @@ pub async fn equal_copies(cluster: &Cluster, end: Lsn) -> (u64, Vec<u8>) {
 
 #[test]
 fn three_copies_are_one_wal_that_postgres_reads() {
-    let cluster = Cluster::up("wal");
+    let cluster = Cluster::up("wal").need_not_evict("it writes much and reads little");
     block_on(async {
         fill(&cluster, 20).await;
         // A divergent tail: what the last compute wrote reaches one safekeeper only, and is not acknowledged.
