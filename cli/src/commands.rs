@@ -1,6 +1,7 @@
 //! One module per verb. Each gets the cluster and an [`Output`], and says what it did.
 
 mod connect;
+mod container;
 mod daemon;
 mod endpoint;
 mod export;
@@ -19,31 +20,41 @@ use crate::storage::Daemon;
 pub async fn run(arguments: Arguments, output: Output) -> anyhow::Result<()> {
     let directory: &Path = &arguments.data_dir;
     let open = || LocalEnv::load(directory);
+    let open_here = || {
+        let env = LocalEnv::load(directory)?;
+        env.check_runs_here()?;
+        anyhow::Ok(env)
+    };
     // Commands that change something wait here for one another; those that only look do not.
     let lock = || LocalEnv::lock(directory);
     match arguments.command {
-        Command::Up(init) => up::up(directory, &init, lock()?, output).await,
+        Command::Up(init) => {
+            if LocalEnv::exists(directory) {
+                open_here()?;
+            }
+            up::up(directory, &init, lock()?, output).await
+        }
         Command::Init(init) => {
             let _lock = lock()?;
             up::init(directory, &init, output).map(drop)
         }
         Command::Start => {
-            let env = open()?;
+            let env = open_here()?;
             let _lock = lock()?;
             up::start(&env, output).await
         }
         Command::Down(stop) | Command::Stop(stop) => {
-            let env = open()?;
+            let env = open_here()?;
             let _lock = lock()?;
             up::stop(&env, stop.mode, output).await
         }
         Command::Status => status::status(&open()?, output).await,
-        Command::Connstr(connstr) => connect::connstr(&open()?, &connstr, output),
-        Command::Psql(psql) => connect::psql(&open()?, &psql),
-        Command::Logs(logs) => connect::logs(&open()?, &logs),
+        Command::Connstr(connstr) => connect::connstr(&open_here()?, &connstr, output),
+        Command::Psql(psql) => connect::psql(&open_here()?, &psql),
+        Command::Logs(logs) => connect::logs(&open_here()?, &logs),
         Command::Tenant(command) => {
             let env = open()?;
-            let _lock = lock()?;
+            let _lock = if tenant::only_reads(&command) { None } else { Some(lock()?) };
             tenant::run(&env, command, output).await
         }
         Command::Timeline(command) => {
@@ -51,15 +62,16 @@ pub async fn run(arguments: Arguments, output: Output) -> anyhow::Result<()> {
             let _lock = if timeline::only_reads(&command) { None } else { Some(lock()?) };
             timeline::run(&env, command, output).await
         }
-        Command::Endpoint(command) => endpoint::run(&open()?, command, lock, output).await,
+        Command::Endpoint(command) => endpoint::run(&open_here()?, command, lock, output).await,
         Command::Pageserver(command) => {
-            daemon::run(&open()?, |_| vec![Daemon::Pageserver], command, lock, output).await
+            daemon::run(&open_here()?, |_| vec![Daemon::Pageserver], command, lock, output).await
         }
         Command::Broker(command) => {
-            daemon::run(&open()?, |_| vec![Daemon::Broker], command, lock, output).await
+            daemon::run(&open_here()?, |_| vec![Daemon::Broker], command, lock, output).await
         }
         Command::Safekeeper(command) => {
-            daemon::run(&open()?, daemon::all_safekeepers, command, lock, output).await
+            daemon::run(&open_here()?, daemon::all_safekeepers, command, lock, output).await
         }
+        Command::Container(command) => container::run(directory, command, output).await,
     }
 }

@@ -20,10 +20,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use auth::ClusterToken;
+use durable_fs::DurableFs;
 use nix::fcntl::{Flock, FlockArg};
 
 pub use branches::Branches;
-pub use config::Config;
+pub use config::{Config, Hosts};
 
 pub struct LocalEnv {
     pub directory: PathBuf,
@@ -52,7 +53,9 @@ impl LocalEnv {
         std::fs::create_dir_all(directory)
             .with_context(|| format!("cannot make the directory {}", directory.display()))?;
         let directory = directory.canonicalize()?;
-        for sub in ["auth", "template", "safekeepers", "pageserver", "remote_storage", "endpoints", "run"] {
+        let of_processes = ["safekeepers", "pageserver", "remote_storage", "run"];
+        let of_processes = of_processes.iter().filter(|_| config.hosts.is_none());
+        for sub in ["auth", "template", "endpoints"].iter().chain(of_processes) {
             std::fs::create_dir_all(directory.join(sub))?;
         }
         std::fs::set_permissions(directory.join("auth"), PermissionsExt::from_mode(0o700))?;
@@ -63,6 +66,16 @@ impl LocalEnv {
         let token = ClusterToken::load(&token_file)?;
         config.save(&directory.join("config.toml"))?;
         Ok(LocalEnv { directory, config, token })
+    }
+
+    /// Starting, stopping and watching processes is for clusters whose parts are processes here.
+    pub fn check_runs_here(&self) -> anyhow::Result<()> {
+        match self.config.hosts {
+            None => Ok(()),
+            Some(_) => bail!(
+                "the parts of this cluster run on hosts of their own: `docker compose` starts, stops and shows them"
+            ),
+        }
     }
 
     /// Held by commands that change the cluster, so that two of them do not mix.
@@ -105,18 +118,53 @@ impl LocalEnv {
     }
 }
 
-/// Writes a file that only its owner may read.
+/// Writes a file that only its owner may read. Whole or not at all: a daemon may be waiting for it.
 pub fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
     use std::io::Write;
+    let partial = path.with_extension("partial");
     let mut file = File::options()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
-        .open(path)
-        .with_context(|| format!("cannot write {}", path.display()))?;
+        .open(&partial)
+        .with_context(|| format!("cannot write {}", partial.display()))?;
     file.write_all(text.as_bytes())?;
     file.write_all(b"\n")?;
     file.sync_all()?;
-    Ok(())
+    Ok(DurableFs::default().rename_durably(&partial, path)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hosts() -> Hosts {
+        let safekeepers = (1..=3).map(|id| format!("safekeeper{id}")).collect();
+        Hosts { broker: "broker".into(), pageserver: "pageserver".into(), safekeepers }
+    }
+
+    #[test]
+    fn a_cluster_with_hosts_of_its_own_has_no_processes_here() {
+        let place = tempfile::tempdir().unwrap();
+        let config = Config::with_hosts(hosts(), "/bin".into()).unwrap();
+        let env = LocalEnv::create(place.path(), config).unwrap();
+        let refusal = env.check_runs_here().unwrap_err().to_string();
+        assert!(refusal.contains("docker compose"), "{refusal}");
+        assert!(!env.run_directory().exists());
+    }
+
+    #[test]
+    fn making_a_cluster_that_was_half_made_keeps_its_token() {
+        let place = tempfile::tempdir().unwrap();
+        let config = Config::new(None, 3, "/bin".into()).unwrap();
+        let first = LocalEnv::create(place.path(), config.clone()).unwrap();
+        assert!(first.check_runs_here().is_ok());
+        std::fs::remove_file(place.path().join("config.toml")).unwrap();
+        assert!(!LocalEnv::exists(place.path()));
+        let second = LocalEnv::create(place.path(), config).unwrap();
+        assert_eq!(first.token.as_str(), second.token.as_str());
+        let mode = std::fs::metadata(second.token_file()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
 }

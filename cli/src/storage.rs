@@ -1,4 +1,5 @@
-//! The storage daemons of the local cluster: how each is started, asked whether it is ready, and ended.
+//! The storage daemons of the cluster: how each is asked whether it is ready and, where they are processes of
+//! this machine, how it is started and ended.
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
@@ -90,14 +91,26 @@ impl Daemon {
         process.stop(signal, STOP_TIMEOUT).await
     }
 
-    async fn is_ready(self, env: &LocalEnv) -> bool {
+    pub async fn is_ready(self, env: &LocalEnv) -> bool {
+        self.check(env).await.is_ok()
+    }
+
+    /// Why it is not ready, if it is not.
+    pub async fn check(self, env: &LocalEnv) -> anyhow::Result<()> {
         match self {
             Daemon::Broker => {
-                tokio::net::TcpStream::connect(("127.0.0.1", env.config.ports().broker())).await.is_ok()
+                let address = env.config.broker_address();
+                let connected = tokio::net::TcpStream::connect(&address).await;
+                connected.with_context(|| format!("cannot connect to {address}"))?;
             }
-            Daemon::Safekeeper(id) => safekeeper_client(env, id).status().await.is_ok(),
-            Daemon::Pageserver => pageserver_client(env).status().await.is_ok(),
+            Daemon::Safekeeper(id) => {
+                safekeeper_client(env, id).status().await?;
+            }
+            Daemon::Pageserver => {
+                pageserver_client(env).status().await?;
+            }
         }
+        Ok(())
     }
 
     fn command(self, env: &LocalEnv) -> anyhow::Result<Command> {
@@ -153,15 +166,15 @@ fn write_pageserver_config(env: &LocalEnv, workdir: &std::path::Path) -> anyhow:
 }
 
 pub fn safekeeper_client(env: &LocalEnv, id: NodeId) -> SafekeeperClient {
-    SafekeeperClient::new(&local(env.config.ports().safekeeper_http(id.0)).to_string(), env.token.clone())
+    SafekeeperClient::new(&env.config.safekeeper_http_address(id), env.token.clone())
 }
 
 pub fn pageserver_client(env: &LocalEnv) -> PageserverClient {
-    PageserverClient::new(&local(env.config.ports().pageserver_http()).to_string(), env.token.clone())
+    PageserverClient::new(&env.config.pageserver_http_address(), env.token.clone())
 }
 
 fn broker_endpoint(env: &LocalEnv) -> String {
-    format!("http://{}", local(env.config.ports().broker()))
+    format!("http://{}", env.config.broker_address())
 }
 
 pub fn local(port: u16) -> SocketAddr {

@@ -1,24 +1,25 @@
 //! `endpoint`: stateless PostgreSQL servers, each a compute_ctl with its own throw-away data directory.
 
 use std::fs::File;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use compute_api::{
-    ComputeClient, ComputeSpec, ComputeState, ConfigureRequest, DatabaseSpec, PageserverAddress, RoleSpec,
+    ComputeClient, ComputeSpec, ComputeState, ConfigureRequest, PageserverAddress, RoleSpec,
     SPEC_FORMAT_VERSION, SafekeeperAddress, SettingSpec,
 };
 use nix::fcntl::Flock;
 use nix::sys::signal::Signal;
 use serde_json::json;
-use types::{NodeId, PgVersion, TenantId};
+use types::{NodeId, PgVersion, TenantId, TenantTimelineId};
 
 use crate::arguments::{EndpointCommand, StopMode};
 use crate::endpoints::{ADMIN_ROLE, Endpoint, check_name, write_private};
 use crate::local_env::LocalEnv;
 use crate::output::{Output, table};
-use crate::storage::{check_port_free, local, port_becomes_free, program};
+use crate::storage::{check_port_free, port_becomes_free, program};
 
 pub const START_TIMEOUT: Duration = Duration::from_secs(90);
 /// compute_ctl gives up by itself after 60 s without a quorum; a little longer than that.
@@ -251,39 +252,57 @@ pub async fn start(
     write_private(&spec_file, &serde_json::to_vec_pretty(&spec(env, &endpoint)?)?)?;
     let compute = env.compute_directory(&endpoint.name);
     std::fs::create_dir_all(&compute)?;
-    let mut command = Command::new(program("compute_ctl")?);
-    command.arg("--pgdata").arg(compute.join("pgdata"));
-    command.arg("--spec").arg(spec_file);
-    command.arg("--pgbin").arg(&env.config.pg_bin_dir);
-    command.arg("--listen-http").arg(endpoint.http_address());
-    command.arg("--auth-token-file").arg(env.token_file());
-    process.spawn(command)?;
+    process.spawn(compute_ctl(env, &compute, &spec_file, &endpoint.http_address())?)?;
     process.wait_ready(timeout, running).await
 }
 
+/// compute_ctl with `home` for its own.
+pub fn compute_ctl(
+    env: &LocalEnv,
+    home: &Path,
+    spec_file: &Path,
+    http_address: &str,
+) -> anyhow::Result<Command> {
+    let mut command = Command::new(program("compute_ctl")?);
+    command.arg("--pgdata").arg(home.join("pgdata"));
+    command.arg("--spec").arg(spec_file);
+    command.arg("--pgbin").arg(&env.config.pg_bin_dir);
+    command.arg("--listen-http").arg(http_address);
+    command.arg("--auth-token-file").arg(env.token_file());
+    Ok(command)
+}
+
 fn spec(env: &LocalEnv, endpoint: &Endpoint) -> anyhow::Result<ComputeSpec> {
-    let ports = env.config.ports();
+    let ttid = TenantTimelineId::new(endpoint.tenant_id, endpoint.timeline_id);
     let spec = ComputeSpec {
-        format_version: SPEC_FORMAT_VERSION,
-        tenant_id: endpoint.tenant_id,
-        timeline_id: endpoint.timeline_id,
-        endpoint_id: endpoint.name.clone(),
         pg_version: endpoint.pg_version,
-        safekeepers: (1..=env.config.num_safekeepers)
-            .map(|id| SafekeeperAddress {
-                id: NodeId(id),
-                pg_connstr: local(ports.safekeeper_pg(id)).to_string(),
-            })
-            .collect(),
-        pageserver: PageserverAddress { pg_connstr: local(ports.pageserver_pg()).to_string() },
-        pg_listen_addr: "127.0.0.1".to_owned(),
         pg_port: endpoint.pg_port,
         roles: vec![admin_role(endpoint)],
-        databases: Vec::<DatabaseSpec>::new(),
-        settings: settings(endpoint),
+        settings: settings(&endpoint.settings),
+        ..bare_spec(env, ttid, &endpoint.name)
     };
     spec.check()?;
     Ok(spec)
+}
+
+/// A compute of a timeline of this cluster's, without roles, databases and settings. It listens on PostgreSQL's
+/// own port, on this host only.
+pub fn bare_spec(env: &LocalEnv, ttid: TenantTimelineId, name: &str) -> ComputeSpec {
+    let address = |id| SafekeeperAddress { id, pg_connstr: env.config.safekeeper_pg_address(id) };
+    ComputeSpec {
+        format_version: SPEC_FORMAT_VERSION,
+        tenant_id: ttid.tenant_id,
+        timeline_id: ttid.timeline_id,
+        endpoint_id: name.to_owned(),
+        pg_version: PgVersion::V15,
+        safekeepers: (1..=env.config.num_safekeepers).map(NodeId).map(address).collect(),
+        pageserver: PageserverAddress { pg_connstr: env.config.pageserver_pg_address() },
+        pg_listen_addr: "127.0.0.1".to_owned(),
+        pg_port: 5432,
+        roles: Vec::new(),
+        databases: Vec::new(),
+        settings: Vec::new(),
+    }
 }
 
 fn admin_role(endpoint: &Endpoint) -> RoleSpec {
@@ -297,9 +316,9 @@ fn admin_role(endpoint: &Endpoint) -> RoleSpec {
     }
 }
 
-fn settings(endpoint: &Endpoint) -> Vec<SettingSpec> {
+pub fn settings(pairs: &[(String, String)]) -> Vec<SettingSpec> {
     let pair = |(name, value): &(String, String)| SettingSpec { name: name.clone(), value: value.clone() };
-    endpoint.settings.iter().map(pair).collect()
+    pairs.iter().map(pair).collect()
 }
 
 /// False if it did not run.
@@ -345,7 +364,7 @@ async fn reconfigure(
     let request = ConfigureRequest {
         roles: vec![admin_role(&endpoint)],
         databases: vec![],
-        settings: settings(&endpoint),
+        settings: settings(&endpoint.settings),
     };
     request.check()?;
     endpoint.save(env)?;

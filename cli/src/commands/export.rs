@@ -11,7 +11,6 @@ use types::{Lsn, TenantId, TimelineId};
 
 use crate::local_env::LocalEnv;
 use crate::output::{Output, bytes};
-use crate::storage::local;
 
 /// Entries of the archive that speak to compute_ctl and are no part of a data directory.
 const OWN_ENTRIES: &str = "varve";
@@ -26,7 +25,7 @@ pub async fn export(
 ) -> anyhow::Result<()> {
     refuse_full(directory)?;
     output.progress(format!("exporting timeline {timeline} to {}", directory.display()));
-    let address = Address::parse(&local(env.config.ports().pageserver_pg()).to_string())?;
+    let address = Address::parse(&env.config.pageserver_pg_address())?;
     let params = ConnectParams::new(address, "varve").password(env.token.as_str());
     let lsn = at_lsn.map(|lsn| format!(" {lsn}")).unwrap_or_default();
     let command = format!("fullbackup {tenant} {timeline}{lsn} --zstd");

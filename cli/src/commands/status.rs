@@ -57,9 +57,10 @@ pub async fn status(env: &LocalEnv, output: Output) -> anyhow::Result<()> {
                 .collect(),
         };
         let pid = daemon.process(env).pid();
+        let is_up = pid.is_some() || (env.config.hosts.is_some() && daemon.is_ready(env).await);
         rows.push(Row {
             name: daemon.name(),
-            state: if pid.is_some() { "up" } else { "down" }.to_owned(),
+            state: if is_up { "up" } else { "down" }.to_owned(),
             pid,
             ports: daemon.ports(env).into_iter().map(|(_, port)| port).collect(),
             positions,

@@ -30,6 +30,10 @@ impl Default for NewTenant {
     }
 }
 
+pub const fn only_reads(command: &TenantCommand) -> bool {
+    matches!(command, TenantCommand::List)
+}
+
 pub async fn run(env: &LocalEnv, command: TenantCommand, output: Output) -> anyhow::Result<()> {
     let mut branches = env.branches()?;
     match command {

@@ -15,7 +15,7 @@ use super::export;
 use crate::arguments::TimelineCommand;
 use crate::local_env::{Branches, LocalEnv};
 use crate::output::{Output, bytes};
-use crate::storage::{local, pageserver_client, safekeeper_client};
+use crate::storage::{pageserver_client, safekeeper_client};
 
 /// How long the pageserver may take to catch up before a branch or an export at the head is given up.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -162,14 +162,12 @@ async fn create(
 }
 
 fn members(env: &LocalEnv) -> Vec<Member> {
-    let ports = env.config.ports();
-    (1..=env.config.num_safekeepers)
-        .map(|id| Member {
-            id: NodeId(id),
-            pg_connstr: local(ports.safekeeper_pg(id)).to_string(),
-            http_connstr: local(ports.safekeeper_http(id)).to_string(),
-        })
-        .collect()
+    let member = |id| Member {
+        id,
+        pg_connstr: env.config.safekeeper_pg_address(id),
+        http_connstr: env.config.safekeeper_http_address(id),
+    };
+    (1..=env.config.num_safekeepers).map(NodeId).map(member).collect()
 }
 
 async fn list(env: &LocalEnv, branches: &Branches, tenant: TenantId, output: Output) -> anyhow::Result<()> {

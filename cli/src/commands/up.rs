@@ -64,12 +64,28 @@ pub fn init(directory: &Path, arguments: &InitArguments, output: Output) -> anyh
         output.progress(format!("making a new cluster in {}", directory.display()));
         LocalEnv::create(directory, config)?
     };
+    make_template(&env, output)?;
+    Ok(env)
+}
+
+fn make_template(env: &LocalEnv, output: Output) -> anyhow::Result<()> {
     let template_file = env.template_file(PgVersion::V15);
     if !template_file.exists() {
         output.progress("making the template database (initdb)");
         template::make(&env.config.pg_bin_dir, PgVersion::V15, &template_file)?;
     }
-    Ok(env)
+    Ok(())
+}
+
+/// Gives the pageserver the template, if it has none.
+pub async fn put_template(env: &LocalEnv, output: Output) -> anyhow::Result<()> {
+    let pageserver = pageserver_client(env);
+    if pageserver.template(PgVersion::V15).await?.is_none() {
+        make_template(env, output)?;
+        let packed = std::fs::read(env.template_file(PgVersion::V15))?;
+        pageserver.put_template(PgVersion::V15, packed).await?;
+    }
+    Ok(())
 }
 
 fn refuse_changes(env: &LocalEnv, arguments: &InitArguments) -> anyhow::Result<()> {
@@ -86,7 +102,7 @@ fn refuse_changes(env: &LocalEnv, arguments: &InitArguments) -> anyhow::Result<(
     Ok(())
 }
 
-fn default_pg_bin_dir(version: PgVersion) -> PathBuf {
+pub fn default_pg_bin_dir(version: PgVersion) -> PathBuf {
     PathBuf::from(format!("/usr/lib/postgresql/{version}/bin"))
 }
 
@@ -122,12 +138,7 @@ async fn start_storage(env: &LocalEnv, output: Output) -> anyhow::Result<()> {
     for daemon in Daemon::all(env) {
         daemon.start(env, output).await?;
     }
-    let pageserver = pageserver_client(env);
-    if pageserver.template(PgVersion::V15).await?.is_none() {
-        let packed = std::fs::read(env.template_file(PgVersion::V15))?;
-        pageserver.put_template(PgVersion::V15, packed).await?;
-    }
-    Ok(())
+    put_template(env, output).await
 }
 
 async fn start_wanted_endpoints(env: &LocalEnv, output: Output) -> anyhow::Result<()> {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use durable_fs::DurableFs;
 use serde::{Deserialize, Serialize};
+use types::NodeId;
 
 const FORMAT_VERSION: u32 = 1;
 
@@ -21,6 +22,25 @@ pub struct Config {
     /// Set where the user `postgres` cannot reach the cluster's own directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compute_directory: Option<PathBuf>,
+    /// Set where the parts are no processes of this machine, but containers for instance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<Hosts>,
+}
+
+/// Names of the hosts of the parts. A part is alone on its host, and listens on its default port there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hosts {
+    pub broker: String,
+    pub pageserver: String,
+    /// The first is safekeeper 1.
+    pub safekeepers: Vec<String>,
+}
+
+impl Hosts {
+    fn safekeeper(&self, id: NodeId) -> Option<&String> {
+        self.safekeepers.get(usize::try_from(id.0).ok()?.checked_sub(1)?)
+    }
 }
 
 impl Config {
@@ -37,7 +57,14 @@ impl Config {
             num_safekeepers,
             pg_bin_dir,
             compute_directory: None,
+            hosts: None,
         })
+    }
+
+    /// Of a cluster whose parts have hosts of their own.
+    pub fn with_hosts(hosts: Hosts, pg_bin_dir: PathBuf) -> anyhow::Result<Config> {
+        let safekeepers = hosts.safekeepers.len() as u64;
+        Ok(Config { hosts: Some(hosts), ..Config::new(None, safekeepers, pg_bin_dir)? })
     }
 
     pub fn load(path: &Path) -> anyhow::Result<Config> {
@@ -52,6 +79,9 @@ impl Config {
                 config.format_version
             );
         }
+        if config.hosts.as_ref().is_some_and(|h| h.safekeepers.len() as u64 != config.num_safekeepers) {
+            bail!("{} names other than num_safekeepers hosts of safekeepers", path.display());
+        }
         Ok(config)
     }
 
@@ -60,14 +90,43 @@ impl Config {
     }
 
     pub const fn ports(&self) -> Ports {
-        Ports { base: self.port_base }
+        Ports { base: self.port_base, own_hosts: self.hosts.is_some() }
+    }
+
+    // Where the others reach a part, as host:port.
+
+    pub fn broker_address(&self) -> String {
+        self.address(|hosts| Some(&hosts.broker), self.ports().broker())
+    }
+
+    pub fn pageserver_pg_address(&self) -> String {
+        self.address(|hosts| Some(&hosts.pageserver), self.ports().pageserver_pg())
+    }
+
+    pub fn pageserver_http_address(&self) -> String {
+        self.address(|hosts| Some(&hosts.pageserver), self.ports().pageserver_http())
+    }
+
+    pub fn safekeeper_pg_address(&self, id: NodeId) -> String {
+        self.address(|hosts| hosts.safekeeper(id), self.ports().safekeeper_pg(id.0))
+    }
+
+    pub fn safekeeper_http_address(&self, id: NodeId) -> String {
+        self.address(|hosts| hosts.safekeeper(id), self.ports().safekeeper_http(id.0))
+    }
+
+    fn address<'a>(&'a self, host: impl Fn(&'a Hosts) -> Option<&'a String>, port: u16) -> String {
+        let host = self.hosts.as_ref().and_then(host).map_or("127.0.0.1", String::as_str);
+        format!("{host}:{port}")
     }
 }
 
-/// Which part listens where. All on 127.0.0.1.
+/// Which part listens where.
 #[derive(Clone, Copy, Debug)]
 pub struct Ports {
     base: Option<u16>,
+    /// Safekeepers do not share a host, and need not differ in their ports.
+    own_hosts: bool,
 }
 
 impl Ports {
@@ -87,11 +146,17 @@ impl Ports {
     }
 
     pub const fn safekeeper_pg(self, id: u64) -> u16 {
-        self.pick(5453 + id as u16, 10 + id as u16)
+        let id = self.on_its_host(id);
+        self.pick(5453 + id, 10 + id)
     }
 
     pub const fn safekeeper_http(self, id: u64) -> u16 {
-        self.pick(7675 + id as u16, 30 + id as u16)
+        let id = self.on_its_host(id);
+        self.pick(7675 + id, 30 + id)
+    }
+
+    const fn on_its_host(self, id: u64) -> u16 {
+        if self.own_hosts { 1 } else { id as u16 }
     }
 
     /// Port of the n-th endpoint, counted from 0.
@@ -120,13 +185,36 @@ mod tests {
     #[test]
     fn no_port_is_given_twice() {
         for base in [None, Some(20_000)] {
-            let ports = Ports { base };
+            let ports = Ports { base, own_hosts: false };
             let mut all = vec![ports.broker(), ports.pageserver_pg(), ports.pageserver_http()];
             all.extend((1..=9).flat_map(|id| [ports.safekeeper_pg(id), ports.safekeeper_http(id)]));
             all.extend((0..50).flat_map(|n| [ports.endpoint_pg(n), ports.endpoint_http(n)]));
             assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
             assert!(base.is_none_or(|base| all.iter().all(|port| (base..base + Ports::SPAN).contains(port))));
         }
+    }
+
+    #[test]
+    fn parts_with_hosts_of_their_own_have_default_ports_there() {
+        let hosts = |count: usize| Hosts {
+            broker: "broker".into(),
+            pageserver: "pages".into(),
+            safekeepers: (1..=count).map(|id| format!("wal{id}")).collect(),
+        };
+        let config = Config::with_hosts(hosts(3), "/bin".into()).unwrap();
+        assert_eq!(config.pageserver_pg_address(), "pages:64000");
+        assert_eq!(config.safekeeper_pg_address(NodeId(2)), "wal2:5454");
+        assert_eq!(config.safekeeper_http_address(NodeId(3)), "wal3:7676");
+        assert!(Config::with_hosts(hosts(2), "/bin".into()).is_err());
+        let local = Config::new(None, 3, "/bin".into()).unwrap();
+        assert_eq!(local.safekeeper_pg_address(NodeId(2)), "127.0.0.1:5455");
+
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.toml");
+        config.save(&path).unwrap();
+        assert_eq!(Config::load(&path).unwrap().hosts, config.hosts);
+        Config { num_safekeepers: 5, ..config }.save(&path).unwrap();
+        assert!(Config::load(&path).is_err());
     }
 
     #[test]

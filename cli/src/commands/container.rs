@@ -1,0 +1,26 @@
+//! `container`: what the images run where every part has a container of its own (docker/README.md).
+//!
+//! Containers are started and ended by whoever runs them; here is only what a part has to know and to do
+//! itself. The cluster's directory is a volume that all of them mount: `init` writes it, the others read it.
+
+mod compute;
+mod first_start;
+mod first_tenant;
+mod health;
+mod init;
+
+use std::path::Path;
+
+use crate::arguments::ContainerCommand;
+use crate::local_env::LocalEnv;
+use crate::output::Output;
+
+pub async fn run(directory: &Path, command: ContainerCommand, output: Output) -> anyhow::Result<()> {
+    match command {
+        ContainerCommand::Init(arguments) => init::init(directory, &arguments, output).await,
+        ContainerCommand::Compute { branch_name, settings, home } => {
+            compute::compute(&LocalEnv::load(directory)?, &branch_name, &settings, &home)
+        }
+        ContainerCommand::Health { part } => health::health(&LocalEnv::load(directory)?, part).await,
+    }
+}

@@ -1,0 +1,57 @@
+//! `container compute`: becomes compute_ctl, with a specification made of what the cluster's directory says.
+//! Roles and databases are not in it: after `init` they are the user's, and ALTER ROLE is not undone here.
+
+use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use compute_api::ComputeSpec;
+use types::TenantTimelineId;
+
+use super::first_tenant::FirstTenant;
+use crate::commands::endpoint::{bare_spec, compute_ctl, settings};
+use crate::endpoints::write_private;
+use crate::local_env::LocalEnv;
+
+/// For `container health`, and for nobody outside.
+pub const HTTP_ADDRESS: &str = "127.0.0.1:3080";
+
+/// Does not return but with an error: signals and the exit status are compute_ctl's own.
+pub fn compute(
+    env: &LocalEnv,
+    branch: &str,
+    wanted_settings: &[(String, String)],
+    home: &Path,
+) -> anyhow::Result<()> {
+    if !FirstTenant::load(&env.directory)?.is_some_and(|first| first.complete) {
+        bail!("the cluster is not complete yet: run `varve container init` to its end");
+    }
+    let branches = env.branches()?;
+    let tenant = branches.tenant(None)?;
+    let ttid = TenantTimelineId::new(tenant, branches.timeline(tenant, branch)?);
+    let spec = ComputeSpec {
+        pg_listen_addr: "*".to_owned(),
+        settings: settings(wanted_settings),
+        // A branch may be called what an endpoint may not.
+        ..bare_spec(env, ttid, "compute")
+    };
+    spec.check()?;
+    std::fs::create_dir_all(home).with_context(|| format!("cannot make {}", home.display()))?;
+    let spec_file = home.join("spec.json");
+    write_private(&spec_file, &serde_json::to_vec_pretty(&spec)?)?;
+    log_to_standard_error(&home.join("postgres.log"))?;
+    let error = compute_ctl(env, home, &spec_file, HTTP_ADDRESS)?.exec();
+    Err(error).context("cannot become compute_ctl")
+}
+
+/// What a container has to say, it says there.
+fn log_to_standard_error(log: &Path) -> anyhow::Result<()> {
+    match std::fs::remove_file(log) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("cannot replace {}", log.display()));
+        }
+        _ => {}
+    }
+    symlink("/dev/stderr", log).with_context(|| format!("cannot make the link {}", log.display()))
+}

@@ -1,0 +1,37 @@
+//! `container health`: asks the part in this container over its own API. For HEALTHCHECK.
+
+use anyhow::bail;
+use compute_api::{ComputeClient, ComputeState};
+use http_client::{HttpClient, Method};
+use pageserver_api::PageserverClient;
+use safekeeper_api::http::Client as SafekeeperClient;
+
+use super::compute::HTTP_ADDRESS;
+use crate::arguments::Part;
+use crate::local_env::LocalEnv;
+use crate::storage::local;
+
+pub async fn health(env: &LocalEnv, part: Part) -> anyhow::Result<()> {
+    let ports = env.config.ports();
+    let here = |port| local(port).to_string();
+    let token = env.token.clone();
+    match part {
+        Part::Broker => {
+            let broker = HttpClient::new("the storage broker", &here(ports.broker()), token);
+            broker.send(broker.request(Method::GET, "/status")).await?;
+        }
+        Part::Safekeeper => {
+            SafekeeperClient::new(&here(ports.safekeeper_http(1)), token).status().await?;
+        }
+        Part::Pageserver => {
+            PageserverClient::new(&here(ports.pageserver_http()), token).status().await?;
+        }
+        Part::Compute => {
+            let status = ComputeClient::new(HTTP_ADDRESS, token).status().await?;
+            if status.state != ComputeState::Running {
+                bail!("{:?}: {}", status.state, status.message.unwrap_or_default());
+            }
+        }
+    }
+    Ok(())
+}

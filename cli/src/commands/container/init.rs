@@ -1,0 +1,117 @@
+//! `container init`: makes a cluster out of storage daemons that run elsewhere, once. Every step may be
+//! repeated, so one that died is run again and goes on.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use serde_json::json;
+use types::{PgVersion, TenantTimelineId};
+
+use super::first_start::{Owner, first_start};
+use super::first_tenant::FirstTenant;
+use crate::arguments::ContainerInitArguments;
+use crate::commands::{tenant, up};
+use crate::local_env::{Config, Hosts, LocalEnv};
+use crate::output::Output;
+use crate::storage::{Daemon, pageserver_client};
+
+const STORAGE_TIMEOUT: Duration = Duration::from_secs(120);
+const POLL: Duration = Duration::from_millis(200);
+
+pub async fn init(
+    directory: &Path,
+    arguments: &ContainerInitArguments,
+    output: Output,
+) -> anyhow::Result<()> {
+    let _lock = LocalEnv::lock(directory)?;
+    let begun = FirstTenant::load(directory)?;
+    if let Some(first) = begun.as_ref().filter(|first| first.complete) {
+        return report(first, "was made before; nothing is changed", output);
+    }
+    // Before anything is made, so that it is not made for somebody who cannot come in.
+    let owner = Owner::new(arguments)?;
+    let env = open_or_create(directory, arguments, output)?;
+    for daemon in Daemon::all(&env) {
+        wait_for(daemon, &env, output).await?;
+    }
+    let mut first = match begun {
+        Some(first) => first,
+        None => begin(&env).await?,
+    };
+    up::put_template(&env, output).await?;
+    let new = tenant::NewTenant {
+        tenant_id: first.tenant_id,
+        timeline_id: first.timeline_id,
+        ..tenant::NewTenant::default()
+    };
+    tenant::create(&env, &mut env.branches()?, new, output).await?;
+    output.progress("making the first role and database");
+    let ttid = TenantTimelineId::new(first.tenant_id, first.timeline_id);
+    first_start(&env, &owner.spec(&env, ttid)).await?;
+    first.complete = true;
+    first.save(directory)?;
+    report(&first, "is made", output)
+}
+
+fn report(first: &FirstTenant, what: &str, output: Output) -> anyhow::Result<()> {
+    let value = json!({ "tenant_id": first.tenant_id, "timeline_id": first.timeline_id });
+    output.result(&value, || format!("tenant {} with timeline {} {what}", first.tenant_id, first.timeline_id))
+}
+
+/// The token comes into being here, which the daemons wait for.
+fn open_or_create(
+    directory: &Path,
+    arguments: &ContainerInitArguments,
+    output: Output,
+) -> anyhow::Result<LocalEnv> {
+    let hosts = Hosts {
+        broker: arguments.broker.clone(),
+        pageserver: arguments.pageserver.clone(),
+        safekeepers: arguments.safekeepers.clone(),
+    };
+    if !LocalEnv::exists(directory) {
+        output.progress("making the cluster's token and configuration");
+        return LocalEnv::create(
+            directory,
+            Config::with_hosts(hosts, up::default_pg_bin_dir(PgVersion::V15))?,
+        );
+    }
+    let env = LocalEnv::load(directory)?;
+    if env.config.hosts.as_ref() != Some(&hosts) {
+        bail!("the cluster in {} has other hosts: see its config.toml", directory.display());
+    }
+    Ok(env)
+}
+
+async fn wait_for(daemon: Daemon, env: &LocalEnv, output: Output) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let mut said = false;
+    while let Err(error) = daemon.check(env).await {
+        if started.elapsed() > STORAGE_TIMEOUT {
+            return Err(error).with_context(|| format!("{} is not ready", daemon.name()));
+        }
+        if !said {
+            output.progress(format!("waiting for {}", daemon.name()));
+            said = true;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    Ok(())
+}
+
+/// Storage that has tenants when we know of none is somebody's: an empty database beside them would look as
+/// if all was lost.
+async fn begin(env: &LocalEnv) -> anyhow::Result<FirstTenant> {
+    if let Some(theirs) = pageserver_client(env).tenants().await?.first() {
+        bail!(
+            "the pageserver has data already (tenant {}), but {} does not know it: restore that volume from its \
+             backup, or remove the volumes of the storage too",
+            theirs.id,
+            env.directory.display()
+        );
+    }
+    let first = FirstTenant::generate();
+    first.save(&env.directory)?;
+    Ok(first)
+}
