@@ -14,8 +14,8 @@ use crate::schedule;
 const INPUTS: [&str; 4] = ["sql", "expected", "data", "resultmap"];
 /// Libraries that tests load: PostgreSQL's package has these two, the third we compile.
 const LIBRARIES: [&str; 2] = ["refint.so", "autoinc.so"];
-/// A test may hang, which must not pass for patience.
-const LONGEST: &str = "20m";
+/// For all tests on one server. Where a page went wrong, a backend may loop for ever and heed no time-out.
+const LONGEST: &str = "10m";
 
 /// Where a server listens.
 pub struct Socket {
