@@ -22,8 +22,12 @@ extern bool buffer_is_dirty(int buffer_id, ForkNumber fork, BlockTag *found);
 /* pins the buffer if it (still) holds the block */
 extern bool buffer_pin(const BlockTag *tag, int buffer_id, Buffer *buffer);
 
-/* the pages of temporary and unlogged relations are not */
-extern bool buffer_is_permanent(int buffer_id);
+/*
+ * Whether the relation is permanent whose page is being read or added, by that
+ * page: in a shared buffer, or in memory of its own if it is written past the
+ * buffers. An unlogged index has no init fork until its build ends.
+ */
+extern bool page_is_of_permanent_relation(const char *page);
 
 /*
  * The buffer of a block, or -1; with the lock held (shared) that keeps the

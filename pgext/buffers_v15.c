@@ -7,6 +7,7 @@
 #error "buffers_v15.c is for PostgreSQL 15"
 #endif
 
+#include "access/xlog.h"
 #include "access/xloginsert.h"
 #include "storage/buf_internals.h"
 #include "storage/bufmgr.h"
@@ -51,9 +52,15 @@ buffer_pin(const BlockTag *tag, int buffer_id, Buffer *buffer)
 }
 
 bool
-buffer_is_permanent(int buffer_id)
+page_is_of_permanent_relation(const char *page)
 {
-	return (pg_atomic_read_u32(&GetBufferDescriptor(buffer_id)->state) & BM_PERMANENT) != 0;
+	size_t		offset = page - BufferBlocks;
+
+	if (page >= BufferBlocks && offset < (size_t) NBuffers * BLCKSZ)
+		return (pg_atomic_read_u32(&GetBufferDescriptor(offset / BLCKSZ)->state) & BM_PERMANENT) != 0;
+
+	/* it is logged before it is written past the buffers, if it is logged at all (nbtsort.c) */
+	return PageGetLSN((Page) page) >= wal_segment_size;
 }
 
 int

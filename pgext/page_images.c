@@ -8,7 +8,7 @@
  *
  *   - only a process that is inside a read or extension of the same relation
  *     does it: it holds a lock on the relation, under which nobody can log a
- *     truncation or a drop;
+ *     truncation or a drop; and it sees that the relation is a permanent one;
  *   - a page in the buffers is copied and logged under its content lock, which
  *     is taken only if it is free;
  *   - a page that is not is taken from the file and logged under the lock of
@@ -127,12 +127,9 @@ log_buffer(const BlockTag *tag, int buffer_id, XLogRecPtr *end)
 		return false;
 	if (ConditionalLockBuffer(buffer))
 	{
-		if (buffer_is_permanent(buffer_id))
-		{
-			memcpy(copy.data, BufferGetPage(buffer), BLCKSZ);
-			*end = log_page_image(tag, copy.data, false);
-			logged = true;
-		}
+		memcpy(copy.data, BufferGetPage(buffer), BLCKSZ);
+		*end = log_page_image(tag, copy.data, false);
+		logged = true;
 		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 	}
 	ReleaseBuffer(buffer);
@@ -228,11 +225,11 @@ drop_if_unchanged(const Candidate *candidate)
 }
 
 void
-page_images_relieve(RelationTag relation, BlockNumber block)
+page_images_relieve(RelationTag relation, BlockNumber block, const char *page)
 {
 	Candidate	candidate;
 
-	if (likely(!is_over_hard_limit()) || !may_log())
+	if (likely(!is_over_hard_limit()) || !may_log() || !page_is_of_permanent_relation(page))
 		return;
 	for (int i = 0; i < CHUNKS_AT_ONCE && is_over_hard_limit(); i++)
 	{

@@ -8,9 +8,9 @@
 
 /*
  * Inside a read or an extension of the main fork of this very relation, at
- * that block: if the cache is over its hard limit, makes one chunk of the
- * relation droppable and drops it.
+ * that block, whose page is here: if the cache is over its hard limit, makes
+ * some blocks of the relation droppable and drops them.
  */
-extern void page_images_relieve(RelationTag relation, BlockNumber block);
+extern void page_images_relieve(RelationTag relation, BlockNumber block, const char *page);
 
 #endif

@@ -152,7 +152,7 @@ varve_extend(SMgrRelation reln, ForkNumber forknum, BlockNumber blocknum, char *
 	mdextend(reln, forknum, blocknum, buffer, skipFsync);
 	sparse_cache_end_write(&write);
 	if (forknum == MAIN_FORKNUM)
-		page_images_relieve(relation_tag(reln), blocknum);
+		page_images_relieve(relation_tag(reln), blocknum, buffer);
 }
 
 static bool

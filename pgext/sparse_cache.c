@@ -140,7 +140,7 @@ sparse_cache_read(SMgrRelation relation, ForkNumber fork, BlockNumber block, cha
 	if (!read_valid(relation, fork, block, page))
 		read_missing(relation, fork, block, page);
 	if (fork == MAIN_FORKNUM)
-		page_images_relieve(relation_tag(relation), block);
+		page_images_relieve(relation_tag(relation), block, page);
 }
 
 static void
