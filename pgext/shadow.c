@@ -68,7 +68,8 @@ shadow_write(const ChunkKey *key, BlockNumber block, const char *page)
 {
 	int			file = open_shadow(key->relation, key->fork, O_RDWR | O_CREAT);
 
-	if (file < 0 && errno == ENOENT && mkdir(DIRECTORY, pg_dir_create_mode) == 0)
+	/* the first of all processes makes the directory */
+	if (file < 0 && errno == ENOENT && (mkdir(DIRECTORY, pg_dir_create_mode) == 0 || errno == EEXIST))
 		file = open_shadow(key->relation, key->fork, O_RDWR | O_CREAT);
 	if (file < 0)
 		elog(PANIC, "varve: could not open the shadow: %m");
