@@ -19,6 +19,8 @@ const START: &str = "LOG:  starting PostgreSQL ";
 /// A cache that was filled this often over must have evicted this many chunks and fetched as many blocks again.
 const FULL: u64 = 2;
 const LEAST: u64 = 10;
+/// Blocks; a cache with a bound of less, or of none at all, was not much used by who held no more in it.
+const LEAST_BOUND: u64 = 128;
 
 /// What one server's cache did, or several together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,7 +77,7 @@ impl CacheActivity {
         if self.suspect_zero_pages > 0 || self.shadow_mismatches > 0 {
             return Some("pages went wrong in the cache");
         }
-        let was_full = bound_in_blocks.is_some_and(|bound| self.held_blocks >= FULL * bound);
+        let was_full = bound_in_blocks.is_some_and(|bound| self.held_blocks >= FULL * bound.max(LEAST_BOUND));
         let (evicted, refetched) = (self.evicted_chunks, self.refetched_blocks);
         (was_full && evicted.min(refetched) < LEAST)
             .then_some("the cache was full, and next to nothing came of it")

@@ -26,7 +26,8 @@ const SETTINGS: [&str; 3] = [
     "synchronize_seqscans=off",
     "max_prepared_transactions=100",
 ];
-const BOUNDED_CACHE: [&str; 2] = ["varve.cache_size=4MB", "varve.log_cache_interval=1"];
+const BOUNDED_CACHE: [&str; 4] =
+    ["varve.cache_size=4MB", "varve.log_cache_interval=1", "varve.debug=on", "varve.test_shadow=on"];
 
 /// Less, and the comparison would say little.
 const LEAST_TESTS: usize = 200;
