@@ -574,7 +574,8 @@ chunk_table_cached_blocks(void)
 bool
 chunk_table_is_crowded(void)
 {
-	return pg_atomic_read_u32(&table->written_chunks) > varve_cache_entries / 2;
+	/* each of them may pin the entry of its relation, too */
+	return pg_atomic_read_u32(&table->written_chunks) > varve_cache_entries / 4;
 }
 
 uint64

@@ -16,6 +16,7 @@
 
 #include "counters.h"
 #include "disk_space.h"
+#include "evictor.h"
 #include "fill.h"
 #include "gucs.h"
 #include "insert_lsn.h"
@@ -31,6 +32,9 @@
 
 /* as much use as the clock of the eviction counts */
 #define USAGE_MAX 3
+/* how long a write waits for an entry in a full table */
+#define TABLE_PATIENCE_MS 5000
+#define TABLE_PATIENCE_STEP_MS 10
 
 void
 sparse_cache_request_shmem(void)
@@ -153,6 +157,27 @@ fail_for_full_table(void)
 					 varve_cache_entries)));
 }
 
+/*
+ * The evictor makes entries fit to give way as soon as what was written in
+ * their chunks is covered and ingested. That takes a moment, unless a
+ * transaction that runs is in the way: it may be our own.
+ */
+static ChunkEntry *
+lock_chunk_with_patience(const ChunkKey *key, LWLock **lock)
+{
+	for (int waited = 0; waited < TABLE_PATIENCE_MS; waited += TABLE_PATIENCE_STEP_MS)
+	{
+		ChunkEntry *entry = chunk_table_lock_chunk(key, lock);
+
+		if (entry != NULL)
+			return entry;
+		evictor_wake();
+		pg_usleep(TABLE_PATIENCE_STEP_MS * 1000L);
+	}
+	fail_for_full_table();
+	return NULL;
+}
+
 /* a block is about to be written or added, under the lock of its chunk */
 static ChunkEntry *
 begin_write(const ChunkKey *key, BlockNumber block, const char *page, WriteInProgress *write)
@@ -160,9 +185,7 @@ begin_write(const ChunkKey *key, BlockNumber block, const char *page, WriteInPro
 	ChunkEntry *entry;
 
 	disk_space_make_room(key, block);
-	entry = chunk_table_lock_chunk(key, &write->lock);
-	if (entry == NULL)
-		fail_for_full_table();
+	entry = lock_chunk_with_patience(key, &write->lock);
 	if (PageIsNew((Page) page))
 		entry->chunk.zero_extended = true;
 	if (is_sequence_page(key, block, page) && !sabotage_sequences())
