@@ -14,16 +14,26 @@ struct SmallDisk {
     mount: PathBuf,
 }
 
+/// Mounting takes root; who is not may be allowed to become it.
+fn as_root(program: &str) -> Command {
+    if nix::unistd::geteuid().is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("sudo");
+    command.args(["-n", program]);
+    command
+}
+
 impl SmallDisk {
     fn mount(cluster: &Cluster, megabytes: u32) -> SmallDisk {
         let mount = cluster.pgdata("main").parent().expect("a directory").to_owned();
         std::fs::create_dir_all(&mount).unwrap();
-        let options = format!("size={megabytes}m,mode=0755");
-        let mut command = Command::new("mount");
-        harness::run(command.args(["-t", "tmpfs", "-o", &options, "varve-test"]).arg(&mount));
-        if nix::unistd::geteuid().is_root() {
-            harness::run(Command::new("chown").arg("postgres").arg(&mount));
-        }
+        let server = match nix::unistd::User::from_name("postgres") {
+            Ok(Some(postgres)) if nix::unistd::geteuid().is_root() => postgres.uid,
+            _ => nix::unistd::getuid(),
+        };
+        let options = format!("size={megabytes}m,mode=0755,uid={server}");
+        harness::run(as_root("mount").args(["-t", "tmpfs", "-o", &options, "varve-test"]).arg(&mount));
         SmallDisk { mount }
     }
 
@@ -44,7 +54,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.mount).status();
+        let _ = as_root("umount").arg("-l").arg(&self.mount).status();
     }
 }
 
