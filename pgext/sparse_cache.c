@@ -162,20 +162,14 @@ fail_for_full_table(void)
  * their chunks is covered and ingested. That takes a moment, unless a
  * transaction that runs is in the way: it may be our own.
  */
-static ChunkEntry *
-lock_chunk_with_patience(const ChunkKey *key, LWLock **lock)
+static void
+wait_for_entry(int *waited_ms)
 {
-	for (int waited = 0; waited < TABLE_PATIENCE_MS; waited += TABLE_PATIENCE_STEP_MS)
-	{
-		ChunkEntry *entry = chunk_table_lock_chunk(key, lock);
-
-		if (entry != NULL)
-			return entry;
-		evictor_wake();
-		pg_usleep(TABLE_PATIENCE_STEP_MS * 1000L);
-	}
-	fail_for_full_table();
-	return NULL;
+	if (*waited_ms >= TABLE_PATIENCE_MS)
+		fail_for_full_table();
+	evictor_wake();
+	pg_usleep(TABLE_PATIENCE_STEP_MS * 1000L);
+	*waited_ms += TABLE_PATIENCE_STEP_MS;
 }
 
 /* a block is about to be written or added, under the lock of its chunk */
@@ -183,9 +177,11 @@ static ChunkEntry *
 begin_write(const ChunkKey *key, BlockNumber block, const char *page, WriteInProgress *write)
 {
 	ChunkEntry *entry;
+	int			waited_ms = 0;
 
 	disk_space_make_room(key, block);
-	entry = lock_chunk_with_patience(key, &write->lock);
+	while ((entry = chunk_table_lock_chunk(key, &write->lock)) == NULL)
+		wait_for_entry(&waited_ms);
 	if (PageIsNew((Page) page))
 		entry->chunk.zero_extended = true;
 	if (is_sequence_page(key, block, page) && !sabotage_sequences())
@@ -287,9 +283,11 @@ raise_relation_floor(RelationTag relation, ForkNumber fork, XLogRecPtr lsn)
 void
 sparse_cache_begin_create(RelationTag relation, ForkNumber fork)
 {
+	int			waited_ms = 0;
+
 	/* a block that this life extends over without writing it is not what a former relation had there */
-	if (!raise_relation_floor(relation, fork, insert_lsn_now()))
-		fail_for_full_table();
+	while (!raise_relation_floor(relation, fork, insert_lsn_now()))
+		wait_for_entry(&waited_ms);
 }
 
 static void
