@@ -152,7 +152,8 @@ fail_for_full_table(void)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-			 errmsg("varve: the table of cached chunks is full of chunks that running transactions wrote"),
+			 errmsg("varve: the table of cached chunks is full, and nothing in it may be evicted"),
+			 errdetail("Running transactions keep what they wrote, and each relation that was written keeps its maps."),
 			 errhint("Raise varve.cache_entries (now %d) and restart the endpoint, or end long transactions.",
 					 varve_cache_entries)));
 }
