@@ -205,10 +205,12 @@ page_compare(uint32 fork, BlockNumber block, const char *dropped, const char *re
 			 PageDifferences *differences)
 {
 	memset(differences, 0, sizeof(PageDifferences));
-	/* maps are never dropped */
+	/* a map comes back only if its entry was recycled; an image that was logged of it has an LSN */
 	if (fork != MAIN_FORKNUM)
 	{
-		differences->beyond_masks = true;
+		differences->beyond_masks =
+			memcmp(dropped + sizeof(PageXLogRecPtr), returned + sizeof(PageXLogRecPtr),
+				   BLCKSZ - sizeof(PageXLogRecPtr)) != 0;
 		return;
 	}
 	differences->beyond_masks = differs_beyond_masks(block, dropped, returned);
