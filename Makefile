@@ -5,6 +5,7 @@
 #   make build         everything, release, and the extension for the PostgreSQL on the machine
 #   make test [T=name] all proofs, or those whose name contains T
 #   make pg-regress    PostgreSQL's own regression suite on an endpoint and on a stock server
+#   make test-docker   the images and docker-compose.yml: every container killed, cut off, restarted under load
 #   make lint          formatting, clippy, layering, C warnings
 #   make clean-cluster delete the local cluster and its data
 
@@ -21,7 +22,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 VARVE := target/release/varve --data-dir $(VARVE_DIR)
 
-.PHONY: deps build extension up down clean-cluster test pg-regress lint format oracle
+.PHONY: deps build extension up down clean-cluster test test-docker pg-regress lint format oracle
 
 deps:
 	@tests/scripts/install-deps $(PG_MAJOR)
@@ -52,6 +53,10 @@ test: build
 pg-regress: build
 	@tests/scripts/postgres-source $(PG_MAJOR) >/dev/null
 	cargo test --release --locked -p pg_regress -- --nocapture the_suite
+
+# Needs Docker and psql, and nothing of what `make deps` installs.
+test-docker:
+	@tests/docker/run
 
 lint: deps
 	cargo fmt --all --check
