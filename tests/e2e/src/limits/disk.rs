@@ -78,7 +78,7 @@ fn a_full_disk_fails_statements_and_nothing_else() {
     let cluster = Cluster::up_with(
         "disk-full",
         // The cache may be larger than the disk: it is the reserve that counts.
-        &["shared_buffers=8MB", "varve.cache_size=1GB", "max_wal_size=48MB", "min_wal_size=32MB"],
+        &["shared_buffers=8MB", "varve.cache_size=1024MB", "max_wal_size=48MB", "min_wal_size=32MB"],
     )
     .need_not_evict("its log goes with its disk, and the test counts itself");
     cluster.varve(&["endpoint", "stop", "main"]);
