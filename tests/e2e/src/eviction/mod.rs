@@ -11,9 +11,13 @@
 
 mod command_ids;
 mod conflicts;
+mod databases;
+mod entries;
 mod indexes;
 mod parallel;
+mod relations;
 mod sequences;
+mod series;
 mod server;
 mod vacuum;
 mod visibility;

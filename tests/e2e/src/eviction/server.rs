@@ -112,8 +112,13 @@ impl Server {
     }
 
     /// The workload comes out right, while at least so many chunks are evicted and blocks fetched again.
-    pub async fn survives(&self, what: &str, least: u64, workload: impl Future<Output = Outcome>) {
-        self.survives_but(&[], what, least, workload).await;
+    pub async fn survives(
+        &self,
+        what: &str,
+        least: u64,
+        workload: impl Future<Output = Outcome>,
+    ) -> Activity {
+        self.survives_but(&[], what, least, workload).await
     }
 
     /// Where some of what the shadow counts as lost is none.
@@ -123,7 +128,7 @@ impl Server {
         what: &str,
         least: u64,
         workload: impl Future<Output = Outcome>,
-    ) {
+    ) -> Activity {
         let (outcome, activity) = self.watch(what, workload).await;
         if let Err(error) = outcome {
             panic!("{what}, {}: {error}; {activity}", self.mode.name);
@@ -133,6 +138,7 @@ impl Server {
         }
         let used = activity["evicted_chunks"].min(activity["refetched_blocks"]);
         assert!(used >= least, "{what}, {}: the cache was hardly used: {activity}", self.mode.name);
+        activity
     }
 
     /// Runs it for whatever comes out.
