@@ -4,6 +4,7 @@ mod disk;
 mod free_space;
 mod lag;
 mod outage;
+mod prefetch;
 mod refusals;
 mod snapshot;
 
