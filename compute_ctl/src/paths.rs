@@ -71,6 +71,20 @@ impl ComputePaths {
         write().map_err(ComputeError::file("write", &self.token))?;
         user.check_reachable(&self.pgdata)
     }
+
+    /// Removes what a server that has ended left in the socket directory. PostgreSQL believes in a lock file
+    /// there whose process id is somebody's again: after a reboot, or at once in a new container, where
+    /// the same few ids come back.
+    pub fn remove_sockets(&self) -> Result<(), ComputeError> {
+        let failed = || ComputeError::file("clear", &self.socket);
+        for entry in std::fs::read_dir(&self.socket).map_err(failed())? {
+            let entry = entry.map_err(failed())?;
+            if entry.file_name().to_string_lossy().starts_with(".s.PGSQL.") {
+                std::fs::remove_file(entry.path()).map_err(failed())?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// For homes with long names: a short directory, named by the long one.
@@ -111,6 +125,22 @@ mod tests {
         let long = ComputePaths::new(&root.path().join("x".repeat(90)).join("pgdata")).unwrap();
         assert!(long.socket.as_os_str().len() <= LONGEST_SOCKET_DIRECTORY, "{:?}", long.socket);
         assert_ne!(long.socket, far_socket(root.path()));
+    }
+
+    #[test]
+    fn sockets_of_a_dead_server_go_and_nothing_else_does() {
+        let root = tempfile::tempdir().unwrap();
+        let paths = ComputePaths::new(&root.path().join("pgdata")).unwrap();
+        paths.prepare(ServerUser::find().unwrap(), &ClusterToken::generate()).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(paths.socket.join(".s.PGSQL.5432")).unwrap();
+        // The lock of a postmaster whose process id somebody has again: ours.
+        let lock = std::process::id().to_string();
+        std::fs::write(paths.socket.join(".s.PGSQL.5432.lock"), lock).unwrap();
+        std::fs::write(paths.socket.join("else"), "").unwrap();
+        paths.remove_sockets().unwrap();
+        let left: Vec<_> =
+            std::fs::read_dir(&paths.socket).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["else"]);
     }
 
     #[test]

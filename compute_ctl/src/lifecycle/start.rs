@@ -54,7 +54,10 @@ impl Compute {
     async fn wipe(&self, ground: &Ground) -> Result<(), ComputeError> {
         let layout = DataLayout::of(self.spec.pg_version)?;
         let (paths, user) = (ground.paths.clone(), ground.user);
-        let work = move || DataDir { root: &paths.pgdata, tablespaces: &paths.tablespaces, layout }.wipe();
+        let work = move || {
+            paths.remove_sockets()?;
+            DataDir { root: &paths.pgdata, tablespaces: &paths.tablespaces, layout }.wipe()
+        };
         blocking(move || user.run(work)).await
     }
 
