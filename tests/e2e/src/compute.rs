@@ -217,7 +217,7 @@ async fn reader(connstr: String, seed: u64, stop: Arc<AtomicBool>) {
 }
 
 /// What all tables hold, by sequential scan and by index. Unlogged ones may be empty after a start.
-async fn digest(connstr: &str, persistence: &str) -> Vec<String> {
+pub(crate) async fn digest(connstr: &str, persistence: &str) -> Vec<String> {
     let client = connect(connstr).await.expect("a connection");
     let tables = format!(
         "SELECT relname::text FROM pg_class WHERE relname ~ '^s[0-9]+_t[0-9]+$' AND relkind = 'r'
@@ -240,7 +240,7 @@ async fn digest(connstr: &str, persistence: &str) -> Vec<String> {
     digests
 }
 
-async fn storm(connstr: &str, seed: u64, steps: u64) {
+pub(crate) async fn storm(connstr: &str, seed: u64, steps: u64) {
     let stop = Arc::new(AtomicBool::new(false));
     let readers: Vec<_> =
         (0..2).map(|at| tokio::spawn(reader(connstr.to_owned(), seed + at, stop.clone()))).collect();

@@ -15,11 +15,18 @@ mod databases;
 mod entries;
 mod indexes;
 mod parallel;
+mod prefetch;
 mod relations;
 mod sequences;
 mod series;
 mod server;
+mod session;
+mod stress;
 mod vacuum;
 mod visibility;
 
-use server::{BROKEN_GRACE, BROKEN_PAGE_LSN, BROKEN_SEQUENCES, HARD, Outcome, SMALL, Server, Session, all};
+use server::{BROKEN_GRACE, BROKEN_PAGE_LSN, BROKEN_SEQUENCES, FULL, HARD, SMALL, Server};
+use session::{Session, all};
+
+/// What was wrong, if anything was.
+type Outcome = Result<(), String>;

@@ -6,18 +6,15 @@ use std::ops::Index;
 use std::time::{Duration, Instant};
 
 use harness::{Cluster, connect};
-use tokio::task::JoinHandle;
-use tokio_postgres::{Client, SimpleQueryMessage};
 
-/// What was wrong, if anything was.
-pub type Outcome = Result<(), String>;
+use super::{Outcome, Session};
 
 /// Settings of a server, and the time in which each of its statements must end.
 #[derive(Clone, Copy)]
 pub struct Mode {
     name: &'static str,
     /// All that any mode sets, so that nothing of the mode before is left.
-    settings: [&'static str; 5],
+    settings: [&'static str; 6],
     patience: Duration,
 }
 
@@ -29,6 +26,7 @@ pub const HARD: Mode = Mode {
     name: "hard",
     settings: [
         "varve.cache_size=0",
+        "varve.cache_hard_limit=-1",
         "varve.chunk_blocks=16",
         "varve.grace_interval=1",
         "varve.test_sabotage=off",
@@ -42,8 +40,23 @@ pub const SMALL: Mode = Mode {
     name: "small",
     settings: [
         "varve.cache_size=4MB",
+        "varve.cache_hard_limit=-1",
         "varve.chunk_blocks=128",
         "varve.grace_interval=1000",
+        "varve.test_sabotage=off",
+        "varve.log_cache_interval=1",
+    ],
+    patience: Duration::from_secs(90),
+};
+
+/// Over its limits at once: what may not be dropped is logged whole.
+pub const FULL: Mode = Mode {
+    name: "full",
+    settings: [
+        "varve.cache_size=1MB",
+        "varve.cache_hard_limit=2MB",
+        "varve.chunk_blocks=16",
+        "varve.grace_interval=1",
         "varve.test_sabotage=off",
         "varve.log_cache_interval=1",
     ],
@@ -60,8 +73,8 @@ pub const BROKEN_PAGE_LSN: Mode = broken("broken page LSN", "varve.test_sabotage
 /// Like `HARD`. It logs nothing of its cache, which would be held against the cluster in the end.
 const fn broken(name: &'static str, sabotage: &'static str) -> Mode {
     let mut settings = HARD.settings;
-    settings[3] = sabotage;
-    settings[4] = "varve.log_cache_interval=0";
+    settings[4] = sabotage;
+    settings[5] = "varve.log_cache_interval=0";
     Mode { name, settings, patience: Duration::from_secs(8) }
 }
 
@@ -103,12 +116,7 @@ impl Server {
     pub async fn session_in(&self, database: &str) -> Session {
         let connstr = self.cluster.varve(&["connstr", "main", "--database", database]);
         let client = connect(connstr.trim()).await.unwrap_or_else(|error| panic!("{database}: {error:?}"));
-        let session = Session { client, patience: self.mode.patience };
-        let timeout = self.mode.patience.as_millis();
-        let set =
-            format!("SET statement_timeout = {timeout}; SET client_min_messages = error; SET jit = off");
-        session.run(&set).await.expect("settings");
-        session
+        Session::new(client, self.mode.patience).await
     }
 
     /// The workload comes out right, while at least so many chunks are evicted and blocks fetched again.
@@ -155,7 +163,7 @@ impl Server {
     async fn activity(&self) -> Activity {
         let session = self.session().await;
         session.run("CREATE EXTENSION IF NOT EXISTS varve").await.expect("the extension");
-        let views = "SELECT to_jsonb(c) || to_jsonb(s) FROM varve.cache c, varve.shadow s";
+        let views = "SELECT to_jsonb(c) || to_jsonb(s) || to_jsonb(p) FROM varve.cache c, varve.shadow s, varve.pageserver p";
         let text = session.answer(views).await.expect("the views");
         Activity(serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text}")))
     }
@@ -197,84 +205,4 @@ impl fmt::Display for Activity {
         let losses = LOSSES.iter().filter(|loss| self.0.get(**loss).is_some_and(|count| *count > 0));
         losses.map(|loss| format!("{loss}={} ", self.0[*loss])).try_for_each(|loss| f.write_str(&loss))
     }
-}
-
-pub struct Session {
-    client: Client,
-    patience: Duration,
-}
-
-impl Session {
-    pub async fn run(&self, statements: &str) -> Outcome {
-        self.answer(statements).await.map(drop)
-    }
-
-    /// All rows of the answer as text: `1|one` a line.
-    pub async fn answer(&self, query: &str) -> Result<String, String> {
-        // A backend that loops does not heed statement_timeout.
-        let limit = self.patience + Duration::from_secs(2);
-        let messages = tokio::time::timeout(limit, self.client.simple_query(query))
-            .await
-            .map_err(|_| format!("no end after {limit:?}: {query}"))?
-            .map_err(|error| {
-                format!("{}: {query}", error.as_db_error().map_or(error.to_string(), |e| e.to_string()))
-            })?;
-        let line = |message: &SimpleQueryMessage| match message {
-            SimpleQueryMessage::Row(row) => {
-                Some((0..row.len()).map(|at| row.get(at).unwrap_or("")).collect::<Vec<_>>().join("|"))
-            }
-            _ => None,
-        };
-        Ok(messages.iter().filter_map(line).collect::<Vec<_>>().join("\n"))
-    }
-
-    pub async fn expect(&self, query: &str, expected: &str) -> Outcome {
-        let found = self.answer(query).await?;
-        if found == expected { Ok(()) } else { Err(format!("{found:?}, not {expected:?}: {query}")) }
-    }
-
-    /// As many rows, and the same, through this index as without any.
-    pub async fn same_by_index(&self, table: &str, index: &str, condition: &str) -> Outcome {
-        let query =
-            format!("SELECT count(*), sum(hashtext(x::text)::bigint) FROM {table} x WHERE {condition}");
-        self.run("RESET enable_seqscan; SET enable_indexscan = off; SET enable_bitmapscan = off").await?;
-        let by_scan = self.answer(&query).await?;
-        self.run("SET enable_seqscan = off; RESET enable_indexscan; RESET enable_bitmapscan").await?;
-        let plan = self.answer(&format!("EXPLAIN {query}")).await?;
-        assert!(plan.contains(&format!(" {index}")), "not by {index}: {plan}");
-        self.expect(&query, &by_scan).await?;
-        self.run("RESET enable_seqscan").await
-    }
-
-    /// Reads other pages until none of these relations is in the buffers: what there is of them is in files then,
-    /// and goes if it may.
-    pub async fn push_out(&self, relations: &[&str]) -> Outcome {
-        self.run(
-            "CREATE EXTENSION IF NOT EXISTS pg_buffercache;
-             CREATE TABLE IF NOT EXISTS other AS SELECT n, repeat('x', 500) filler FROM generate_series(0, 4999) n;
-             CREATE INDEX IF NOT EXISTS other_n ON other (n)",
-        )
-        .await?;
-        let read_at_random = "SELECT max(filler) FROM other WHERE n = (SELECT (random() * 4999)::int)";
-        let in_buffers = format!(
-            "SELECT count(*) FROM pg_buffercache JOIN unnest('{{{}}}'::regclass[]) relation
-             ON relfilenode = pg_relation_filenode(relation) WHERE pinning_backends = 0",
-            relations.join(",")
-        );
-        while self.answer(&in_buffers).await? != "0" {
-            self.run(&[read_at_random; 50].join(";")).await?;
-        }
-        // A grace period covers what was written before it, and begins when there is new WAL.
-        self.run("SELECT pg_logical_emit_message(true, '', '')").await?;
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        Ok(())
-    }
-}
-
-/// All of them come out right.
-pub async fn all(workloads: Vec<JoinHandle<Outcome>>) -> Outcome {
-    for workload in workloads {
-        workload.await.map_err(|error| error.to_string())??;
-    }
-    Ok(())
 }
