@@ -3,6 +3,9 @@
 
 mod error;
 
+use std::pin::pin;
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header;
@@ -40,13 +43,38 @@ async fn check_token(State(token): State<ClusterToken>, request: Request, next: 
     }
 }
 
-/// Serves until `shutdown` is cancelled, then lets requests under way finish.
+/// How long requests under way may take once the service is to end. A client whose host went away without
+/// a word is never finished with: TCP would wait for it a quarter of an hour.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Serves until `shutdown` is cancelled, then lets requests under way finish, for some seconds.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router).with_graceful_shutdown(async move { shutdown.cancelled().await }).await
+    serve_with(listener, router, shutdown, FAREWELL).await
+}
+
+async fn serve_with(
+    listener: TcpListener,
+    router: Router,
+    shutdown: CancellationToken,
+    farewell: Duration,
+) -> std::io::Result<()> {
+    let serving = axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let mut serving = pin!(serving.into_future());
+    tokio::select! {
+        served = &mut serving => return served,
+        () = shutdown.cancelled() => {}
+    }
+    match tokio::time::timeout(farewell, serving).await {
+        Ok(served) => served,
+        Err(_) => {
+            tracing::warn!("requests were still under way {farewell:?} after the end was asked for");
+            Ok(())
+        }
+    }
 }
 
 #[cfg(test)]
@@ -87,5 +115,26 @@ mod tests {
         assert!(request(address, "/unknown", Some(&token)).await.contains("there is no GET /unknown"));
         shutdown.cancel();
         server.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_client_that_is_never_finished_with_does_not_hold_up_the_end() {
+        let (token, shutdown) = (ClusterToken::generate(), CancellationToken::new());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let arrived = std::sync::Arc::new(tokio::sync::Notify::new());
+        let told = arrived.clone();
+        let never = move || async move {
+            told.notify_one();
+            std::future::pending::<()>().await;
+        };
+        let app = router(Router::new().route("/never", get(never)), token.clone(), Registry::new());
+        let farewell = Duration::from_millis(50);
+        let server = tokio::spawn(serve_with(listener, app, shutdown.clone(), farewell));
+        let asking = tokio::spawn(async move { request(address, "/never", Some(&token)).await });
+        arrived.notified().await;
+        shutdown.cancel();
+        server.await.unwrap().unwrap();
+        asking.abort();
     }
 }
