@@ -44,9 +44,9 @@ async fn count_through(session: Session) -> Outcome {
 fn upserts_that_race_are_all_counted() {
     let mut server = Server::start("upserts");
     block_on(async {
-        for mode in [HARD, SMALL] {
+        for (mode, least) in [(HARD, 300), (SMALL, 30)] {
             server.enter(mode);
-            server.survives("upserts that race", 100, races(&server)).await;
+            server.survives("upserts that race", least, races(&server)).await;
         }
     });
 }

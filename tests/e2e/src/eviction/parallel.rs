@@ -12,11 +12,11 @@ const SERIAL: &str = "SET max_parallel_workers_per_gather = 0";
 /// A plan and a query for it.
 const SCANS: [(&str, &str); 5] = [
     ("Parallel Seq Scan", "SELECT count(filler), sum(a) FROM wide"),
-    ("Parallel Index Scan", "SELECT count(filler), sum(a) FROM wide WHERE a BETWEEN 2000 AND 9000"),
+    ("Parallel Index Scan", "SELECT count(filler), sum(a) FROM wide WHERE a BETWEEN 1000 AND 6000"),
     ("Parallel Index Only Scan", "SELECT count(*), sum(a) FROM wide WHERE a > 0"),
     (
         "Parallel Bitmap Heap Scan",
-        "SELECT count(filler), sum(a) FROM wide WHERE a BETWEEN 500 AND 9000 OR id < 100",
+        "SELECT count(filler), sum(a) FROM wide WHERE a BETWEEN 500 AND 6000 OR id < 100",
     ),
     (
         "Parallel Hash Join",
@@ -52,7 +52,7 @@ async fn scan_all_ways(session: &Session) -> Outcome {
 async fn builds_and_scans(server: &Server) -> Outcome {
     let session = server.session().await;
     session.run("DROP TABLE IF EXISTS wide; CREATE TABLE wide (id int, a int, filler text) WITH (parallel_workers = 2)").await?;
-    session.run("INSERT INTO wide SELECT n, (n * 7919) % 20000, repeat(md5(n::text), 5) FROM generate_series(1, 20000) n").await?;
+    session.run("INSERT INTO wide SELECT n, (n * 7919) % 12000, repeat(md5(n::text), 5) FROM generate_series(1, 12000) n").await?;
     session.run("VACUUM ANALYZE wide").await?;
     session.run("SET maintenance_work_mem = '128MB'; SET log_min_messages = debug1").await?;
     session.run("CREATE INDEX wide_a ON wide (a); CREATE UNIQUE INDEX wide_id ON wide (id)").await?;
