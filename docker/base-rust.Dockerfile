@@ -4,7 +4,7 @@ FROM ${DEBIAN_IMAGE}
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/*
-# This machine may reach crates.io through somebody whom only it has reason to trust.
+# The machine may reach its packages through somebody whom only it has reason to trust.
 COPY ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 # Among the system's own programs, so that it needs no variables.
 COPY bin /usr/local/bin
