@@ -21,57 +21,41 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "port/atomics.h"
 #include "replication/walsender.h"
 #include "storage/ipc.h"
 #include "storage/proc.h"
 #include "storage/procsignal.h"
-#include "storage/shmem.h"
 #include "utils/timestamp.h"
 
 #include "backpressure.h"
 #include "counters.h"
 #include "gucs.h"
+#include "ingest_position.h"
 #include "insert_lsn.h"
 
 /* work between two pauses */
 #define SLICE_US 5000
 /* the longest pause, at an excess of half the limit */
 #define PAUSE_MAX_US 1000000
-#define BARRIER_INTERVAL_MS 50
-/* a cancel does not wait for the end of a pause */
+#define BARRIER_INTERVAL_MS 20
+/* a cancel does not wait for the end of a pause; nor does a pause outlast the lag by more */
 #define PAUSE_STEP_US 50000
 
-typedef struct Backpressure
-{
-	pg_atomic_uint64 lag;		/* bytes */
-	pg_atomic_uint32 pause_us;	/* for each slice of work; 0: full speed */
-} Backpressure;
-
-static Backpressure *state = NULL;
-
-void
-backpressure_request_shmem(void)
-{
-	RequestAddinShmemSpace(MAXALIGN(sizeof(Backpressure)));
-}
-
-void
-backpressure_start_shmem(void)
-{
-	bool		found;
-
-	state = ShmemInitStruct("varve back-pressure", sizeof(Backpressure), &found);
-	if (found)
-		return;
-	pg_atomic_init_u64(&state->lag, 0);
-	pg_atomic_init_u32(&state->pause_us, 0);
-}
-
+/*
+ * The end of WAL is looked up each time: within a tenth of a second, how long
+ * the evictor may sleep, a fast machine writes tens of megabytes.
+ */
 uint64
 backpressure_lag(void)
 {
-	return pg_atomic_read_u64(&state->lag);
+	XLogRecPtr	ingested = ingest_position();
+	XLogRecPtr	end;
+
+	/* before the walproposer has told anything there is nothing to go by */
+	if (XLogRecPtrIsInvalid(ingested))
+		return 0;
+	end = insert_lsn_now();
+	return end > ingested ? end - ingested : 0;
 }
 
 /* grows with the square of the excess: gentle at first, hardly any speed left at half the limit over it */
@@ -81,30 +65,34 @@ pause_for(uint64 lag)
 	double		limit = (double) varve_max_lag * 1024 * 1024;
 	double		excess;
 
-	if (varve_max_lag == 0 || lag <= limit)
+	if (lag <= limit)
 		return 0;
 	excess = Min(1.0, ((double) lag - limit) / (limit / 2));
 	return Max(1, (uint32) (PAUSE_MAX_US * excess * excess));
 }
 
-void
-backpressure_regulate(XLogRecPtr ingested, TimestampTz now)
+/* microseconds for each slice of work; 0: full speed */
+static uint32
+pause_now(void)
+{
+	return varve_max_lag == 0 ? 0 : pause_for(backpressure_lag());
+}
+
+bool
+backpressure_regulate(TimestampTz now)
 {
 	static TimestampTz last_barrier = 0;
-	XLogRecPtr	end = insert_lsn_now();
-	uint32		pause;
+	uint64		lag;
 
-	/* before the walproposer has told anything there is nothing to go by */
-	if (XLogRecPtrIsInvalid(ingested))
-		return;
-	pg_atomic_write_u64(&state->lag, end > ingested ? end - ingested : 0);
-	pause = pause_for(pg_atomic_read_u64(&state->lag));
-	pg_atomic_write_u32(&state->pause_us, pause);
-	if (pause > 0 && TimestampDifferenceExceeds(last_barrier, now, BARRIER_INTERVAL_MS))
+	if (varve_max_lag == 0)
+		return false;
+	lag = backpressure_lag();
+	if (pause_for(lag) > 0 && TimestampDifferenceExceeds(last_barrier, now, BARRIER_INTERVAL_MS))
 	{
 		last_barrier = now;
 		(void) EmitProcSignalBarrier(PROCSIGNAL_BARRIER_SMGRRELEASE);
 	}
+	return lag > (uint64) varve_max_lag * 1024 * 1024 / 2;
 }
 
 static bool
@@ -133,7 +121,7 @@ sleep_for_lag(void)
 	pgstat_report_wait_start(PG_WAIT_EXTENSION);
 	while (!QueryCancelPending && !ProcDiePending)
 	{
-		long		pause = pg_atomic_read_u32(&state->pause_us);
+		long		pause = pause_now();
 		long		slept = GetCurrentTimestamp() - start;
 
 		if (slept >= pause)
@@ -150,9 +138,9 @@ backpressure_pause(void)
 {
 	static TimestampTz last_pause = 0;
 
-	if (state == NULL || pg_atomic_read_u32(&state->pause_us) == 0 || !may_sleep() || !writes_wal())
+	if (!may_sleep() || !writes_wal())
 		return;
-	if (GetCurrentTimestamp() - last_pause < SLICE_US)
+	if (GetCurrentTimestamp() - last_pause < SLICE_US || pause_now() == 0)
 		return;
 	sleep_for_lag();
 	last_pause = GetCurrentTimestamp();
@@ -163,7 +151,7 @@ before_commit(XactEvent event, void *arg)
 {
 	if (event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_PRE_PREPARE)
 		return;
-	if (pg_atomic_read_u32(&state->pause_us) == 0 || !may_sleep() || !writes_wal())
+	if (!may_sleep() || !writes_wal() || pause_now() == 0)
 		return;
 	sleep_for_lag();
 	CHECK_FOR_INTERRUPTS();

@@ -38,6 +38,18 @@
 
 /* with nothing to do the disk and the positions are looked at so often */
 #define IDLE_WAIT_MS 100
+/* while writers may have to slow down */
+#define LAG_WAIT_MS 10
+
+/* what a round leaves behind */
+typedef enum Outlook
+{
+	QUIET,
+	/* the pageserver lags */
+	LAGGING,
+	/* there is more to evict, and it can be */
+	MORE
+} Outlook;
 
 typedef struct EvictorState
 {
@@ -79,30 +91,32 @@ note_end(int code, Datum arg)
 	pg_atomic_write_u32(&state->process, 0);
 }
 
-/* true: there is more to evict, and it can be */
-static bool
+static Outlook
 one_round(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	XLogRecPtr	ingested = ingest_position_look();
 	uint64		excess;
 	uint64		evicted = 0;
+	bool		lagging;
 
 	grace_tick(now);
-	backpressure_regulate(ingested, now);
+	lagging = backpressure_regulate(now);
 	fsm_images_after_checkpoint();
 	eviction_make_recyclable(ingested);
 	excess = disk_space_excess_blocks();
 	if (excess > 0)
 		evicted = eviction_run(excess, ingested);
 	cache_log_tick(now);
-	return evicted > 0 && evicted < excess;
+	if (evicted > 0 && evicted < excess)
+		return MORE;
+	return lagging ? LAGGING : QUIET;
 }
 
 static long
-wait_ms(void)
+wait_ms(Outlook outlook)
 {
-	return Max(1, Min(IDLE_WAIT_MS, varve_grace_interval));
+	return Max(1, Min(outlook == LAGGING ? LAG_WAIT_MS : IDLE_WAIT_MS, varve_grace_interval));
 }
 
 /* with this exit code a worker that somebody terminated is started again, unless the server is stopping */
@@ -129,11 +143,11 @@ varve_evictor(Datum arg)
 
 	for (;;)
 	{
-		bool		more = one_round();
+		Outlook		outlook = one_round();
 
-		if (!more)
+		if (outlook != MORE)
 			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-							 wait_ms(), PG_WAIT_EXTENSION);
+							 wait_ms(outlook), PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 		if (ShutdownRequestPending)

@@ -55,5 +55,5 @@ ingest_position_look(void)
 XLogRecPtr
 ingest_position(void)
 {
-	return pg_atomic_read_u64(published);
+	return published == NULL ? InvalidXLogRecPtr : pg_atomic_read_u64(published);
 }

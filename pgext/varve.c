@@ -81,7 +81,6 @@ request_shared_memory(void)
 	sparse_cache_request_shmem();
 	disk_space_request_shmem();
 	ingest_position_request_shmem();
-	backpressure_request_shmem();
 	evictor_request_shmem();
 }
 
@@ -101,7 +100,6 @@ start_shared_memory(void)
 	sparse_cache_start_shmem();
 	disk_space_start_shmem();
 	ingest_position_start_shmem();
-	backpressure_start_shmem();
 	evictor_start_shmem();
 	if (!IsUnderPostmaster)
 		smgr_table_selftest();
