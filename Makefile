@@ -5,6 +5,7 @@
 #   make build         everything, release, and the extension for the PostgreSQL on the machine
 #   make test [T=name] all proofs, or those whose name contains T
 #   make pg-regress    PostgreSQL's own regression suite on an endpoint and on a stock server
+#   make bench         Varve beside stock PostgreSQL, a line for each number; WRITE=docs writes docs/benchmarks.md
 #   make test-docker   the images and docker-compose.yml: every container killed, cut off, restarted under load
 #   make lint          formatting, clippy, layering, C warnings
 #   make clean-cluster delete the local cluster and its data
@@ -22,7 +23,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 VARVE := target/release/varve --data-dir $(VARVE_DIR)
 
-.PHONY: deps build extension up down clean-cluster test test-docker pg-regress lint format oracle
+.PHONY: deps build extension up down clean-cluster test test-docker pg-regress bench lint format oracle
 
 deps:
 	@tests/scripts/install-deps $(PG_MAJOR)
@@ -53,6 +54,10 @@ test: build
 pg-regress: build
 	@tests/scripts/postgres-source $(PG_MAJOR) >/dev/null
 	cargo test --release --locked -p pg_regress -- --nocapture the_suite
+
+# All packages at once, so that what `make build` compiled is used. BENCH="--only branches --rounds 1": see --help.
+bench: build
+	cargo bench --locked --workspace --bench cluster -- $(BENCH) $(if $(WRITE),--write $(abspath $(WRITE)))
 
 # Needs Docker and psql, and nothing of what `make deps` installs.
 test-docker:

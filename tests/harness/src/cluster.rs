@@ -207,6 +207,10 @@ impl Cluster {
         format!("127.0.0.1:{}", self.ports.base + offset)
     }
 
+    pub fn page_service_address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.base + 1)
+    }
+
     /// Port of a safekeeper's WAL service.
     pub fn safekeeper_port(&self, id: u16) -> u16 {
         self.ports.base + 10 + id

@@ -1,0 +1,42 @@
+//! From the command that starts a server to psql's first row.
+
+use std::process::Command;
+use std::time::Instant;
+
+use harness::{pg_program, run};
+
+use crate::arguments::Arguments;
+use crate::report::{Finding, Measurement, Report};
+use crate::sides::{Side, Sides};
+use crate::statistics::median;
+
+pub fn measure(sides: &Sides, arguments: &Arguments, report: &mut Report) {
+    let (mut varve, mut stock) = (Vec::new(), Vec::new());
+    for _ in 0..arguments.repetitions {
+        sides.stock.command("stop");
+        let begun = Instant::now();
+        sides.stock.run();
+        stock.push(first_row(sides, Side::Stock, begun));
+
+        sides.cluster.varve(&["endpoint", "stop", "main"]);
+        let begun = Instant::now();
+        sides.cluster.varve(&["endpoint", "start", "main"]);
+        varve.push(first_row(sides, Side::Varve, begun));
+    }
+    let slowest = varve.iter().copied().fold(0.0, f64::max);
+    report.add(Finding::Measured(Measurement {
+        name: "cold-start".to_owned(),
+        unit: "ms",
+        varve: median(&varve),
+        stock: Some(median(&stock)),
+        note: format!("medians of {}, the slowest start on Varve {slowest:.0} ms", varve.len()),
+    }));
+}
+
+fn first_row(sides: &Sides, side: Side, begun: Instant) -> f64 {
+    let query = "SELECT bbalance FROM pgbench_branches LIMIT 1";
+    let mut psql = Command::new(pg_program("psql"));
+    let row = run(psql.args(["--no-psqlrc", "--tuples-only", "--command", query]).arg(sides.connstr(side)));
+    assert!(row.trim().parse::<i64>().is_ok(), "psql printed {row:?}");
+    begun.elapsed().as_secs_f64() * 1000.0
+}
