@@ -1,21 +1,42 @@
 //! What can be typed. Verbs and flags are those of neon_local where it has them.
 
-use std::path::PathBuf;
+mod cluster;
+mod container;
+mod daemon;
+mod endpoint;
+mod help;
+mod tenant;
+mod timeline;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use types::{Lsn, NodeId, PgVersion, TenantId, TimelineId};
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use clap::error::ErrorKind;
+use clap::{ColorChoice, CommandFactory, Parser, Subcommand};
+use types::PgVersion;
+
+pub use cluster::{
+    CompletionsArguments, ConnstrArguments, InitArguments, Lines, LogsArguments, PsqlArguments,
+    StopArguments, StopMode,
+};
+pub use container::{ContainerCommand, ContainerInitArguments, Part};
+pub use daemon::DaemonCommand;
+pub use endpoint::EndpointCommand;
+pub use tenant::TenantCommand;
+pub use timeline::TimelineCommand;
+
+/// The major versions of PostgreSQL that a timeline can be made of.
+const PG_VERSIONS: [PgVersion; 1] = [PgVersion::V15];
+/// The one that is meant when none is named.
+const DEFAULT_PG_VERSION: &str = "15";
 
 #[derive(Parser)]
 #[command(
     name = "varve",
-    version,
+    version = VERSION.as_str(),
     about = "Serverless PostgreSQL storage on unmodified PostgreSQL: runs a cluster on this machine.",
-    after_help = "\
-Examples:
-  varve up                                              start everything, with a first database
-  psql \"$(varve connstr main)\"                          connect
-  varve timeline branch --branch-name dev               branch, in no time, whatever the size
-  varve endpoint create dev --branch-name dev && varve endpoint start dev"
+    after_help = help::of_varve(),
+    styles = help::STYLES,
 )]
 pub struct Arguments {
     /// Directory that holds the cluster.
@@ -24,6 +45,11 @@ pub struct Arguments {
     /// Answer with one JSON document instead of text.
     #[arg(long, global = true)]
     pub json: bool,
+    /// auto, always or never; auto heeds NO_COLOR and CLICOLOR_FORCE.
+    // Read by [`color_asked_for`], before this is.
+    #[arg(long, global = true, value_name = "WHEN", default_value_t = ColorChoice::Auto)]
+    #[arg(hide_possible_values = true, hide_default_value = true)]
+    color: ColorChoice,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -31,284 +57,90 @@ pub struct Arguments {
 #[derive(Subcommand)]
 pub enum Command {
     /// Make the cluster if there is none, start all of it and say how to connect.
+    #[command(after_help = cluster::up_examples())]
     Up(InitArguments),
     /// Stop everything; data stays.
+    #[command(after_help = cluster::down_examples())]
     Down(StopArguments),
     /// Make keys, configuration and the template database of a new cluster. Starts nothing.
     Init(InitArguments),
     /// Start the storage and every endpoint that was running; repair what died.
     Start,
-    /// Stop everything; data stays.
+    /// Stop everything; data stays. The same as `down`.
     Stop(StopArguments),
-    /// What runs, where, and how far each part is.
+    /// What runs, where, and how far it is. Ends with 1 if something is down.
+    #[command(after_help = cluster::status_examples())]
     Status,
     /// Print the connection string of an endpoint.
+    #[command(after_help = cluster::connstr_examples())]
     Connstr(ConnstrArguments),
     /// Run psql on an endpoint. What follows `--` goes to psql.
+    #[command(after_help = cluster::psql_examples())]
     Psql(PsqlArguments),
-    /// Print a log: broker, safekeeper-1, pageserver, or an endpoint's name.
+    /// Print logs, or without a name, which logs there are.
+    #[command(after_help = cluster::logs_examples())]
     Logs(LogsArguments),
     /// Tenants: PostgreSQL clusters with all their branches.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = tenant::group_examples())]
     Tenant(TenantCommand),
     /// Timelines: branches of a tenant's history.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = timeline::group_examples())]
     Timeline(TimelineCommand),
     /// Endpoints: stateless PostgreSQL servers on a branch.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = endpoint::group_examples())]
     Endpoint(EndpointCommand),
     /// The pageserver alone.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = daemon::pageserver_examples())]
     Pageserver(DaemonCommand),
     /// One safekeeper, or all.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = daemon::safekeeper_examples())]
     Safekeeper(DaemonCommand),
     /// The storage broker alone.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = daemon::broker_examples())]
     Broker(DaemonCommand),
     /// What runs inside of containers: see docker/README.md.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = container::group_examples())]
     Container(ContainerCommand),
+    /// Print what makes a shell complete the words of varve.
+    #[command(after_help = cluster::completions_examples())]
+    Completions(CompletionsArguments),
 }
 
-#[derive(Args, Clone, Default)]
-pub struct InitArguments {
-    /// First of the ports of this cluster, so that several can share a machine. Default: each part's own port.
-    #[arg(long)]
-    pub port_base: Option<u16>,
-    /// Directory of PostgreSQL's programs. Default: /usr/lib/postgresql/15/bin.
-    #[arg(long)]
-    pub pg_bin_dir: Option<PathBuf>,
-    /// Number of safekeepers: odd, at least 3.
-    #[arg(long)]
-    pub num_safekeepers: Option<u64>,
+impl Arguments {
+    /// What clap cannot know: some commands have no JSON to give.
+    pub fn check(&self) -> Result<(), clap::Error> {
+        let why = match &self.command {
+            _ if !self.json => return Ok(()),
+            Command::Psql(_) => "`psql` prints what psql prints: `varve psql -- --csv` is for programs",
+            Command::Logs(logs) if logs.follow => "a log that is followed does not end, a JSON document does",
+            Command::Completions(_) => "completions are a program for a shell, not JSON",
+            Command::Container(ContainerCommand::Compute { .. }) => "a compute prints its log, not JSON",
+            _ => return Ok(()),
+        };
+        Err(Arguments::command().error(ErrorKind::ArgumentConflict, format!("no --json here: {why}")))
+    }
 }
 
-#[derive(Args, Clone, Copy)]
-pub struct StopArguments {
-    /// fast: all WAL is durable before PostgreSQL ends. immediate: as if the power failed.
-    #[arg(short, long, value_enum, default_value_t)]
-    pub mode: StopMode,
+/// What `--color` says in words that clap has not seen yet; it will complain of what makes no sense.
+pub fn color_asked_for(words: impl IntoIterator<Item = String>) -> ColorChoice {
+    let words: Vec<String> = words.into_iter().take_while(|word| word != "--").collect();
+    let next = words.iter().skip(1).map(Some).chain([None]);
+    let choices = words.iter().zip(next).filter_map(|(word, next)| match word.strip_prefix("--color")? {
+        "" => next?.parse().ok(),
+        value => value.strip_prefix('=')?.parse().ok(),
+    });
+    choices.last().unwrap_or_default()
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum StopMode {
-    #[default]
-    Fast,
-    Immediate,
-}
+/// Its own, and those of PostgreSQL.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let majors: Vec<String> = PG_VERSIONS.iter().map(PgVersion::to_string).collect();
+    format!("{} (PostgreSQL {})", env!("CARGO_PKG_VERSION"), majors.join(", "))
+});
 
-#[derive(Args)]
-pub struct ConnstrArguments {
-    #[arg(default_value = "main")]
-    pub endpoint: String,
-    /// Database to name in it.
-    #[arg(long, default_value = "postgres")]
-    pub database: String,
-}
-
-#[derive(Args)]
-pub struct PsqlArguments {
-    #[arg(default_value = "main")]
-    pub endpoint: String,
-    #[arg(last = true)]
-    pub psql_arguments: Vec<String>,
-}
-
-#[derive(Args)]
-pub struct LogsArguments {
-    pub name: String,
-    /// Go on printing what is added.
-    #[arg(short, long)]
-    pub follow: bool,
-}
-
-#[derive(Subcommand)]
-pub enum TenantCommand {
-    /// Make a tenant with one branch, `main`.
-    Create {
-        #[arg(long)]
-        tenant_id: Option<TenantId>,
-        #[arg(long)]
-        timeline_id: Option<TimelineId>,
-        #[arg(long, default_value = "15")]
-        pg_version: PgVersion,
-        /// Use it where no --tenant-id is given.
-        #[arg(long)]
-        set_default: bool,
-    },
-    List,
-    /// Use this tenant where no --tenant-id is given.
-    SetDefault {
-        #[arg(long)]
-        tenant_id: TenantId,
-    },
-}
-
-#[derive(Subcommand)]
-pub enum TimelineCommand {
-    /// Make a new, empty root branch.
-    Create {
-        #[arg(long)]
-        branch_name: String,
-        #[arg(long)]
-        tenant_id: Option<TenantId>,
-        #[arg(long)]
-        timeline_id: Option<TimelineId>,
-        #[arg(long, default_value = "15")]
-        pg_version: PgVersion,
-    },
-    /// Branch off another branch: at its head, or at an LSN.
-    Branch {
-        #[arg(long)]
-        branch_name: String,
-        #[arg(long, default_value = "main")]
-        ancestor_branch_name: String,
-        #[arg(long)]
-        ancestor_start_lsn: Option<Lsn>,
-        #[arg(long)]
-        tenant_id: Option<TenantId>,
-        #[arg(long)]
-        timeline_id: Option<TimelineId>,
-    },
-    /// The branches as a tree, with positions and sizes.
-    List {
-        #[arg(long)]
-        tenant_id: Option<TenantId>,
-    },
-    /// Write a branch as it was at an LSN into a plain data directory that stock PostgreSQL starts.
-    Export {
-        #[arg(long, default_value = "main")]
-        branch_name: String,
-        /// Default: the head.
-        #[arg(long)]
-        at_lsn: Option<Lsn>,
-        /// Directory to make; it must be empty or not exist.
-        #[arg(short, long)]
-        output: PathBuf,
-        #[arg(long)]
-        tenant_id: Option<TenantId>,
-    },
-}
-
-#[derive(Subcommand)]
-pub enum EndpointCommand {
-    /// Describe a new endpoint. Starts nothing.
-    Create {
-        endpoint: String,
-        #[arg(long, default_value = "main")]
-        branch_name: String,
-        #[arg(long)]
-        tenant_id: Option<TenantId>,
-        #[arg(long)]
-        pg_port: Option<u16>,
-        #[arg(long)]
-        http_port: Option<u16>,
-        /// A setting for postgresql.conf, as NAME=VALUE. May be repeated.
-        #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_setting)]
-        settings: Vec<(String, String)>,
-        /// Allow a second endpoint on a branch: when it starts, the first one is fenced off.
-        #[arg(long)]
-        allow_multiple: bool,
-    },
-    /// Start PostgreSQL on a new, empty data directory.
-    Start {
-        endpoint: String,
-        /// Seconds to wait for the first connection.
-        #[arg(short = 't', long, default_value_t = 90)]
-        start_timeout: u64,
-        /// Start although another endpoint of the branch runs, which fences that one off.
-        #[arg(long)]
-        allow_multiple: bool,
-    },
-    Stop {
-        endpoint: String,
-        #[command(flatten)]
-        stop: StopArguments,
-        /// Delete the endpoint too.
-        #[arg(long)]
-        destroy: bool,
-    },
-    List {
-        #[arg(long)]
-        tenant_id: Option<TenantId>,
-    },
-    /// Forget an endpoint that does not run. The branch and its data stay.
-    Delete { endpoint: String },
-    /// Change settings; a running endpoint takes them on at once where PostgreSQL can.
-    Reconfigure {
-        endpoint: String,
-        #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_setting)]
-        settings: Vec<(String, String)>,
-    },
-}
-
-#[derive(Subcommand)]
-pub enum DaemonCommand {
-    Start {
-        /// Which one; default: all.
-        #[arg(long)]
-        id: Option<NodeId>,
-    },
-    Stop {
-        #[arg(long)]
-        id: Option<NodeId>,
-        #[command(flatten)]
-        stop: StopArguments,
-    },
-    Status {
-        #[arg(long)]
-        id: Option<NodeId>,
-    },
-}
-
-#[derive(Subcommand)]
-pub enum ContainerCommand {
-    /// Make keys, template, first tenant and first database, once: what is made already stays as it is.
-    Init(ContainerInitArguments),
-    /// Become the compute of a branch.
-    Compute {
-        #[arg(long, default_value = "main")]
-        branch_name: String,
-        /// A setting for postgresql.conf, as NAME=VALUE. May be repeated.
-        #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_setting)]
-        settings: Vec<(String, String)>,
-        /// Directory of its own, emptied at every start.
-        #[arg(long, default_value = "/var/lib/varve/compute")]
-        home: PathBuf,
-    },
-    /// Succeed if the part that runs in this container does its work.
-    Health { part: Part },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Part {
-    Broker,
-    Safekeeper,
-    Pageserver,
-    Compute,
-}
-
-#[derive(Args)]
-pub struct ContainerInitArguments {
-    /// Host of the storage broker.
-    #[arg(long)]
-    pub broker: String,
-    /// Host of the pageserver.
-    #[arg(long)]
-    pub pageserver: String,
-    /// Hosts of the safekeepers, separated by commas. The first is safekeeper 1.
-    #[arg(long, value_delimiter = ',', required = true)]
-    pub safekeepers: Vec<String>,
-    /// The first superuser. Default: postgres.
-    #[arg(long, env = "POSTGRES_USER")]
-    pub user: Option<String>,
-    /// Its password. There is no default.
-    #[arg(long, env = "POSTGRES_PASSWORD", hide_env_values = true)]
-    pub password: Option<String>,
-    /// The first database, which belongs to it. Default: called as the user.
-    #[arg(long, env = "POSTGRES_DB")]
-    pub database: Option<String>,
+fn parse_pg_version(text: &str) -> Result<PgVersion, String> {
+    let version = text.parse().ok().filter(|version| PG_VERSIONS.contains(version));
+    version.ok_or_else(|| format!("this is varve {}", *VERSION))
 }
 
 fn parse_setting(text: &str) -> Result<(String, String), String> {
@@ -318,8 +150,6 @@ fn parse_setting(text: &str) -> Result<(String, String), String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -332,5 +162,40 @@ mod tests {
         let arguments = Arguments::parse_from(["varve", "psql", "dev", "--", "-c", "\\dt+"]);
         let Command::Psql(psql) = arguments.command else { panic!("not psql") };
         assert_eq!((psql.endpoint.as_str(), psql.psql_arguments), ("dev", vec!["-c".into(), "\\dt+".into()]));
+    }
+
+    #[test]
+    fn the_colour_is_known_before_anything_is_parsed() {
+        for (line, expected) in [
+            ("varve status", ColorChoice::Auto),
+            ("varve status --color never", ColorChoice::Never),
+            ("varve --color=always --help", ColorChoice::Always),
+            ("varve --color", ColorChoice::Auto),
+            ("varve psql -- --color always", ColorChoice::Auto),
+        ] {
+            assert_eq!(color_asked_for(line.split(' ').map(str::to_owned)), expected, "{line}");
+        }
+        assert_eq!(Arguments::parse_from(["varve", "status", "--color", "never"]).color, ColorChoice::Never);
+    }
+
+    #[test]
+    fn versions_that_cannot_run_are_refused_here() {
+        assert!(parse_pg_version(DEFAULT_PG_VERSION).is_ok());
+        for bad in ["14", "17", "x", ""] {
+            assert!(parse_pg_version(bad).unwrap_err().contains("PostgreSQL 15"), "{bad}");
+        }
+        assert!(VERSION.starts_with(env!("CARGO_PKG_VERSION")));
+    }
+
+    #[test]
+    fn json_is_refused_where_there_is_none() {
+        let checked = |line: &str| Arguments::parse_from(line.split(' ')).check();
+        for line in ["varve --json psql", "varve logs main --follow --json", "varve completions bash --json"]
+        {
+            assert_eq!(checked(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+        for line in ["varve --json status", "varve logs main --json", "varve psql"] {
+            assert!(checked(line).is_ok(), "{line}");
+        }
     }
 }

@@ -1,23 +1,26 @@
 //! One module per verb. Each gets the cluster and an [`Output`], and says what it did.
 
+mod completions;
 mod connect;
 mod container;
 mod daemon;
 mod endpoint;
 mod export;
+mod logs;
 mod status;
 mod tenant;
 mod timeline;
 mod up;
 
 use std::path::Path;
+use std::process::ExitCode;
 
 use crate::arguments::{Arguments, Command};
 use crate::local_env::LocalEnv;
 use crate::output::Output;
 use crate::storage::Daemon;
 
-pub async fn run(arguments: Arguments, output: Output) -> anyhow::Result<()> {
+pub async fn run(arguments: Arguments, output: Output) -> anyhow::Result<ExitCode> {
     let directory: &Path = &arguments.data_dir;
     let open = || LocalEnv::load(directory);
     let open_here = || {
@@ -27,6 +30,7 @@ pub async fn run(arguments: Arguments, output: Output) -> anyhow::Result<()> {
     };
     // Commands that change something wait here for one another; those that only look do not.
     let lock = || LocalEnv::lock(directory);
+    // The arms that `return` have a verdict of their own.
     match arguments.command {
         Command::Up(init) => {
             if LocalEnv::exists(directory) {
@@ -36,7 +40,7 @@ pub async fn run(arguments: Arguments, output: Output) -> anyhow::Result<()> {
         }
         Command::Init(init) => {
             let _lock = lock()?;
-            up::init(directory, &init, output).map(drop)
+            up::init_alone(directory, &init, output)
         }
         Command::Start => {
             let env = open_here()?;
@@ -48,10 +52,10 @@ pub async fn run(arguments: Arguments, output: Output) -> anyhow::Result<()> {
             let _lock = lock()?;
             up::stop(&env, stop.mode, output).await
         }
-        Command::Status => status::status(&open()?, output).await,
+        Command::Status => return status::status(&open()?, output).await,
         Command::Connstr(connstr) => connect::connstr(&open_here()?, &connstr, output),
         Command::Psql(psql) => connect::psql(&open_here()?, &psql),
-        Command::Logs(logs) => connect::logs(&open_here()?, &logs),
+        Command::Logs(logs) => logs::logs(&open_here()?, &logs, output).await,
         Command::Tenant(command) => {
             let env = open()?;
             let _lock = if tenant::only_reads(&command) { None } else { Some(lock()?) };
@@ -64,14 +68,16 @@ pub async fn run(arguments: Arguments, output: Output) -> anyhow::Result<()> {
         }
         Command::Endpoint(command) => endpoint::run(&open_here()?, command, lock, output).await,
         Command::Pageserver(command) => {
-            daemon::run(&open_here()?, |_| vec![Daemon::Pageserver], command, lock, output).await
+            return daemon::run(&open_here()?, |_| vec![Daemon::Pageserver], command, lock, output).await;
         }
         Command::Broker(command) => {
-            daemon::run(&open_here()?, |_| vec![Daemon::Broker], command, lock, output).await
+            return daemon::run(&open_here()?, |_| vec![Daemon::Broker], command, lock, output).await;
         }
         Command::Safekeeper(command) => {
-            daemon::run(&open_here()?, daemon::all_safekeepers, command, lock, output).await
+            return daemon::run(&open_here()?, daemon::all_safekeepers, command, lock, output).await;
         }
         Command::Container(command) => container::run(directory, command, output).await,
+        Command::Completions(arguments) => completions::completions(&arguments),
     }
+    .map(|()| ExitCode::SUCCESS)
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use types::{PgVersion, TenantId, TimelineId};
 
 use crate::local_env::LocalEnv;
+use crate::output::alternatives;
 use crate::process::Process;
 
 const FORMAT_VERSION: u32 = 1;
@@ -43,8 +44,7 @@ impl Endpoint {
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let known = Endpoint::names(env)?.join(", ");
-                bail!("there is no endpoint {name:?}; there are: {known}");
+                bail!("there is no endpoint {name:?}; {}", alternatives(Endpoint::names(env)?));
             }
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
         };
@@ -70,7 +70,7 @@ impl Endpoint {
         write_private(&directory.join("endpoint.json"), &serde_json::to_vec_pretty(self)?)
     }
 
-    fn names(env: &LocalEnv) -> anyhow::Result<Vec<String>> {
+    pub fn names(env: &LocalEnv) -> anyhow::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in std::fs::read_dir(env.directory.join("endpoints"))? {
             let name = entry?.file_name().to_string_lossy().into_owned();

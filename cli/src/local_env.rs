@@ -15,6 +15,7 @@ mod branches;
 mod config;
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -36,7 +37,7 @@ impl LocalEnv {
     /// Opens an existing cluster.
     pub fn load(directory: &Path) -> anyhow::Result<LocalEnv> {
         if !LocalEnv::exists(directory) {
-            bail!("there is no cluster in {}: `varve up` or `varve init` makes one", directory.display());
+            bail!(why_none(directory));
         }
         let directory = directory.canonicalize()?;
         let config = Config::load(&directory.join("config.toml"))?;
@@ -88,6 +89,16 @@ impl LocalEnv {
             .map_err(|(_, error)| anyhow::anyhow!("cannot lock {}: {error}", path.display()))
     }
 
+    /// How to call `varve` for this cluster, as in "`varve start` starts it".
+    pub fn varve(&self) -> String {
+        let usual = std::env::var_os("VARVE_DIR").map_or_else(|| PathBuf::from(".varve"), PathBuf::from);
+        if usual.canonicalize().is_ok_and(|usual| usual == self.directory) {
+            "varve".to_owned()
+        } else {
+            format!("varve --data-dir {}", self.directory.display())
+        }
+    }
+
     pub fn token_file(&self) -> PathBuf {
         self.directory.join("auth/token")
     }
@@ -116,6 +127,20 @@ impl LocalEnv {
     pub fn branches(&self) -> anyhow::Result<Branches> {
         Branches::load(&self.directory.join("branches.json"))
     }
+}
+
+/// Why there is no cluster in a directory, and what to do about it.
+fn why_none(directory: &Path) -> String {
+    let why = match std::fs::metadata(directory.join("config.toml")).map_err(|error| error.kind()) {
+        Err(ErrorKind::PermissionDenied) => " that you may read",
+        _ if directory.is_dir() => " (the directory has no config.toml)",
+        _ if directory.exists() => " (it is a file)",
+        _ => " (there is no such directory)",
+    };
+    format!(
+        "there is no cluster in {}{why}: --data-dir or VARVE_DIR names another place, `varve up` makes a cluster",
+        directory.display()
+    )
 }
 
 /// Writes a file that only its owner may read. Whole or not at all: a daemon may be waiting for it.
@@ -152,6 +177,17 @@ mod tests {
         let refusal = env.check_runs_here().unwrap_err().to_string();
         assert!(refusal.contains("docker compose"), "{refusal}");
         assert!(!env.run_directory().exists());
+    }
+
+    #[test]
+    fn why_there_is_no_cluster_is_said() {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::write(place.path().join("file"), "").unwrap();
+        for (at, words) in [(".", "no config.toml"), ("nowhere", "no such directory"), ("file", "is a file")]
+        {
+            let said = why_none(&place.path().join(at));
+            assert!(said.contains(words) && said.contains("`varve up`"), "{said}");
+        }
     }
 
     #[test]

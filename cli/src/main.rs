@@ -5,6 +5,7 @@
 mod arguments;
 mod commands;
 mod endpoints;
+mod failure;
 mod local_env;
 mod output;
 mod process;
@@ -17,16 +18,19 @@ use clap::Parser;
 
 use arguments::Arguments;
 use output::Output;
+use output::table::Look;
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    // Before clap reads it: help and complaints are coloured too.
+    output::choose_colors(arguments::color_asked_for(std::env::args()));
     let arguments = Arguments::parse();
-    let output = Output { json: arguments.json };
-    match commands::run(arguments, output).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("varve: {error:#}");
-            ExitCode::FAILURE
-        }
+    if let Err(misuse) = arguments.check() {
+        misuse.exit();
     }
+    let output = Output { json: arguments.json };
+    commands::run(arguments, output).await.unwrap_or_else(|error| {
+        output::say(&format!("{} {}", Look::Bad.paint("varve:"), failure::describe(&error)));
+        ExitCode::FAILURE
+    })
 }

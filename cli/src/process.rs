@@ -14,6 +14,8 @@ use durable_fs::DurableFs;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::output::say;
+
 /// How often something that is awaited is looked at.
 const POLL: Duration = Duration::from_millis(25);
 
@@ -92,7 +94,7 @@ impl Process {
         let _ = kill(Pid::from_raw(pid), signal);
         while self.pid().is_some() {
             if !killed && started.elapsed() > timeout {
-                eprintln!("{} did not end within {} s: killing it", self.name, timeout.as_secs());
+                say(&format!("{} did not end within {} s: killing it", self.name, timeout.as_secs()));
                 let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
                 killed = true;
             }

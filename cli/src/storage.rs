@@ -204,7 +204,10 @@ pub async fn port_becomes_free(what: &str, port: u16) -> anyhow::Result<()> {
 
 pub fn check_port_free(what: &str, port: u16) -> anyhow::Result<()> {
     TcpListener::bind(local(port)).map(drop).map_err(|error| {
-        anyhow::anyhow!("port {port} for {what} cannot be used ({error}): another --port-base may help")
+        anyhow::anyhow!(
+            "port {port} for {what} cannot be used ({error}): `ss -ltnp sport = {port}` shows who has it; a new \
+             cluster can have other ports with --port-base"
+        )
     })
 }
 

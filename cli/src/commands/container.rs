@@ -21,6 +21,6 @@ pub async fn run(directory: &Path, command: ContainerCommand, output: Output) ->
         ContainerCommand::Compute { branch_name, settings, home } => {
             compute::compute(&LocalEnv::load(directory)?, &branch_name, &settings, &home)
         }
-        ContainerCommand::Health { part } => health::health(&LocalEnv::load(directory)?, part).await,
+        ContainerCommand::Health { part } => health::health(&LocalEnv::load(directory)?, part, output).await,
     }
 }

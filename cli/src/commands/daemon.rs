@@ -1,6 +1,8 @@
 //! `pageserver`, `safekeeper`, `broker`: one daemon, or all of a kind.
 
+use std::collections::BTreeMap;
 use std::fs::File;
+use std::process::ExitCode;
 
 use anyhow::bail;
 use nix::fcntl::Flock;
@@ -9,7 +11,8 @@ use types::NodeId;
 
 use crate::arguments::DaemonCommand;
 use crate::local_env::LocalEnv;
-use crate::output::{Output, table};
+use crate::output::table::{Cell, Look, table};
+use crate::output::{Output, alternatives};
 use crate::storage::Daemon;
 
 pub fn all_safekeepers(env: &LocalEnv) -> Vec<Daemon> {
@@ -22,25 +25,31 @@ pub async fn run(
     command: DaemonCommand,
     lock: impl FnOnce() -> anyhow::Result<Flock<File>>,
     output: Output,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<ExitCode> {
+    let mut reports = Vec::new();
     match command {
         DaemonCommand::Start { id } => {
             let _lock = lock()?;
             for daemon in choose(kind(env), id)? {
                 let started = daemon.start(env, output).await?;
-                report(daemon, if started { "started" } else { "running already" }, output)?;
+                reports.push((daemon.name(), if started { "started" } else { "running already" }));
             }
         }
         DaemonCommand::Stop { id, stop } => {
             let _lock = lock()?;
             for daemon in choose(kind(env), id)? {
                 let stopped = daemon.stop(env, stop.mode, output).await?;
-                report(daemon, if stopped { "stopped" } else { "not running" }, output)?;
+                reports.push((daemon.name(), if stopped { "stopped" } else { "not running" }));
             }
         }
-        DaemonCommand::Status { id } => status(env, &choose(kind(env), id)?, output)?,
+        DaemonCommand::Status { id } => return status(env, &choose(kind(env), id)?, output),
     }
-    Ok(())
+    let values: Vec<_> =
+        reports.iter().map(|(name, state)| json!({ "name": name, "state": state })).collect();
+    output.result(&values, || {
+        reports.iter().map(|(name, state)| format!("{name}: {state}\n")).collect::<String>()
+    })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn choose(all: Vec<Daemon>, id: Option<NodeId>) -> anyhow::Result<Vec<Daemon>> {
@@ -50,24 +59,24 @@ fn choose(all: Vec<Daemon>, id: Option<NodeId>) -> anyhow::Result<Vec<Daemon>> {
         Daemon::Safekeeper(own) => *own,
         Daemon::Broker | Daemon::Pageserver => NodeId(1),
     };
+    let known: Vec<String> = all.iter().map(|daemon| own(daemon).to_string()).collect();
     let chosen: Vec<Daemon> = all.into_iter().filter(|daemon| own(daemon) == id).collect();
     if chosen.is_empty() {
-        bail!("there is none with id {id}");
+        bail!("there is none with the id {id}; {}", alternatives(known));
     }
     Ok(chosen)
 }
 
-fn report(daemon: Daemon, what: &str, output: Output) -> anyhow::Result<()> {
-    output.result(&json!({ "name": daemon.name(), "state": what }), || format!("{}: {what}", daemon.name()))
-}
-
-fn status(env: &LocalEnv, daemons: &[Daemon], output: Output) -> anyhow::Result<()> {
+/// Whether they run is also the exit status.
+fn status(env: &LocalEnv, daemons: &[Daemon], output: Output) -> anyhow::Result<ExitCode> {
     let rows: Vec<_> =
         daemons.iter().map(|daemon| (daemon.name(), daemon.process(env).pid(), daemon.ports(env))).collect();
     let value: Vec<_> = rows
         .iter()
         .map(|(name, pid, ports)| {
-            json!({ "name": name, "pid": pid, "ports": ports.iter().copied().collect::<std::collections::BTreeMap<_, _>>() })
+            let state = if pid.is_some() { "up" } else { "down" };
+            let ports: BTreeMap<_, _> = ports.iter().copied().collect();
+            json!({ "name": name, "state": state, "pid": pid, "ports": ports })
         })
         .collect();
     output.result(&value, || {
@@ -75,13 +84,13 @@ fn status(env: &LocalEnv, daemons: &[Daemon], output: Output) -> anyhow::Result<
             &["NAME", "STATE", "PID", "PORTS"],
             rows.iter().map(|(name, pid, ports)| {
                 let ports: Vec<String> = ports.iter().map(|(what, port)| format!("{what} {port}")).collect();
-                let state = if pid.is_some() { "up" } else { "down" };
-                vec![name.clone(), state.into(), pid.map_or("-".into(), |p| p.to_string()), ports.join(", ")]
+                let (state, look) = if pid.is_some() { ("up", Look::Good) } else { ("down", Look::Bad) };
+                let pid = pid.map_or("-".into(), |pid| pid.to_string());
+                let name = Cell::from(name.as_str());
+                vec![name, Cell::new(state, look), pid.into(), ports.join(", ").into()]
             }),
         )
     })?;
-    if rows.iter().any(|(_, pid, _)| pid.is_none()) {
-        bail!("not all of it runs");
-    }
-    Ok(())
+    let all_run = rows.iter().all(|(_, pid, _)| pid.is_some());
+    Ok(if all_run { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -18,7 +18,8 @@ use types::{NodeId, PgVersion, TenantId, TenantTimelineId};
 use crate::arguments::{EndpointCommand, StopMode};
 use crate::endpoints::{ADMIN_ROLE, Endpoint, check_name, write_private};
 use crate::local_env::LocalEnv;
-use crate::output::{Output, table};
+use crate::output::Output;
+use crate::output::table::{Cell, Look, table};
 use crate::storage::{check_port_free, port_becomes_free, program};
 
 pub const START_TIMEOUT: Duration = Duration::from_secs(90);
@@ -184,15 +185,20 @@ fn pick_ports(
 ) -> anyhow::Result<(u16, u16)> {
     const RANGE: u16 = 50;
     let ports = env.config.ports();
-    let taken = |port: u16| others.iter().any(|other| other.pg_port == port || other.http_port == port);
-    if let Some(port) = [pg_port, http_port].into_iter().flatten().find(|port| taken(*port)) {
-        bail!("port {port} belongs to another endpoint");
+    let owner = |port: u16| others.iter().find(|other| other.pg_port == port || other.http_port == port);
+    for port in [pg_port, http_port].into_iter().flatten() {
+        if let Some(owner) = owner(port) {
+            bail!(
+                "port {port} belongs to the endpoint {:?}; without --pg-port and --http-port, free ones are taken",
+                owner.name
+            );
+        }
     }
-    let free = |port: u16| !taken(port) && check_port_free("an endpoint", port).is_ok();
+    let free = |port: u16| owner(port).is_none() && check_port_free("an endpoint", port).is_ok();
     let pick = |asked: Option<u16>, nth: &dyn Fn(u16) -> u16| {
-        asked
-            .or_else(|| (0..RANGE).map(nth).find(|port| free(*port)))
-            .context("all ports for endpoints are in use")
+        asked.or_else(|| (0..RANGE).map(nth).find(|port| free(*port))).with_context(|| {
+            format!("all {RANGE} ports for endpoints are in use: --pg-port and --http-port name others")
+        })
     };
     Ok((pick(pg_port, &|n| ports.endpoint_pg(n))?, pick(http_port, &|n| ports.endpoint_http(n))?))
 }
@@ -393,8 +399,12 @@ async fn list(env: &LocalEnv, tenant_id: Option<TenantId>, output: Output) -> an
             "endpoint": endpoint.name, "branch_name": branch, "tenant_id": endpoint.tenant_id,
             "timeline_id": endpoint.timeline_id, "pg_port": endpoint.pg_port, "http_port": endpoint.http_port, "pid": pid,
         }));
-        let state = if pid.is_some() { "up" } else { "down" };
-        rows.push(vec![endpoint.name, branch, state.to_owned(), endpoint.pg_port.to_string()]);
+        let state = match pid {
+            Some(_) => Cell::new("up", Look::Good),
+            None if endpoint.wanted => Cell::new("down", Look::Bad),
+            None => Cell::new("stopped", Look::Faint),
+        };
+        rows.push(vec![endpoint.name.into(), branch.into(), state, endpoint.pg_port.to_string().into()]);
     }
     output.result(&values, || table(&["ENDPOINT", "BRANCH", "STATE", "PORT"], rows))
 }

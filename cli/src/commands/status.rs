@@ -1,136 +1,226 @@
-//! `status`: one table of all processes, how far each is, and how far behind.
+//! `status`: all processes, how far each is, how far behind, and what to do about what is down.
 
-use compute_api::{ComputeClient, ComputeStatus};
-use pageserver_api::models::TimelineInfo;
-use serde::Serialize;
+mod draw;
+mod troubles;
+
+use std::collections::HashMap;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use compute_api::{ComputeClient, ComputeState, ComputeStatus};
+use pageserver_api::models::{TimelineInfo, TimelineState};
+use safekeeper_api::http::TimelineListEntry;
+use serde::{Serialize, Serializer};
 use types::{Lsn, NodeId, TenantTimelineId};
 
 use crate::endpoints::Endpoint;
-use crate::local_env::LocalEnv;
-use crate::output::{Output, bytes, table};
+use crate::local_env::{Branches, LocalEnv};
+use crate::output::Output;
 use crate::storage::{Daemon, pageserver_client, safekeeper_client};
 
+/// A part that is alive answers within milliseconds; nobody waits long to read that one does not.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// One process.
 #[derive(Serialize)]
 struct Row {
     name: String,
-    state: String,
+    state: State,
     pid: Option<i32>,
     ports: Vec<u16>,
-    /// What the part says of each timeline it holds, or of itself.
+    /// What a compute says it is waiting for, or why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+    /// How far it is on each timeline that it holds.
     positions: Vec<Position>,
+    #[serde(skip)]
+    part: Part,
+}
+
+#[derive(Clone, Debug)]
+enum Part {
+    Daemon(Daemon),
+    Endpoint { name: String, branch: String },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Up,
+    /// An endpoint that somebody stopped, or has not started yet.
+    Stopped,
+    /// It should run.
+    Down,
+    /// It runs, and says nothing.
+    NoAnswer,
+    Compute(ComputeState),
 }
 
 #[derive(Serialize)]
 struct Position {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    timeline: Option<TenantTimelineId>,
+    timeline: TenantTimelineId,
     #[serde(skip_serializing_if = "Option::is_none")]
     branch: Option<String>,
     lsn: Lsn,
-    /// Bytes of WAL behind the highest commit LSN of the timeline.
+    /// Bytes of WAL behind the highest position of the timeline that anybody has.
     lag: u64,
-    note: String,
+    /// What the part knows to be on a quorum.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commit_lsn: Option<Lsn>,
+    /// What a pageserver would still have after a crash.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk_consistent_lsn: Option<Lsn>,
+    /// Records that a pageserver stored and cannot apply.
+    #[serde(skip_serializing_if = "is_zero")]
+    inapplicable_records: u64,
+    /// Whether a pageserver met WAL that it cannot pass.
+    #[serde(skip_serializing_if = "is_false")]
+    broken: bool,
 }
 
-pub async fn status(env: &LocalEnv, output: Output) -> anyhow::Result<()> {
+impl Position {
+    fn new(timeline: TenantTimelineId, branches: &Branches, lsn: Lsn) -> Position {
+        let branch = branches.name_of(timeline.tenant_id, timeline.timeline_id).map(str::to_owned);
+        Position {
+            timeline,
+            branch,
+            lsn,
+            lag: 0,
+            commit_lsn: None,
+            disk_consistent_lsn: None,
+            inapplicable_records: 0,
+            broken: false,
+        }
+    }
+}
+
+impl State {
+    fn name(self) -> String {
+        match self {
+            State::Up => "up".to_owned(),
+            State::Stopped => "stopped".to_owned(),
+            State::Down => "down".to_owned(),
+            State::NoAnswer => "no answer".to_owned(),
+            State::Compute(state) => format!("{state:?}").to_lowercase(),
+        }
+    }
+}
+
+impl Serialize for State {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.name())
+    }
+}
+
+pub async fn status(env: &LocalEnv, output: Output) -> anyhow::Result<ExitCode> {
     let branches = env.branches()?;
-    let branch_of =
-        |ttid: TenantTimelineId| branches.name_of(ttid.tenant_id, ttid.timeline_id).map(str::to_owned);
-    let position =
-        |ttid, lsn, note| Position { timeline: Some(ttid), branch: branch_of(ttid), lsn, lag: 0, note };
     let mut rows = Vec::new();
     for daemon in Daemon::all(env) {
-        let positions = match daemon {
-            Daemon::Broker => Vec::new(),
-            Daemon::Safekeeper(id) => safekeeper_positions(env, id)
-                .await
-                .into_iter()
-                .map(|(ttid, lsn, note)| position(ttid, lsn, note))
-                .collect(),
-            Daemon::Pageserver => pageserver_positions(env)
-                .await
-                .into_iter()
-                .map(|info| {
-                    let ttid = TenantTimelineId::new(info.tenant_id, info.timeline_id);
-                    position(ttid, info.last_record_lsn, pageserver_note(&info))
-                })
-                .collect(),
-        };
-        let pid = daemon.process(env).pid();
-        let is_up = pid.is_some() || (env.config.hosts.is_some() && daemon.is_ready(env).await);
-        rows.push(Row {
-            name: daemon.name(),
-            state: if is_up { "up" } else { "down" }.to_owned(),
-            pid,
-            ports: daemon.ports(env).into_iter().map(|(_, port)| port).collect(),
-            positions,
-        });
+        rows.push(daemon_row(env, &branches, daemon).await);
     }
     for endpoint in Endpoint::all(env)? {
-        let pid = endpoint.process(env).pid();
-        let status = match pid {
-            Some(_) => ComputeClient::new(&endpoint.http_address(), env.token.clone()).status().await.ok(),
-            None => None,
-        };
-        let ttid = TenantTimelineId::new(endpoint.tenant_id, endpoint.timeline_id);
-        let walproposer = status.as_ref().and_then(|status| status.walproposer.as_ref());
-        // In the first moment after a start the walproposer has nothing to say yet.
-        let committed = walproposer.map(|w| w.commit_lsn).filter(|lsn| lsn.is_valid());
-        let positions = committed.map(|lsn| position(ttid, lsn, "committed".to_owned()));
-        rows.push(Row {
-            name: format!("endpoint {}", endpoint.name),
-            state: compute_state(pid, status.as_ref()),
-            pid,
-            ports: vec![endpoint.pg_port, endpoint.http_port],
-            positions: positions.into_iter().collect(),
-        });
+        rows.push(endpoint_row(env, &branches, &endpoint).await);
     }
     fill_lag(&mut rows);
-    output.result(&rows, || draw(&rows))
+    let troubles = troubles::find(&rows, env);
+    output.result(&rows, || draw::draw(&rows, &troubles, env, &branches))?;
+    Ok(if troubles.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn compute_state(pid: Option<i32>, status: Option<&ComputeStatus>) -> String {
-    match (pid, status) {
-        (None, _) => "down".to_owned(),
-        (Some(_), None) => "up, no answer".to_owned(),
-        (Some(_), Some(status)) => serde_json::to_value(status.state)
-            .ok()
-            .and_then(|value| value.as_str().map(str::to_owned))
-            .unwrap_or_default(),
+async fn daemon_row(env: &LocalEnv, branches: &Branches, daemon: Daemon) -> Row {
+    let pid = daemon.process(env).pid();
+    // Where the parts have hosts of their own, no pid file says that one is down.
+    let may_run = pid.is_some() || env.config.hosts.is_some();
+    let answer = async {
+        match daemon {
+            Daemon::Broker => daemon.is_ready(env).await.then(Vec::new),
+            Daemon::Safekeeper(id) => safekeeper_positions(env, branches, id).await,
+            Daemon::Pageserver => pageserver_positions(env, branches).await,
+        }
+    };
+    let positions = if may_run { tokio::time::timeout(PATIENCE, answer).await.ok().flatten() } else { None };
+    let state = match (&positions, pid) {
+        (Some(_), _) => State::Up,
+        (None, Some(_)) => State::NoAnswer,
+        (None, None) => State::Down,
+    };
+    Row {
+        name: daemon.name(),
+        state,
+        pid,
+        ports: daemon.ports(env).into_iter().map(|(_, port)| port).collect(),
+        message: None,
+        positions: positions.unwrap_or_default(),
+        part: Part::Daemon(daemon),
     }
 }
 
-async fn safekeeper_positions(env: &LocalEnv, id: NodeId) -> Vec<(TenantTimelineId, Lsn, String)> {
-    let timelines = safekeeper_client(env, id).timelines().await.unwrap_or_default();
-    timelines
-        .into_iter()
-        .map(|status| {
-            let ttid = TenantTimelineId::new(status.tenant_id, status.timeline_id);
-            (ttid, status.flush_lsn, format!("flushed; committed {}", status.commit_lsn))
-        })
-        .collect()
+async fn safekeeper_positions(env: &LocalEnv, branches: &Branches, id: NodeId) -> Option<Vec<Position>> {
+    let position = |status: TimelineListEntry| {
+        let ttid = TenantTimelineId::new(status.tenant_id, status.timeline_id);
+        let position = Position::new(ttid, branches, status.flush_lsn);
+        Position { commit_lsn: Some(status.commit_lsn), ..position }
+    };
+    let timelines = safekeeper_client(env, id).timelines().await.ok()?;
+    Some(timelines.into_iter().map(position).collect())
 }
 
-async fn pageserver_positions(env: &LocalEnv) -> Vec<TimelineInfo> {
+async fn pageserver_positions(env: &LocalEnv, branches: &Branches) -> Option<Vec<Position>> {
+    let position = |info: TimelineInfo| Position {
+        disk_consistent_lsn: Some(info.disk_consistent_lsn),
+        inapplicable_records: info.inapplicable_records,
+        broken: info.state == TimelineState::Broken,
+        ..Position::new(
+            TenantTimelineId::new(info.tenant_id, info.timeline_id),
+            branches,
+            info.last_record_lsn,
+        )
+    };
     let client = pageserver_client(env);
-    let mut infos = Vec::new();
-    for tenant in client.tenants().await.unwrap_or_default() {
-        infos.extend(client.timelines(tenant.id).await.unwrap_or_default());
+    let mut positions = Vec::new();
+    for tenant in client.tenants().await.ok()? {
+        positions.extend(client.timelines(tenant.id).await.ok()?.into_iter().map(position));
     }
-    infos
+    Some(positions)
 }
 
-fn pageserver_note(info: &TimelineInfo) -> String {
-    let mut note = format!("ingested; on disk {}", info.disk_consistent_lsn);
-    if info.inapplicable_records > 0 {
-        note.push_str(&format!("; {} records cannot be applied yet", info.inapplicable_records));
+async fn endpoint_row(env: &LocalEnv, branches: &Branches, endpoint: &Endpoint) -> Row {
+    let pid = endpoint.process(env).pid();
+    let status = match pid {
+        Some(_) => {
+            let client = ComputeClient::new(&endpoint.http_address(), env.token.clone());
+            tokio::time::timeout(PATIENCE, client.status()).await.ok().and_then(Result::ok)
+        }
+        None => None,
+    };
+    let ttid = TenantTimelineId::new(endpoint.tenant_id, endpoint.timeline_id);
+    let walproposer = status.as_ref().and_then(|status| status.walproposer.as_ref());
+    // In the first moment after a start the walproposer has nothing to say yet.
+    let committed = walproposer.map(|proposer| proposer.commit_lsn).filter(|lsn| lsn.is_valid());
+    let position = |lsn| Position { commit_lsn: Some(lsn), ..Position::new(ttid, branches, lsn) };
+    let branch = branches.name_of(endpoint.tenant_id, endpoint.timeline_id).unwrap_or("(no name)").to_owned();
+    Row {
+        name: format!("endpoint {}", endpoint.name),
+        state: compute_state(pid, endpoint.wanted, status.as_ref()),
+        pid,
+        ports: vec![endpoint.pg_port, endpoint.http_port],
+        message: status.as_ref().and_then(|status| status.message.clone()),
+        positions: committed.map(position).into_iter().collect(),
+        part: Part::Endpoint { name: endpoint.name.clone(), branch },
     }
-    note
+}
+
+const fn compute_state(pid: Option<i32>, wanted: bool, status: Option<&ComputeStatus>) -> State {
+    match (pid, status) {
+        (None, _) if wanted => State::Down,
+        (None, _) => State::Stopped,
+        (Some(_), None) => State::NoAnswer,
+        (Some(_), Some(status)) => State::Compute(status.state),
+    }
 }
 
 /// How far each position is behind the furthest one of its timeline.
 fn fill_lag(rows: &mut [Row]) {
-    let mut heads = std::collections::HashMap::new();
+    let mut heads: HashMap<TenantTimelineId, Lsn> = HashMap::new();
     for position in rows.iter().flat_map(|row| &row.positions) {
         let head = heads.entry(position.timeline).or_insert(position.lsn);
         *head = (*head).max(position.lsn);
@@ -140,24 +230,61 @@ fn fill_lag(rows: &mut [Row]) {
     }
 }
 
-fn draw(rows: &[Row]) -> String {
-    let mut lines = Vec::new();
-    for row in rows {
-        let ports = row.ports.iter().map(u16::to_string).collect::<Vec<_>>().join(" ");
-        let pid = row.pid.map_or("-".to_owned(), |pid| pid.to_string());
-        let mut first = vec![row.name.clone(), row.state.clone(), pid, ports];
-        if row.positions.is_empty() {
-            first.extend([String::new(), String::new(), String::new()]);
-            lines.push(first);
-            continue;
-        }
-        for position in &row.positions {
-            let branch = position.branch.clone().unwrap_or_else(|| "(no name)".to_owned());
-            let lag = if position.lag == 0 { "-".to_owned() } else { bytes(position.lag) };
-            let mut line = std::mem::replace(&mut first, vec![String::new(); 4]);
-            line.extend([branch, format!("{} {}", position.lsn, position.note), lag]);
-            lines.push(line);
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+const fn is_false(truth: &bool) -> bool {
+    !*truth
+}
+
+#[cfg(test)]
+mod samples {
+    //! Clusters for the tests of drawing and of troubles.
+
+    use types::{TenantId, TimelineId};
+
+    use super::*;
+
+    pub const TTID: TenantTimelineId = TenantTimelineId::new(TenantId([1; 16]), TimelineId([2; 16]));
+
+    fn row(name: &str, part: Part, ports: [u16; 2], positions: Vec<Position>) -> Row {
+        Row {
+            name: name.to_owned(),
+            state: State::Up,
+            pid: Some(12_345),
+            ports: ports.to_vec(),
+            message: None,
+            positions,
+            part,
         }
     }
-    table(&["NAME", "STATE", "PID", "PORTS", "BRANCH", "POSITION", "LAG"], lines)
+
+    /// Three safekeepers at 0/2000000, the third of them behind, a pageserver behind, and an endpoint.
+    pub fn cluster(branches: &Branches) -> Vec<Row> {
+        let at = |lsn| vec![Position::new(TTID, branches, Lsn(lsn))];
+        let daemon = |daemon: Daemon, positions| {
+            row(&daemon.name(), Part::Daemon(daemon), [28_011, 28_031], positions)
+        };
+        let part = Part::Endpoint { name: "main".into(), branch: "main".into() };
+        let mut rows = vec![
+            daemon(Daemon::Broker, Vec::new()),
+            daemon(Daemon::Safekeeper(NodeId(1)), at(0x200_0000)),
+            daemon(Daemon::Safekeeper(NodeId(2)), at(0x200_0000)),
+            daemon(Daemon::Safekeeper(NodeId(3)), at(0x1FF_FF00)),
+            daemon(Daemon::Pageserver, at(0x100_0000)),
+            row("endpoint main", part, [28_100, 28_150], at(0x200_0000)),
+        ];
+        rows[5].state = State::Compute(ComputeState::Running);
+        fill_lag(&mut rows);
+        rows
+    }
+
+    pub fn down(row: &mut Row) {
+        row.state = State::Down;
+        row.pid = None;
+        row.positions.clear();
+    }
 }

@@ -6,7 +6,8 @@ use types::{PgVersion, TenantId, TimelineId};
 use super::timeline;
 use crate::arguments::TenantCommand;
 use crate::local_env::{Branches, LocalEnv};
-use crate::output::{Output, table};
+use crate::output::Output;
+use crate::output::table::table;
 use crate::storage::pageserver_client;
 
 /// The first branch of every tenant.

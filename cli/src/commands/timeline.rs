@@ -1,11 +1,13 @@
 //! `timeline`: branches. A timeline is made on the pageserver first, which says where its WAL begins, and
 //! then on every safekeeper.
 
-use std::collections::BTreeMap;
+mod tree;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use consensus::Member;
+use futures_util::future::try_join_all;
 use pageserver_api::models::{TimelineCreateRequest, TimelineInfo};
 use safekeeper_api::http as safekeeper;
 use serde_json::json;
@@ -14,8 +16,9 @@ use types::{Lsn, NodeId, PgVersion, TenantId, TenantTimelineId, TimelineId};
 use super::export;
 use crate::arguments::TimelineCommand;
 use crate::local_env::{Branches, LocalEnv};
-use crate::output::{Output, bytes};
+use crate::output::Output;
 use crate::storage::{pageserver_client, safekeeper_client};
+use tree::draw_tree;
 
 /// How long the pageserver may take to catch up before a branch or an export at the head is given up.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -54,8 +57,12 @@ pub async fn run(env: &LocalEnv, command: TimelineCommand, output: Output) -> an
             branches.add_branch(tenant, &branch_name, timeline)?;
             announce(&branch_name, &info, output)
         }
-        TimelineCommand::List { tenant_id } => {
-            list(env, &branches, branches.tenant(tenant_id)?, output).await
+        TimelineCommand::List { tenant_id, all } => {
+            let tenants = match all {
+                true => branches.tenants().map(|(tenant, _)| tenant).collect(),
+                false => vec![branches.tenant(tenant_id)?],
+            };
+            list(env, &branches, &tenants, output).await
         }
         TimelineCommand::Export { branch_name, at_lsn, output: directory, tenant_id } => {
             let tenant = branches.tenant(tenant_id)?;
@@ -150,14 +157,16 @@ async fn create(
         members: members(env),
         ancestor: ancestor.map(|timeline_id| safekeeper::Ancestor { timeline_id }),
     };
-    for id in 1..=env.config.num_safekeepers {
+    // Each of them makes a segment of WAL durable, which takes its time.
+    try_join_all((1..=env.config.num_safekeepers).map(async |id| {
         safekeeper_client(env, NodeId(id)).create_timeline(&request).await.with_context(|| {
             format!(
                 "safekeeper {id} did not make timeline {} (all of them must run for that)",
                 info.timeline_id
             )
-        })?;
-    }
+        })
+    }))
+    .await?;
     Ok(info)
 }
 
@@ -170,51 +179,29 @@ fn members(env: &LocalEnv) -> Vec<Member> {
     (1..=env.config.num_safekeepers).map(NodeId).map(member).collect()
 }
 
-async fn list(env: &LocalEnv, branches: &Branches, tenant: TenantId, output: Output) -> anyhow::Result<()> {
-    let infos = pageserver_client(env).timelines(tenant).await?;
-    let named: Vec<_> = infos
-        .iter()
-        .map(|info| {
+/// A tree for each of the tenants.
+async fn list(
+    env: &LocalEnv,
+    branches: &Branches,
+    tenants: &[TenantId],
+    output: Output,
+) -> anyhow::Result<()> {
+    let several = branches.tenants().count() > 1;
+    let (mut values, mut trees) = (Vec::new(), Vec::new());
+    for tenant in tenants {
+        let infos = pageserver_client(env).timelines(*tenant).await?;
+        for info in &infos {
             let mut value = serde_json::to_value(info)?;
-            value["branch_name"] = json!(branches.name_of(tenant, info.timeline_id));
-            Ok(value)
-        })
-        .collect::<anyhow::Result<_>>()?;
-    output.result(&named, || draw_tree(&infos, |id| branches.name_of(tenant, id).map(str::to_owned)))
-}
-
-/// `main` at the left, its branches below it, each with where it left its ancestor.
-fn draw_tree(infos: &[TimelineInfo], name_of: impl Fn(TimelineId) -> Option<String>) -> String {
-    let mut children: BTreeMap<Option<TimelineId>, Vec<&TimelineInfo>> = BTreeMap::new();
-    let known: Vec<TimelineId> = infos.iter().map(|info| info.timeline_id).collect();
-    for info in infos {
-        // A branch whose ancestor is not in the list stands at the left too, rather than nowhere.
-        let parent = info.ancestor_timeline_id.filter(|id| known.contains(id));
-        children.entry(parent).or_default().push(info);
-    }
-    for siblings in children.values_mut() {
-        siblings.sort_by_key(|info| (info.ancestor_lsn, name_of(info.timeline_id)));
-    }
-    let mut lines = Vec::new();
-    let label = |info: &TimelineInfo| {
-        let name = name_of(info.timeline_id).unwrap_or_else(|| "(no name)".to_owned());
-        let from = info.ancestor_lsn.map(|lsn| format!("@{lsn}: ")).unwrap_or_default();
-        let size = bytes(info.current_logical_size);
-        format!("{from}{name} [{}] head {}, {size}", info.timeline_id, info.last_record_lsn)
-    };
-    // (timeline, prefix of its children's lines), drawn depth first.
-    let mut stack: Vec<(&TimelineInfo, String, String)> = Vec::new();
-    for root in children.get(&None).into_iter().flatten().rev() {
-        stack.push((root, String::new(), String::new()));
-    }
-    while let Some((info, head, rest)) = stack.pop() {
-        lines.push(format!("{head}{}", label(info)));
-        let below = children.get(&Some(info.timeline_id)).map_or(&[][..], Vec::as_slice);
-        for (at, child) in below.iter().enumerate().rev() {
-            let last = at + 1 == below.len();
-            let (corner, bar) = if last { ("┗━ ", "   ") } else { ("┣━ ", "┃  ") };
-            stack.push((child, format!("{rest}{corner}"), format!("{rest}{bar}")));
+            value["branch_name"] = json!(branches.name_of(*tenant, info.timeline_id));
+            values.push(value);
         }
+        let is_default = branches.default_tenant() == Some(*tenant);
+        let heading = format!("Tenant {tenant}{}\n", if is_default { ", the default" } else { "" });
+        let tree = draw_tree(&infos, &branches.names(*tenant));
+        trees.push(if several { heading + &tree } else { tree });
     }
-    lines.join("\n")
+    if several && tenants.len() == 1 {
+        trees.push("There are other tenants: --all shows theirs too.".to_owned());
+    }
+    output.result(&values, || trees.join("\n\n"))
 }

@@ -44,7 +44,18 @@ pub async fn up(
 
     let connection = main.connection_string("postgres");
     output.result(&json!({ "data_dir": env.directory, "connstr": connection }), || {
-        format!("\nVarve is up. Connect with\n\n  psql {connection}\n\n`varve status` shows what runs, `varve down` stops it.")
+        let varve = env.varve();
+        format!(
+            "\nVarve is up. Connect with\n\n  psql {connection}\n\n`{varve} status` shows what runs, `{varve} down` stops it."
+        )
+    })
+}
+
+/// `varve init`: no more than the directory.
+pub fn init_alone(directory: &Path, arguments: &InitArguments, output: Output) -> anyhow::Result<()> {
+    let env = init(directory, arguments, output)?;
+    output.result(&json!({ "data_dir": env.directory }), || {
+        format!("the cluster in {} is ready for `{} up`", env.directory.display(), env.varve())
     })
 }
 

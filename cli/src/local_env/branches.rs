@@ -8,6 +8,8 @@ use durable_fs::DurableFs;
 use serde::{Deserialize, Serialize};
 use types::{TenantId, TimelineId};
 
+use crate::output::alternatives;
+
 const FORMAT_VERSION: u32 = 1;
 const MAX_NAME: usize = 63;
 
@@ -60,7 +62,8 @@ impl Branches {
             .or(self.content.default_tenant)
             .context("there is no default tenant: `varve tenant create --set-default` makes one")?;
         if !self.content.tenants.contains_key(&tenant) {
-            bail!("there is no tenant {tenant} in this cluster");
+            let known = self.content.tenants.keys().map(TenantId::to_string);
+            bail!("there is no tenant {tenant}; {}", alternatives(known));
         }
         Ok(tenant)
     }
@@ -69,12 +72,17 @@ impl Branches {
         self.content.tenants.iter().map(|(id, branches)| (*id, branches))
     }
 
+    /// The branches of a tenant.
+    pub fn names(&self, tenant: TenantId) -> BTreeMap<String, TimelineId> {
+        self.content.tenants.get(&tenant).cloned().unwrap_or_default()
+    }
+
     pub fn timeline(&self, tenant: TenantId, branch: &str) -> anyhow::Result<TimelineId> {
         let branches = self.content.tenants.get(&tenant);
         let timeline = branches.and_then(|branches| branches.get(branch)).copied();
         timeline.with_context(|| {
-            let known: Vec<&str> = branches.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
-            format!("there is no branch {branch:?}; there are: {}", known.join(", "))
+            let known = branches.into_iter().flatten().map(|(name, _)| name);
+            format!("there is no branch {branch:?}; {}", alternatives(known))
         })
     }
 

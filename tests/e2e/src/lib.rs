@@ -4,6 +4,7 @@
 
 mod branches;
 mod chaos;
+mod cli;
 mod command_line;
 mod compute;
 mod data_definition;

@@ -1,0 +1,69 @@
+//! `varve container …`
+
+use std::path::PathBuf;
+
+use clap::builder::StyledStr;
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::help::examples;
+use super::parse_setting;
+
+#[derive(Subcommand)]
+pub enum ContainerCommand {
+    /// Make keys, template, first tenant and first database, once: what is made already stays as it is.
+    Init(ContainerInitArguments),
+    /// Become the compute of a branch.
+    Compute {
+        /// The branch that it reads and writes.
+        #[arg(long, default_value = "main")]
+        branch_name: String,
+        /// A setting for postgresql.conf, as NAME=VALUE. May be repeated.
+        #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_setting)]
+        settings: Vec<(String, String)>,
+        /// Directory of its own, emptied at every start.
+        #[arg(long, default_value = "/var/lib/varve/compute")]
+        home: PathBuf,
+    },
+    /// Succeed if the part that runs in this container does its work.
+    Health {
+        /// What runs here.
+        part: Part,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    Broker,
+    Safekeeper,
+    Pageserver,
+    Compute,
+}
+
+#[derive(Args)]
+pub struct ContainerInitArguments {
+    /// Host of the storage broker.
+    #[arg(long)]
+    pub broker: String,
+    /// Host of the pageserver.
+    #[arg(long)]
+    pub pageserver: String,
+    /// Hosts of the safekeepers, separated by commas. The first is safekeeper 1.
+    #[arg(long, value_delimiter = ',', required = true)]
+    pub safekeepers: Vec<String>,
+    /// The first superuser. Default: postgres.
+    #[arg(long, env = "POSTGRES_USER")]
+    pub user: Option<String>,
+    /// Its password. There is no default.
+    #[arg(long, env = "POSTGRES_PASSWORD", hide_env_values = true)]
+    pub password: Option<String>,
+    /// The first database, which belongs to it. Default: called as the user.
+    #[arg(long, env = "POSTGRES_DB")]
+    pub database: Option<String>,
+}
+
+pub fn group_examples() -> StyledStr {
+    examples(&[
+        ("varve container health pageserver", "in the container of the pageserver"),
+        ("varve container compute --branch-name dev", "a server on the branch dev"),
+    ])
+}

@@ -1,0 +1,97 @@
+//! `varve endpoint …`
+
+use clap::Subcommand;
+use clap::builder::StyledStr;
+use types::TenantId;
+
+use super::help::examples;
+use super::{StopArguments, parse_setting};
+
+#[derive(Subcommand)]
+pub enum EndpointCommand {
+    /// Describe a new endpoint. Starts nothing.
+    #[command(after_help = create_examples())]
+    Create {
+        /// Name of the new endpoint.
+        endpoint: String,
+        /// The branch that it reads and writes.
+        #[arg(long, default_value = "main")]
+        branch_name: String,
+        /// Default: the default tenant.
+        #[arg(long)]
+        tenant_id: Option<TenantId>,
+        /// Port of PostgreSQL. Default: the first free one of the cluster's range.
+        #[arg(long)]
+        pg_port: Option<u16>,
+        /// Port of compute_ctl. Default: the first free one of the cluster's range.
+        #[arg(long)]
+        http_port: Option<u16>,
+        /// A setting for postgresql.conf, as NAME=VALUE. May be repeated.
+        #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_setting)]
+        settings: Vec<(String, String)>,
+        /// Allow a second endpoint on a branch: when it starts, the first one is fenced off.
+        #[arg(long)]
+        allow_multiple: bool,
+    },
+    /// Start PostgreSQL on a new, empty data directory.
+    Start {
+        /// Name of the endpoint.
+        endpoint: String,
+        /// Seconds to wait for the first connection.
+        #[arg(short = 't', long, default_value_t = 90)]
+        start_timeout: u64,
+        /// Start although another endpoint of the branch runs, which fences that one off.
+        #[arg(long)]
+        allow_multiple: bool,
+    },
+    /// Stop PostgreSQL; all that was committed is in storage.
+    Stop {
+        /// Name of the endpoint.
+        endpoint: String,
+        #[command(flatten)]
+        stop: StopArguments,
+        /// Delete the endpoint too.
+        #[arg(long)]
+        destroy: bool,
+    },
+    /// All endpoints, with their branches and ports.
+    List {
+        /// Only those of this tenant.
+        #[arg(long)]
+        tenant_id: Option<TenantId>,
+    },
+    /// Forget an endpoint that does not run. The branch and its data stay.
+    Delete {
+        /// Name of the endpoint.
+        endpoint: String,
+    },
+    /// Change settings; a running endpoint takes them on at once where PostgreSQL can.
+    #[command(after_help = reconfigure_examples())]
+    Reconfigure {
+        /// Name of the endpoint.
+        endpoint: String,
+        /// A setting for postgresql.conf, as NAME=VALUE. May be repeated.
+        #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_setting)]
+        settings: Vec<(String, String)>,
+    },
+}
+
+pub fn group_examples() -> StyledStr {
+    examples(&[
+        ("varve endpoint create test --branch-name test", "choose ports and a password"),
+        ("varve endpoint start test", "within a second or two"),
+        ("varve endpoint list", "which there are"),
+        ("varve endpoint stop test --destroy", "the branch stays"),
+    ])
+}
+
+fn create_examples() -> StyledStr {
+    examples(&[
+        ("varve endpoint create work --branch-name work --set work_mem=64MB", "a setting"),
+        ("varve endpoint create second --allow-multiple", "fences main off when started"),
+    ])
+}
+
+fn reconfigure_examples() -> StyledStr {
+    examples(&[("varve endpoint reconfigure main --set log_min_duration_statement=100", "ms")])
+}

@@ -1,0 +1,97 @@
+//! `varve timeline …`
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use clap::builder::StyledStr;
+use types::{Lsn, PgVersion, TenantId, TimelineId};
+
+use super::help::examples;
+use super::{DEFAULT_PG_VERSION, parse_pg_version};
+
+#[derive(Subcommand)]
+pub enum TimelineCommand {
+    /// Make a new, empty root branch.
+    Create {
+        /// Name of the new branch.
+        #[arg(long)]
+        branch_name: String,
+        /// Default: the default tenant.
+        #[arg(long)]
+        tenant_id: Option<TenantId>,
+        /// Id of the new timeline, 32 hexadecimal digits. Default: a random one.
+        #[arg(long)]
+        timeline_id: Option<TimelineId>,
+        /// Major version of PostgreSQL.
+        #[arg(long, default_value = DEFAULT_PG_VERSION, value_parser = parse_pg_version)]
+        pg_version: PgVersion,
+    },
+    /// Branch off another branch: at its head, or at an LSN.
+    #[command(after_help = branch_examples())]
+    Branch {
+        /// Name of the new branch.
+        #[arg(long)]
+        branch_name: String,
+        /// The branch to leave.
+        #[arg(long, default_value = "main")]
+        ancestor_branch_name: String,
+        /// Where to leave it. Default: its head.
+        #[arg(long)]
+        ancestor_start_lsn: Option<Lsn>,
+        /// Default: the default tenant.
+        #[arg(long)]
+        tenant_id: Option<TenantId>,
+        /// Id of the new timeline, 32 hexadecimal digits. Default: a random one.
+        #[arg(long)]
+        timeline_id: Option<TimelineId>,
+    },
+    /// The branches as a tree, with positions and sizes.
+    List {
+        /// Default: the default tenant.
+        #[arg(long)]
+        tenant_id: Option<TenantId>,
+        /// A tree for every tenant.
+        #[arg(short, long, conflicts_with = "tenant_id")]
+        all: bool,
+    },
+    /// Write a branch as it was at an LSN into a plain data directory that stock PostgreSQL starts.
+    #[command(after_help = export_examples())]
+    Export {
+        /// The branch to export.
+        #[arg(long, default_value = "main")]
+        branch_name: String,
+        /// Default: the head.
+        #[arg(long)]
+        at_lsn: Option<Lsn>,
+        /// Directory to make; it must be empty or not exist.
+        #[arg(short, long)]
+        output: PathBuf,
+        /// Default: the default tenant.
+        #[arg(long)]
+        tenant_id: Option<TenantId>,
+    },
+}
+
+pub fn group_examples() -> StyledStr {
+    examples(&[
+        ("varve timeline list", "the branches as a tree"),
+        ("varve timeline branch --branch-name test", "main as it is now"),
+        ("varve timeline create --branch-name empty", "a root: nothing in it"),
+        ("varve timeline export -o /tmp/plain", "main, without us"),
+    ])
+}
+
+fn branch_examples() -> StyledStr {
+    examples(&[
+        ("varve timeline branch --branch-name work", "main as it is now"),
+        ("varve timeline branch --branch-name task --ancestor-branch-name work", "a branch of a branch"),
+        ("varve timeline branch --branch-name past --ancestor-start-lsn 0/1A2B3C8", "main as it was then"),
+    ])
+}
+
+fn export_examples() -> StyledStr {
+    examples(&[
+        ("varve timeline export -o /tmp/mine", "main as it is now"),
+        ("varve timeline export -o /tmp/past --at-lsn 0/1A2B3C8", "as it was then"),
+    ])
+}

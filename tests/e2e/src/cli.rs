@@ -1,0 +1,432 @@
+//! The command line as somebody meets it in a terminal: what it looks like, what it says when asked for what is not
+//! there, and logs that are followed while what writes them dies and comes back.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use harness::{Cluster, program};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A command that is refused says so on standard error only.
+fn refusal(cluster: &Cluster, arguments: &[&str], code: i32) -> String {
+    let output = cluster.try_varve(arguments);
+    assert_eq!(output.status.code(), Some(code), "varve {arguments:?}: {output:?}");
+    assert!(output.stdout.is_empty(), "{output:?}");
+    text(&output.stderr).trim().to_owned()
+}
+
+/// In a shell where `varve` is the program under test and means this cluster.
+fn shell(cluster: &Cluster, script: &str) -> Output {
+    let programs = program("varve").parent().expect("a directory").to_owned();
+    let path = std::env::join_paths(
+        std::iter::once(programs).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
+    );
+    let mut command = Command::new("bash");
+    command.args(["-c", script]).env("PATH", path.expect("a PATH"));
+    command.env("VARVE_DIR", cluster.directory()).env("TERM", "xterm");
+    for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+        command.env_remove(name);
+    }
+    command.output().expect("bash runs")
+}
+
+#[test]
+fn status_is_a_page_of_80_columns_and_says_what_to_do() {
+    let cluster = Cluster::up("cli-status");
+    cluster.varve(&["timeline", "branch", "--branch-name", "dev"]);
+    cluster.varve(&["endpoint", "create", "dev", "--branch-name", "dev"]);
+    let narrow = |shown: &str| {
+        for line in shown.lines() {
+            assert!(line.chars().count() <= 80, "{} columns: {line}\n{shown}", line.chars().count());
+        }
+    };
+    let status = || {
+        let output = shell(&cluster, "varve status");
+        narrow(&text(&output.stdout));
+        (output.status.code(), text(&output.stdout))
+    };
+    let (code, shown) = status();
+    assert_eq!(code, Some(0), "{shown}");
+    for words in ["everything is up", "safekeeper-3   up", "endpoint main  running", "endpoint dev   stopped"]
+    {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+    let ports = [cluster.safekeeper_port(2).to_string(), cluster.http_address("pageserver")];
+    for port in ports {
+        assert!(shown.contains(port.trim_start_matches("127.0.0.1:")), "{port}: {shown}");
+    }
+    let head = cluster.safekeeper_timeline(1, "dev")["commit_lsn"].as_str().expect("an LSN").to_owned();
+    let branch =
+        |shown: &str| shown.lines().find(|line| line.starts_with("dev ")).unwrap_or_default().to_owned();
+    assert_eq!(
+        branch(&shown).split_ascii_whitespace().collect::<Vec<_>>(),
+        ["dev", &head, "0", "0", "0", "0"]
+    );
+
+    cluster.kill("safekeeper-2");
+    let (code, shown) = status();
+    assert_eq!(code, Some(1), "{shown}");
+    for words in ["5 of 6 parts are up", "Down: safekeeper-2. `varve start` starts"] {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+    assert!(branch(&shown).contains('?'), "{shown}");
+
+    // Alive, and silent: status does not wait for long, and says so.
+    cluster.signal("pageserver", Signal::SIGSTOP);
+    let begun = Instant::now();
+    let (_, shown) = status();
+    cluster.signal("pageserver", Signal::SIGCONT);
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    assert!(shown.contains("pageserver runs (pid "), "{shown}");
+
+    cluster.kill("safekeeper-1");
+    let (_, shown) = status();
+    assert!(shown.contains("no quorum"), "{shown}");
+    // What it recommends is what mends it.
+    let repaired = shell(&cluster, "varve start && varve status");
+    assert!(repaired.status.success(), "{repaired:?}");
+    cluster.varve(&["down"]);
+    let (code, shown) = status();
+    assert!(code == Some(1) && shown.contains("Nothing runs. `varve up`"), "{shown}");
+}
+
+#[test]
+fn branches_are_a_tree_for_every_tenant() {
+    let cluster = Cluster::up("cli-tree");
+    let branch = |name: &str, ancestor: &str| {
+        cluster.varve(&["timeline", "branch", "--branch-name", name, "--ancestor-branch-name", ancestor]);
+    };
+    branch("one", "main");
+    branch("one/deep", "one");
+    branch("one/deep/deeper", "one/deep");
+    branch("two", "main");
+    let names = |shown: &str| -> Vec<String> {
+        let cut = |line: &str| line.split("  ").next().unwrap_or_default().to_owned();
+        shown.lines().skip_while(|line| !line.starts_with("BRANCH")).skip(1).map(cut).collect()
+    };
+    let tree = ["main", "┣━ one", "┃", "┃", "┗━ two"];
+    let shown = cluster.varve(&["timeline", "list"]);
+    assert_eq!(names(&shown), tree, "{shown}");
+    assert!(shown.contains("\n┃  ┗━ one/deep ") && shown.contains("\n┃     ┗━ one/deep/deeper "), "{shown}");
+    assert!(shown.contains("MiB") && !shown.contains("Tenant"), "{shown}");
+    let (_, main) = cluster.ids("main");
+    let left = cluster.pageserver_timeline("two")["ancestor_lsn"].as_str().expect("an LSN").to_owned();
+    let two = shown.lines().find(|line| line.contains(" two ")).unwrap_or_default();
+    assert!(two.contains(&left) && shown.contains(&main), "{shown}");
+
+    let other = "5".repeat(32);
+    cluster.varve(&["tenant", "create", "--tenant-id", &other]);
+    let shown = cluster.varve(&["timeline", "list"]);
+    assert!(!shown.contains(&other) && shown.contains("--all"), "{shown}");
+    let shown = cluster.varve(&["timeline", "list", "--all"]);
+    assert_eq!(shown.matches("BRANCH").count(), 2, "{shown}");
+    assert!(shown.contains(&format!("Tenant {other}\n")) && shown.contains(", the default\n"), "{shown}");
+    let all = cluster.varve_json(&["timeline", "list", "--all"]);
+    assert_eq!(all.as_array().expect("a list").len(), 6, "{all}");
+
+    // A name whose timeline storage does not have is not passed over in silence.
+    let names = cluster.directory().join("branches.json");
+    let content = std::fs::read_to_string(&names).expect("branches.json");
+    std::fs::write(&names, content.replace(&main, &"7".repeat(32))).expect("branches.json");
+    let shown = cluster.varve(&["timeline", "list"]);
+    assert!(shown.contains("(no name)") && shown.contains("missing"), "{shown}");
+}
+
+/// `varve logs --follow` that writes to a file.
+struct Following {
+    process: std::process::Child,
+    written: PathBuf,
+}
+
+impl Following {
+    fn start(cluster: &Cluster, arguments: &[&str]) -> Following {
+        let written = cluster.directory().join("followed");
+        let process = cluster
+            .command(&[&["logs", "--follow"], arguments].concat())
+            .stdout(File::create(&written).expect("a file"))
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("varve runs");
+        Following { process, written }
+    }
+
+    fn text(&self) -> String {
+        std::fs::read_to_string(&self.written).expect("what was followed")
+    }
+
+    fn wait_for(&self, what: &str, happened: impl Fn(&str) -> bool) {
+        let begun = Instant::now();
+        while !happened(&self.text()) {
+            assert!(begun.elapsed() < PATIENCE, "{what} did not come:\n{}", self.text());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Ctrl-C, which must end it at once, without a word and with 0.
+    fn interrupt(self) -> String {
+        let text = self.text();
+        let pid = Pid::from_raw(self.process.id().cast_signed());
+        kill(pid, Signal::SIGINT).expect("a signal");
+        let output = self.process.wait_with_output().expect("its end");
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert!(output.stderr.is_empty(), "{output:?}");
+        text
+    }
+}
+
+#[test]
+fn a_log_is_followed_across_restarts_and_rotation() {
+    let cluster = Cluster::up("cli-logs");
+    let opened = "PostgreSQL is open";
+    let following = Following::start(&cluster, &["main", "-n", "1"]);
+    following.wait_for("the last line", |text| text.contains(opened));
+    let pid = cluster.pid("endpoint-main");
+    cluster.varve(&["endpoint", "stop", "main"]);
+    cluster.varve(&["endpoint", "start", "main"]);
+    assert_ne!(cluster.pid("endpoint-main"), pid);
+    following.wait_for("the next start", |text| text.matches(opened).count() == 2);
+
+    // What logrotate does while nothing runs, and then while somebody still writes to the old file.
+    let log = cluster.directory().join("run/endpoint-main.log");
+    std::fs::rename(&log, log.with_extension("log.1")).expect("a rotation");
+    cluster.varve(&["endpoint", "stop", "main"]);
+    cluster.varve(&["endpoint", "start", "main"]);
+    following.wait_for("the start after the rotation", |text| text.matches(opened).count() == 3);
+    let followed = following.interrupt();
+    let rotated = std::fs::read_to_string(log.with_extension("log.1")).expect("the old log");
+    let all = rotated + &std::fs::read_to_string(&log).expect("the new log");
+    assert!(all.ends_with(&followed), "a gap, or a line twice:\n{followed}\n--- of\n{all}");
+    assert_eq!(followed.lines().next().map(|line| line.contains(opened)), Some(true), "{followed}");
+}
+
+#[test]
+fn logs_are_listed_and_several_are_told_apart() {
+    let cluster = Cluster::up("cli-log-names");
+    let listed = cluster.varve(&["logs"]);
+    for name in ["broker", "safekeeper-3", "pageserver", "main", "main/postgres"] {
+        assert!(listed.lines().any(|line| line.starts_with(&format!("{name} "))), "{name}: {listed}");
+    }
+    let whole = cluster.varve(&["logs", "main"]);
+    assert_eq!(whole, cluster.log("endpoint-main"));
+    assert_eq!(cluster.varve(&["logs", "main", "-n", "2"]).lines().count(), 2);
+    let postgres = cluster.varve(&["logs", "main/postgres"]);
+    assert!(postgres.contains("starting PostgreSQL 15"), "{postgres}");
+    let both = cluster.varve(&["logs", "broker", "main", "-n", "1"]);
+    let labels: Vec<&str> = both.lines().filter_map(|line| line.split('|').next()).collect();
+    assert_eq!(labels, ["broker ", "main   "], "{both}");
+    let document = cluster.varve_json(&["logs", "main", "-n", "1"]);
+    assert_eq!(document[0]["lines"][0].as_str(), whole.lines().last());
+
+    let said = refusal(&cluster, &["logs", "nobody"], 1);
+    for name in ["nobody", "broker", "safekeeper-1", "main/postgres"] {
+        assert!(said.contains(name), "{name}: {said}");
+    }
+
+    // The log outlives the endpoint, which is when somebody wants to read it.
+    cluster.varve(&["timeline", "branch", "--branch-name", "brief"]);
+    cluster.varve(&["endpoint", "create", "brief", "--branch-name", "brief"]);
+    cluster.varve(&["endpoint", "start", "brief"]);
+    let following = Following::start(&cluster, &["brief", "main"]);
+    following.wait_for("both logs", |text| text.contains("brief |") && text.contains("main  |"));
+    cluster.varve(&["endpoint", "stop", "brief", "--destroy"]);
+    following.interrupt();
+    assert!(cluster.varve(&["logs", "brief"]).contains("PostgreSQL is open"));
+
+    // A reader that has seen enough ends it, even when nothing more is written.
+    let output = shell(
+        &cluster,
+        "timeout 20 varve logs -f pageserver -n all | grep -q -m 1 . ; echo ${PIPESTATUS[0]}",
+    );
+    assert_eq!(text(&output.stdout).trim(), "0", "{output:?}");
+}
+
+#[test]
+fn colours_are_for_terminals_only() {
+    let cluster = Cluster::up("cli-colours");
+    const ESCAPE: char = '\u{1b}';
+    let coloured = |script: &str| {
+        let output = shell(&cluster, script);
+        assert!(output.status.success(), "{script}: {output:?}");
+        assert!(!output.stdout.is_empty(), "{script}: nothing is printed");
+        text(&output.stdout).contains(ESCAPE)
+    };
+    for command in
+        ["status", "timeline list", "endpoint list", "safekeeper status", "logs", "--help", "tenant list"]
+    {
+        let terminal = |variables: &str, more: &str| {
+            coloured(&format!("{variables} script -qec 'varve {command} {more}' /dev/null < /dev/null"))
+        };
+        assert!(!coloured(&format!("varve {command}")), "{command} into a pipe");
+        assert!(terminal("", ""), "{command} on a terminal");
+        assert!(!terminal("NO_COLOR=1", ""), "{command} with NO_COLOR");
+        assert!(!terminal("", "--color never"), "{command} --color never");
+        assert!(coloured(&format!("CLICOLOR_FORCE=1 varve {command}")), "{command} with CLICOLOR_FORCE");
+        assert!(coloured(&format!("varve --color=always {command}")), "{command} --color=always");
+        if command != "--help" {
+            assert!(!coloured(&format!("varve --json --color always {command}")), "{command} --json");
+        }
+    }
+}
+
+#[test]
+fn json_is_one_document_and_errors_leave_it_empty() {
+    let cluster = Cluster::up("cli-json");
+    for command in [
+        "status",
+        "connstr",
+        "logs",
+        "logs broker main",
+        "tenant list",
+        "tenant create",
+        "timeline list",
+        "timeline branch --branch-name b",
+        "timeline create --branch-name c",
+        "endpoint create b --branch-name b",
+        "endpoint start b",
+        "endpoint reconfigure b --set work_mem=8MB",
+        "endpoint list",
+        "endpoint stop b",
+        "endpoint delete b",
+        "safekeeper stop",
+        "safekeeper start",
+        "safekeeper status",
+        "pageserver status",
+        "broker status",
+        "down",
+        "start",
+        "up",
+        "init",
+    ] {
+        // It panics at anything but one document.
+        cluster.varve_json(&command.split(' ').collect::<Vec<_>>());
+    }
+    for (arguments, code) in [
+        (vec!["--json", "connstr", "nobody"], 1),
+        (vec!["--json", "timeline", "branch", "--branch-name", "main"], 1),
+        (vec!["--json", "psql"], 2),
+        (vec!["--json", "logs", "main", "--follow"], 2),
+        (vec!["--json", "status", "--wrong"], 2),
+    ] {
+        let said = refusal(&cluster, &arguments, code);
+        assert!(!said.contains("panicked") && !said.is_empty(), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_failure() {
+    let cluster = Cluster::up("cli-pipe");
+    // A pipe without a reader from the first byte on, so that no luck is involved.
+    let gone = |arguments: &[&str], stderr_too: bool| {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = cluster.command(arguments);
+        command.stdout(writer.try_clone().expect("a pipe"));
+        command.stderr(if stderr_too { Stdio::from(writer) } else { Stdio::piped() });
+        let output = command.output().expect("varve runs");
+        assert!(output.stderr.is_empty(), "{arguments:?}: {output:?}");
+        output.status.code()
+    };
+    for arguments in [
+        &["status"][..],
+        &["--json", "status"],
+        &["timeline", "list"],
+        &["logs"],
+        &["logs", "main"],
+        &["logs", "-f", "main"],
+        &["completions", "bash"],
+        &["--help"],
+        &["--version"],
+        &["endpoint", "create", "x", "--branch-name", "main", "--allow-multiple"],
+    ] {
+        assert_eq!(gone(arguments, true), Some(0), "{arguments:?}");
+    }
+    assert_eq!(gone(&["endpoint", "delete", "nobody"], true), Some(1));
+    assert_eq!(gone(&["status"], false), Some(0));
+
+    // A full disk is one.
+    let full = shell(&cluster, "varve status > /dev/full");
+    assert_eq!(full.status.code(), Some(1), "{full:?}");
+    assert!(text(&full.stderr).contains("standard output"), "{full:?}");
+}
+
+#[test]
+fn mistakes_name_what_there_is() {
+    let cluster = Cluster::init("cli-mistakes");
+    cluster.varve(&["start"]);
+    let said = refusal(&cluster, &["connstr", "nobody"], 1);
+    assert!(
+        said.contains("\"nobody\"") && (said.contains("there are none") || said.contains("main")),
+        "{said}"
+    );
+    cluster.varve(&["up"]);
+    let (tenant, _) = cluster.ids("main");
+    let port = cluster.varve_json(&["endpoint", "list"])[0]["pg_port"].to_string();
+    let nobody = "0".repeat(32);
+    for (arguments, words) in [
+        (vec!["endpoint", "start", "nobody"], vec!["nobody", "there are: main"]),
+        (vec!["psql", "nobody"], vec!["nobody", "there are: main"]),
+        (
+            vec!["timeline", "export", "-o", "/nowhere", "--branch-name", "x"],
+            vec!["\"x\"", "there are: main"],
+        ),
+        (vec!["endpoint", "create", "e", "--branch-name", "x"], vec!["\"x\"", "there are: main"]),
+        (vec!["timeline", "list", "--tenant-id", &nobody], vec![&nobody, &tenant]),
+        (vec!["safekeeper", "stop", "--id", "9"], vec!["9", "1, 2, 3"]),
+        (vec!["endpoint", "create", "e", "--pg-port", &port, "--allow-multiple"], vec![&port, "\"main\""]),
+    ] {
+        let said = refusal(&cluster, &arguments, 1);
+        assert!(
+            words.iter().all(|word| said.contains(word)) && said.lines().count() == 1,
+            "{arguments:?}: {said}"
+        );
+    }
+    let said = refusal(&cluster, &["tenant", "create", "--pg-version", "17"], 2);
+    assert!(said.contains("PostgreSQL 15"), "{said}");
+
+    cluster.kill("pageserver");
+    let said = refusal(&cluster, &["timeline", "list"], 1);
+    assert!(said.contains(&cluster.http_address("pageserver")) && said.contains("`varve start`"), "{said}");
+    assert!(said.lines().count() == 1 && !said.contains("http://"), "{said}");
+
+    let elsewhere = shell(&cluster, "varve --data-dir /tmp/varve-nowhere status");
+    let said = text(&elsewhere.stderr);
+    assert_eq!(elsewhere.status.code(), Some(1), "{said}");
+    assert!(said.contains("no such directory") && said.contains("VARVE_DIR"), "{said}");
+    assert!(!PathBuf::from("/tmp/varve-nowhere").exists());
+}
+
+#[test]
+fn bash_accepts_the_completions_and_completes() {
+    let cluster = Cluster::init("cli-completions");
+    for shell_name in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = cluster.varve(&["completions", shell_name]);
+        assert!(script.contains("varve") && script.contains("safekeeper"), "{shell_name}: {script}");
+    }
+    let script = cluster.varve(&["completions", "bash"]);
+    let mut checked =
+        Command::new("bash").arg("-n").stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("bash");
+    checked.stdin.take().expect("a pipe").write_all(script.as_bytes()).expect("a script");
+    let checked = checked.wait_with_output().expect("bash");
+    assert!(checked.status.success() && checked.stderr.is_empty(), "{checked:?}");
+    let complete = "source <(varve completions bash); COMP_WORDS=(varve timeline br); COMP_CWORD=2; \
+                    _varve varve br timeline; echo \"${COMPREPLY[@]}\"";
+    let output = shell(&cluster, complete);
+    assert_eq!(text(&output.stdout).trim(), "branch", "{output:?}");
+}
+
+#[test]
+fn the_version_names_the_versions_of_postgres() {
+    let cluster = Cluster::init("cli-version");
+    let said = cluster.varve(&["--version"]);
+    assert_eq!(said, format!("varve {} (PostgreSQL 15)\n", env!("CARGO_PKG_VERSION")));
+}
