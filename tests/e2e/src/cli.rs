@@ -1,17 +1,16 @@
-//! The command line as somebody meets it in a terminal: what it looks like, what it says when asked for what is not
-//! there, and logs that are followed while what writes them dies and comes back.
+//! The command line as somebody meets it in a terminal: what it looks like, and what it says when asked for what is
+//! not there.
 
-use std::fs::File;
+mod examples;
+mod logs;
+
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use harness::{Cluster, program};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-
-const PATIENCE: Duration = Duration::from_secs(30);
+use nix::sys::signal::Signal;
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -140,114 +139,6 @@ fn branches_are_a_tree_for_every_tenant() {
     std::fs::write(&names, content.replace(&main, &"7".repeat(32))).expect("branches.json");
     let shown = cluster.varve(&["timeline", "list"]);
     assert!(shown.contains("(no name)") && shown.contains("missing"), "{shown}");
-}
-
-/// `varve logs --follow` that writes to a file.
-struct Following {
-    process: std::process::Child,
-    written: PathBuf,
-}
-
-impl Following {
-    fn start(cluster: &Cluster, arguments: &[&str]) -> Following {
-        let written = cluster.directory().join("followed");
-        let process = cluster
-            .command(&[&["logs", "--follow"], arguments].concat())
-            .stdout(File::create(&written).expect("a file"))
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("varve runs");
-        Following { process, written }
-    }
-
-    fn text(&self) -> String {
-        std::fs::read_to_string(&self.written).expect("what was followed")
-    }
-
-    fn wait_for(&self, what: &str, happened: impl Fn(&str) -> bool) {
-        let begun = Instant::now();
-        while !happened(&self.text()) {
-            assert!(begun.elapsed() < PATIENCE, "{what} did not come:\n{}", self.text());
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    /// Ctrl-C, which must end it at once, without a word and with 0.
-    fn interrupt(self) -> String {
-        let text = self.text();
-        let pid = Pid::from_raw(self.process.id().cast_signed());
-        kill(pid, Signal::SIGINT).expect("a signal");
-        let output = self.process.wait_with_output().expect("its end");
-        assert_eq!(output.status.code(), Some(0), "{output:?}");
-        assert!(output.stderr.is_empty(), "{output:?}");
-        text
-    }
-}
-
-#[test]
-fn a_log_is_followed_across_restarts_and_rotation() {
-    let cluster = Cluster::up("cli-logs");
-    let opened = "PostgreSQL is open";
-    let following = Following::start(&cluster, &["main", "-n", "1"]);
-    following.wait_for("the last line", |text| text.contains(opened));
-    let pid = cluster.pid("endpoint-main");
-    cluster.varve(&["endpoint", "stop", "main"]);
-    cluster.varve(&["endpoint", "start", "main"]);
-    assert_ne!(cluster.pid("endpoint-main"), pid);
-    following.wait_for("the next start", |text| text.matches(opened).count() == 2);
-
-    // What logrotate does while nothing runs, and then while somebody still writes to the old file.
-    let log = cluster.directory().join("run/endpoint-main.log");
-    std::fs::rename(&log, log.with_extension("log.1")).expect("a rotation");
-    cluster.varve(&["endpoint", "stop", "main"]);
-    cluster.varve(&["endpoint", "start", "main"]);
-    following.wait_for("the start after the rotation", |text| text.matches(opened).count() == 3);
-    let followed = following.interrupt();
-    let rotated = std::fs::read_to_string(log.with_extension("log.1")).expect("the old log");
-    let all = rotated + &std::fs::read_to_string(&log).expect("the new log");
-    assert!(all.ends_with(&followed), "a gap, or a line twice:\n{followed}\n--- of\n{all}");
-    assert_eq!(followed.lines().next().map(|line| line.contains(opened)), Some(true), "{followed}");
-}
-
-#[test]
-fn logs_are_listed_and_several_are_told_apart() {
-    let cluster = Cluster::up("cli-log-names");
-    let listed = cluster.varve(&["logs"]);
-    for name in ["broker", "safekeeper-3", "pageserver", "main", "main/postgres"] {
-        assert!(listed.lines().any(|line| line.starts_with(&format!("{name} "))), "{name}: {listed}");
-    }
-    let whole = cluster.varve(&["logs", "main"]);
-    assert_eq!(whole, cluster.log("endpoint-main"));
-    assert_eq!(cluster.varve(&["logs", "main", "-n", "2"]).lines().count(), 2);
-    let postgres = cluster.varve(&["logs", "main/postgres"]);
-    assert!(postgres.contains("starting PostgreSQL 15"), "{postgres}");
-    let both = cluster.varve(&["logs", "broker", "main", "-n", "1"]);
-    let labels: Vec<&str> = both.lines().filter_map(|line| line.split('|').next()).collect();
-    assert_eq!(labels, ["broker ", "main   "], "{both}");
-    let document = cluster.varve_json(&["logs", "main", "-n", "1"]);
-    assert_eq!(document[0]["lines"][0].as_str(), whole.lines().last());
-
-    let said = refusal(&cluster, &["logs", "nobody"], 1);
-    for name in ["nobody", "broker", "safekeeper-1", "main/postgres"] {
-        assert!(said.contains(name), "{name}: {said}");
-    }
-
-    // The log outlives the endpoint, which is when somebody wants to read it.
-    cluster.varve(&["timeline", "branch", "--branch-name", "brief"]);
-    cluster.varve(&["endpoint", "create", "brief", "--branch-name", "brief"]);
-    cluster.varve(&["endpoint", "start", "brief"]);
-    let following = Following::start(&cluster, &["brief", "main"]);
-    following.wait_for("both logs", |text| text.contains("brief |") && text.contains("main  |"));
-    cluster.varve(&["endpoint", "stop", "brief", "--destroy"]);
-    following.interrupt();
-    assert!(cluster.varve(&["logs", "brief"]).contains("PostgreSQL is open"));
-
-    // A reader that has seen enough ends it, even when nothing more is written.
-    let output = shell(
-        &cluster,
-        "timeout 20 varve logs -f pageserver -n all | grep -q -m 1 . ; echo ${PIPESTATUS[0]}",
-    );
-    assert_eq!(text(&output.stdout).trim(), "0", "{output:?}");
 }
 
 #[test]
@@ -402,7 +293,7 @@ fn mistakes_name_what_there_is() {
     let said = text(&elsewhere.stderr);
     assert_eq!(elsewhere.status.code(), Some(1), "{said}");
     assert!(said.contains("no such directory") && said.contains("VARVE_DIR"), "{said}");
-    assert!(!PathBuf::from("/tmp/varve-nowhere").exists());
+    assert!(!Path::new("/tmp/varve-nowhere").exists());
 }
 
 #[test]
