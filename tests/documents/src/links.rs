@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::library;
-use crate::markdown::{anchors, code_spans, links};
+use crate::markdown::{Mark, anchors, code_spans, links};
 
 /// In all documents; names every one that leads nowhere.
 pub fn check_all() {
@@ -17,8 +17,8 @@ pub fn check_all() {
                 broken.push(format!("{path}: {link}: {problem}"));
             }
         }
-        let files = code_spans(&text).into_iter().filter(|span| names_a_file(span));
-        for file in files.filter(|file| !exists(&path, file)) {
+        let named = code_spans(&text).into_iter().chain(named_by_reasons(&path));
+        for file in named.filter(|name| names_a_file(name) && !exists(&path, name)) {
             broken.push(format!("{path}: there is no {file}"));
         }
     }
@@ -30,6 +30,17 @@ pub fn check_all() {
     }
     assert!(seen > 0, "no link was found");
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// Words of the reasons why blocks are not run: they may name what runs them instead.
+fn named_by_reasons(path: &str) -> Vec<String> {
+    let reasons = library::blocks(path).into_iter().filter_map(|block| match block.mark {
+        Mark::NotRun { reason } => Some(reason),
+        _ => None,
+    });
+    reasons
+        .flat_map(|reason| reason.split([' ', ',', ':', ';']).map(str::to_owned).collect::<Vec<_>>())
+        .collect()
 }
 
 fn is_index(path: &str) -> bool {
