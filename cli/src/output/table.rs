@@ -92,10 +92,16 @@ fn draw(line: &[Cell], widths: &[usize]) -> String {
     drawn
 }
 
-/// Words in lines of at most `columns`, those after the first behind `indent`. A word that is longer stays whole.
+/// Words in lines of at most `columns`, those after the first behind `indent`. What is between backquotes is one
+/// word, so that it can be pasted. A word that is longer stays whole.
 pub fn wrap(text: &str, columns: usize, indent: &str) -> String {
     let mut lines = vec![String::new()];
-    for word in text.split(' ') {
+    let mut quoted = false;
+    let words = text.split(|letter| {
+        quoted ^= letter == '`';
+        letter == ' ' && !quoted
+    });
+    for word in words {
         let line = lines.last_mut().map_or(0, |line| line.chars().count());
         if line > 0 && line + 1 + word.chars().count() > columns {
             lines.push(format!("{indent}{word}"));
@@ -136,5 +142,6 @@ mod tests {
         assert_eq!(wrap(text, 9, "  "), "one two\n  three\n  four\n  five");
         assert_eq!(wrap(text, 80, "  "), text);
         assert_eq!(wrap("a unbreakable b", 5, "  "), "a\n  unbreakable\n  b");
+        assert_eq!(wrap("now `varve up` or", 9, ""), "now\n`varve up`\nor");
     }
 }
