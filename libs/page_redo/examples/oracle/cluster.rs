@@ -5,9 +5,10 @@ use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use page_redo::page::PageBytes;
-use types::{BLCKSZ, Lsn, RELSEG_BLOCKS, RelTag, SlruKind, WalSegmentSize};
+use pg_format::ControlFile;
+use types::{BLCKSZ, Fork, RELSEG_BLOCKS, RelTag, SlruKind, WalSegmentSize};
 
 pub struct Cluster {
     directory: PathBuf,
@@ -16,14 +17,6 @@ pub struct Cluster {
 impl Cluster {
     pub fn new(directory: &Path) -> Cluster {
         Cluster { directory: directory.to_owned() }
-    }
-
-    /// Where the last checkpoint's record begins (`ControlFileData.checkPoint`).
-    pub fn checkpoint(&self) -> anyhow::Result<Lsn> {
-        const CHECKPOINT_AT: usize = 32;
-        let bytes = std::fs::read(self.directory.join("global/pg_control"))?;
-        ensure!(bytes.len() > CHECKPOINT_AT + 8, "pg_control is too short");
-        Ok(Lsn(u64::from_le_bytes(bytes[CHECKPOINT_AT..CHECKPOINT_AT + 8].try_into()?)))
     }
 
     pub fn wal_segment(&self, number: u64) -> anyhow::Result<Vec<u8>> {
@@ -59,6 +52,74 @@ impl Cluster {
         read_page(&self.directory.join(kind.directory()).join(format!("{segment:04X}")), block)
     }
 
+    /// Number of blocks, over all segments; None if there is no file.
+    pub fn relation_size(&self, directory: &Path, rel: RelTag) -> anyhow::Result<Option<u32>> {
+        let mut blocks = 0;
+        loop {
+            let path = self.relation_path(directory, rel, blocks);
+            match std::fs::metadata(&path) {
+                Ok(file) => blocks += (file.len() / BLCKSZ as u64) as u32,
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    return Ok((blocks > 0).then_some(blocks));
+                }
+                Err(error) => return Err(error).with_context(|| path.display().to_string()),
+            }
+            if blocks % RELSEG_BLOCKS != 0 || blocks == 0 {
+                return Ok(Some(blocks));
+            }
+        }
+    }
+
+    /// A database has its map in the directory of its own tablespace only.
+    pub fn relation_map(&self, directory: &Path) -> anyhow::Result<Option<Vec<u8>>> {
+        let path = self.directory.join(directory).join("pg_filenode.map");
+        match std::fs::read(&path) {
+            Ok(map) => Ok(Some(map)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| path.display().to_string()),
+        }
+    }
+
+    pub fn control_file(&self) -> anyhow::Result<ControlFile> {
+        Ok(ControlFile::decode(&std::fs::read(self.directory.join("global/pg_control"))?)?)
+    }
+
+    /// Tablespace and database (0 for what all databases share) of each directory with relations.
+    pub fn databases(&self) -> anyhow::Result<Vec<(u32, u32)>> {
+        let mut databases = vec![(RelTag::GLOBAL_TABLESPACE, 0)];
+        for db in numbers(&self.directory.join("base"))? {
+            databases.push((RelTag::DEFAULT_TABLESPACE, db));
+        }
+        for spc in numbers(&self.directory.join("pg_tblspc"))? {
+            let directory = database_directory(spc, 0);
+            let parent = directory.parent().expect("a directory of databases");
+            databases.extend(numbers(&self.directory.join(parent))?.into_iter().map(|db| (spc, db)));
+        }
+        Ok(databases)
+    }
+
+    /// The forks of a database that WAL describes: not free space maps, nor what is unlogged, but for its init fork.
+    pub fn logged_forks(&self, (spc, db): (u32, u32)) -> anyhow::Result<Vec<RelTag>> {
+        let directory = database_directory(spc, db);
+        let mut forks = Vec::new();
+        for name in names(&self.directory.join(&directory))? {
+            let digits = name.trim_end_matches(|c: char| !c.is_ascii_digit());
+            let fork = Fork::ALL.into_iter().find(|fork| fork.file_suffix() == &name[digits.len()..]);
+            let (Ok(rel), Some(fork)) = (digits.parse(), fork) else { continue };
+            let rel = RelTag { spc, db, rel, fork };
+            if fork == Fork::Init || fork != Fork::Fsm && !self.is_unlogged(&directory, rel) {
+                forks.push(rel);
+            }
+        }
+        Ok(forks)
+    }
+
+    /// Segments of an SLRU.
+    pub fn slru_segments(&self, kind: SlruKind) -> anyhow::Result<Vec<u32>> {
+        let names = names(&self.directory.join(kind.directory()))?;
+        names.iter().map(|name| Ok(u32::from_str_radix(name, 16)?)).collect()
+    }
+
     /// Relations with an init fork are unlogged.
     pub fn is_unlogged(&self, directory: &Path, rel: RelTag) -> bool {
         self.directory.join(directory).join(format!("{}_init", rel.rel)).exists()
@@ -87,4 +148,14 @@ fn read_page(path: &Path, block: u32) -> anyhow::Result<Option<Box<PageBytes>>> 
         Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(None),
         Err(error) => Err(error).with_context(|| path.display().to_string()),
     }
+}
+
+fn names(directory: &Path) -> anyhow::Result<Vec<String>> {
+    let entries = std::fs::read_dir(directory).with_context(|| directory.display().to_string())?;
+    entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+}
+
+/// Names that are numbers, of directories.
+fn numbers(directory: &Path) -> anyhow::Result<Vec<u32>> {
+    Ok(names(directory)?.iter().filter_map(|name| name.parse().ok()).collect())
 }

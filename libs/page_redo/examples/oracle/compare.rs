@@ -1,7 +1,7 @@
 //! Whether two pages are the same where PostgreSQL says that they must be.
 
 use page_redo::mask::{mask, rmgr_of_page};
-use page_redo::page::PageBytes;
+use page_redo::page::{HEADER_SIZE, PageBytes};
 use pg_format::rmgr;
 use types::Fork;
 
@@ -28,4 +28,12 @@ pub fn difference(
 /// are missing in ours then do no harm; bits that only ours has would.
 pub fn with_bits_of(ours: &PageBytes, theirs: &PageBytes) -> Box<PageBytes> {
     Box::new(std::array::from_fn(|at| ours[at] | theirs[at]))
+}
+
+/// A page of the visibility map that went through PostgreSQL's recovery. That clears bits whatever the page's
+/// LSN, but sets them only on pages that are older than the record: where the page on disk was newer, a bit that
+/// was cleared and set again since the last checkpoint is lost. Bits that are missing in theirs do no harm; bits
+/// that are missing in ours still differ.
+pub fn without_bits_lost_in_recovery(ours: &PageBytes, theirs: &PageBytes) -> Box<PageBytes> {
+    Box::new(std::array::from_fn(|at| if at < HEADER_SIZE { ours[at] } else { ours[at] & theirs[at] }))
 }

@@ -3,34 +3,37 @@
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use page_redo::mask::rmgr_of_page;
 use page_redo::page::{HEADER_SIZE, PageBytes};
 use page_redo::{BlockChange, Change, NativeChange, apply, slru_changes, truncated_maps, vm_clears};
 use pg_format::rmgr;
 use types::{BLCKSZ, Fork, Lsn, PgVersion, RelTag, WalSegmentSize};
 use wal_decoder::rmgr::dbase::{self, DbaseRecord};
+use wal_decoder::rmgr::relmap;
 use wal_decoder::rmgr::smgr::{self, SmgrRecord};
+use wal_decoder::rmgr::xact::{self, XactRecord};
 use wal_decoder::{DecodedBlock, DecodedRecord, WalStreamDecoder};
 
 use crate::Options;
-use crate::cluster::{Cluster, database_directory};
-use crate::compare::{difference, with_bits_of};
+use crate::cluster::Cluster;
+use crate::compare::{difference, with_bits_of, without_bits_lost_in_recovery};
 use crate::names;
+use crate::positions::Positions;
 use crate::report::Report;
 use crate::samples::Samples;
-use crate::store::{Entry, Store};
+use crate::store::Store;
 
-const VERSION: PgVersion = PgVersion::V15;
+pub const VERSION: PgVersion = PgVersion::V15;
 /// The decoder is fed in pieces of a size that fits nothing.
 const PIECE: usize = 100_003;
 
 pub struct Replay<'a> {
     options: &'a Options,
-    stopped: Cluster,
+    pub(crate) stopped: Cluster,
     start: Lsn,
     /// Where the last record begins: the shutdown checkpoint.
     last: Lsn,
-    store: Store,
+    pub(crate) store: Store,
+    pub(crate) positions: Positions,
     samples: Samples,
     shown: usize,
     pub report: Report,
@@ -40,9 +43,18 @@ impl<'a> Replay<'a> {
     pub fn new(options: &'a Options) -> anyhow::Result<Replay<'a>> {
         let base = Cluster::new(&options.base);
         let stopped = Cluster::new(&options.stopped);
-        let (start, last) = (base.checkpoint()?, stopped.checkpoint()?);
-        let (store, report) = (Store::new(base), Report::default());
-        Ok(Replay { options, stopped, start, last, store, samples: Samples::default(), shown: 0, report })
+        let (control, last) = (base.control_file()?, stopped.control_file()?.checkpoint);
+        Ok(Replay {
+            options,
+            stopped,
+            start: control.checkpoint,
+            last,
+            store: Store::new(base),
+            positions: Positions::new(control.checkpoint_copy),
+            samples: Samples::default(),
+            shown: 0,
+            report: Report::default(),
+        })
     }
 
     pub fn run(&mut self) -> anyhow::Result<()> {
@@ -57,6 +69,7 @@ impl<'a> Replay<'a> {
                     let decoded = wal_decoder::decode(&record, VERSION)?;
                     self.record(&decoded).with_context(|| format!("record at {}", decoded.start_lsn))?;
                     if decoded.start_lsn == self.last {
+                        self.report.wal = Some((self.start, decoded.end_lsn));
                         return Ok(());
                     }
                     if decoded.start_lsn > self.last {
@@ -71,7 +84,19 @@ impl<'a> Replay<'a> {
 
     fn record(&mut self, record: &DecodedRecord) -> anyhow::Result<()> {
         let (rmid, info) = (record.header.rmid, record.header.info);
-        self.report.line(rmid, info).records += 1;
+        let line = self.report.line(rmid, info);
+        line.records += 1;
+        line.blocks += record.blocks.len() as u64;
+        if let Some(checked) = self.positions.record(record)? {
+            self.report.at_rest("counters of checkpoints", checked.is_ok());
+            if let Err(complaint) = checked {
+                self.show(&complaint);
+            }
+            // A run begins and ends with a clean stop; one in the middle is the end of a recovery.
+            if record.start_lsn != self.start && record.start_lsn != self.last {
+                self.store.mark_recovered();
+            }
+        }
         for index in 0..record.blocks.len() {
             self.block(record, index)?;
         }
@@ -86,6 +111,12 @@ impl<'a> Replay<'a> {
         match rmid {
             rmgr::SMGR => self.smgr(record),
             rmgr::DBASE => self.database(record),
+            rmgr::XACT => self.transaction(record),
+            rmgr::RELMAP => {
+                let update = relmap::decode(record, VERSION)?;
+                self.store.set_map(update.spc, update.db, update.map.to_vec());
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -151,9 +182,13 @@ impl<'a> Replay<'a> {
     ) -> anyhow::Result<()> {
         let (rmid, info) = (record.header.rmid, record.header.info);
         let hollow = self.store.is_hollow(block.rel);
+        let recovered = self.store.take_recovered(block.rel, block.blkno);
         let page = self.store.page(block.rel, block.blkno, rmid)?;
         if hollow {
             *page = *with_bits_of(page, primary);
+        }
+        if recovered {
+            *page = *without_bits_lost_in_recovery(page, primary);
         }
         let found = difference(page, primary, rmid, block.rel.fork, block.blkno);
         let ours = *page;
@@ -167,7 +202,7 @@ impl<'a> Replay<'a> {
             if self.options.only.as_deref().is_some_and(|only| only != page_redo::rmgr_name(rmid)) {
                 return Ok(());
             }
-            let name = format!("{} {}", page_redo::rmgr_name(rmid), names::opcode(rmid, info & 0xf0));
+            let name = format!("{} {}", page_redo::rmgr_name(rmid), names::opcode(rmid, info));
             let place = format!("{} block {} (id {})", block.rel, block.blkno, block.id);
             self.show(&format!(
                 "{name} at {}: {place}: {count} bytes differ, the first at {at}",
@@ -178,14 +213,14 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    fn show(&mut self, text: &str) {
+    pub(crate) fn show(&mut self, text: &str) {
         self.shown += 1;
         if self.shown <= self.options.show {
             println!("{text}");
         }
     }
 
-    fn save(&self, name: &str, ours: &PageBytes, theirs: &PageBytes) -> anyhow::Result<()> {
+    pub(crate) fn save(&self, name: &str, ours: &PageBytes, theirs: &PageBytes) -> anyhow::Result<()> {
         if let Some(directory) = &self.options.save
             && self.shown <= self.options.show
         {
@@ -199,10 +234,15 @@ impl<'a> Replay<'a> {
         match smgr::decode(record, VERSION)? {
             SmgrRecord::Create(rel) => self.store.create(rel),
             SmgrRecord::Truncate(truncate) => {
-                self.store.truncate(truncate.rel, truncate.nblocks);
+                if truncate.main {
+                    self.store.truncate(truncate.rel, truncate.nblocks)?;
+                }
                 for fork in truncated_maps(truncate.rel, truncate.nblocks) {
-                    self.store.truncate(fork.rel, fork.blocks);
-                    if let Some((block, change)) = fork.tail {
+                    self.store.truncate(fork.rel, fork.blocks)?;
+                    let blocks = self.store.size(fork.rel)?.unwrap_or(0);
+                    if let Some((block, change)) = fork.tail
+                        && block < blocks
+                    {
                         self.native(fork.rel, block, change, record.end_lsn)?;
                     }
                 }
@@ -216,7 +256,20 @@ impl<'a> Replay<'a> {
             DbaseRecord::CreateFileCopy { db, spc, source_db, source_spc } => {
                 self.store.copy_database((source_spc, source_db), (spc, db));
             }
-            DbaseRecord::CreateWalLog { .. } | DbaseRecord::Drop { .. } => {}
+            DbaseRecord::Drop { db, spcs } => {
+                spcs.into_iter().for_each(|spc| self.store.drop_database(spc, db));
+            }
+            DbaseRecord::CreateWalLog { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn transaction(&mut self, record: &DecodedRecord) -> anyhow::Result<()> {
+        use XactRecord::{Abort, AbortPrepared, Commit, CommitPrepared};
+        if let Commit(end) | Abort(end) | CommitPrepared(end) | AbortPrepared(end) =
+            xact::decode(record, VERSION)?
+        {
+            end.dropped_relations.into_iter().for_each(|rel| self.store.drop(rel));
         }
         Ok(())
     }
@@ -226,70 +279,6 @@ impl<'a> Replay<'a> {
             Some(path) => self.samples.write(path),
             None => Ok(()),
         }
-    }
-
-    /// Every page that WAL touched against the files of the stopped cluster.
-    pub fn compare_files(&mut self) -> anyhow::Result<()> {
-        let mut differences = Vec::new();
-        for (rel, block, entry) in self.store.pages() {
-            let directory = database_directory(rel.spc, rel.db);
-            if !comparable_at_rest(rel, block, kind_of(entry)) || self.stopped.is_unlogged(&directory, rel) {
-                continue;
-            }
-            // Dropped or cut since.
-            let Some(theirs) = self.stopped.relation_page(&directory, rel, block)? else { continue };
-            self.report.file_pages += 1;
-            let ours = if self.store.is_hollow(rel) {
-                with_bits_of(&entry.page, &theirs)
-            } else {
-                entry.page.clone()
-            };
-            if let Some((at, count)) = difference(&ours, &theirs, entry.rmid, rel.fork, block) {
-                self.report.file_pages_different += 1;
-                let last = page_redo::rmgr_name(entry.rmid);
-                let text = format!(
-                    "at rest: {rel} block {block} (last: {last}): {count} bytes differ, the first at {at}"
-                );
-                differences.push((text, format!("rest-{}-{block}", rel.rel), *entry.page, *theirs));
-            }
-        }
-        for (kind, segment, block, page) in self.store.slru_pages() {
-            let theirs = self.stopped.slru_page(kind, segment, block)?;
-            let theirs = theirs.unwrap_or_else(|| Box::new([0; BLCKSZ]));
-            self.report.slru_pages += 1;
-            if *page != *theirs {
-                self.report.slru_pages_different += 1;
-                let text =
-                    format!("at rest: {} segment {segment:04X} block {block} differs", kind.directory());
-                differences.push((
-                    text,
-                    format!("rest-slru{}-{segment}-{block}", kind as u8),
-                    *page,
-                    *theirs,
-                ));
-            }
-        }
-        for (text, name, ours, theirs) in differences {
-            self.show(&text);
-            self.save(&name, &ours, &theirs)?;
-        }
-        Ok(())
-    }
-}
-
-/// Whose page it is, also if its last record was an image only.
-fn kind_of(entry: &Entry) -> u8 {
-    if entry.rmid == rmgr::XLOG { rmgr_of_page(&entry.page) } else { entry.rmid }
-}
-
-/// Some pages change at rest without WAL, beyond what the masks cover.
-fn comparable_at_rest(rel: RelTag, block: u32, rmid: u8) -> bool {
-    match rmid {
-        // The record is ahead of the page by up to 32 values.
-        rmgr::SEQ => false,
-        // The metapage caches pages with free space.
-        rmgr::SPGIST => block != 0,
-        _ => rel.fork != Fork::Fsm,
     }
 }
 
