@@ -5,6 +5,7 @@
 #   make build         everything, release, and the extension for the PostgreSQL on the machine
 #   make test [T=name] all proofs, or those whose name contains T
 #   make pg-regress    PostgreSQL's own regression suite on an endpoint and on a stock server
+#   make redo-oracle   page redo judged by PostgreSQL, PG=15; redo-oracle-mutants: whether it would notice
 #   make bench         Varve beside stock PostgreSQL, a line for each number; WRITE=docs writes docs/benchmarks.md
 #   make test-docker   the images and docker-compose.yml: every container killed, cut off, restarted under load
 #   make lint          formatting, clippy, layering, C warnings
@@ -14,6 +15,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := build
 
 PG_MAJOR ?= 15
+PG ?= $(PG_MAJOR)
 PG_BIN_DIR := /usr/lib/postgresql/$(PG_MAJOR)/bin
 PG_CONFIG := $(PG_BIN_DIR)/pg_config
 VARVE_DIR ?= .varve
@@ -23,7 +25,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 VARVE := target/release/varve --data-dir $(VARVE_DIR)
 
-.PHONY: deps build extension up down clean-cluster test test-docker pg-regress bench lint format oracle
+.PHONY: deps build extension up down clean-cluster test test-docker pg-regress bench lint format oracle redo-oracle redo-oracle-mutants
 
 deps:
 	@tests/scripts/install-deps $(PG_MAJOR)
@@ -72,6 +74,13 @@ lint: deps
 format:
 	cargo fmt --all
 
-# Page redo against PostgreSQL's own opinion of every page (wal_consistency_checking).
+# Page redo against PostgreSQL's own opinion of every page (wal_consistency_checking): a minute of it.
 oracle: build
-	tests/redo_oracle/run.sh --release --pgbench 30
+	tests/redo_oracle/run.sh --release --count --pgbench 30
+
+# All of it, which needs 40 GB of TMPDIR.
+redo-oracle: build
+	@tests/redo_oracle/all.sh $(PG)
+
+redo-oracle-mutants: build
+	@tests/redo_oracle/mutants.sh
