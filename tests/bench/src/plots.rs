@@ -54,7 +54,7 @@ fn pgbench(report: &Report) -> Vec<Panel> {
             let stock = measurement.stock?;
             let clients = measurement.name.split('-').nth(1)?;
             let bar = |value: f64, color| Bar { label: thousands(value), value, color };
-            Some((format!("{clients} clients"), vec![bar(measurement.varve, VARVE), bar(stock, STOCK)]))
+            Some((counted(clients, "client"), vec![bar(measurement.varve, VARVE), bar(stock, STOCK)]))
         });
         let groups: Vec<_> = of_workload.collect();
         if !groups.is_empty() {
@@ -77,10 +77,14 @@ fn pages(report: &Report) -> Vec<Panel> {
             })
             .collect();
         if !bars.is_empty() {
-            groups.push((format!("{connections} connections"), bars));
+            groups.push((counted(&connections.to_string(), "connection"), bars));
         }
     }
     if groups.is_empty() { Vec::new() } else { vec![Panel { title: String::new(), groups }] }
+}
+
+fn counted(number: &str, what: &str) -> String {
+    format!("{number} {what}{}", if number == "1" { "" } else { "s" })
 }
 
 fn thousands(value: f64) -> String {
