@@ -21,6 +21,7 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "portability/instr_time.h"
 #include "replication/walsender.h"
 #include "storage/ipc.h"
 #include "storage/proc.h"
@@ -112,17 +113,27 @@ may_sleep(void)
 		(MyBackendType == B_BACKEND || MyBackendType == B_BG_WORKER || MyBackendType == B_AUTOVAC_WORKER);
 }
 
+/* microseconds of a clock that nobody sets */
+static int64
+monotonic_now(void)
+{
+	instr_time	now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	return (int64) INSTR_TIME_GET_MICROSEC(now);
+}
+
 /* sleeps as long as the lag asks for, less if it goes down or somebody cancels */
 static void
 sleep_for_lag(void)
 {
-	TimestampTz start = GetCurrentTimestamp();
+	int64		start = monotonic_now();
 
 	pgstat_report_wait_start(PG_WAIT_EXTENSION);
 	while (!QueryCancelPending && !ProcDiePending)
 	{
 		long		pause = pause_now();
-		long		slept = GetCurrentTimestamp() - start;
+		long		slept = monotonic_now() - start;
 
 		if (slept >= pause)
 			break;
@@ -130,20 +141,20 @@ sleep_for_lag(void)
 	}
 	pgstat_report_wait_end();
 	count(&varve_counters->throttled, 1);
-	count(&varve_counters->throttled_microseconds, GetCurrentTimestamp() - start);
+	count(&varve_counters->throttled_microseconds, monotonic_now() - start);
 }
 
 void
 backpressure_pause(void)
 {
-	static TimestampTz last_pause = 0;
+	static int64 last_pause = 0;
 
 	if (!may_sleep() || !writes_wal())
 		return;
-	if (GetCurrentTimestamp() - last_pause < SLICE_US || pause_now() == 0)
+	if (monotonic_now() - last_pause < SLICE_US || pause_now() == 0)
 		return;
 	sleep_for_lag();
-	last_pause = GetCurrentTimestamp();
+	last_pause = monotonic_now();
 }
 
 static void

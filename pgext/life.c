@@ -67,3 +67,11 @@ life_begin(void)
 				(errcode_for_file_access(),
 				 errmsg("varve: could not rename \"%s\": %m", LIFE_FILE)));
 }
+
+/* somebody starts the files of a compute by hand: their holes would read as empty pages */
+void
+life_require_none(void)
+{
+	if (access(LIFE_FILE, F_OK) == 0 || access(USED_LIFE_FILE, F_OK) == 0)
+		refuse("It is a compute's, and was started without the settings that compute_ctl passes.");
+}

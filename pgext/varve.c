@@ -137,4 +137,6 @@ _PG_init(void)
 	/* decided once: with no pageserver, relation files are ordinary local files */
 	if (varve_pageserver_connstr[0] != '\0')
 		install_remote_pages();
+	else
+		life_require_none();
 }

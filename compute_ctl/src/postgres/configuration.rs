@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use compute_api::{ComputeSpec, SettingSpec};
+use compute_api::{ComputeSpec, LEAST_SETTINGS, SettingSpec};
 use pg_frontend::Address;
 use types::Lsn;
 
@@ -63,31 +63,6 @@ const FIXED: &[(&str, &str)] = &[
     ("logging_collector", "off"),
 ];
 
-/// Settings with values of this start, and names that stay ours although they have no value here.
-const OURS: &[&str] = &[
-    "port",
-    "listen_addresses",
-    "unix_socket_directories",
-    "hba_file",
-    "ident_file",
-    "config_file",
-    "data_directory",
-    "varve.pageserver_connstr",
-    "varve.tenant_id",
-    "varve.timeline_id",
-    "varve.auth_token_file",
-    "varve.start_lsn",
-    "varve.life_id",
-    "varve.sync_standby_name",
-    "include",
-    "include_dir",
-    "include_if_exists",
-];
-
-/// What the spec may raise but not lower: the walproposer takes one sender and one slot, pageservers and
-/// tools need some more.
-const LEAST: &[(&str, u32)] = &[("max_wal_senders", 10), ("max_replication_slots", 10)];
-
 const WAL_LEVEL: &str = "wal_level";
 const PRELOAD: &str = "shared_preload_libraries";
 
@@ -106,7 +81,7 @@ impl ManagedSettings<'_> {
         let mut arguments: Vec<(String, String)> =
             FIXED.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let mut add = |name: &str, value: String| arguments.push((name.to_owned(), value));
-        for (name, least) in LEAST {
+        for (name, least) in LEAST_SETTINGS {
             let wanted =
                 setting(&spec.settings, name).and_then(|value| value.trim().parse().ok()).unwrap_or(*least);
             add(name, wanted.max(*least).to_string());
@@ -136,7 +111,7 @@ fn setting<'a>(settings: &'a [SettingSpec], name: &str) -> Option<&'a str> {
 
 /// Settings of the spec that go onto the command line and differ: a running server never takes them on.
 pub fn changed_arguments(present: &[SettingSpec], wanted: &[SettingSpec]) -> Vec<String> {
-    let names = LEAST.iter().map(|(name, _)| *name).chain([WAL_LEVEL, PRELOAD]);
+    let names = LEAST_SETTINGS.iter().map(|(name, _)| *name).chain([WAL_LEVEL, PRELOAD]);
     names.filter(|name| setting(present, name) != setting(wanted, name)).map(str::to_owned).collect()
 }
 
@@ -155,25 +130,6 @@ fn connection_string(address: &str) -> String {
     }
 }
 
-/// Refuses settings that are not the user's to choose, before anything is done with the others.
-pub fn check_settings(settings: &[SettingSpec]) -> Result<(), ComputeError> {
-    for SettingSpec { name, value } in settings {
-        let refuse = |reason| Err(ComputeError::Setting { name: name.clone(), reason });
-        let lower = name.to_ascii_lowercase();
-        let is = |names: &[&str]| names.contains(&lower.as_str());
-        if is(OURS) || FIXED.iter().any(|(fixed, _)| *fixed == lower) {
-            return refuse("compute_ctl sets it; durability or the sparse cache depends on it");
-        }
-        if lower == WAL_LEVEL && !["replica", "logical"].contains(&value.as_str()) {
-            return refuse("expected replica or logical");
-        }
-        if LEAST.iter().any(|(least, _)| *least == lower) && value.trim().parse::<u32>().is_err() {
-            return refuse("expected a number");
-        }
-    }
-    Ok(())
-}
-
 /// The settings that postgresql.conf holds.
 struct FileSettings<'a>(&'a [SettingSpec]);
 
@@ -183,7 +139,10 @@ impl FileSettings<'_> {
             String::from("# Written by compute_ctl at every start; what stands on the command line wins.\n");
         let defaults = DEFAULTS.iter().map(|(name, value)| (*name, *value));
         let wanted = self.0.iter().map(|setting| (setting.name.as_str(), setting.value.as_str()));
-        for (name, value) in defaults.chain(wanted) {
+        // Here too: a server that somebody starts by hand on these files, whose holes read as zeros, is
+        // stopped by the extension.
+        let preload = preload_libraries(setting(self.0, PRELOAD));
+        for (name, value) in defaults.chain(wanted).chain([(PRELOAD, preload.as_str())]) {
             text.push_str(&format!("{name} = '{}'\n", value.replace('\\', "\\\\").replace('\'', "''")));
         }
         text
@@ -218,22 +177,17 @@ mod tests {
     }
 
     #[test]
-    fn what_durability_depends_on_is_refused() {
-        for name in ["fsync", "FSYNC", "synchronous_standby_names", "varve.life_id", "hba_file", "include"] {
-            assert!(check_settings(&one(name, "x")).is_err(), "{name}");
-        }
-        assert!(check_settings(&one("wal_level", "minimal")).is_err());
-        for (name, value) in
-            [("wal_level", "logical"), ("shared_buffers", "1MB"), ("varve.cache_size", "1GB")]
-        {
-            check_settings(&one(name, value)).unwrap();
+    fn no_spec_may_hold_what_is_fixed() {
+        for (name, _) in FIXED {
+            assert!(compute_api::RESERVED_SETTINGS.contains(name), "{name}");
         }
     }
 
     #[test]
     fn values_are_quoted() {
         let text = FileSettings(&one("search_path", r"it's \n")).text();
-        assert!(text.ends_with("search_path = 'it''s \\\\n'\n"), "{text}");
+        assert!(text.contains("search_path = 'it''s \\\\n'\n"), "{text}");
+        assert!(text.ends_with("shared_preload_libraries = 'varve'\n"), "{text}");
     }
 
     #[test]
