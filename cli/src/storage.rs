@@ -150,6 +150,8 @@ fn write_pageserver_config(env: &LocalEnv, workdir: &std::path::Path) -> anyhow:
     if path.exists() {
         return Ok(());
     }
+    // Somebody may have deleted all of it, since it is a cache of what object storage has.
+    std::fs::create_dir_all(workdir).with_context(|| format!("cannot make {}", workdir.display()))?;
     let ports = env.config.ports();
     let mut config = toml::Table::from_iter([("id".to_owned(), toml::Value::Integer(1))]);
     let mut set = |key: &str, value: String| {

@@ -32,8 +32,8 @@ pub enum ComputeError {
     Basebackup(String),
     #[error("the election failed: {0}")]
     Election(String),
-    #[error("setting {name:?} cannot be set: {reason}")]
-    Setting { name: String, reason: &'static str },
+    #[error("PostgreSQL does not take the setting {name:?}: {reason}")]
+    Setting { name: String, reason: String },
     #[error("PostgreSQL ended during its start ({status}); see {}", log.display())]
     ServerEnded { status: String, log: PathBuf },
     #[error("PostgreSQL was not ready within {seconds} s; see {}", log.display())]

@@ -71,8 +71,11 @@ pub enum EndpointCommand {
         /// Name of the endpoint.
         endpoint: String,
         /// A setting for postgresql.conf, as NAME=VALUE. May be repeated.
-        #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_setting)]
+        #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_setting, required_unless_present = "unset")]
         settings: Vec<(String, String)>,
+        /// Go back to the default of a setting that was set before. May be repeated.
+        #[arg(long, value_name = "NAME")]
+        unset: Vec<String>,
     },
 }
 
@@ -93,5 +96,8 @@ fn create_examples() -> StyledStr {
 }
 
 fn reconfigure_examples() -> StyledStr {
-    examples(&[("varve endpoint reconfigure main --set log_min_duration_statement=100", "ms")])
+    examples(&[
+        ("varve endpoint reconfigure main --set log_min_duration_statement=100", "ms"),
+        ("varve endpoint reconfigure main --unset log_min_duration_statement", "the default again"),
+    ])
 }

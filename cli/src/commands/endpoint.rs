@@ -133,15 +133,17 @@ pub async fn run(
                 format!("endpoint {:?} is deleted; its branch stays", endpoint.name)
             })
         }
-        EndpointCommand::Reconfigure { endpoint, settings } => {
+        EndpointCommand::Reconfigure { endpoint, settings, unset } => {
             let _lock = lock()?;
-            reconfigure(env, Endpoint::load(env, &endpoint)?, settings, output).await
+            let changes = SettingChanges { set: settings, unset };
+            reconfigure(env, Endpoint::load(env, &endpoint)?, changes, output).await
         }
     }
 }
 
 pub fn create(env: &LocalEnv, new: NewEndpoint, output: Output) -> anyhow::Result<Endpoint> {
     check_name(&new.name)?;
+    ConfigureRequest { settings: settings(&new.settings), ..ConfigureRequest::default() }.check()?;
     if Endpoint::exists(env, &new.name) {
         bail!("there is an endpoint {:?} already", new.name);
     }
@@ -360,31 +362,62 @@ fn remove(env: &LocalEnv, endpoint: &Endpoint) -> anyhow::Result<()> {
 async fn reconfigure(
     env: &LocalEnv,
     mut endpoint: Endpoint,
-    changes: Vec<(String, String)>,
+    changes: SettingChanges,
     output: Output,
 ) -> anyhow::Result<()> {
-    for (name, value) in changes {
-        endpoint.settings.retain(|(existing, _)| *existing != name);
-        endpoint.settings.push((name, value));
-    }
+    changes.apply(&mut endpoint.settings)?;
     let request = ConfigureRequest {
         roles: vec![admin_role(&endpoint)],
         databases: vec![],
         settings: settings(&endpoint.settings),
     };
     request.check()?;
-    endpoint.save(env)?;
     let runs = endpoint.process(env).pid().is_some();
+    let mut restart_needed = Vec::new();
     if runs {
-        ComputeClient::new(&endpoint.http_address(), env.token.clone()).configure(&request).await?;
+        let client = ComputeClient::new(&endpoint.http_address(), env.token.clone());
+        restart_needed = client.configure(&request).await?.restart_needed;
     }
+    // Only now: with a setting that is refused the endpoint would not start again.
+    endpoint.save(env)?;
     output.result(
-        &json!({ "endpoint": endpoint.name, "settings": endpoint.settings, "applied": runs }),
+        &json!({
+            "endpoint": endpoint.name, "settings": endpoint.settings, "applied": runs, "restart_needed": restart_needed,
+        }),
         || {
             let when = if runs { "now" } else { "at its next start" };
-            format!("endpoint {:?} has the new settings {when}", endpoint.name)
+            let mut text = format!("endpoint {:?} has the new settings {when}", endpoint.name);
+            if !restart_needed.is_empty() {
+                text.push_str(&format!("; {} only after a restart", restart_needed.join(", ")));
+            }
+            text
         },
     )
+}
+
+/// What `endpoint reconfigure` is to do to an endpoint's settings.
+pub struct SettingChanges {
+    pub set: Vec<(String, String)>,
+    pub unset: Vec<String>,
+}
+
+impl SettingChanges {
+    fn apply(self, settings: &mut Vec<(String, String)>) -> anyhow::Result<()> {
+        for name in self.unset {
+            let before = settings.len();
+            settings.retain(|(existing, _)| !existing.eq_ignore_ascii_case(&name));
+            if settings.len() == before {
+                let present: Vec<&str> = settings.iter().map(|(name, _)| name.as_str()).collect();
+                let present = if present.is_empty() { "none".to_owned() } else { present.join(", ") };
+                bail!("the endpoint has no setting {name:?}; set are: {present}");
+            }
+        }
+        for (name, value) in self.set {
+            settings.retain(|(existing, _)| !existing.eq_ignore_ascii_case(&name));
+            settings.push((name, value));
+        }
+        Ok(())
+    }
 }
 
 async fn list(env: &LocalEnv, tenant_id: Option<TenantId>, output: Output) -> anyhow::Result<()> {

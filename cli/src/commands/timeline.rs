@@ -49,9 +49,7 @@ pub async fn run(env: &LocalEnv, command: TimelineCommand, output: Output) -> an
             branches.check_new_name(tenant, &branch_name)?;
             let timeline = timeline_id.unwrap_or_else(TimelineId::generate);
             let ancestor = branches.timeline(tenant, &ancestor_branch_name)?;
-            if ancestor_start_lsn.is_none() {
-                wait_for_head(env, TenantTimelineId::new(tenant, ancestor)).await?;
-            }
+            wait_for_pageserver(env, TenantTimelineId::new(tenant, ancestor), ancestor_start_lsn).await?;
             let request = TimelineCreateRequest::branch(timeline, ancestor, ancestor_start_lsn);
             let info = create(env, tenant, request).await?;
             branches.add_branch(tenant, &branch_name, timeline)?;
@@ -68,7 +66,7 @@ pub async fn run(env: &LocalEnv, command: TimelineCommand, output: Output) -> an
             let tenant = branches.tenant(tenant_id)?;
             let timeline = branches.timeline(tenant, &branch_name)?;
             if at_lsn.is_none() {
-                wait_for_head(env, TenantTimelineId::new(tenant, timeline)).await?;
+                wait_for_pageserver(env, TenantTimelineId::new(tenant, timeline), None).await?;
             }
             export::export(env, tenant, timeline, at_lsn, &directory, output).await
         }
@@ -97,15 +95,20 @@ pub async fn create_root(
 }
 
 /// The head of a branch is what was committed when the command came: the pageserver, which is asked for
-/// it, may be a few milliseconds behind.
-async fn wait_for_head(env: &LocalEnv, ttid: TenantTimelineId) -> anyhow::Result<()> {
+/// it, may be a few milliseconds behind. No branch that begins at an LSN needs it to be further than there.
+async fn wait_for_pageserver(
+    env: &LocalEnv,
+    ttid: TenantTimelineId,
+    start_lsn: Option<Lsn>,
+) -> anyhow::Result<()> {
     let mut statuses = Vec::new();
     for id in 1..=env.config.num_safekeepers {
         if let Ok(status) = safekeeper_client(env, NodeId(id)).timeline(ttid).await {
             statuses.push(status);
         }
     }
-    let committed = committed_lsn(&statuses, env.config.num_safekeepers as usize);
+    let head = committed_lsn(&statuses, env.config.num_safekeepers as usize);
+    let committed = start_lsn.map_or(head, |start| start.min(head));
     let pageserver = pageserver_client(env);
     let started = Instant::now();
     loop {

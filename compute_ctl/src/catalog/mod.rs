@@ -15,7 +15,7 @@ use crate::postgres::POSTGRES_USER;
 
 pub use databases::apply_databases;
 pub use roles::apply_roles;
-pub use settings::reload_settings;
+pub use settings::{check_settings, reload_settings};
 
 /// A connection of the bootstrap superuser over the private socket.
 pub struct Superuser(PgClient);

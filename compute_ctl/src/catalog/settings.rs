@@ -24,3 +24,17 @@ pub async fn reload_settings(session: &mut Superuser) -> Result<Vec<String>, Com
     let pending = session.run(action, "SELECT name FROM pg_settings WHERE pending_restart").await?;
     Ok(pending.into_iter().flatten().flatten().collect())
 }
+
+/// An error for the first setting of postgresql.conf, as it stands on disk now, that the running server does not know
+/// or whose value it refuses. What it could only take at its next start is not judged.
+pub async fn check_settings(session: &mut Superuser) -> Result<(), ComputeError> {
+    let query = "SELECT f.name, f.error FROM pg_file_settings f LEFT JOIN pg_settings s USING (name)
+                 WHERE f.error IS NOT NULL AND s.context IS DISTINCT FROM 'postmaster' LIMIT 1";
+    let refused = session.run("look through the settings", query).await?;
+    match refused.into_iter().next().as_deref() {
+        Some([Some(name), Some(reason)]) => {
+            Err(ComputeError::Setting { name: name.clone(), reason: reason.clone() })
+        }
+        Some(_) | None => Ok(()),
+    }
+}

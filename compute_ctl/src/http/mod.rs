@@ -11,7 +11,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::ComputeError;
-use crate::postgres::check_settings;
 
 /// A new configuration and where the result is to go.
 pub struct Configure {
@@ -43,12 +42,14 @@ async fn configure(
     Json(request): Json<ConfigureRequest>,
 ) -> Result<Json<ConfigureResponse>, ApiError> {
     request.check().map_err(|error| ApiError::bad_request(error.to_string()))?;
-    check_settings(&request.settings).map_err(|error| ApiError::bad_request(error.to_string()))?;
     let stopping = || ApiError::unavailable("the compute is stopping");
     let (done, result) = oneshot::channel();
     api.configure.send(Configure { request, done }).await.map_err(|_| stopping())?;
     let result = result.await.map_err(|_| stopping())?;
-    result.map(Json).map_err(|error| ApiError::internal(error.to_string()))
+    result.map(Json).map_err(|error| match error {
+        refused @ ComputeError::Setting { .. } => ApiError::bad_request(refused.to_string()),
+        other => ApiError::internal(other.to_string()),
+    })
 }
 
 async fn terminate(State(api): State<Api>) -> StatusCode {

@@ -25,7 +25,7 @@ use crate::data_dir::{DataDir, DataLayout};
 use crate::error::ComputeError;
 use crate::http::Configure;
 use crate::paths::ComputePaths;
-use crate::postgres::{Installation, ServerProcess, check_settings};
+use crate::postgres::{Installation, ServerProcess};
 use crate::predecessor::{self, PidFile};
 use crate::server_user::ServerUser;
 use crate::status::StatusBoard;
@@ -95,7 +95,6 @@ impl Ground {
         token: &ClusterToken,
     ) -> Result<Ground, ComputeError> {
         let began = Instant::now();
-        check_settings(&spec.settings)?;
         let installation = Installation::find(pgbin, spec.pg_version)?;
         let paths = ComputePaths::new(pgdata)?;
         let user = ServerUser::find()?;

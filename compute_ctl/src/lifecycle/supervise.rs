@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::stop::end_at_once;
 use super::{Compute, Ground, Life, LifeEnd, blocking};
-use crate::catalog::{Superuser, apply_databases, apply_roles, reload_settings};
+use crate::catalog::{Superuser, apply_databases, apply_roles, check_settings, reload_settings};
 use crate::error::ComputeError;
 use crate::http::Configure;
 use crate::paths::ComputePaths;
@@ -137,11 +137,17 @@ impl Compute {
     fn begin_configure(&self, ground: &Ground, Configure { request, done }: Configure) -> Application {
         let (paths, user, port) = (ground.paths.clone(), ground.user, self.spec.pg_port);
         let wanted = request.clone();
+        let present = self.spec.configurable();
         let mut restart_needed = postgres::changed_arguments(&self.spec.settings, &request.settings);
         let work = async move {
             rewrite_settings(&paths, user, &wanted).await?;
-            apply(paths.clone(), port, wanted).await?;
             let mut session = Superuser::connect(&paths, port).await?;
+            if let Err(refused) = check_settings(&mut session).await {
+                // One that is refused would keep the server from taking on all others, and from its next start.
+                rewrite_settings(&paths, user, &present).await?;
+                return Err(refused);
+            }
+            apply(paths.clone(), port, wanted).await?;
             restart_needed.extend(reload_settings(&mut session).await?);
             restart_needed.sort();
             restart_needed.dedup();

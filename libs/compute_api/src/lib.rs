@@ -2,10 +2,12 @@
 //! ([`ComputeStatus`]), and a thin client for its HTTP API. No server code, no files.
 
 mod client;
+mod settings;
 mod spec;
 mod status;
 
 pub use client::ComputeClient;
+pub use settings::{LEAST_SETTINGS, RESERVED_SETTINGS};
 pub use spec::{
     ComputeSpec, ConfigureRequest, ConfigureResponse, DatabaseSpec, PageserverAddress, RoleSpec,
     SPEC_FORMAT_VERSION, SafekeeperAddress, SettingSpec, SpecError,

@@ -183,20 +183,11 @@ impl ConfigureRequest {
             check_name("database", &database.name)?;
             check_name("owner", &database.owner)?;
         }
-        for setting in &self.settings {
-            let plain = setting.name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.');
-            if setting.name.is_empty() || !plain {
-                return entry("setting", &setting.name, "expected letters, digits, '_' and '.'");
-            }
-            if setting.value.contains(['\0', '\n', '\r']) {
-                return entry("setting", &setting.name, "the value must be one line");
-            }
-        }
-        Ok(())
+        crate::settings::check(&self.settings)
     }
 }
 
-fn entry<T>(what: &'static str, name: &str, problem: &'static str) -> Result<T, SpecError> {
+pub(crate) fn entry<T>(what: &'static str, name: &str, problem: &'static str) -> Result<T, SpecError> {
     Err(SpecError::Entry { what, name: name.to_owned(), problem })
 }
 

@@ -1,6 +1,9 @@
 //! Branches: made in no time, independent of one another, at the head or in the past.
 
+use std::time::Duration;
+
 use harness::{Cluster, block_on, lsn};
+use nix::sys::signal::Signal;
 use tokio_postgres::Client;
 
 async fn numbers(client: &Client, table: &str) -> Vec<i32> {
@@ -88,4 +91,32 @@ fn a_branch_before_the_timeline_began_is_refused() {
         assert!(!refused.status.success(), "{bad}");
         assert!(said.trim().lines().count() == 1 && said.contains("cannot be branched at"), "{said}");
     }
+}
+
+/// What was committed a moment ago is not ingested yet; the command waits for it.
+#[test]
+fn a_branch_at_an_lsn_waits_for_the_pageserver() {
+    let cluster = Cluster::up("branch-waits");
+    if cluster.is_cache_bounded() {
+        // A cache that drops what it has cannot do without a pageserver.
+        return;
+    }
+    let at = block_on(async {
+        let main = cluster.connect("main").await;
+        // From here on all that is read is in the cache.
+        main.batch_execute("CREATE TABLE t (n int); INSERT INTO t VALUES (0)").await.unwrap();
+        current_lsn(&main).await;
+        cluster.signal("pageserver", Signal::SIGSTOP);
+        main.batch_execute("INSERT INTO t VALUES (1)").await.unwrap();
+        current_lsn(&main).await
+    });
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(500));
+            cluster.signal("pageserver", Signal::SIGCONT);
+        });
+        cluster.varve(&["timeline", "branch", "--branch-name", "late", "--ancestor-start-lsn", &at]);
+    });
+    start_endpoint(&cluster, "late");
+    block_on(async { assert_eq!(numbers(&cluster.connect("late").await, "t").await, [0, 1]) });
 }

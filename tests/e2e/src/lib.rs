@@ -15,5 +15,6 @@ mod faults;
 mod fencing;
 mod limits;
 mod pgbench;
+mod settings;
 mod standby;
 mod wal;

@@ -16,6 +16,7 @@ pub fn find(rows: &[Row], env: &LocalEnv) -> Vec<String> {
     troubles.extend(down(rows, env, &varve));
     troubles.extend(no_quorum(rows));
     troubles.extend(rows.iter().filter_map(|row| unwell(row, &varve)));
+    troubles.extend(rows.iter().filter_map(|row| without_timelines(row, rows)));
     troubles.extend(rows.iter().flat_map(|row| wrong_wal(row, &varve)));
     troubles
 }
@@ -49,6 +50,29 @@ fn no_quorum(rows: &[Row]) -> Option<String> {
     let up = safekeepers.filter(|row| row.state == State::Up).count();
     (up * 2 <= all).then(|| {
         format!("Only {up} of {all} safekeepers are up, which is no quorum: commits wait until more are.")
+    })
+}
+
+/// A safekeeper that does not have what another has: its disk was lost, or a branch was made without it.
+fn without_timelines(row: &Row, rows: &[Row]) -> Option<String> {
+    let is_safekeeper = |row: &Row| matches!(row.part, Part::Daemon(Daemon::Safekeeper(_)));
+    if !is_safekeeper(row) || row.state != State::Up {
+        return None;
+    }
+    let others = rows.iter().filter(|other| is_safekeeper(other)).flat_map(|other| &other.positions);
+    let has = |ttid| row.positions.iter().any(|position| position.timeline == ttid);
+    let mut missing: Vec<String> = others
+        .filter(|position| !has(position.timeline))
+        .map(|position| position.branch.clone().unwrap_or_else(|| position.timeline.timeline_id.to_string()))
+        .collect();
+    missing.sort();
+    missing.dedup();
+    (!missing.is_empty()).then(|| {
+        format!(
+            "{} does not have: {}. Their commits rest on the other safekeepers alone; one loss more may stop them.",
+            row.name,
+            missing.join(", ")
+        )
     })
 }
 
@@ -136,6 +160,18 @@ mod tests {
         rows.iter_mut().for_each(down);
         let troubles = find(&rows, &env);
         assert!(troubles.len() == 1 && troubles[0].contains(" up` starts everything"), "{troubles:?}");
+    }
+
+    #[test]
+    fn a_safekeeper_without_a_timeline_is_named() {
+        let (_place, env, mut rows) = world();
+        rows[3].positions.clear();
+        let troubles = find(&rows, &env);
+        assert_eq!(troubles.len(), 1, "{troubles:?}");
+        assert!(troubles[0].starts_with("safekeeper-3 does not have: "), "{troubles:?}");
+        // One that does not answer may have all of them.
+        down(&mut rows[3]);
+        assert!(find(&rows, &env).iter().all(|trouble| !trouble.contains("does not have")));
     }
 
     #[test]
