@@ -96,8 +96,8 @@ fn prepare(sides: &Sides, changes: usize) -> Table {
         let row = sides.connect(Side::Varve).await.query_one(&query, &[]).await.expect("a table");
         let relation = RelTag {
             spc: RelTag::DEFAULT_TABLESPACE,
-            db: row.get::<_, u32>(0).into(),
-            rel: row.get::<_, u32>(1).into(),
+            db: row.get(0),
+            rel: row.get(1),
             fork: types::Fork::Main,
         };
         Table { relation, blocks: row.get::<_, i32>(2) as u32, read_at }
