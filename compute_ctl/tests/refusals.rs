@@ -90,7 +90,7 @@ fn a_server_of_another_version_is_not_started() {
 fn a_spec_cannot_switch_durability_off() {
     let place = Place::new();
     place.spec(|spec| spec["settings"] = serde_json::json!([{"name": "fsync", "value": "on"}]));
-    place.refused("pgdata", "\"fsync\" cannot be set");
+    place.refused("pgdata", "setting \"fsync\" in the spec: it cannot be chosen");
 }
 
 #[test]

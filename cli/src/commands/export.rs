@@ -34,7 +34,14 @@ pub async fn export(
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let target = directory.canonicalize()?;
     let stream = BlockingCopy { copy, runtime: tokio::runtime::Handle::current(), chunk: Default::default() };
-    let unpacked = tokio::task::spawn_blocking(move || unpack(stream, &target)).await??;
+    let unpacked = match tokio::task::spawn_blocking(move || unpack(stream, &target)).await? {
+        Ok(unpacked) => unpacked,
+        Err(error) => {
+            // If nothing has come, nothing is left; a part of an archive is left to look at.
+            let _ = std::fs::remove_dir(directory);
+            return Err(error.context(format!("cannot export timeline {timeline}{lsn}")));
+        }
+    };
     // PostgreSQL refuses a data directory that others may read.
     std::fs::set_permissions(directory, PermissionsExt::from_mode(0o700))?;
     let value = json!({ "directory": directory, "bytes": unpacked, "at_lsn": at_lsn });
@@ -67,7 +74,7 @@ fn unpack(stream: BlockingCopy, target: &Path) -> anyhow::Result<u64> {
     let mut archive = tar::Archive::new(zstd::Decoder::new(stream)?);
     let (mut total, mut complete) = (0, false);
     for entry in archive.entries()? {
-        let mut entry = entry.context("the pageserver's archive is damaged")?;
+        let mut entry = entry.context("the pageserver's archive ended")?;
         let path = entry.path()?.into_owned();
         if path.starts_with(OWN_ENTRIES) {
             continue;

@@ -164,8 +164,9 @@ async fn create(
     try_join_all((1..=env.config.num_safekeepers).map(async |id| {
         safekeeper_client(env, NodeId(id)).create_timeline(&request).await.with_context(|| {
             format!(
-                "safekeeper {id} did not make timeline {} (all of them must run for that)",
-                info.timeline_id
+                "safekeeper {id} did not make timeline {} (all of them must run for that); `varve start` starts them, and \
+                 the same command with --timeline-id {} goes on",
+                info.timeline_id, info.timeline_id
             )
         })
     }))

@@ -91,6 +91,14 @@ fn a_branch_before_the_timeline_began_is_refused() {
         assert!(!refused.status.success(), "{bad}");
         assert!(said.trim().lines().count() == 1 && said.contains("cannot be branched at"), "{said}");
     }
+
+    // Nor is there anything to export, and nothing is left behind.
+    let target = cluster.directory().join("early");
+    let directory = target.display().to_string();
+    let refused = cluster.try_varve(&["timeline", "export", "--at-lsn", &early, "--output", &directory]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("has no history at"), "{said}");
+    assert!(!target.exists(), "an empty directory was left");
 }
 
 /// What was committed a moment ago is not ingested yet; the command waits for it.
