@@ -14,6 +14,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "access/parallel.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/shmem.h"
@@ -29,6 +30,11 @@
 #define RESERVE_SLACK_MB 64
 /* two segments of WAL, which statements must not use up */
 #define LAST_MB 32
+/*
+ * Between two looks of the evictor a fast machine writes tens of megabytes, so
+ * writers look too, one of them after each so many blocks that all write.
+ */
+#define BLOCKS_PER_LOOK 64
 /* how long a writer waits for the evictor to come around */
 #define PATIENCE_MS 500
 #define PATIENCE_STEP_MS 10
@@ -37,6 +43,7 @@ typedef struct DiskSpace
 {
 	pg_atomic_uint32 nearly_full;	/* there is less than the reserve */
 	pg_atomic_uint32 exhausted; /* there is only what statements may not use */
+	pg_atomic_uint32 written;	/* blocks, of all processes; only where it crosses a multiple counts */
 	pg_atomic_uint64 looks;		/* of the evictor at the file system, each after a round of eviction */
 } DiskSpace;
 
@@ -58,6 +65,7 @@ disk_space_start_shmem(void)
 		return;
 	pg_atomic_init_u32(&state->nearly_full, 0);
 	pg_atomic_init_u32(&state->exhausted, 0);
+	pg_atomic_init_u32(&state->written, 0);
 	pg_atomic_init_u64(&state->looks, 0);
 }
 
@@ -87,18 +95,34 @@ free_blocks(void)
 	return (uint64) file_system.f_bavail * file_system.f_frsize / BLCKSZ;
 }
 
+/* how many blocks are missing to the reserve */
+static uint64
+look(void)
+{
+	uint64		free = free_blocks();
+	uint64		reserve = reserve_blocks();
+
+	pg_atomic_write_u32(&state->nearly_full, free < reserve);
+	pg_atomic_write_u32(&state->exhausted, free < Min(reserve, LAST_MB * BLOCKS_PER_MB));
+	return free < reserve ? reserve - free : 0;
+}
+
 uint64
 disk_space_excess_blocks(void)
 {
-	uint64		free = free_blocks();
-	uint64		missing = free < reserve_blocks() ? reserve_blocks() - free : 0;
+	uint64		missing = look();
 	uint64		cached = chunk_table_cached_blocks();
 	uint64		over = cached > varve_cache_size ? cached - varve_cache_size : 0;
 
-	pg_atomic_write_u32(&state->nearly_full, missing > 0);
-	pg_atomic_write_u32(&state->exhausted, free < Min(reserve_blocks(), LAST_MB * BLOCKS_PER_MB));
 	pg_atomic_fetch_add_u64(&state->looks, 1);
 	return Max(over, Min(missing, cached));
+}
+
+static void
+look_sometimes(void)
+{
+	if (pg_atomic_fetch_add_u32(&state->written, 1) % BLOCKS_PER_LOOK == 0 && look() > 0)
+		evictor_wake();
 }
 
 bool
@@ -151,11 +175,18 @@ has_block(const ChunkKey *key, BlockNumber block)
 	return valid;
 }
 
+/* who may be refused: the statement fails. The checkpointer and its like may not. */
+static bool
+works_for_a_statement(void)
+{
+	return MyBackendType == B_BACKEND || MyBackendType == B_AUTOVAC_WORKER || IsParallelWorker();
+}
+
 /* false and errno */
 static bool
 allocate(int file, BlockNumber block)
 {
-	if (MyBackendType == B_BACKEND && pg_atomic_read_u32(&state->exhausted) != 0)
+	if (works_for_a_statement() && pg_atomic_read_u32(&state->exhausted) != 0)
 	{
 		errno = ENOSPC;
 		return false;
@@ -169,6 +200,7 @@ disk_space_make_room(const ChunkKey *key, BlockNumber block)
 	bool		allocated;
 	int			file;
 
+	look_sometimes();
 	if (pg_atomic_read_u32(&state->nearly_full) == 0 || has_block(key, block))
 		return;
 	file = open_segment(key, block);
