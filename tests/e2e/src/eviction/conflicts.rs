@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use harness::{block_on, eventually};
 
-use super::{BROKEN_GRACE, HARD, Outcome, SMALL, Server, Session, all};
+use super::{BROKEN_GRACE, HARD, Outcome, SMALL, Server, Session, all, for_a_while};
 
 const SESSIONS: u64 = 6;
 const KEYS: u64 = 3000;
@@ -32,7 +32,7 @@ async fn count_through(session: Session) -> Outcome {
     for low in (0..KEYS).step_by(10) {
         session
             .run(&format!(
-                "INSERT INTO counted SELECT key, 1, repeat('x', 600) FROM generate_series({low}, {low} + 9) key
+                "INSERT INTO counted SELECT key, 1, repeat('x', 1200) FROM generate_series({low}, {low} + 9) key
                  ON CONFLICT (key) DO UPDATE SET n = counted.n + 1"
             ))
             .await?;
@@ -46,7 +46,7 @@ fn upserts_that_race_are_all_counted() {
     block_on(async {
         for (mode, least) in [(HARD, 300), (SMALL, 30)] {
             server.enter(mode);
-            server.survives("upserts that race", least, races(&server)).await;
+            server.survives("upserts that race", least, for_a_while(async || races(&server).await)).await;
         }
     });
 }

@@ -26,7 +26,7 @@ mod vacuum;
 mod visibility;
 
 use server::{BROKEN_GRACE, BROKEN_PAGE_LSN, BROKEN_SEQUENCES, FULL, HARD, SMALL, Server};
-use session::{Session, all};
+use session::{Session, all, for_a_while};
 
 /// What was wrong, if anything was.
 type Outcome = Result<(), String>;

@@ -1,6 +1,6 @@
 //! A client of the server, for which a statement that does not end has failed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, SimpleQueryMessage};
@@ -97,6 +97,17 @@ impl Session {
 pub async fn all(workloads: Vec<JoinHandle<Outcome>>) -> Outcome {
     for workload in workloads {
         workload.await.map_err(|error| error.to_string())??;
+    }
+    Ok(())
+}
+
+/// Again and again, so that grace periods begin and end meanwhile on a fast machine, too: with the small cache there
+/// is one a second.
+pub async fn for_a_while(workload: impl AsyncFn() -> Outcome) -> Outcome {
+    const LEAST_TIME: Duration = Duration::from_secs(6);
+    let began = Instant::now();
+    while began.elapsed() < LEAST_TIME {
+        workload().await?;
     }
     Ok(())
 }
