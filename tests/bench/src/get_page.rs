@@ -61,10 +61,8 @@ pub fn name_of(what: &str, connections: usize) -> String {
     format!("getpage-{what}-{connections}-connections")
 }
 
-/// A metric that has had no occasion yet is not shown.
 fn metric(sides: &Sides, name: &str) -> f64 {
-    let shown = sides.cluster.get("pageserver", "/metrics");
-    if shown.contains(&format!("\n{name}")) { sides.cluster.metric("pageserver", name) } else { 0.0 }
+    sides.cluster.metric_so_far("pageserver", name).unwrap_or_default()
 }
 
 /// A table each of whose pages is one image (VACUUM FULL logs whole pages) and `changes` changes after it.
