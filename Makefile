@@ -4,8 +4,11 @@
 #   make down          stop it; the data stays
 #   make build         everything, release, and the extension for the PostgreSQL on the machine
 #   make test [T=name] all proofs, or those whose name contains T
-#   make pg-regress    PostgreSQL's own regression suite on an endpoint and on a stock server
+#   make pg-regress    PostgreSQL's own regression suite on an endpoint and on a stock server, PG=15 or 17
 #   make redo-oracle   page redo judged by PostgreSQL, PG=15; redo-oracle-mutants: whether it would notice
+#   make standby-oracle  a stock standby stopped at random LSNs under load, PG=15 STOPS=20, beside the pageserver's pages
+#   make sim            simulated safekeepers and computes, SEEDS=20000 worlds or SEED=n; sim-mutants: whether it would notice
+#   make fuzz          the WAL decoder and page redo, MINUTES=10 each (takes a nightly Rust)
 #   make bench         Varve beside stock PostgreSQL, a line for each number; WRITE=docs writes docs/benchmarks.md
 #   make test-docker   the images and docker-compose.yml: every container killed, cut off, restarted under load
 #   make lint          formatting, clippy, layering, C warnings
@@ -18,6 +21,8 @@ PG_MAJOR ?= 15
 PG ?= $(PG_MAJOR)
 PG_BIN_DIR := /usr/lib/postgresql/$(PG_MAJOR)/bin
 PG_CONFIG := $(PG_BIN_DIR)/pg_config
+PG_OTHER := 17
+PG_CONFIG_OTHER := /usr/lib/postgresql/$(PG_OTHER)/bin/pg_config
 VARVE_DIR ?= .varve
 # Everything that is downloaded or built once and lives outside the tree.
 export VARVE_CACHE ?= /var/cache/varve
@@ -25,7 +30,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 VARVE := target/release/varve --data-dir $(VARVE_DIR)
 
-.PHONY: deps build extension up down clean-cluster test test-docker pg-regress bench lint format oracle redo-oracle redo-oracle-mutants
+.PHONY: deps build extension extension-of-other up down clean-cluster test test-docker pg-regress bench lint format oracle redo-oracle redo-oracle-mutants standby-oracle chaos sim sim-mutants fuzz
 
 deps:
 	@tests/scripts/install-deps $(PG_MAJOR)
@@ -39,6 +44,10 @@ extension: deps
 	$(MAKE) --no-print-directory -C pgext PG_CONFIG=$(PG_CONFIG)
 	@tests/scripts/as-root $(MAKE) --no-print-directory -C pgext PG_CONFIG=$(PG_CONFIG) install
 
+# For the PostgreSQL that this machine's release does not have and tests run on as well: see tests/scripts/with-postgres.
+extension-of-other:
+	tests/scripts/with-postgres $(PG_OTHER) $(MAKE) --no-print-directory -C pgext PG_CONFIG=$(PG_CONFIG_OTHER) all install
+
 up: build
 	@$(VARVE) up $(if $(PORT_BASE),--port-base $(PORT_BASE))
 	@echo "The command line tool is $(CURDIR)/target/release/varve; put its directory on your PATH."
@@ -50,12 +59,14 @@ clean-cluster:
 	-@$(VARVE) down --mode immediate
 	rm -rf $(VARVE_DIR)
 
-test: build
+test: build extension-of-other
 	@tests/scripts/run-tests "$(T)"
 
-pg-regress: build
-	@tests/scripts/postgres-source $(PG_MAJOR) >/dev/null
-	cargo test --release --locked -p pg_regress -- --nocapture the_suite
+pg-regress: build extension-of-other
+	@tests/scripts/postgres-source $(PG) >/dev/null
+	cargo test --release --locked -p pg_regress --no-run
+	VARVE_TEST_PG=$(PG) tests/scripts/with-postgres $(PG) \
+		"$$(ls -t target/release/deps/pg_regress-* | grep -v '\.d$$' | head -n 1)" --nocapture the_suite
 
 # All packages at once, so that what `make build` compiled is used. BENCH="--only branches --rounds 1": see --help.
 bench: build
@@ -67,12 +78,15 @@ test-docker:
 
 lint: deps
 	cargo fmt --all --check
+	cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
 	@tests/scripts/check-layering
 	$(MAKE) --no-print-directory -C pgext PG_CONFIG=$(PG_CONFIG)
+	tests/scripts/with-postgres $(PG_OTHER) $(MAKE) --no-print-directory -C pgext PG_CONFIG=$(PG_CONFIG_OTHER)
 
 format:
 	cargo fmt --all
+	cargo fmt --manifest-path tests/fuzz/Cargo.toml
 
 # Page redo against PostgreSQL's own opinion of every page (wal_consistency_checking): a minute of it.
 oracle: build
@@ -83,4 +97,24 @@ redo-oracle: build
 	@tests/redo_oracle/all.sh $(PG)
 
 redo-oracle-mutants: build
-	@tests/redo_oracle/mutants.sh
+	@tests/redo_oracle/mutants.sh --pg $(PG)
+
+standby-oracle: build extension-of-other
+	cargo test --release --locked -p e2e --no-run
+	VARVE_TEST_PG=$(PG) STOPS=$(or $(STOPS),20) SEED=$(or $(SEED),1) tests/scripts/with-postgres $(PG) \
+		"$$(ls -t target/release/deps/e2e-* | grep -v '\.d$$' | head -n 1)" --ignored --nocapture at_random_lsns
+
+chaos: build
+	cargo test --release --locked -p e2e --no-run
+	CHAOS_MINUTES=$(or $(MINUTES),30) CHAOS_SEED=$(or $(SEED),1) \
+		"$$(ls -t target/release/deps/e2e-* | grep -v '\.d$$' | head -n 1)" --nocapture nothing_is_lost_in_chaos
+
+sim:
+	cargo build --quiet --release --locked -p consensus_sim
+	@target/release/consensus-sim $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),20000))
+
+sim-mutants:
+	@tests/scripts/sim-mutants
+
+fuzz:
+	@tests/scripts/fuzz $(or $(MINUTES),10)

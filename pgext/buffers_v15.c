@@ -52,6 +52,12 @@ buffer_pin(const BlockTag *tag, int buffer_id, Buffer *buffer)
 }
 
 bool
+buffer_needs_write(Buffer buffer)
+{
+	return (pg_atomic_read_u32(&GetBufferDescriptor(buffer - 1)->state) & BM_DIRTY) != 0;
+}
+
+bool
 page_is_of_permanent_relation(const char *page)
 {
 	size_t		offset = page - BufferBlocks;

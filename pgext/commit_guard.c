@@ -61,19 +61,29 @@ guard_handler_and_wake(SIGNAL_ARGS)
 	errno = save_errno;
 }
 
+/*
+ * The handler that was there is what pqsignal returns: from 17 on the kernel
+ * knows of one wrapper for all of them only.
+ */
 static void
 wrap_handler(WrappedSignal *wrapped)
 {
-	struct sigaction current;
+	sigset_t	this_one;
+	sigset_t	before;
+	pqsigfunc	found;
 
-	if (sigaction(wrapped->number, NULL, &current) != 0)
-		elog(FATAL, "varve: could not read the handler of signal %d: %m", wrapped->number);
-	if (current.sa_handler == guard_handler_and_wake ||
-		current.sa_handler == SIG_DFL || current.sa_handler == SIG_IGN)
-		return;
-
-	wrapped->stock_handler = current.sa_handler;
-	pqsignal(wrapped->number, guard_handler_and_wake);
+	/* no signal may come between the new handler and the note of the old one */
+	sigemptyset(&this_one);
+	sigaddset(&this_one, wrapped->number);
+	sigprocmask(SIG_BLOCK, &this_one, &before);
+	found = pqsignal(wrapped->number, guard_handler_and_wake);
+	if (found == SIG_DFL || found == SIG_IGN)
+		pqsignal(wrapped->number, found);
+	else if (found != guard_handler_and_wake && found != SIG_ERR)
+		wrapped->stock_handler = found;
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	if (found == SIG_ERR)
+		elog(FATAL, "varve: could not change the handler of signal %d: %m", wrapped->number);
 }
 
 /*

@@ -35,6 +35,7 @@
 #include "grace.h"
 #include "gucs.h"
 #include "ingest_position.h"
+#include "server.h"
 
 /* with nothing to do the disk and the positions are looked at so often */
 #define IDLE_WAIT_MS 100
@@ -138,7 +139,7 @@ varve_evictor(Datum arg)
 	/* for the pins of free space map pages */
 	CurrentResourceOwner = ResourceOwnerCreate(NULL, "varve evictor");
 	before_shmem_exit(note_end, (Datum) 0);
-	pg_atomic_write_u32(&state->process, MyProc->pgprocno + 1);
+	pg_atomic_write_u32(&state->process, my_process_number() + 1);
 	grace_init();
 
 	for (;;)

@@ -25,6 +25,7 @@
 #include "grace.h"
 #include "gucs.h"
 #include "insert_lsn.h"
+#include "server.h"
 
 /*
  * More pending periods bring nothing: while one transaction keeps all of them
@@ -71,7 +72,7 @@ running_in(uint32 process)
 {
 	volatile PGPROC *proc = &ProcGlobal->allProcs[process];
 
-	return proc->pid != 0 ? proc->lxid : InvalidLocalTransactionId;
+	return proc->pid != 0 ? local_xid_of(proc) : InvalidLocalTransactionId;
 }
 
 static void

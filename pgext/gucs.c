@@ -6,6 +6,7 @@
  */
 #include "postgres.h"
 
+#include "access/parallel.h"
 #include "miscadmin.h"
 #include "postmaster/postmaster.h"
 #include "utils/builtins.h"
@@ -15,6 +16,7 @@
 #include "chunk_table.h"
 #include "gucs.h"
 #include "sabotage.h"
+#include "server.h"
 
 /* in blocks: 8 GB */
 #define CACHE_SIZE_DEFAULT (8 * 1024 * (1024 * 1024 / BLCKSZ))
@@ -79,7 +81,7 @@ check_start_lsn(char **newval, void **extra, GucSource source)
 		GUC_check_errdetail("An LSN looks like 0/16B9188.");
 		return false;
 	}
-	parsed = malloc(sizeof(XLogRecPtr));
+	parsed = setting_alloc(sizeof(XLogRecPtr));
 	if (parsed == NULL)
 		return false;
 	*parsed = lsn;
@@ -91,6 +93,31 @@ static void
 assign_start_lsn(const char *newval, void *extra)
 {
 	varve_start_lsn = *(XLogRecPtr *) extra;
+}
+
+/*
+ * Where the pageserver is, for who connects to it.  A parallel worker that
+ * starts resets all settings and takes its leader's, one by one; some of these
+ * look names up in catalogs, whose pages it may have to fetch before this
+ * setting has its value again.  So it keeps the value that it was born with.
+ */
+static char pageserver_address[PAGESERVER_ADDRESS_MAX];
+const char *const varve_pageserver_address = pageserver_address;
+
+static bool
+check_pageserver_connstr(char **newval, void **extra, GucSource source)
+{
+	if (strlen(*newval) < PAGESERVER_ADDRESS_MAX)
+		return true;
+	GUC_check_errdetail("A connection string has less than %d bytes.", PAGESERVER_ADDRESS_MAX);
+	return false;
+}
+
+static void
+assign_pageserver_connstr(const char *newval, void *extra)
+{
+	if (!(InitializingParallelWorker && newval[0] == '\0'))
+		strlcpy(pageserver_address, newval, sizeof(pageserver_address));
 }
 
 static void
@@ -164,9 +191,10 @@ define_tests(void)
 void
 varve_define_gucs(void)
 {
-	define_text("varve.pageserver_connstr",
-				"Connection string of the pageserver; empty: relation files are ordinary local files.",
-				&varve_pageserver_connstr, "", PGC_SIGHUP, NULL);
+	DefineCustomStringVariable("varve.pageserver_connstr",
+							   "Connection string of the pageserver; empty: relation files are ordinary local files.",
+							   NULL, &varve_pageserver_connstr, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+							   check_pageserver_connstr, assign_pageserver_connstr, NULL);
 	define_text("varve.tenant_id", "Tenant whose pages this server reads.",
 				&varve_tenant_id, "", PGC_POSTMASTER, check_id);
 	define_text("varve.timeline_id", "Timeline whose pages this server reads.",

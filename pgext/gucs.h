@@ -5,6 +5,11 @@
 #include "access/xlogdefs.h"
 
 extern char *varve_pageserver_connstr;
+
+/* what to connect to, also where the setting has no value yet: in a parallel worker that starts */
+#define PAGESERVER_ADDRESS_MAX 2048
+extern const char *const varve_pageserver_address;
+
 extern char *varve_tenant_id;
 extern char *varve_timeline_id;
 extern char *varve_auth_token_file;

@@ -190,7 +190,7 @@ begin_connecting(void)
 	const char *keywords[] = {"sslmode", "gssencmode", "keepalives_idle", "tcp_user_timeout",
 	"user", "dbname", "password", "application_name", NULL};
 	const char *values[] = {"disable", "disable", "10", "30000",
-	"varve", varve_pageserver_connstr, token, "varve", NULL};
+	"varve", varve_pageserver_address, token, "varve", NULL};
 
 	read_token(token);
 	if (!AcquireExternalFD())

@@ -115,27 +115,6 @@ find_candidate(RelationTag relation, BlockNumber block, Candidate *candidate)
 	return written_blocks(candidate) > 0;
 }
 
-/* under the content lock from copy to insertion: a change in between would be undone by the older image */
-static bool
-log_buffer(const BlockTag *tag, int buffer_id, XLogRecPtr *end)
-{
-	PGAlignedBlock copy;
-	Buffer		buffer;
-	bool		logged = false;
-
-	if (!buffer_pin(tag, buffer_id, &buffer))
-		return false;
-	if (ConditionalLockBuffer(buffer))
-	{
-		memcpy(copy.data, BufferGetPage(buffer), BLCKSZ);
-		*end = log_page_image(tag, copy.data, false);
-		logged = true;
-		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
-	}
-	ReleaseBuffer(buffer);
-	return logged;
-}
-
 /* somebody else may have dropped the block meanwhile: then there is nothing to log, least of all its hole */
 static bool
 read_from_file(const Candidate *candidate, BlockNumber block, char *page)
@@ -158,6 +137,38 @@ read_from_file(const Candidate *candidate, BlockNumber block, char *page)
 	return read;
 }
 
+/*
+ * Under the content lock from copy to insertion: a change in between would be
+ * undone by the older image.  What a clean buffer holds may never reach the
+ * file: SP-GiST prepares pages in it that it may not use after all.  So of a
+ * clean one the file's page is logged, which is what would be read again.
+ */
+static bool
+log_buffer(Candidate *candidate, const BlockTag *tag, int buffer_id)
+{
+	PGAlignedBlock copy;
+	Buffer		buffer;
+	bool		logged = false;
+
+	if (!buffer_pin(tag, buffer_id, &buffer))
+		return false;
+	if (ConditionalLockBuffer(buffer))
+	{
+		bool		dirty = buffer_needs_write(buffer);
+
+		if (dirty)
+			memcpy(copy.data, BufferGetPage(buffer), BLCKSZ);
+		if (dirty || read_from_file(candidate, tag->block, copy.data))
+		{
+			candidate->end = log_page_image(tag, copy.data, false);
+			logged = true;
+		}
+		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	}
+	ReleaseBuffer(buffer);
+	return logged;
+}
+
 static bool
 log_block(Candidate *candidate, BlockNumber block)
 {
@@ -170,7 +181,7 @@ log_block(Candidate *candidate, BlockNumber block)
 	if (buffer_id >= 0)
 	{
 		LWLockRelease(mapping_lock);
-		return log_buffer(&tag, buffer_id, &candidate->end);
+		return log_buffer(candidate, &tag, buffer_id);
 	}
 	if (read_from_file(candidate, block, page.data))
 	{
@@ -224,13 +235,17 @@ drop_if_unchanged(const Candidate *candidate)
 	local_relations_unlock();
 }
 
+bool
+page_images_are_wanted(void)
+{
+	return unlikely(is_over_hard_limit()) && may_log();
+}
+
 void
-page_images_relieve(RelationTag relation, BlockNumber block, const char *page)
+page_images_relieve(RelationTag relation, BlockNumber block)
 {
 	Candidate	candidate;
 
-	if (likely(!is_over_hard_limit()) || !may_log() || !page_is_of_permanent_relation(page))
-		return;
 	for (int i = 0; i < CHUNKS_AT_ONCE && is_over_hard_limit(); i++)
 	{
 		if (!find_candidate(relation, block, &candidate))

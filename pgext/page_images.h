@@ -6,11 +6,14 @@
 
 #include "chunk_table.h"
 
+/* the cache is over its hard limit, and this process may do something about it */
+extern bool page_images_are_wanted(void);
+
 /*
- * Inside a read or an extension of the main fork of this very relation, at
- * that block, whose page is here: if the cache is over its hard limit, makes
- * some blocks of the relation droppable and drops them.
+ * Inside a read or an extension of the main fork of this very relation, which
+ * is known to be a permanent one, at that block: makes some blocks of the
+ * relation droppable and drops them.
  */
-extern void page_images_relieve(RelationTag relation, BlockNumber block, const char *page);
+extern void page_images_relieve(RelationTag relation, BlockNumber block);
 
 #endif

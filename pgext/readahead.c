@@ -48,14 +48,14 @@ scan_of(RelationTag relation, ForkNumber fork)
 }
 
 uint32
-readahead_run(RelationTag relation, ForkNumber fork, BlockNumber block, uint32 limit)
+readahead_run(RelationTag relation, ForkNumber fork, BlockNumber block, uint32 wanted, uint32 limit)
 {
 	Scan	   *scan = scan_of(relation, fork);
 	bool		goes_on = block >= scan->expected && block - scan->expected <= GAP_MAX;
 	uint32		run;
 
 	scan->run = goes_on ? Min(scan->run * 2, (uint32) varve_chunk_blocks) : 1;
-	run = Min(Min(scan->run, limit), (uint32) varve_readahead_blocks);
+	run = Min(Min(Max(scan->run, wanted), limit), (uint32) varve_readahead_blocks);
 	scan->expected = block + run;
 	return run;
 }

@@ -4,8 +4,12 @@
 
 #include "chunk_table.h"
 
-/* the run to fetch from `block` on, at most `limit` blocks (end of chunk, end of file) */
-extern uint32 readahead_run(RelationTag relation, ForkNumber fork, BlockNumber block, uint32 limit);
+/*
+ * The run to fetch from `block` on: at least the `wanted` blocks, at most
+ * `limit` (end of chunk, end of file).
+ */
+extern uint32 readahead_run(RelationTag relation, ForkNumber fork, BlockNumber block, uint32 wanted,
+							uint32 limit);
 
 /* how many blocks a scan that goes on will want next, and from where on; 0: no scan goes on */
 extern uint32 readahead_next(RelationTag relation, ForkNumber fork, BlockNumber *next);

@@ -13,6 +13,7 @@ extern RelationTag relation_tag(SMgrRelation relation);
 extern char *fork_path(RelationTag relation, ForkNumber fork);
 
 extern BlockNumber md_block_count(SMgrRelation relation, ForkNumber fork);
-extern void md_read_block(SMgrRelation relation, ForkNumber fork, BlockNumber block, char *page);
+extern void md_read_blocks(SMgrRelation relation, ForkNumber fork, BlockNumber block, char **pages,
+						   uint32 count);
 
 #endif

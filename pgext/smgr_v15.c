@@ -13,6 +13,7 @@
 #include "storage/md.h"
 
 #include "backpressure.h"
+#include "buffers.h"
 #include "local_relations.h"
 #include "page_images.h"
 #include "prefetch.h"
@@ -61,9 +62,10 @@ md_block_count(SMgrRelation relation, ForkNumber fork)
 }
 
 void
-md_read_block(SMgrRelation relation, ForkNumber fork, BlockNumber block, char *page)
+md_read_blocks(SMgrRelation relation, ForkNumber fork, BlockNumber block, char **pages, uint32 count)
 {
-	mdread(relation, fork, block, page);
+	for (uint32 i = 0; i < count; i++)
+		mdread(relation, fork, block + i, pages[i]);
 }
 
 static void
@@ -151,8 +153,8 @@ varve_extend(SMgrRelation reln, ForkNumber forknum, BlockNumber blocknum, char *
 	sparse_cache_begin_write(reln, forknum, blocknum, buffer, &write);
 	mdextend(reln, forknum, blocknum, buffer, skipFsync);
 	sparse_cache_end_write(&write);
-	if (forknum == MAIN_FORKNUM)
-		page_images_relieve(relation_tag(reln), blocknum, buffer);
+	if (forknum == MAIN_FORKNUM && page_images_are_wanted() && page_is_of_permanent_relation(buffer))
+		page_images_relieve(relation_tag(reln), blocknum);
 }
 
 static bool
@@ -175,7 +177,7 @@ varve_read(SMgrRelation reln, ForkNumber forknum, BlockNumber blocknum, char *bu
 	if (is_local_fork(reln, forknum))
 		mdread(reln, forknum, blocknum, buffer);
 	else
-		sparse_cache_read(reln, forknum, blocknum, buffer);
+		sparse_cache_read(reln, forknum, blocknum, &buffer, 1);
 }
 
 static void

@@ -14,6 +14,7 @@
 #include "miscadmin.h"
 #include "storage/bufpage.h"
 
+#include "buffers.h"
 #include "counters.h"
 #include "disk_space.h"
 #include "evictor.h"
@@ -54,12 +55,14 @@ sparse_cache_start_shmem(void)
 				 errmsg("varve: a cluster with data checksums cannot be served by a pageserver yet")));
 }
 
+/* `wanted`: so many blocks from this one on the reader is sure to want */
 static void
-fetch(RelationTag relation, ForkNumber fork, BlockNumber block, BlockNumber end_of_file, char *page)
+fetch(RelationTag relation, ForkNumber fork, BlockNumber block, uint32 wanted, BlockNumber end_of_file,
+	  char *page)
 {
 	/* pages that will not be stored would be fetched again, one by one */
 	uint32		limit = disk_space_allows_fills() ?
-		readahead_run(relation, fork, block, fill_limit(block, end_of_file)) : 1;
+		readahead_run(relation, fork, block, wanted, fill_limit(block, end_of_file)) : 1;
 	Fill		fill = fill_begin(relation, fork, block, limit);
 	PageRequest request = fill_request(&fill);
 	const char *pages;
@@ -72,7 +75,7 @@ fetch(RelationTag relation, ForkNumber fork, BlockNumber block, BlockNumber end_
 }
 
 static void
-read_missing(SMgrRelation relation, ForkNumber fork, BlockNumber block, char *page)
+read_missing(SMgrRelation relation, ForkNumber fork, BlockNumber block, char *page, uint32 wanted)
 {
 	RelationTag tag = relation_tag(relation);
 	BlockNumber end_of_file = md_block_count(relation, fork);
@@ -80,12 +83,12 @@ read_missing(SMgrRelation relation, ForkNumber fork, BlockNumber block, char *pa
 	/* beyond the end: let stock say so, in its own words */
 	if (block >= end_of_file)
 	{
-		md_read_block(relation, fork, block, page);
+		md_read_blocks(relation, fork, block, &page, 1);
 		return;
 	}
 	count(&varve_counters->misses, 1);
 	if (!prefetch_take(tag, fork, block, page))
-		fetch(tag, fork, block, end_of_file, page);
+		fetch(tag, fork, block, wanted, end_of_file, page);
 	if (disk_space_allows_fills())
 		prefetch_next_run(tag, fork, end_of_file);
 }
@@ -119,32 +122,59 @@ note_usage(ChunkEntry *entry)
 		*usage = *usage + 1;
 }
 
-static bool
-read_valid(SMgrRelation relation, ForkNumber fork, BlockNumber block, char *page)
+/* of blocks in one chunk, how many from the first on are valid */
+static uint32
+valid_run(const ChunkEntry *entry, BlockNumber first, uint32 limit)
 {
-	ChunkKey	key = chunk_key(relation_tag(relation), fork, block);
+	uint32		blocks = 0;
+
+	while (blocks < limit && block_bit(entry->chunk.valid, first + blocks))
+		blocks++;
+	return blocks;
+}
+
+/* reads the valid blocks from the first one on, within its chunk; how many that were */
+static uint32
+read_valid(SMgrRelation relation, ForkNumber fork, BlockNumber first, char **pages, uint32 count)
+{
+	ChunkKey	key = chunk_key(relation_tag(relation), fork, first);
+	uint32		limit = Min(count, chunk_first_block(&key) + varve_chunk_blocks - first);
 	LWLock	   *lock = chunk_table_lock(&key, LW_SHARED);
 	ChunkEntry *entry = chunk_table_find(&key);
-	bool		valid = entry != NULL && block_bit(entry->chunk.valid, block);
+	uint32		run = entry != NULL ? valid_run(entry, first, limit) : 0;
 
-	if (valid)
+	if (run > 0)
 	{
-		md_read_block(relation, fork, block, page);
-		check_zero_page(entry, page);
-		shadow_compare_local(&key, block, page);
+		md_read_blocks(relation, fork, first, pages, run);
+		for (uint32 i = 0; i < run; i++)
+		{
+			check_zero_page(entry, pages[i]);
+			shadow_compare_local(&key, first + i, pages[i]);
+		}
 		note_usage(entry);
 	}
 	LWLockRelease(lock);
-	return valid;
+	return run;
 }
 
 void
-sparse_cache_read(SMgrRelation relation, ForkNumber fork, BlockNumber block, char *page)
+sparse_cache_read(SMgrRelation relation, ForkNumber fork, BlockNumber block, char **pages, uint32 count)
 {
-	if (!read_valid(relation, fork, block, page))
-		read_missing(relation, fork, block, page);
-	if (fork == MAIN_FORKNUM)
-		page_images_relieve(relation_tag(relation), block, page);
+	uint32		done = 0;
+
+	while (done < count)
+	{
+		uint32		run = read_valid(relation, fork, block + done, pages + done, count - done);
+
+		if (run == 0)
+		{
+			read_missing(relation, fork, block + done, pages[done], count - done);
+			run = 1;
+		}
+		done += run;
+	}
+	if (fork == MAIN_FORKNUM && page_images_are_wanted() && page_is_of_permanent_relation(pages[0]))
+		page_images_relieve(relation_tag(relation), block);
 }
 
 static void
@@ -180,7 +210,6 @@ begin_write(const ChunkKey *key, BlockNumber block, const char *page, WriteInPro
 	ChunkEntry *entry;
 	int			waited_ms = 0;
 
-	disk_space_make_room(key, block);
 	while ((entry = chunk_table_lock_chunk(key, &write->lock)) == NULL)
 		wait_for_entry(&waited_ms);
 	if (PageIsNew((Page) page))
@@ -198,21 +227,41 @@ sparse_cache_begin_write(SMgrRelation relation, ForkNumber fork, BlockNumber blo
 	ChunkKey	key = chunk_key(relation_tag(relation), fork, block);
 
 	write->block = block;
+	write->count = 1;
 	write->page = page;
+	disk_space_make_room(&key, block);
 	write->entry = begin_write(&key, block, page, write);
+}
+
+uint32
+sparse_cache_begin_zeros(SMgrRelation relation, ForkNumber fork, BlockNumber block, uint32 count,
+						 WriteInProgress *write)
+{
+	static const PGAlignedBlock zeros;
+	ChunkKey	key = chunk_key(relation_tag(relation), fork, block);
+
+	write->block = block;
+	write->count = Min(count, chunk_first_block(&key) + varve_chunk_blocks - block);
+	write->page = zeros.data;
+	for (uint32 i = 0; i < write->count; i++)
+		disk_space_make_room(&key, block + i);
+	write->entry = begin_write(&key, block, write->page, write);
+	return write->count;
 }
 
 void
 sparse_cache_end_write(WriteInProgress *write)
 {
 	ChunkEntry *entry = write->entry;
-	BlockNumber block = write->block;
 
-	chunk_set_valid(entry, block);
-	chunk_set_written(entry, block, write->insert_lsn);
-	clear_block_bit(entry->chunk.dropped, block);
+	for (BlockNumber block = write->block; block < write->block + write->count; block++)
+	{
+		chunk_set_valid(entry, block);
+		chunk_set_written(entry, block, write->insert_lsn);
+		clear_block_bit(entry->chunk.dropped, block);
+		shadow_note_write(&entry->key, block, write->page);
+	}
 	chunk_note_change(entry);
-	shadow_note_write(&entry->key, block, write->page);
 	LWLockRelease(write->lock);
 	disk_space_note_growth();
 }

@@ -9,8 +9,9 @@
 extern void sparse_cache_request_shmem(void);
 extern void sparse_cache_start_shmem(void);
 
-/* one block, from the local file if it is valid there, else from the pageserver */
-extern void sparse_cache_read(SMgrRelation relation, ForkNumber fork, BlockNumber block, char *page);
+/* consecutive blocks, each from the local file if it is valid there, else from the pageserver */
+extern void sparse_cache_read(SMgrRelation relation, ForkNumber fork, BlockNumber block, char **pages,
+							  uint32 count);
 
 /* between begin and end of a write, the chunk's partition is locked */
 typedef struct WriteInProgress
@@ -18,13 +19,18 @@ typedef struct WriteInProgress
 	LWLock	   *lock;
 	ChunkEntry *entry;
 	BlockNumber block;
-	const char *page;
+	uint32		count;
+	const char *page;			/* of each of them */
 	XLogRecPtr	insert_lsn;		/* W: sampled before the write */
 } WriteInProgress;
 
-/* around a stock write or extension of one block; only begin may fail */
+/* around a stock write or extension; only begin may fail */
 extern void sparse_cache_begin_write(SMgrRelation relation, ForkNumber fork, BlockNumber block,
 									 const char *page, WriteInProgress *write);
+
+/* before an extension by zeros; how many of the blocks may be added now: those in the same chunk */
+extern uint32 sparse_cache_begin_zeros(SMgrRelation relation, ForkNumber fork, BlockNumber block,
+									   uint32 count, WriteInProgress *write);
 extern void sparse_cache_end_write(WriteInProgress *write);
 
 extern bool sparse_cache_is_valid(RelationTag relation, ForkNumber fork, BlockNumber block);

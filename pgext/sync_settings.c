@@ -28,6 +28,7 @@
 #include "utils/guc_tables.h"
 
 #include "gucs.h"
+#include "server.h"
 #include "sync_settings.h"
 
 static GucEnumCheckHook stock_synchronous_commit_check = NULL;
@@ -62,8 +63,7 @@ check_application_name(char **newval, void **extra, GucSource source)
 	if (*newval != NULL && pg_strcasecmp(*newval, varve_sync_standby_name) == 0 &&
 		!is_walproposer_connection())
 	{
-		/* settings live in malloc's memory, see guc_strdup */
-		char	   *harmless = strdup("");
+		char	   *harmless = setting_copy("");
 
 		if (harmless == NULL)
 			return false;
@@ -71,7 +71,7 @@ check_application_name(char **newval, void **extra, GucSource source)
 				(errcode(ERRCODE_RESERVED_NAME),
 				 errmsg("application_name \"%s\" is reserved for the walproposer and was left empty",
 						*newval)));
-		free(*newval);
+		setting_free(*newval);
 		*newval = harmless;
 	}
 	return stock_application_name_check == NULL ||
@@ -81,8 +81,8 @@ check_application_name(char **newval, void **extra, GucSource source)
 static struct config_generic *
 find_setting(const char *name, enum config_type type)
 {
-	struct config_generic **settings = get_guc_variables();
-	int			count = GetNumConfigOptions();
+	int			count;
+	struct config_generic **settings = all_settings(&count);
 
 	for (int i = 0; i < count; i++)
 		if (strcmp(settings[i]->name, name) == 0 && settings[i]->vartype == type)

@@ -6,7 +6,9 @@
  */
 #include "postgres.h"
 
+#include "access/rmgr.h"
 #include "access/xlog.h"
+#include "access/xlog_internal.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
@@ -71,6 +73,20 @@ require_wal_level(void)
 				 errdetail("With wal_level = minimal some pages are never written to WAL.")));
 }
 
+/* what an extension logs in a form of its own, no pageserver can apply; all are registered by now */
+static void
+refuse_custom_resource_managers(void)
+{
+	for (int id = RM_MIN_CUSTOM_ID; id <= RM_MAX_CUSTOM_ID; id++)
+		if (RmgrIdExists(id))
+			ereport(FATAL,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("varve: resource manager \"%s\" (%d) of an extension is not supported",
+							RmgrTable[id].rm_name, id),
+					 errdetail("Pages whose changes it logs could not be rebuilt by the pageserver."),
+					 errhint("Take the extension that registers it out of shared_preload_libraries.")));
+}
+
 static void
 request_shared_memory(void)
 {
@@ -92,6 +108,7 @@ start_shared_memory(void)
 
 	if (!IsUnderPostmaster)
 	{
+		refuse_custom_resource_managers();
 		hole_punch_probe();
 		life_begin();
 	}

@@ -20,15 +20,10 @@ pub use cluster::{
     StopArguments, StopMode,
 };
 pub use container::{ContainerCommand, ContainerInitArguments, Part};
-pub use daemon::DaemonCommand;
+pub use daemon::{DaemonCommand, SafekeeperCommand};
 pub use endpoint::EndpointCommand;
 pub use tenant::TenantCommand;
 pub use timeline::TimelineCommand;
-
-/// The major versions of PostgreSQL that a timeline can be made of.
-const PG_VERSIONS: [PgVersion; 1] = [PgVersion::V15];
-/// The one that is meant when none is named.
-const DEFAULT_PG_VERSION: &str = "15";
 
 #[derive(Parser)]
 #[command(
@@ -94,7 +89,7 @@ pub enum Command {
     Pageserver(DaemonCommand),
     /// One safekeeper, or all.
     #[command(subcommand, after_help = daemon::safekeeper_examples())]
-    Safekeeper(DaemonCommand),
+    Safekeeper(SafekeeperCommand),
     /// The storage broker alone.
     #[command(subcommand, after_help = daemon::broker_examples())]
     Broker(DaemonCommand),
@@ -134,13 +129,12 @@ pub fn color_asked_for(words: impl IntoIterator<Item = String>) -> ColorChoice {
 
 /// Its own, and those of PostgreSQL.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
-    let majors: Vec<String> = PG_VERSIONS.iter().map(PgVersion::to_string).collect();
+    let majors: Vec<String> = PgVersion::ALL.iter().map(PgVersion::to_string).collect();
     format!("{} (PostgreSQL {})", env!("CARGO_PKG_VERSION"), majors.join(", "))
 });
 
 fn parse_pg_version(text: &str) -> Result<PgVersion, String> {
-    let version = text.parse().ok().filter(|version| PG_VERSIONS.contains(version));
-    version.ok_or_else(|| format!("this is varve {}", *VERSION))
+    text.parse().map_err(|_| format!("this is varve {}", *VERSION))
 }
 
 fn parse_setting(text: &str) -> Result<(String, String), String> {
@@ -180,9 +174,11 @@ mod tests {
 
     #[test]
     fn versions_that_cannot_run_are_refused_here() {
-        assert!(parse_pg_version(DEFAULT_PG_VERSION).is_ok());
-        for bad in ["14", "17", "x", ""] {
-            assert!(parse_pg_version(bad).unwrap_err().contains("PostgreSQL 15"), "{bad}");
+        for version in PgVersion::ALL {
+            assert_eq!(parse_pg_version(&version.to_string()), Ok(version));
+        }
+        for bad in ["14", "16", "x", ""] {
+            assert!(parse_pg_version(bad).unwrap_err().contains("PostgreSQL 15, 17"), "{bad}");
         }
         assert!(VERSION.starts_with(env!("CARGO_PKG_VERSION")));
     }

@@ -3,10 +3,12 @@
 mod completions;
 mod connect;
 mod container;
+mod control_files;
 mod daemon;
 mod endpoint;
 mod export;
 mod logs;
+mod membership;
 mod status;
 mod tenant;
 mod timeline;
@@ -15,7 +17,7 @@ mod up;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::arguments::{Arguments, Command};
+use crate::arguments::{Arguments, Command, SafekeeperCommand};
 use crate::local_env::LocalEnv;
 use crate::output::Output;
 use crate::storage::Daemon;
@@ -73,8 +75,19 @@ pub async fn run(arguments: Arguments, output: Output) -> anyhow::Result<ExitCod
         Command::Broker(command) => {
             return daemon::run(&open_here()?, |_| vec![Daemon::Broker], command, lock, output).await;
         }
-        Command::Safekeeper(command) => {
+        Command::Safekeeper(SafekeeperCommand::Daemon(command)) => {
             return daemon::run(&open_here()?, daemon::all_safekeepers, command, lock, output).await;
+        }
+        Command::Safekeeper(SafekeeperCommand::DumpControl { id, timeline_id }) => {
+            control_files::dump(&open_here()?, id, timeline_id, output)
+        }
+        Command::Safekeeper(SafekeeperCommand::Add { id }) => {
+            let _lock = lock()?;
+            membership::add(&mut open_here()?, id, output).await
+        }
+        Command::Safekeeper(SafekeeperCommand::Remove { id }) => {
+            let _lock = lock()?;
+            membership::remove(&mut open_here()?, id, output).await
         }
         Command::Container(command) => container::run(directory, command, output).await,
         Command::Completions(arguments) => completions::completions(&arguments),

@@ -3,9 +3,9 @@
 //! ```text
 //! .varve/
 //!   config.toml            what `varve init` chose; a person may edit it
-//!   branches.json          names of branches, default tenant
+//!   branches.json          names of branches and their PostgreSQL, default tenant
 //!   auth/token             the cluster token (mode 0600)
-//!   template/              pg15.tar.zst: initdb's output, of which root timelines are made
+//!   template/              pgNN.tar.zst: initdb's output, of which root timelines are made
 //!   broker/ safekeepers/N/ pageserver/ remote_storage/
 //!   endpoints/NAME/        endpoint.json, spec.json
 //!   run/                   pid files and logs of all processes
@@ -13,6 +13,7 @@
 
 mod branches;
 mod config;
+mod installation;
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -26,6 +27,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 pub use branches::Branches;
 pub use config::{Config, Hosts};
+pub use installation::{Installation, check_version};
 
 pub struct LocalEnv {
     pub directory: PathBuf,
@@ -97,6 +99,10 @@ impl LocalEnv {
         } else {
             format!("varve --data-dir {}", self.directory.display())
         }
+    }
+
+    pub fn save_config(&self) -> anyhow::Result<()> {
+        self.config.save(&self.directory.join("config.toml"))
     }
 
     pub fn token_file(&self) -> PathBuf {
@@ -172,7 +178,7 @@ mod tests {
     #[test]
     fn a_cluster_with_hosts_of_its_own_has_no_processes_here() {
         let place = tempfile::tempdir().unwrap();
-        let config = Config::with_hosts(hosts(), "/bin".into()).unwrap();
+        let config = Config::with_hosts(hosts(), Installation::of_a_test()).unwrap();
         let env = LocalEnv::create(place.path(), config).unwrap();
         let refusal = env.check_runs_here().unwrap_err().to_string();
         assert!(refusal.contains("docker compose"), "{refusal}");
@@ -193,7 +199,7 @@ mod tests {
     #[test]
     fn making_a_cluster_that_was_half_made_keeps_its_token() {
         let place = tempfile::tempdir().unwrap();
-        let config = Config::new(None, 3, "/bin".into()).unwrap();
+        let config = Config::new(None, 3, Installation::of_a_test()).unwrap();
         let first = LocalEnv::create(place.path(), config.clone()).unwrap();
         assert!(first.check_runs_here().is_ok());
         std::fs::remove_file(place.path().join("config.toml")).unwrap();

@@ -63,23 +63,50 @@ impl Process {
     }
 
     /// Waits until `ready` answers yes; an early end of the process is an error with its last words.
-    pub async fn wait_ready<F>(&self, timeout: Duration, mut ready: impl FnMut() -> F) -> anyhow::Result<()>
+    pub async fn wait_ready<F>(&self, timeout: Duration, ready: impl FnMut() -> F) -> anyhow::Result<()>
+    where
+        F: Future<Output = bool>,
+    {
+        if self.becomes_ready(timeout, ready).await? {
+            return Ok(());
+        }
+        bail!("{} ended while it was starting{}", self.name, self.last_words());
+    }
+
+    /// Like [`Process::wait_ready`] for one that was found running and may be about to end: false if it ends.
+    pub async fn becomes_ready<F>(
+        &self,
+        timeout: Duration,
+        mut ready: impl FnMut() -> F,
+    ) -> anyhow::Result<bool>
     where
         F: Future<Output = bool>,
     {
         let started = Instant::now();
         loop {
             if ready().await {
-                return Ok(());
+                return Ok(true);
             }
             if self.pid().is_none() {
-                bail!("{} ended while it was starting{}", self.name, self.last_words());
+                return Ok(false);
             }
             if started.elapsed() > timeout {
                 bail!("{} is not ready after {} s{}", self.name, timeout.as_secs(), self.last_words());
             }
             tokio::time::sleep(POLL).await;
         }
+    }
+
+    /// Waits for it to end by itself. False if it still runs after `timeout`.
+    pub async fn ends(&self, timeout: Duration) -> bool {
+        let started = Instant::now();
+        while self.pid().is_some() {
+            if started.elapsed() > timeout {
+                return false;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        true
     }
 
     /// Ends it and waits for its end; SIGKILL when that takes longer than `timeout`. False if it did not run.
@@ -165,6 +192,18 @@ mod tests {
         process.spawn(command).unwrap();
         let error = process.wait_ready(Duration::from_secs(10), || async { false }).await.unwrap_err();
         assert!(error.to_string().contains("port taken"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn one_that_was_found_ending_is_no_failure() {
+        let directory = tempfile::tempdir().unwrap();
+        let process = Process::new("fenced", directory.path().to_owned());
+        let mut command = Command::new("sleep");
+        command.arg("0.3");
+        process.spawn(command).unwrap();
+        assert!(!process.ends(Duration::ZERO).await);
+        assert!(!process.becomes_ready(Duration::from_secs(10), || async { false }).await.unwrap());
+        assert!(process.ends(Duration::ZERO).await);
     }
 
     #[test]

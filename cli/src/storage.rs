@@ -1,7 +1,7 @@
 //! The storage daemons of the cluster: how each is asked whether it is ready and, where they are processes of
 //! this machine, how it is started and ended.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::Command;
@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use nix::sys::signal::Signal;
 use pageserver_api::PageserverClient;
-use safekeeper_api::http::Client as SafekeeperClient;
-use types::NodeId;
+use safekeeper_api::http::{Client as SafekeeperClient, HttpError, TimelineStatus};
+use types::{NodeId, TenantTimelineId};
 
 use crate::arguments::StopMode;
 use crate::local_env::LocalEnv;
@@ -35,7 +35,7 @@ pub enum Daemon {
 impl Daemon {
     /// All of them, in the order in which they are started.
     pub fn all(env: &LocalEnv) -> Vec<Daemon> {
-        let safekeepers = (1..=env.config.num_safekeepers).map(|id| Daemon::Safekeeper(NodeId(id)));
+        let safekeepers = env.config.safekeeper_ids().into_iter().map(Daemon::Safekeeper);
         std::iter::once(Daemon::Broker).chain(safekeepers).chain([Daemon::Pageserver]).collect()
     }
 
@@ -66,8 +66,8 @@ impl Daemon {
     /// Starts it if it does not run, and waits until it answers. False if it ran already.
     pub async fn start(self, env: &LocalEnv, output: Output) -> anyhow::Result<bool> {
         let process = self.process(env);
-        if process.pid().is_some() {
-            process.wait_ready(START_TIMEOUT, || self.is_ready(env)).await?;
+        // One that is found ending is started anew.
+        if process.pid().is_some() && process.becomes_ready(START_TIMEOUT, || self.is_ready(env)).await? {
             return Ok(false);
         }
         for (what, port) in self.ports(env) {
@@ -113,6 +113,15 @@ impl Daemon {
         Ok(())
     }
 
+    /// Where its files are.
+    pub fn directory(self, env: &LocalEnv) -> PathBuf {
+        match self {
+            Daemon::Broker => env.directory.join("broker"),
+            Daemon::Safekeeper(id) => env.directory.join(format!("safekeepers/{id}")),
+            Daemon::Pageserver => env.directory.join("pageserver"),
+        }
+    }
+
     fn command(self, env: &LocalEnv) -> anyhow::Result<Command> {
         let ports = env.config.ports();
         let mut command = match self {
@@ -122,7 +131,7 @@ impl Daemon {
                 command
             }
             Daemon::Safekeeper(id) => {
-                let directory = env.directory.join(format!("safekeepers/{id}"));
+                let directory = self.directory(env);
                 std::fs::create_dir_all(&directory)?;
                 let mut command = Command::new(program("safekeeper")?);
                 command.arg("--datadir").arg(directory).arg("--id").arg(id.to_string());
@@ -132,7 +141,7 @@ impl Daemon {
                 command
             }
             Daemon::Pageserver => {
-                let workdir = env.directory.join("pageserver");
+                let workdir = self.directory(env);
                 write_pageserver_config(env, &workdir)?;
                 let mut command = Command::new(program("pageserver")?);
                 command.arg("--workdir").arg(workdir);
@@ -169,6 +178,18 @@ fn write_pageserver_config(env: &LocalEnv, workdir: &std::path::Path) -> anyhow:
 
 pub fn safekeeper_client(env: &LocalEnv, id: NodeId) -> SafekeeperClient {
     SafekeeperClient::new(&env.config.safekeeper_http_address(id), env.token.clone())
+}
+
+/// What each safekeeper says of a timeline, or why it says nothing.
+pub async fn safekeeper_statuses(
+    env: &LocalEnv,
+    ttid: TenantTimelineId,
+) -> BTreeMap<NodeId, Result<TimelineStatus, HttpError>> {
+    let mut statuses = BTreeMap::new();
+    for id in env.config.safekeeper_ids() {
+        statuses.insert(id, safekeeper_client(env, id).timeline(ttid).await);
+    }
+    statuses
 }
 
 pub fn pageserver_client(env: &LocalEnv) -> PageserverClient {

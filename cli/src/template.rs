@@ -10,6 +10,8 @@ use anyhow::{Context, bail};
 use nix::unistd::{User, chown};
 use types::PgVersion;
 
+use crate::local_env::check_version;
+
 /// Compression level: a little above zstd's default, since this is packed once and read often.
 const ZSTD_LEVEL: i32 = 6;
 
@@ -57,20 +59,4 @@ fn as_postgres_user(program: &Path, data: &Path) -> anyhow::Result<Command> {
         .args(["--clear-groups", "--"])
         .arg(program);
     Ok(command)
-}
-
-fn check_version(pg_bin_dir: &Path, pg_version: PgVersion) -> anyhow::Result<()> {
-    let program = pg_bin_dir.join("postgres");
-    let output = Command::new(&program).arg("--version").output().with_context(|| {
-        format!(
-            "cannot run {}: is postgresql-{pg_version} installed? (`make up` installs it)",
-            program.display()
-        )
-    })?;
-    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    let number = text.split_ascii_whitespace().nth(2).unwrap_or_default();
-    if number.split('.').next() != Some(&pg_version.to_string()) {
-        bail!("{} is {text:?}, but PostgreSQL {pg_version} is needed", program.display());
-    }
-    Ok(())
 }

@@ -109,7 +109,7 @@ impl Basebackup<'_> {
             tablespaces: self.paths.tablespaces.clone(),
             user: self.user,
             wanted: Wanted { ttid: self.spec.ttid(), lsn: self.lsn, pg_version: self.spec.pg_version },
-            layout: DataLayout::of(self.spec.pg_version)?,
+            layout: DataLayout::of(self.spec.pg_version),
         };
         let unpacking = tokio::task::spawn_blocking(move || job.run(received));
         let connection = async {

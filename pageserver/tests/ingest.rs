@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use durable_fs::DurableFs;
-use pageserver::ingest::{Ingest, IngestMetrics, RelSize};
+use pageserver::ingest::{Ingest, IngestError, IngestMetrics, RelSize};
 use pageserver::pages::PageReader;
 use pageserver::storage::{
     StorageConfig, StorageMetrics, Surroundings, TenantManager, Timeline, TimelineMetadata,
@@ -61,8 +61,21 @@ impl World {
         World { timeline, pages, metrics, ingest, _directory: directory }
     }
 
-    /// Where the record ends.
+    /// Where the record ends, which is visible then.
     async fn record(&mut self, rmid: u8, info: u8, blocks: Vec<u8>, main_data: &[u8]) -> Lsn {
+        let end_lsn = self.try_record(rmid, info, blocks, main_data).await.unwrap();
+        self.ingest.flush().await.unwrap();
+        end_lsn
+    }
+
+    /// Where the record ends, if it was taken in.
+    async fn try_record(
+        &mut self,
+        rmid: u8,
+        info: u8,
+        blocks: Vec<u8>,
+        main_data: &[u8],
+    ) -> Result<Lsn, IngestError> {
         let mut body = blocks;
         body.extend([255, main_data.len() as u8]);
         body.extend(main_data);
@@ -72,9 +85,14 @@ impl World {
         let header = RecordHeader { tot_len, xid: 0, prev, info, rmid, crc: 0 };
         let bytes = [header.encode().to_vec(), body].concat().into();
         let end_lsn = (start_lsn + u64::from(tot_len)).align();
-        self.ingest.ingest(&WalRecord { start_lsn, end_lsn, bytes }).await.unwrap();
-        self.ingest.flush().await.unwrap();
-        end_lsn
+        self.ingest.ingest(&WalRecord { start_lsn, end_lsn, bytes }).await?;
+        Ok(end_lsn)
+    }
+
+    /// As after an error, or a restart.
+    async fn begin_again(&mut self) {
+        let (pages, metrics) = (self.pages.clone(), self.metrics.clone());
+        self.ingest = Ingest::new(Arc::clone(&self.timeline), pages, metrics).await.unwrap();
     }
 
     /// XLOG_HEAP2_VISIBLE: the heap page at `heap_block` is all visible.
@@ -102,6 +120,29 @@ impl World {
     async fn page(&self, rel: RelTag, block: u32, lsn: Lsn) -> Bytes {
         let size = self.size(rel, lsn).await;
         self.pages.relation(&self.timeline, rel, &size, block..block + 1, lsn).await.unwrap().remove(0)
+    }
+}
+
+/// Nothing is read as if the record had not been there; what came before it is.
+#[tokio::test]
+async fn a_record_that_is_not_understood_stops_ingest_and_is_named() {
+    for (rmid, info, said) in [
+        (200, 0, "resource manager 200, which an extension brought along"),
+        (rmgr::SMGR, 0x70, "Storage (opcode 0x70)"),
+        (rmgr::CLOG, 0x10, "CLOG (opcode 0x10)"),
+    ] {
+        let mut world = World::new().await;
+        let create = [REL.spc, REL.db, REL.rel, 0].map(u32::to_le_bytes).concat();
+        world.try_record(rmgr::SMGR, 0x10, Vec::new(), &create).await.unwrap();
+        let good = world.ingest.last_record_end();
+        for _ in 0..2 {
+            let error = world.try_record(rmid, info, Vec::new(), &[1]).await.unwrap_err().to_string();
+            assert!(error.contains(said) && error.contains(&good.to_string()), "{error}");
+            assert_eq!(world.timeline.last_record_lsn(), good, "{error}");
+            world.begin_again().await;
+            assert_eq!(world.ingest.last_record_end(), good);
+        }
+        assert_eq!(world.size(REL, good).await.blocks, 0);
     }
 }
 

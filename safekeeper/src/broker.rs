@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker_api::{BrokerClient, BrokerError, SafekeeperTimelineInfo};
-use consensus::PeerPosition;
+use consensus::{MembershipGeneration, PeerPosition};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -15,7 +15,7 @@ use types::{NodeId, TenantTimelineId};
 
 use crate::config::Advertised;
 use crate::metrics::Metrics;
-use crate::timeline::{Manager, Positions, Timeline};
+use crate::timeline::{CatchUp, Manager, Peer, Positions, Timeline};
 
 /// How often changes are looked for. A throttle for commits, and the most that a reader learns late.
 const CHANGES: Duration = Duration::from_millis(250);
@@ -59,13 +59,14 @@ pub async fn hear(
     client: BrokerClient,
     manager: Arc<Manager>,
     own: NodeId,
+    catch_up: Arc<CatchUp>,
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
 ) {
     while !shutdown.is_cancelled() {
         tokio::select! {
             () = shutdown.cancelled() => return,
-            heard = hear_peers(&client, &manager, own) => {
+            heard = hear_peers(&client, &manager, own, &catch_up) => {
                 metrics.broker_connection_failures.inc();
                 if let Err(error) = heard {
                     tracing::warn!(%error, "cannot hear from the storage broker where the peers are");
@@ -79,7 +80,12 @@ pub async fn hear(
     }
 }
 
-async fn hear_peers(client: &BrokerClient, manager: &Manager, own: NodeId) -> Result<(), BrokerError> {
+async fn hear_peers(
+    client: &BrokerClient,
+    manager: &Manager,
+    own: NodeId,
+    catch_up: &Arc<CatchUp>,
+) -> Result<(), BrokerError> {
     let mut peers = client.subscribe(None).await?;
     while let Some(info) = peers.next().await {
         let info = info?;
@@ -88,12 +94,19 @@ async fn hear_peers(client: &BrokerClient, manager: &Manager, own: NodeId) -> Re
         }
         if let Ok(timeline) = manager.get(info.ttid) {
             let position = PeerPosition {
+                generation: MembershipGeneration(info.generation),
                 term: info.term,
                 last_log_term: info.last_log_term,
                 flush_lsn: info.flush_lsn,
                 commit_lsn: info.commit_lsn,
             };
             timeline.note_peer(info.safekeeper_id, position);
+            let peer = || Peer {
+                node: info.safekeeper_id,
+                pg_connstr: info.pg_connstr.clone(),
+                http_connstr: info.http_connstr.clone(),
+            };
+            catch_up.consider(&timeline, peer, &position);
         }
     }
     Ok(())
@@ -128,6 +141,7 @@ fn info(timeline: &Timeline, positions: &Positions, advertised: &Advertised) -> 
     SafekeeperTimelineInfo {
         safekeeper_id: advertised.id,
         ttid: timeline.ttid(),
+        generation: positions.generation.0,
         term: positions.term,
         last_log_term: positions.last_log_term,
         flush_lsn: positions.flush_lsn,

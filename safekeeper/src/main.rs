@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Arguments;
 use crate::datadir::DataDirectory;
 use crate::metrics::Metrics;
-use crate::timeline::{Manager, Settings};
+use crate::timeline::{CatchUp, Manager, Settings};
 use crate::wal_service::WalService;
 
 #[tokio::main]
@@ -77,7 +77,7 @@ async fn main() -> anyhow::Result<()> {
     let limits = Limits { max_message_bytes: wal_service::MAX_MESSAGE_BYTES, ..Limits::default() };
     let servers = async {
         tokio::join!(
-            pg_backend::serve(pg_listener, token, wal_service, shutdown.clone(), limits),
+            pg_backend::serve(pg_listener, token.clone(), wal_service, shutdown.clone(), limits),
             http_server::serve(http_listener, routes, shutdown.clone()),
             broker::publish(
                 broker.clone(),
@@ -86,7 +86,14 @@ async fn main() -> anyhow::Result<()> {
                 metrics.clone(),
                 shutdown.clone()
             ),
-            broker::hear(broker, manager.clone(), arguments.id, metrics, shutdown.clone()),
+            broker::hear(
+                broker,
+                manager.clone(),
+                arguments.id,
+                CatchUp::new(token.clone(), shutdown.clone()),
+                metrics,
+                shutdown.clone()
+            ),
         )
     };
     tokio::spawn(cancel_on_signal(shutdown.clone()));

@@ -110,6 +110,7 @@ mod tests {
         SafekeeperTimelineInfo {
             safekeeper_id: NodeId(safekeeper),
             ttid: TenantTimelineId::new(TenantId([9; 16]), TimelineId([timeline; 16])),
+            generation: 1,
             term: Term(1),
             last_log_term: Term(1),
             flush_lsn: Lsn(flush_lsn),

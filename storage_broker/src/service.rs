@@ -218,6 +218,7 @@ mod tests {
         SafekeeperTimelineInfo {
             safekeeper_id: NodeId(1),
             ttid: TenantTimelineId::new(TenantId([1; 16]), TimelineId([2; 16])),
+            generation: 1,
             term: Term(1),
             last_log_term: Term(1),
             flush_lsn: Lsn(flush_lsn),

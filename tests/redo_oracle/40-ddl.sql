@@ -29,6 +29,8 @@ VACUUM;
 CREATE UNLOGGED TABLE unlogged (id int PRIMARY KEY, t text);
 INSERT INTO unlogged SELECT i, 'u' FROM generate_series(1, 100) i;
 CREATE INDEX ON unlogged USING gin ((ARRAY[id]));
+CREATE UNLOGGED TABLE unlogged_bloom (a int);
+CREATE INDEX ON unlogged_bloom USING bloom (a);
 ALTER TABLE unlogged SET LOGGED;
 INSERT INTO unlogged SELECT i, 'l' FROM generate_series(101, 200) i;
 ALTER TABLE unlogged SET UNLOGGED;

@@ -2,9 +2,10 @@
 # Whether the oracle would notice: each patch of tests/mutants/page_redo changes one field that redo or the decoder
 # of a resource manager handles, and must give mismatches (`make redo-oracle-mutants`).
 #
-#   tests/redo_oracle/mutants.sh [NAME...]
+#   tests/redo_oracle/mutants.sh [--pg MAJOR] [NAME...]
 #
-# One recording of WAL serves all. The patches are applied, one after the other, to a scratch copy of the tree with a
+# One recording of WAL, by PostgreSQL 15 or MAJOR, serves all; those whose names end in -v15 or -v17 are for that
+# version alone. The patches are applied, one after the other, to a scratch copy of the tree with a
 # target directory of its own. A patch that does not apply or compile any more is a failure of this script.
 set -euo pipefail
 shopt -s inherit_errexit
@@ -13,11 +14,16 @@ root=$(cd "$here/../.." && pwd)
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/redo-mutants.XXXXXX")
 trap 'rm -rf "$scratch"' EXIT
 
+pg=15
+if [ "${1:-}" = --pg ]; then pg=$2; shift 2; fi
 names=("$@")
 if [ $# -eq 0 ]; then
-    for patch in "$root"/tests/mutants/page_redo/*.patch; do names+=("$(basename "$patch" .patch)"); done
+    for patch in "$root"/tests/mutants/page_redo/*.patch; do
+        name=$(basename "$patch" .patch)
+        if [[ ! $name =~ -v[0-9]+$ || $name == *-v$pg ]]; then names+=("$name"); fi
+    done
 fi
-"$here/run.sh" --release --pgbench 1 --record "$scratch/recording"
+"$here/run.sh" --pg "$pg" --release --pgbench 1 --record "$scratch/recording"
 
 mkdir "$scratch/tree"
 (cd "$root" && git ls-files -z -co --exclude-standard | xargs -0 ls -d 2>/dev/null | tar -cf - -T -) | tar -xf - -C "$scratch/tree"

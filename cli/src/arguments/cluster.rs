@@ -7,14 +7,20 @@ use clap::builder::StyledStr;
 use clap::{Args, ValueEnum};
 use clap_complete::Shell;
 
+use types::PgVersion;
+
 use super::help::examples;
+use super::parse_pg_version;
 
 #[derive(Args, Clone, Default)]
 pub struct InitArguments {
     /// First of the ports of this cluster, so that several can share a machine. Default: each part's own port.
     #[arg(long)]
     pub port_base: Option<u16>,
-    /// Directory of PostgreSQL's programs. Default: /usr/lib/postgresql/15/bin.
+    /// Major version of PostgreSQL where none is named. Default: 15, or what is installed.
+    #[arg(long, value_parser = parse_pg_version)]
+    pub pg_version: Option<PgVersion>,
+    /// Directory of that version's programs. Default: /usr/lib/postgresql/VERSION/bin.
     #[arg(long)]
     pub pg_bin_dir: Option<PathBuf>,
     /// Number of safekeepers: 3, 5, 7 or 9.

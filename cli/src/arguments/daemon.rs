@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 use clap::builder::StyledStr;
-use types::NodeId;
+use types::{NodeId, TimelineId};
 
 use super::StopArguments;
 use super::help::examples;
@@ -29,6 +29,54 @@ pub enum DaemonCommand {
         #[arg(long)]
         id: Option<NodeId>,
     },
+}
+
+#[derive(Subcommand)]
+pub enum SafekeeperCommand {
+    #[command(flatten)]
+    Daemon(DaemonCommand),
+    /// Start one more, and bring all timelines to it. Computes go on writing.
+    #[command(after_help = add_examples())]
+    Add {
+        /// Its id: none that was ever used, except to go on where the command was interrupted.
+        id: NodeId,
+    },
+    /// What a safekeeper keeps of its timelines beside WAL, read from its files. It need not run.
+    #[command(after_help = dump_examples())]
+    DumpControl {
+        /// Its id.
+        id: NodeId,
+        /// Of this timeline alone.
+        #[arg(long)]
+        timeline_id: Option<TimelineId>,
+    },
+    /// Take all timelines from one and stop it. Its files are left. Computes go on writing.
+    #[command(after_help = remove_examples())]
+    Remove {
+        /// Its id.
+        id: NodeId,
+    },
+}
+
+fn dump_examples() -> StyledStr {
+    examples(&[
+        ("varve safekeeper dump-control 1", "terms, votes, members, positions"),
+        ("varve --json safekeeper dump-control 1", "for programs"),
+    ])
+}
+
+fn add_examples() -> StyledStr {
+    examples(&[
+        ("varve safekeeper add 4", "one more than three"),
+        ("varve safekeeper remove 2", "and then one less: 4 is there instead of 2"),
+    ])
+}
+
+fn remove_examples() -> StyledStr {
+    examples(&[
+        ("varve safekeeper add 5", "first another"),
+        ("varve safekeeper remove 4", "at least three are left"),
+    ])
 }
 
 pub fn safekeeper_examples() -> StyledStr {

@@ -5,7 +5,7 @@ use clap::builder::StyledStr;
 use types::{PgVersion, TenantId, TimelineId};
 
 use super::help::examples;
-use super::{DEFAULT_PG_VERSION, parse_pg_version};
+use super::parse_pg_version;
 
 #[derive(Subcommand)]
 pub enum TenantCommand {
@@ -17,9 +17,9 @@ pub enum TenantCommand {
         /// Id of its branch `main`. Default: a random one.
         #[arg(long)]
         timeline_id: Option<TimelineId>,
-        /// Major version of PostgreSQL.
-        #[arg(long, default_value = DEFAULT_PG_VERSION, value_parser = parse_pg_version)]
-        pg_version: PgVersion,
+        /// Major version of PostgreSQL. Default: the cluster's.
+        #[arg(long, value_parser = parse_pg_version)]
+        pg_version: Option<PgVersion>,
         /// Use it where no --tenant-id is given.
         #[arg(long)]
         set_default: bool,

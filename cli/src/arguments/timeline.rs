@@ -7,7 +7,7 @@ use clap::builder::StyledStr;
 use types::{Lsn, PgVersion, TenantId, TimelineId};
 
 use super::help::examples;
-use super::{DEFAULT_PG_VERSION, parse_pg_version};
+use super::parse_pg_version;
 
 #[derive(Subcommand)]
 pub enum TimelineCommand {
@@ -22,9 +22,9 @@ pub enum TimelineCommand {
         /// Id of the new timeline, 32 hexadecimal digits. Default: a random one.
         #[arg(long)]
         timeline_id: Option<TimelineId>,
-        /// Major version of PostgreSQL.
-        #[arg(long, default_value = DEFAULT_PG_VERSION, value_parser = parse_pg_version)]
-        pg_version: PgVersion,
+        /// Major version of PostgreSQL. Default: the cluster's.
+        #[arg(long, value_parser = parse_pg_version)]
+        pg_version: Option<PgVersion>,
     },
     /// Branch off another branch: at its head, or at an LSN.
     #[command(after_help = branch_examples())]
@@ -53,6 +53,16 @@ pub enum TimelineCommand {
         /// A tree for every tenant.
         #[arg(short, long, conflicts_with = "tenant_id")]
         all: bool,
+    },
+    /// What the safekeepers and the pageserver know of a branch: terms, members, positions.
+    #[command(after_help = detail_examples())]
+    Detail {
+        /// Name of the branch.
+        #[arg(long, default_value = "main")]
+        branch_name: String,
+        /// Default: the default tenant.
+        #[arg(long)]
+        tenant_id: Option<TenantId>,
     },
     /// Write a branch as it was at an LSN into a plain data directory that stock PostgreSQL starts.
     #[command(after_help = export_examples())]
@@ -86,6 +96,13 @@ fn branch_examples() -> StyledStr {
         ("varve timeline branch --branch-name work", "main as it is now"),
         ("varve timeline branch --branch-name task --ancestor-branch-name work", "a branch of a branch"),
         ("varve timeline branch --branch-name past --ancestor-start-lsn 0/1A2B3C8", "main as it was then"),
+    ])
+}
+
+fn detail_examples() -> StyledStr {
+    examples(&[
+        ("varve timeline detail", "of main"),
+        ("varve --json timeline detail", "all there is to know"),
     ])
 }
 

@@ -22,7 +22,7 @@ pub fn psql(env: &LocalEnv, arguments: &PsqlArguments) -> anyhow::Result<()> {
     if endpoint.process(env).pid().is_none() {
         bail!("endpoint {0:?} does not run: `{1} endpoint start {0}` starts it", endpoint.name, env.varve());
     }
-    let program = env.config.pg_bin_dir.join("psql");
+    let program = env.config.pg_bin_dir(endpoint.pg_version).join("psql");
     let error = Command::new(&program)
         .arg(endpoint.connection_string("postgres"))
         .args(&arguments.psql_arguments)

@@ -16,7 +16,7 @@ use crate::output::{Output, alternatives};
 use crate::storage::Daemon;
 
 pub fn all_safekeepers(env: &LocalEnv) -> Vec<Daemon> {
-    (1..=env.config.num_safekeepers).map(|id| Daemon::Safekeeper(NodeId(id))).collect()
+    env.config.safekeeper_ids().into_iter().map(Daemon::Safekeeper).collect()
 }
 
 pub async fn run(

@@ -13,18 +13,20 @@ use compute_api::{
 use nix::fcntl::Flock;
 use nix::sys::signal::Signal;
 use serde_json::json;
-use types::{NodeId, PgVersion, TenantId, TenantTimelineId};
+use types::{PgVersion, TenantId, TenantTimelineId};
 
 use crate::arguments::{EndpointCommand, StopMode};
 use crate::endpoints::{ADMIN_ROLE, Endpoint, check_name, write_private};
-use crate::local_env::LocalEnv;
-use crate::output::Output;
+use crate::local_env::{LocalEnv, check_version};
 use crate::output::table::{Cell, Look, table};
+use crate::output::{Output, say};
 use crate::storage::{check_port_free, port_becomes_free, program};
 
 pub const START_TIMEOUT: Duration = Duration::from_secs(90);
 /// compute_ctl gives up by itself after 60 s without a quorum; a little longer than that.
 const STOP_TIMEOUT: Duration = Duration::from_secs(75);
+/// A fenced compute hears of it with the next answer of a safekeeper's, a second later at most.
+const FENCED_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub struct NewEndpoint {
     pub name: String,
@@ -96,7 +98,15 @@ pub async fn run(
                 endpoint
             };
             let connection = wanted.connection_string("postgres");
+            let fenced =
+                if wanted.process(env).pid().is_some() { Vec::new() } else { running_beside(env, &wanted)? };
             start(env, wanted, Duration::from_secs(start_timeout), output).await?;
+            for other in fenced {
+                output.progress(format!("endpoint {:?} is fenced off: waiting for it to end", other.name));
+                if !other.process(env).ends(FENCED_TIMEOUT).await {
+                    say(&format!("endpoint {:?} has not ended yet; it cannot commit any more", other.name));
+                }
+            }
             output.result(&json!({ "endpoint": endpoint, "connstr": connection }), || {
                 format!("endpoint {endpoint:?} is ready:\n\n  psql {connection}")
             })
@@ -165,7 +175,7 @@ pub fn create(env: &LocalEnv, new: NewEndpoint, output: Output) -> anyhow::Resul
         name: new.name,
         tenant_id,
         timeline_id,
-        pg_version: PgVersion::V15,
+        pg_version: branches.pg_version(timeline_id),
         pg_port,
         http_port,
         password_verifier: postgres_protocol::password::scram_sha_256(password.as_bytes()),
@@ -214,18 +224,24 @@ fn refuse_second(env: &LocalEnv, endpoint: &Endpoint, allow_multiple: bool) -> a
     if allow_multiple {
         return Ok(());
     }
-    let same_branch =
-        |other: &Endpoint| other.timeline_id == endpoint.timeline_id && other.name != endpoint.name;
-    let running = Endpoint::all(env)?
-        .into_iter()
-        .find(|other| same_branch(other) && other.process(env).pid().is_some());
-    if let Some(other) = running {
+    if let Some(other) = running_beside(env, endpoint)?.first() {
         bail!(
             "endpoint {:?} runs on the same branch and would be fenced off: stop it first, or say --allow-multiple",
             other.name
         );
     }
     Ok(())
+}
+
+/// Other endpoints of the same branch that run.
+fn running_beside(env: &LocalEnv, endpoint: &Endpoint) -> anyhow::Result<Vec<Endpoint>> {
+    let mut beside = Endpoint::all(env)?;
+    beside.retain(|other| {
+        other.timeline_id == endpoint.timeline_id
+            && other.name != endpoint.name
+            && other.process(env).pid().is_some()
+    });
+    Ok(beside)
 }
 
 /// Those that this one fences off: `varve start` is not to start them, or they would fence this one in turn.
@@ -250,9 +266,11 @@ pub async fn start(
     let client = ComputeClient::new(&endpoint.http_address(), env.token.clone());
     let running =
         || async { client.status().await.is_ok_and(|status| status.state == ComputeState::Running) };
-    if process.pid().is_some() {
-        return process.wait_ready(timeout, running).await;
+    // One that is found ending, as a fenced one is, is started anew.
+    if process.pid().is_some() && process.becomes_ready(timeout, running).await? {
+        return Ok(());
     }
+    check_version(&env.config.pg_bin_dir(endpoint.pg_version), endpoint.pg_version)?;
     port_becomes_free(&format!("endpoint {:?}", endpoint.name), endpoint.pg_port).await?;
     port_becomes_free(&format!("endpoint {:?} (http)", endpoint.name), endpoint.http_port).await?;
     output.progress(format!("starting endpoint {:?}", endpoint.name));
@@ -260,13 +278,15 @@ pub async fn start(
     write_private(&spec_file, &serde_json::to_vec_pretty(&spec(env, &endpoint)?)?)?;
     let compute = env.compute_directory(&endpoint.name);
     std::fs::create_dir_all(&compute)?;
-    process.spawn(compute_ctl(env, &compute, &spec_file, &endpoint.http_address())?)?;
+    let command = compute_ctl(env, endpoint.pg_version, &compute, &spec_file, &endpoint.http_address())?;
+    process.spawn(command)?;
     process.wait_ready(timeout, running).await
 }
 
 /// compute_ctl with `home` for its own.
 pub fn compute_ctl(
     env: &LocalEnv,
+    pg_version: PgVersion,
     home: &Path,
     spec_file: &Path,
     http_address: &str,
@@ -274,7 +294,7 @@ pub fn compute_ctl(
     let mut command = Command::new(program("compute_ctl")?);
     command.arg("--pgdata").arg(home.join("pgdata"));
     command.arg("--spec").arg(spec_file);
-    command.arg("--pgbin").arg(&env.config.pg_bin_dir);
+    command.arg("--pgbin").arg(env.config.pg_bin_dir(pg_version));
     command.arg("--listen-http").arg(http_address);
     command.arg("--auth-token-file").arg(env.token_file());
     Ok(command)
@@ -283,11 +303,10 @@ pub fn compute_ctl(
 fn spec(env: &LocalEnv, endpoint: &Endpoint) -> anyhow::Result<ComputeSpec> {
     let ttid = TenantTimelineId::new(endpoint.tenant_id, endpoint.timeline_id);
     let spec = ComputeSpec {
-        pg_version: endpoint.pg_version,
         pg_port: endpoint.pg_port,
         roles: vec![admin_role(endpoint)],
         settings: settings(&endpoint.settings),
-        ..bare_spec(env, ttid, &endpoint.name)
+        ..bare_spec(env, ttid, &endpoint.name, endpoint.pg_version)
     };
     spec.check()?;
     Ok(spec)
@@ -295,15 +314,15 @@ fn spec(env: &LocalEnv, endpoint: &Endpoint) -> anyhow::Result<ComputeSpec> {
 
 /// A compute of a timeline of this cluster's, without roles, databases and settings. It listens on PostgreSQL's
 /// own port, on this host only.
-pub fn bare_spec(env: &LocalEnv, ttid: TenantTimelineId, name: &str) -> ComputeSpec {
+pub fn bare_spec(env: &LocalEnv, ttid: TenantTimelineId, name: &str, pg_version: PgVersion) -> ComputeSpec {
     let address = |id| SafekeeperAddress { id, pg_connstr: env.config.safekeeper_pg_address(id) };
     ComputeSpec {
         format_version: SPEC_FORMAT_VERSION,
         tenant_id: ttid.tenant_id,
         timeline_id: ttid.timeline_id,
         endpoint_id: name.to_owned(),
-        pg_version: PgVersion::V15,
-        safekeepers: (1..=env.config.num_safekeepers).map(NodeId).map(address).collect(),
+        pg_version,
+        safekeepers: env.config.safekeeper_ids().into_iter().map(address).collect(),
         pageserver: PageserverAddress { pg_connstr: env.config.pageserver_pg_address() },
         pg_listen_addr: "127.0.0.1".to_owned(),
         pg_port: 5432,

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use pg_frontend::{Address, ConnectParams, CopyReader, PgClient};
 use serde_json::json;
-use types::{Lsn, TenantId, TimelineId};
+use types::{Lsn, PgVersion, TenantId, TimelineId};
 
 use crate::local_env::LocalEnv;
 use crate::output::{Output, bytes};
@@ -17,8 +17,8 @@ const OWN_ENTRIES: &str = "varve";
 
 pub async fn export(
     env: &LocalEnv,
-    tenant: TenantId,
-    timeline: TimelineId,
+    (tenant, timeline): (TenantId, TimelineId),
+    pg_version: PgVersion,
     at_lsn: Option<Lsn>,
     directory: &Path,
     output: Output,
@@ -50,7 +50,7 @@ pub async fn export(
             "{} in {}; start it with\n\n  {}/pg_ctl -D {} start",
             bytes(unpacked),
             directory.display(),
-            env.config.pg_bin_dir.display(),
+            env.config.pg_bin_dir(pg_version).display(),
             directory.display()
         )
     })

@@ -163,7 +163,11 @@ mod tests {
     #[test]
     fn every_part_has_a_log_and_so_has_one_that_is_gone() {
         let place = tempfile::tempdir().unwrap();
-        let env = LocalEnv::create(place.path(), Config::new(None, 3, "/bin".into()).unwrap()).unwrap();
+        let env = LocalEnv::create(
+            place.path(),
+            Config::new(None, 3, crate::local_env::Installation::of_a_test()).unwrap(),
+        )
+        .unwrap();
         for name in ["broker", "dev"] {
             std::fs::create_dir_all(env.endpoint_directory(name)).unwrap();
             std::fs::write(env.endpoint_directory(name).join("endpoint.json"), "").unwrap();

@@ -69,9 +69,6 @@ struct Position {
     /// What a pageserver would still have after a crash.
     #[serde(skip_serializing_if = "Option::is_none")]
     disk_consistent_lsn: Option<Lsn>,
-    /// Records that a pageserver stored and cannot apply.
-    #[serde(skip_serializing_if = "is_zero")]
-    inapplicable_records: u64,
     /// Whether a pageserver met WAL that it cannot pass.
     #[serde(skip_serializing_if = "is_false")]
     broken: bool,
@@ -80,16 +77,7 @@ struct Position {
 impl Position {
     fn new(timeline: TenantTimelineId, branches: &Branches, lsn: Lsn) -> Position {
         let branch = branches.name_of(timeline.tenant_id, timeline.timeline_id).map(str::to_owned);
-        Position {
-            timeline,
-            branch,
-            lsn,
-            lag: 0,
-            commit_lsn: None,
-            disk_consistent_lsn: None,
-            inapplicable_records: 0,
-            broken: false,
-        }
+        Position { timeline, branch, lsn, lag: 0, commit_lsn: None, disk_consistent_lsn: None, broken: false }
     }
 }
 
@@ -167,7 +155,6 @@ async fn safekeeper_positions(env: &LocalEnv, branches: &Branches, id: NodeId) -
 async fn pageserver_positions(env: &LocalEnv, branches: &Branches) -> Option<Vec<Position>> {
     let position = |info: TimelineInfo| Position {
         disk_consistent_lsn: Some(info.disk_consistent_lsn),
-        inapplicable_records: info.inapplicable_records,
         broken: info.state == TimelineState::Broken,
         ..Position::new(
             TenantTimelineId::new(info.tenant_id, info.timeline_id),
@@ -228,11 +215,6 @@ fn fill_lag(rows: &mut [Row]) {
     for position in rows.iter_mut().flat_map(|row| &mut row.positions) {
         position.lag = heads[&position.timeline].saturating_distance(position.lsn);
     }
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
-const fn is_zero(number: &u64) -> bool {
-    *number == 0
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]

@@ -20,12 +20,13 @@ pub struct NewTenant {
     pub set_default: bool,
 }
 
-impl Default for NewTenant {
-    fn default() -> Self {
+impl NewTenant {
+    /// The default tenant, with new ids.
+    pub fn of(pg_version: PgVersion) -> Self {
         NewTenant {
             tenant_id: TenantId::generate(),
             timeline_id: TimelineId::generate(),
-            pg_version: PgVersion::V15,
+            pg_version,
             set_default: true,
         }
     }
@@ -42,7 +43,7 @@ pub async fn run(env: &LocalEnv, command: TenantCommand, output: Output) -> anyh
             let new = NewTenant {
                 tenant_id: tenant_id.unwrap_or_else(TenantId::generate),
                 timeline_id: timeline_id.unwrap_or_else(TimelineId::generate),
-                pg_version,
+                pg_version: pg_version.unwrap_or(env.config.pg_version),
                 set_default,
             };
             let value = json!({ "tenant_id": new.tenant_id, "timeline_id": new.timeline_id });
@@ -71,9 +72,9 @@ pub async fn create(
 ) -> anyhow::Result<()> {
     output.progress(format!("making tenant {}", new.tenant_id));
     pageserver_client(env).create_tenant(new.tenant_id).await?;
-    timeline::create_root(env, new.tenant_id, new.timeline_id, new.pg_version).await?;
+    timeline::create_root(env, new.tenant_id, new.timeline_id, new.pg_version, output).await?;
     // The names last: what they name is there.
-    branches.add_branch(new.tenant_id, MAIN_BRANCH, new.timeline_id)?;
+    branches.add_branch(new.tenant_id, MAIN_BRANCH, new.timeline_id, new.pg_version)?;
     branches.add_tenant(new.tenant_id, new.set_default)
 }
 

@@ -1,8 +1,10 @@
 //! `timeline`: branches. A timeline is made on the pageserver first, which says where its WAL begins, and
 //! then on every safekeeper.
 
+mod detail;
 mod tree;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -13,18 +15,24 @@ use safekeeper_api::http as safekeeper;
 use serde_json::json;
 use types::{Lsn, NodeId, PgVersion, TenantId, TenantTimelineId, TimelineId};
 
-use super::export;
+use super::{export, up};
 use crate::arguments::TimelineCommand;
 use crate::local_env::{Branches, LocalEnv};
 use crate::output::Output;
-use crate::storage::{pageserver_client, safekeeper_client};
+use crate::storage::{pageserver_client, safekeeper_client, safekeeper_statuses};
 use tree::draw_tree;
 
 /// How long the pageserver may take to catch up before a branch or an export at the head is given up.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long WAL that a compute has written may take to be on safekeepers.
+const WRITTEN_TIMEOUT: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(20);
 
 pub const fn only_reads(command: &TimelineCommand) -> bool {
-    matches!(command, TimelineCommand::List { .. } | TimelineCommand::Export { .. })
+    matches!(
+        command,
+        TimelineCommand::List { .. } | TimelineCommand::Detail { .. } | TimelineCommand::Export { .. }
+    )
 }
 
 pub async fn run(env: &LocalEnv, command: TimelineCommand, output: Output) -> anyhow::Result<()> {
@@ -34,8 +42,9 @@ pub async fn run(env: &LocalEnv, command: TimelineCommand, output: Output) -> an
             let tenant = branches.tenant(tenant_id)?;
             branches.check_new_name(tenant, &branch_name)?;
             let timeline = timeline_id.unwrap_or_else(TimelineId::generate);
-            let info = create_root(env, tenant, timeline, pg_version).await?;
-            branches.add_branch(tenant, &branch_name, timeline)?;
+            let pg_version = pg_version.unwrap_or(env.config.pg_version);
+            let info = create_root(env, tenant, timeline, pg_version, output).await?;
+            branches.add_branch(tenant, &branch_name, timeline, pg_version)?;
             announce(&branch_name, &info, output)
         }
         TimelineCommand::Branch {
@@ -49,10 +58,11 @@ pub async fn run(env: &LocalEnv, command: TimelineCommand, output: Output) -> an
             branches.check_new_name(tenant, &branch_name)?;
             let timeline = timeline_id.unwrap_or_else(TimelineId::generate);
             let ancestor = branches.timeline(tenant, &ancestor_branch_name)?;
-            wait_for_pageserver(env, TenantTimelineId::new(tenant, ancestor), ancestor_start_lsn).await?;
-            let request = TimelineCreateRequest::branch(timeline, ancestor, ancestor_start_lsn);
+            let start =
+                available_lsn(env, TenantTimelineId::new(tenant, ancestor), ancestor_start_lsn).await?;
+            let request = TimelineCreateRequest::branch(timeline, ancestor, start);
             let info = create(env, tenant, request).await?;
-            branches.add_branch(tenant, &branch_name, timeline)?;
+            branches.add_branch(tenant, &branch_name, timeline, info.pg_version)?;
             announce(&branch_name, &info, output)
         }
         TimelineCommand::List { tenant_id, all } => {
@@ -62,13 +72,17 @@ pub async fn run(env: &LocalEnv, command: TimelineCommand, output: Output) -> an
             };
             list(env, &branches, &tenants, output).await
         }
+        TimelineCommand::Detail { branch_name, tenant_id } => {
+            let tenant = branches.tenant(tenant_id)?;
+            let timeline = branches.timeline(tenant, &branch_name)?;
+            detail::detail(env, &branch_name, TenantTimelineId::new(tenant, timeline), output).await
+        }
         TimelineCommand::Export { branch_name, at_lsn, output: directory, tenant_id } => {
             let tenant = branches.tenant(tenant_id)?;
             let timeline = branches.timeline(tenant, &branch_name)?;
-            if at_lsn.is_none() {
-                wait_for_pageserver(env, TenantTimelineId::new(tenant, timeline), None).await?;
-            }
-            export::export(env, tenant, timeline, at_lsn, &directory, output).await
+            let at_lsn = available_lsn(env, TenantTimelineId::new(tenant, timeline), at_lsn).await?;
+            export::export(env, (tenant, timeline), branches.pg_version(timeline), at_lsn, &directory, output)
+                .await
         }
     }
 }
@@ -90,52 +104,87 @@ pub async fn create_root(
     tenant: TenantId,
     timeline: TimelineId,
     pg_version: PgVersion,
+    output: Output,
 ) -> anyhow::Result<TimelineInfo> {
+    up::put_template(env, pg_version, output).await?;
     create(env, tenant, TimelineCreateRequest::root(timeline, pg_version)).await
 }
 
-/// The head of a branch is what was committed when the command came: the pageserver, which is asked for
-/// it, may be a few milliseconds behind. No branch that begins at an LSN needs it to be further than there.
-async fn wait_for_pageserver(
+/// `asked`, or the head of the branch for None, once the pageserver has it. The head is what was committed when
+/// the command came: the pageserver, which is asked for it, may be a few milliseconds behind.
+///
+/// An LSN in the middle of a record that nobody has finished, as `pg_current_wal_lsn()` may be, means the end of
+/// the record before it: no other record can end there first.
+async fn available_lsn(
     env: &LocalEnv,
     ttid: TenantTimelineId,
-    start_lsn: Option<Lsn>,
-) -> anyhow::Result<()> {
-    let mut statuses = Vec::new();
-    for id in 1..=env.config.num_safekeepers {
-        if let Ok(status) = safekeeper_client(env, NodeId(id)).timeline(ttid).await {
-            statuses.push(status);
-        }
-    }
-    let head = committed_lsn(&statuses, env.config.num_safekeepers as usize);
-    let committed = start_lsn.map_or(head, |start| start.min(head));
+    asked: Option<Lsn>,
+) -> anyhow::Result<Option<Lsn>> {
+    let (committed, at) = committed_lsn(env, ttid, asked).await;
     let pageserver = pageserver_client(env);
     let started = Instant::now();
     loop {
         let ingested = pageserver.timeline(ttid.tenant_id, ttid.timeline_id).await?.last_record_lsn;
         if ingested >= committed {
-            return Ok(());
+            return Ok(at);
         }
         if started.elapsed() > HEAD_TIMEOUT {
             bail!(
                 "the pageserver has the branch up to {ingested}, safekeepers up to {committed}: try again later"
             );
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(POLL).await;
     }
 }
 
-/// What one of them knows to be committed, or what a majority has from one term's compute: they will find out.
-fn committed_lsn(statuses: &[safekeeper::TimelineStatus], safekeepers: usize) -> Lsn {
-    let known = statuses.iter().map(|status| status.commit_lsn).max().unwrap_or(Lsn::INVALID);
-    let term = statuses.iter().map(|status| status.term).max().unwrap_or_default();
-    let mut held: Vec<Lsn> = statuses
-        .iter()
-        .filter(|status| status.term == term && status.term_history.last_log_term(status.flush_lsn) == term)
-        .map(|status| status.flush_lsn)
-        .collect();
-    held.sort_unstable_by(|one, other| other.cmp(one));
-    held.get(safekeepers / 2).map_or(known, |majority| known.max(*majority))
+/// Up to where WAL is committed, `asked` at most, and the LSN to take for `asked`. What is not written at all within
+/// a while is left for the pageserver to refuse.
+async fn committed_lsn(env: &LocalEnv, ttid: TenantTimelineId, asked: Option<Lsn>) -> (Lsn, Option<Lsn>) {
+    let started = Instant::now();
+    loop {
+        let statuses = safekeeper_statuses(env, ttid).await;
+        let answers = statuses.into_iter().filter_map(|(id, answer)| Some((id, answer.ok()?)));
+        let head = Head::of(&answers.collect());
+        match asked {
+            None => return (head.committed, None),
+            Some(lsn) if lsn <= head.committed => return (lsn, asked),
+            Some(lsn) if lsn <= head.unfinished => return (head.committed, Some(head.committed)),
+            Some(_) if started.elapsed() > WRITTEN_TIMEOUT => return (head.committed, asked),
+            Some(_) => tokio::time::sleep(POLL).await,
+        }
+    }
+}
+
+/// What the safekeepers have of a branch.
+#[derive(Debug, PartialEq, Eq)]
+struct Head {
+    /// What one of them knows to be committed, or what a majority has from one term's compute: they will find out.
+    committed: Lsn,
+    /// Up to here a compute has written more, which is a part of one record. The same as `committed` without any.
+    unfinished: Lsn,
+}
+
+impl Head {
+    fn of(statuses: &BTreeMap<NodeId, safekeeper::TimelineStatus>) -> Head {
+        let known = statuses.values().map(|status| status.commit_lsn).max().unwrap_or(Lsn::INVALID);
+        let term = statuses.values().map(|status| status.term).max().unwrap_or_default();
+        let of_term = |status: &&safekeeper::TimelineStatus| {
+            status.term == term && status.term_history.last_log_term(status.flush_lsn) == term
+        };
+        let held: Vec<&safekeeper::TimelineStatus> = statuses.values().filter(of_term).collect();
+        let flushed = |id| statuses.get(&id).filter(of_term).map_or(Lsn::INVALID, |status| status.flush_lsn);
+        let configuration = statuses
+            .values()
+            .map(|status| &status.configuration)
+            .max_by_key(|configuration| configuration.generation);
+        let committed = known.max(configuration.map_or(known, |it| it.quorum().lsn(flushed)));
+        // Whoever has less than all records would take a whole one for the part of one.
+        let no_more = held.iter().all(|status| status.flush_lsn <= committed);
+        let written = held.iter().filter(|status| no_more && status.flush_lsn == committed);
+        let unfinished =
+            written.map(|status| status.durable_lsn).max().map_or(committed, |lsn| lsn.max(committed));
+        Head { committed, unfinished }
+    }
 }
 
 /// On the pageserver, then on all safekeepers. Every step may be repeated, so after a failure the same
@@ -158,11 +207,12 @@ async fn create(
         wal_seg_size: info.wal_seg_size,
         start_lsn: info.initdb_lsn,
         members: members(env),
+        configuration: None,
         ancestor: ancestor.map(|timeline_id| safekeeper::Ancestor { timeline_id }),
     };
     // Each of them makes a segment of WAL durable, which takes its time.
-    try_join_all((1..=env.config.num_safekeepers).map(async |id| {
-        safekeeper_client(env, NodeId(id)).create_timeline(&request).await.with_context(|| {
+    try_join_all(env.config.safekeeper_ids().into_iter().map(async |id| {
+        safekeeper_client(env, id).create_timeline(&request).await.with_context(|| {
             format!(
                 "safekeeper {id} did not make timeline {} (all of them must run for that); `varve start` starts them, and \
                  the same command with --timeline-id {} goes on",
@@ -174,13 +224,14 @@ async fn create(
     Ok(info)
 }
 
-fn members(env: &LocalEnv) -> Vec<Member> {
+/// All safekeepers of the cluster.
+pub fn members(env: &LocalEnv) -> Vec<Member> {
     let member = |id| Member {
         id,
         pg_connstr: env.config.safekeeper_pg_address(id),
         http_connstr: env.config.safekeeper_http_address(id),
     };
-    (1..=env.config.num_safekeepers).map(NodeId).map(member).collect()
+    env.config.safekeeper_ids().into_iter().map(member).collect()
 }
 
 /// A tree for each of the tenants.
@@ -208,4 +259,58 @@ async fn list(
         trees.push("There are other tenants: --all shows theirs too.".to_owned());
     }
     output.result(&values, || trees.join("\n\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use consensus::{Configuration, TermHistory, TermStart};
+    use types::{Term, WalSegmentSize};
+
+    use super::*;
+
+    fn member(id: u64) -> Member {
+        Member { id: NodeId(id), pg_connstr: String::new(), http_connstr: String::new() }
+    }
+
+    /// Of a safekeeper that has a compute's WAL of term 2 from 100 on.
+    fn status(flush: u64, durable: u64, commit: u64) -> safekeeper::TimelineStatus {
+        safekeeper::TimelineStatus {
+            tenant_id: TenantId::generate(),
+            timeline_id: TimelineId::generate(),
+            term: Term(2),
+            term_history: TermHistory::new(vec![TermStart { term: Term(2), lsn: Lsn(100) }]).unwrap(),
+            configuration: Configuration::initial(Vec::from([1, 2, 3].map(member))).unwrap(),
+            ancestor: None,
+            flush_lsn: Lsn(flush),
+            durable_lsn: Lsn(durable),
+            commit_lsn: Lsn(commit),
+            timeline_start_lsn: Lsn(100),
+            remote_consistent_lsn: Lsn::INVALID,
+            pg_version: PgVersion::V15,
+            system_id: 1,
+            wal_seg_size: WalSegmentSize::DEFAULT,
+            walsenders: Vec::new(),
+            walreceivers: Vec::new(),
+        }
+    }
+
+    fn head(statuses: &[(u64, u64, u64)]) -> (u64, u64) {
+        let of = |(flush, durable, commit): &(u64, u64, u64)| status(*flush, *durable, *commit);
+        let head = Head::of(&(1..).map(NodeId).zip(statuses.iter().map(of)).collect());
+        (head.committed.0, head.unfinished.0)
+    }
+
+    #[test]
+    fn what_a_majority_has_is_committed_also_before_anybody_knows() {
+        assert_eq!(head(&[(300, 300, 200), (300, 300, 200), (200, 200, 200)]), (300, 300));
+        assert_eq!(head(&[(300, 300, 200), (200, 200, 200)]), (200, 200));
+        assert_eq!(head(&[]), (0, 0));
+    }
+
+    #[test]
+    fn a_part_of_a_record_is_behind_the_last_one() {
+        assert_eq!(head(&[(300, 380, 300), (300, 340, 300), (200, 390, 200)]), (300, 380));
+        // One has a record more: what the others have is perhaps the whole of it.
+        assert_eq!(head(&[(350, 380, 300), (300, 340, 300), (300, 350, 300)]), (300, 300));
+    }
 }

@@ -13,7 +13,7 @@ use types::PgVersion;
 use super::{endpoint, tenant};
 use crate::arguments::{InitArguments, StopMode};
 use crate::endpoints::Endpoint;
-use crate::local_env::{Config, LocalEnv};
+use crate::local_env::{Config, Installation, LocalEnv};
 use crate::output::Output;
 use crate::storage::{Daemon, pageserver_client};
 use crate::template;
@@ -31,7 +31,7 @@ pub async fn up(
     start_storage(&env, output).await?;
     let mut branches = env.branches()?;
     if branches.default_tenant().is_none() {
-        tenant::create(&env, &mut branches, tenant::NewTenant::default(), output).await?;
+        tenant::create(&env, &mut branches, tenant::NewTenant::of(env.config.pg_version), output).await?;
     }
     if !Endpoint::exists(&env, DEFAULT_ENDPOINT) {
         endpoint::create(&env, endpoint::NewEndpoint::named(DEFAULT_ENDPOINT), output)?;
@@ -66,35 +66,35 @@ pub fn init(directory: &Path, arguments: &InitArguments, output: Output) -> anyh
         refuse_changes(&env, arguments)?;
         env
     } else {
-        let pg_bin_dir = arguments.pg_bin_dir.clone().unwrap_or_else(|| default_pg_bin_dir(PgVersion::V15));
+        let postgres = Installation::choose(arguments.pg_version, arguments.pg_bin_dir.as_deref())?;
         let safekeepers = arguments.num_safekeepers.unwrap_or(DEFAULT_SAFEKEEPERS);
-        let mut config = Config::new(arguments.port_base, safekeepers, pg_bin_dir)?;
+        let mut config = Config::new(arguments.port_base, safekeepers, postgres)?;
         std::fs::create_dir_all(directory)
             .with_context(|| format!("cannot make the directory {}", directory.display()))?;
         config.compute_directory = compute_directory(&directory.canonicalize()?)?;
         output.progress(format!("making a new cluster in {}", directory.display()));
         LocalEnv::create(directory, config)?
     };
-    make_template(&env, output)?;
+    make_template(&env, env.config.pg_version, output)?;
     Ok(env)
 }
 
-fn make_template(env: &LocalEnv, output: Output) -> anyhow::Result<()> {
-    let template_file = env.template_file(PgVersion::V15);
+fn make_template(env: &LocalEnv, version: PgVersion, output: Output) -> anyhow::Result<()> {
+    let template_file = env.template_file(version);
     if !template_file.exists() {
-        output.progress("making the template database (initdb)");
-        template::make(&env.config.pg_bin_dir, PgVersion::V15, &template_file)?;
+        output.progress(format!("making the template database of PostgreSQL {version} (initdb)"));
+        template::make(&env.config.pg_bin_dir(version), version, &template_file)?;
     }
     Ok(())
 }
 
-/// Gives the pageserver the template, if it has none.
-pub async fn put_template(env: &LocalEnv, output: Output) -> anyhow::Result<()> {
+/// Gives the pageserver the template of a version, if it has none.
+pub async fn put_template(env: &LocalEnv, version: PgVersion, output: Output) -> anyhow::Result<()> {
     let pageserver = pageserver_client(env);
-    if pageserver.template(PgVersion::V15).await?.is_none() {
-        make_template(env, output)?;
-        let packed = std::fs::read(env.template_file(PgVersion::V15))?;
-        pageserver.put_template(PgVersion::V15, packed).await?;
+    if pageserver.template(version).await?.is_none() {
+        make_template(env, version, output)?;
+        let packed = std::fs::read(env.template_file(version))?;
+        pageserver.put_template(version, packed).await?;
     }
     Ok(())
 }
@@ -103,6 +103,7 @@ fn refuse_changes(env: &LocalEnv, arguments: &InitArguments) -> anyhow::Result<(
     let config = &env.config;
     let changed = arguments.port_base.is_some_and(|base| config.port_base != Some(base))
         || arguments.num_safekeepers.is_some_and(|number| config.num_safekeepers != number)
+        || arguments.pg_version.is_some_and(|version| config.pg_version != version)
         || arguments.pg_bin_dir.as_ref().is_some_and(|path| *path != config.pg_bin_dir);
     if changed {
         bail!(
@@ -111,10 +112,6 @@ fn refuse_changes(env: &LocalEnv, arguments: &InitArguments) -> anyhow::Result<(
         );
     }
     Ok(())
-}
-
-pub fn default_pg_bin_dir(version: PgVersion) -> PathBuf {
-    PathBuf::from(format!("/usr/lib/postgresql/{version}/bin"))
 }
 
 /// Root runs PostgreSQL as the user `postgres`, who must be able to get to the data directories. Where
@@ -149,7 +146,7 @@ async fn start_storage(env: &LocalEnv, output: Output) -> anyhow::Result<()> {
     for daemon in Daemon::all(env) {
         daemon.start(env, output).await?;
     }
-    put_template(env, output).await
+    put_template(env, env.config.pg_version, output).await
 }
 
 async fn start_wanted_endpoints(env: &LocalEnv, output: Output) -> anyhow::Result<()> {

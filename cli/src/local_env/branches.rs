@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use durable_fs::DurableFs;
 use serde::{Deserialize, Serialize};
-use types::{TenantId, TimelineId};
+use types::{PgVersion, TenantId, TimelineId};
 
 use crate::output::alternatives;
 
@@ -25,6 +25,9 @@ struct Content {
     format_version: u32,
     default_tenant: Option<TenantId>,
     tenants: BTreeMap<TenantId, BTreeMap<String, TimelineId>>,
+    /// Major version of PostgreSQL. Timelines from when there was only one are not named.
+    #[serde(default)]
+    pg_versions: BTreeMap<TimelineId, PgVersion>,
 }
 
 impl Branches {
@@ -33,7 +36,8 @@ impl Branches {
             Ok(bytes) => serde_json::from_slice(&bytes)
                 .with_context(|| format!("{} is not understood", path.display()))?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Content { format_version: FORMAT_VERSION, default_tenant: None, tenants: BTreeMap::new() }
+                let (tenants, pg_versions) = (BTreeMap::new(), BTreeMap::new());
+                Content { format_version: FORMAT_VERSION, default_tenant: None, tenants, pg_versions }
             }
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
         };
@@ -86,6 +90,11 @@ impl Branches {
         })
     }
 
+    /// Which PostgreSQL runs on the timeline.
+    pub fn pg_version(&self, timeline: TimelineId) -> PgVersion {
+        self.content.pg_versions.get(&timeline).copied().unwrap_or(PgVersion::V15)
+    }
+
     pub fn name_of(&self, tenant: TenantId, timeline: TimelineId) -> Option<&str> {
         let branches = self.content.tenants.get(&tenant)?;
         branches.iter().find(|(_, id)| **id == timeline).map(|(name, _)| name.as_str())
@@ -119,7 +128,14 @@ impl Branches {
         self.save()
     }
 
-    pub fn add_branch(&mut self, tenant: TenantId, branch: &str, timeline: TimelineId) -> anyhow::Result<()> {
+    pub fn add_branch(
+        &mut self,
+        tenant: TenantId,
+        branch: &str,
+        timeline: TimelineId,
+        pg_version: PgVersion,
+    ) -> anyhow::Result<()> {
+        self.content.pg_versions.insert(timeline, pg_version);
         self.content.tenants.entry(tenant).or_default().insert(branch.to_owned(), timeline);
         self.save()
     }
@@ -137,12 +153,14 @@ mod tests {
         let mut branches = Branches::load(&path).unwrap();
         assert!(branches.tenant(None).is_err());
         branches.add_tenant(tenant, false).unwrap();
-        branches.add_branch(tenant, "main", timeline).unwrap();
+        branches.add_branch(tenant, "main", timeline, PgVersion::V17).unwrap();
 
         let branches = Branches::load(&path).unwrap();
         assert_eq!(branches.tenant(None).unwrap(), tenant);
         assert_eq!(branches.timeline(tenant, "main").unwrap(), timeline);
         assert_eq!(branches.name_of(tenant, timeline), Some("main"));
+        assert_eq!(branches.pg_version(timeline), PgVersion::V17);
+        assert_eq!(branches.pg_version(TimelineId([3; 16])), PgVersion::V15);
         let unknown = branches.timeline(tenant, "dev").unwrap_err().to_string();
         assert!(unknown.contains("\"dev\"") && unknown.contains("main"), "{unknown}");
         for bad in ["main", "", "-x", "a b", &"x".repeat(64)] {

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use durable_fs::DurableFs;
 use serde::{Deserialize, Serialize};
-use types::NodeId;
+use types::{NodeId, PgVersion};
+
+use super::installation::{Installation, package_bin_dir};
 
 const FORMAT_VERSION: u32 = 1;
 
@@ -17,7 +19,13 @@ pub struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port_base: Option<u16>,
     pub num_safekeepers: u64,
-    /// Directory of initdb, postgres and psql.
+    /// Their ids, once some have come or gone. Absent: from 1 on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    safekeepers: Option<Vec<NodeId>>,
+    /// The major version of PostgreSQL that is meant where none is named.
+    #[serde(default = "first_version")]
+    pub pg_version: PgVersion,
+    /// Directory of initdb, postgres and psql of that version. Other versions' are where packages put them.
     pub pg_bin_dir: PathBuf,
     /// Set where the user `postgres` cannot reach the cluster's own directory.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -37,6 +45,11 @@ pub struct Hosts {
     pub safekeepers: Vec<String>,
 }
 
+/// Clusters that were made when there was no other.
+const fn first_version() -> PgVersion {
+    PgVersion::V15
+}
+
 impl Hosts {
     fn safekeeper(&self, id: NodeId) -> Option<&String> {
         self.safekeepers.get(usize::try_from(id.0).ok()?.checked_sub(1)?)
@@ -44,7 +57,11 @@ impl Hosts {
 }
 
 impl Config {
-    pub fn new(port_base: Option<u16>, num_safekeepers: u64, pg_bin_dir: PathBuf) -> anyhow::Result<Config> {
+    pub fn new(
+        port_base: Option<u16>,
+        num_safekeepers: u64,
+        postgres: Installation,
+    ) -> anyhow::Result<Config> {
         if num_safekeepers < 3 || num_safekeepers.is_multiple_of(2) || num_safekeepers > 9 {
             bail!("{num_safekeepers} safekeepers make no good quorum: take 3, 5, 7 or 9");
         }
@@ -55,16 +72,46 @@ impl Config {
             format_version: FORMAT_VERSION,
             port_base,
             num_safekeepers,
-            pg_bin_dir,
+            safekeepers: None,
+            pg_version: postgres.version,
+            pg_bin_dir: postgres.bin_dir,
             compute_directory: None,
             hosts: None,
         })
     }
 
+    /// In rising order.
+    pub fn safekeeper_ids(&self) -> Vec<NodeId> {
+        self.safekeepers.clone().unwrap_or_else(|| (1..=self.num_safekeepers).map(NodeId).collect())
+    }
+
+    pub fn add_safekeeper(&mut self, id: NodeId) -> anyhow::Result<()> {
+        if !(1..=Ports::SAFEKEEPERS).contains(&id.0) {
+            bail!("a safekeeper's id must be from 1 to {}", Ports::SAFEKEEPERS);
+        }
+        let mut ids = self.safekeeper_ids();
+        ids.push(id);
+        self.set_safekeepers(ids);
+        Ok(())
+    }
+
+    pub fn remove_safekeeper(&mut self, id: NodeId) {
+        let mut ids = self.safekeeper_ids();
+        ids.retain(|other| *other != id);
+        self.set_safekeepers(ids);
+    }
+
+    fn set_safekeepers(&mut self, mut ids: Vec<NodeId>) {
+        ids.sort_unstable();
+        ids.dedup();
+        self.num_safekeepers = ids.len() as u64;
+        self.safekeepers = Some(ids);
+    }
+
     /// Of a cluster whose parts have hosts of their own.
-    pub fn with_hosts(hosts: Hosts, pg_bin_dir: PathBuf) -> anyhow::Result<Config> {
+    pub fn with_hosts(hosts: Hosts, postgres: Installation) -> anyhow::Result<Config> {
         let safekeepers = hosts.safekeepers.len() as u64;
-        Ok(Config { hosts: Some(hosts), ..Config::new(None, safekeepers, pg_bin_dir)? })
+        Ok(Config { hosts: Some(hosts), ..Config::new(None, safekeepers, postgres)? })
     }
 
     pub fn load(path: &Path) -> anyhow::Result<Config> {
@@ -87,6 +134,11 @@ impl Config {
 
     pub fn save(&self, path: &Path) -> anyhow::Result<()> {
         Ok(DurableFs::default().write_atomically(path, toml::to_string(self)?.as_bytes())?)
+    }
+
+    /// Directory of the programs of that version, whether it is installed or not.
+    pub fn pg_bin_dir(&self, version: PgVersion) -> PathBuf {
+        if version == self.pg_version { self.pg_bin_dir.clone() } else { package_bin_dir(version) }
     }
 
     pub const fn ports(&self) -> Ports {
@@ -132,6 +184,8 @@ pub struct Ports {
 impl Ports {
     /// Ports that a cluster with `--port-base` may use, from the base on.
     pub const SPAN: u16 = 200;
+    /// The highest id of a safekeeper.
+    pub const SAFEKEEPERS: u64 = 19;
 
     pub const fn broker(self) -> u16 {
         self.pick(50051, 0)
@@ -183,11 +237,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_version_has_its_directory() {
+        let mut config = Config::new(None, 3, Installation::of_a_test()).unwrap();
+        assert_eq!(config.pg_bin_dir(PgVersion::V17), Path::new("/bin"));
+        assert_eq!(config.pg_bin_dir(PgVersion::V15), Path::new("/usr/lib/postgresql/15/bin"));
+        // A file that says nothing of a version was written when there was only one.
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.toml");
+        config.save(&path).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replace("pg_version = 17\n", "")).unwrap();
+        config = Config::load(&path).unwrap();
+        assert_eq!(config.pg_version, PgVersion::V15);
+    }
+
+    #[test]
     fn no_port_is_given_twice() {
         for base in [None, Some(20_000)] {
             let ports = Ports { base, own_hosts: false };
             let mut all = vec![ports.broker(), ports.pageserver_pg(), ports.pageserver_http()];
-            all.extend((1..=9).flat_map(|id| [ports.safekeeper_pg(id), ports.safekeeper_http(id)]));
+            all.extend(
+                (1..=Ports::SAFEKEEPERS).flat_map(|id| [ports.safekeeper_pg(id), ports.safekeeper_http(id)]),
+            );
             all.extend((0..50).flat_map(|n| [ports.endpoint_pg(n), ports.endpoint_http(n)]));
             assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
             assert!(base.is_none_or(|base| all.iter().all(|port| (base..base + Ports::SPAN).contains(port))));
@@ -201,12 +272,12 @@ mod tests {
             pageserver: "pages".into(),
             safekeepers: (1..=count).map(|id| format!("wal{id}")).collect(),
         };
-        let config = Config::with_hosts(hosts(3), "/bin".into()).unwrap();
+        let config = Config::with_hosts(hosts(3), Installation::of_a_test()).unwrap();
         assert_eq!(config.pageserver_pg_address(), "pages:64000");
         assert_eq!(config.safekeeper_pg_address(NodeId(2)), "wal2:5454");
         assert_eq!(config.safekeeper_http_address(NodeId(3)), "wal3:7676");
-        assert!(Config::with_hosts(hosts(2), "/bin".into()).is_err());
-        let local = Config::new(None, 3, "/bin".into()).unwrap();
+        assert!(Config::with_hosts(hosts(2), Installation::of_a_test()).is_err());
+        let local = Config::new(None, 3, Installation::of_a_test()).unwrap();
         assert_eq!(local.safekeeper_pg_address(NodeId(2)), "127.0.0.1:5455");
 
         let directory = tempfile::tempdir().unwrap();
@@ -220,7 +291,10 @@ mod tests {
     #[test]
     fn bad_choices_are_named() {
         for (base, safekeepers) in [(None, 2), (None, 1), (None, 11), (Some(80), 3), (Some(65_500), 3)] {
-            assert!(Config::new(base, safekeepers, "/bin".into()).is_err(), "{base:?} {safekeepers}");
+            assert!(
+                Config::new(base, safekeepers, Installation::of_a_test()).is_err(),
+                "{base:?} {safekeepers}"
+            );
         }
     }
 }

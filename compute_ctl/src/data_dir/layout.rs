@@ -4,22 +4,20 @@ use std::path::PathBuf;
 
 use types::{Oid, PgVersion, RelTag};
 
-use super::v15;
-use crate::error::ComputeError;
+use super::{v15, v17};
 
 /// The layout of one major version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DataLayout {
     V15,
+    V17,
 }
 
 impl DataLayout {
-    pub fn of(version: PgVersion) -> Result<DataLayout, ComputeError> {
+    pub const fn of(version: PgVersion) -> DataLayout {
         match version {
-            PgVersion::V15 => Ok(DataLayout::V15),
-            PgVersion::V17 => {
-                Err(ComputeError::Basebackup("computes of PostgreSQL 17 are not supported yet".into()))
-            }
+            PgVersion::V15 => DataLayout::V15,
+            PgVersion::V17 => DataLayout::V17,
         }
     }
 
@@ -27,6 +25,7 @@ impl DataLayout {
     pub fn directories(self) -> &'static [&'static str] {
         match self {
             DataLayout::V15 => v15::DIRECTORIES,
+            DataLayout::V17 => v17::DIRECTORIES,
         }
     }
 
@@ -34,6 +33,7 @@ impl DataLayout {
     pub fn tablespace_subdirectory(self) -> &'static str {
         match self {
             DataLayout::V15 => v15::TABLESPACE_SUBDIRECTORY,
+            DataLayout::V17 => v17::TABLESPACE_SUBDIRECTORY,
         }
     }
 

@@ -13,6 +13,7 @@ mod tablespaces;
 mod unlogged;
 mod unpack;
 mod v15;
+mod v17;
 
 use std::path::{Path, PathBuf};
 

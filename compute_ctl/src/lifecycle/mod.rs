@@ -98,7 +98,7 @@ impl Ground {
         let installation = Installation::find(pgbin, spec.pg_version)?;
         let paths = ComputePaths::new(pgdata)?;
         let user = ServerUser::find()?;
-        let layout = DataLayout::of(spec.pg_version)?;
+        let layout = DataLayout::of(spec.pg_version);
         DataDir { root: &paths.pgdata, tablespaces: &paths.tablespaces, layout }.check_ours()?;
         let theirs = paths.clone();
         let pid_file = blocking(move || predecessor::take_over(&theirs)).await?;

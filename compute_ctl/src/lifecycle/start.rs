@@ -52,7 +52,7 @@ impl Compute {
     }
 
     async fn wipe(&self, ground: &Ground) -> Result<(), ComputeError> {
-        let layout = DataLayout::of(self.spec.pg_version)?;
+        let layout = DataLayout::of(self.spec.pg_version);
         let (paths, user) = (ground.paths.clone(), ground.user);
         let work = move || {
             paths.remove_sockets()?;
@@ -66,7 +66,7 @@ impl Compute {
         ground: &Ground,
         unpacked: Unpacked,
     ) -> Result<String, ComputeError> {
-        let layout = DataLayout::of(self.spec.pg_version)?;
+        let layout = DataLayout::of(self.spec.pg_version);
         let Ground { paths: ComputePaths { pgdata, tablespaces, .. }, user, .. } = ground;
         let (root, tablespaces, user) = (pgdata.clone(), tablespaces.clone(), *user);
         let settings = self.spec.settings.clone();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pg_frontend::{Address, PgClient};
-use safekeeper_api::replication::{ReplicationError, SenderMessage, StartReplication, connect_params};
+use safekeeper_api::replication::{ReplicationError, SenderMessage, StartReplication, Until, connect_params};
 use tokio::sync::mpsc;
 use types::{Lsn, NodeId, Term};
 
@@ -39,7 +39,7 @@ impl Fetch {
         let text = |error: ReplicationError| error.to_string();
         let params = connect_params(self.source.clone(), self.reach.ttid, &self.reach.token, NAME);
         let client = PgClient::connect(&params).await.map_err(|error| error.to_string())?;
-        let start = StartReplication { slot: None, start_lsn: self.begin, term: Some(self.term) };
+        let start = StartReplication { slot: None, start_lsn: self.begin, until: Until::Flushed(self.term) };
         let (mut reader, _writer) = start.begin(client).await.map_err(text)?;
         let mut at = self.begin;
         while at < self.end {

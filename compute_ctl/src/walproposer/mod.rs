@@ -31,8 +31,6 @@ pub enum WalproposerError {
     Configuration(#[from] ConfigurationError),
     #[error("the spec's safekeepers: {0}")]
     Address(#[from] pg_frontend::PgError),
-    #[error("the timeline's safekeepers are others than the spec names (configuration {generation})")]
-    ConfigurationChanged { generation: u32 },
     #[error("a newer compute won term {term} during the election")]
     Fenced { term: Term },
     #[error("PostgreSQL's system identifier is {found}, the safekeepers keep the WAL of {expected}")]
@@ -89,7 +87,8 @@ pub async fn elect(spec: &ComputeSpec, token: &ClusterToken) -> Result<Elected, 
         .iter()
         .map(|peer| Member { id: peer.id, pg_connstr: peer.pg_connstr.clone(), http_connstr: String::new() })
         .collect();
-    let configuration = Configuration::initial(members)?;
+    // Who the members are now, these will tell.
+    let configuration = Configuration::contacts(members)?;
     let reach = Reach { ttid: spec.ttid(), token: token.clone() };
     let identity = identity::of_timeline(&configuration, &reach, spec.pg_version).await?;
     let proposer = Proposer::new(identity, configuration.clone());

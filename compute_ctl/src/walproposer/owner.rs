@@ -54,6 +54,14 @@ struct Peer {
     /// Closed by dropping it: then the connection ends.
     messages: Option<mpsc::UnboundedSender<ProposerMessage>>,
     last_error: Option<String>,
+    /// Set when no new connection is to be made.
+    closing: CancellationToken,
+}
+
+impl Peer {
+    fn new(member: &Member, closing: &CancellationToken) -> Peer {
+        Peer { member: member.clone(), messages: None, last_error: None, closing: closing.child_token() }
+    }
 }
 
 pub struct Owner {
@@ -87,12 +95,14 @@ impl Owner {
             pageserver_lsn: Lsn::INVALID,
             safekeepers: Vec::new(),
         });
-        let peer = |member: &Member| Peer { member: member.clone(), messages: None, last_error: None };
+        let closing = CancellationToken::new();
+        let peer = |member: &Member| Peer::new(member, &closing);
         let owner = Owner {
             proposer,
             identity,
             reach,
             peers: configuration.all_members().into_iter().map(|member| (member.id, peer(member))).collect(),
+            closing,
             tasks: JoinSet::new(),
             inputs,
             received,
@@ -100,13 +110,15 @@ impl Owner {
             positions: watch::Sender::default(),
             status,
             established: Some(established),
-            closing: CancellationToken::new(),
         };
         (owner, watcher)
     }
 
     pub async fn run(mut self, mut commands: mpsc::Receiver<Command>) -> Result<Exit, WalproposerError> {
-        self.connect_to_safekeepers()?;
+        let all: Vec<NodeId> = self.peers.keys().copied().collect();
+        for node in all {
+            self.connect_to(node)?;
+        }
         let mut tick = tokio::time::interval(TICK);
         let mut show = tokio::time::interval(STATUS_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -148,16 +160,34 @@ impl Owner {
         }
     }
 
-    fn connect_to_safekeepers(&mut self) -> Result<(), WalproposerError> {
-        for peer in self.peers.values() {
-            let link = Link {
-                member: peer.member.clone(),
-                address: Address::parse(&peer.member.pg_connstr)?,
-                reach: self.reach.clone(),
-                inputs: self.inputs.clone(),
-                closing: self.closing.clone(),
-            };
-            self.tasks.spawn(link.run());
+    fn connect_to(&mut self, node: NodeId) -> Result<(), WalproposerError> {
+        let Some(peer) = self.peers.get(&node) else { return Ok(()) };
+        let link = Link {
+            member: peer.member.clone(),
+            address: Address::parse(&peer.member.pg_connstr)?,
+            reach: self.reach.clone(),
+            inputs: self.inputs.clone(),
+            closing: peer.closing.clone(),
+        };
+        self.tasks.spawn(link.run());
+        Ok(())
+    }
+
+    /// Addresses of those who are known stay as the spec has them.
+    fn reconfigure(&mut self, configuration: &Configuration) -> Result<(), WalproposerError> {
+        tracing::info!(timeline = %self.reach.ttid, "goes on in configuration {configuration}");
+        self.peers.retain(|node, peer| {
+            let stays = configuration.contains(*node);
+            if !stays {
+                peer.closing.cancel();
+            }
+            stays
+        });
+        for member in configuration.all_members() {
+            if !self.peers.contains_key(&member.id) {
+                self.peers.insert(member.id, Peer::new(member, &self.closing));
+                self.connect_to(member.id)?;
+            }
         }
         Ok(())
     }
@@ -255,10 +285,7 @@ impl Owner {
                 tracing::error!(timeline = %ttid, %term, "a newer compute has taken over");
                 return Ok(Some(Exit::Fenced { term }));
             }
-            ProposerEffect::ConfigurationChanged { configuration } => {
-                let generation = configuration.generation.0;
-                return Err(WalproposerError::ConfigurationChanged { generation });
-            }
+            ProposerEffect::Reconfigured { configuration } => self.reconfigure(&configuration)?,
         }
         Ok(None)
     }

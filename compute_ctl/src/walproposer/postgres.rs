@@ -6,7 +6,7 @@ use bytes::Bytes;
 use pg_frontend::{Address, ConnectParams, PgClient, PgError};
 use safekeeper_api::replication::{
     ReceiverMessage, ReplicationReader, ReplicationWriter, SenderMessage, StandbyStatus, StartReplication,
-    timestamp,
+    Until, timestamp,
 };
 use tokio::sync::{Notify, mpsc, watch};
 use types::Lsn;
@@ -83,7 +83,7 @@ impl Postgres {
         }
         self.make_slot(&mut client).await?;
         let slot = Some(self.socket.slot.clone());
-        let start = StartReplication { slot, start_lsn: self.at, term: None };
+        let start = StartReplication { slot, start_lsn: self.at, until: Until::Committed };
         let (reader, writer) = start.begin(client).await?;
         tracing::info!(lsn = %self.at, "streaming from PostgreSQL");
         self.streaming_since = Some(Instant::now());

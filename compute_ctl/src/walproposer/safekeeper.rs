@@ -54,6 +54,9 @@ impl Link {
             .connect_timeout(CONNECT_TIMEOUT);
         let client = PgClient::connect(&params).await.map_err(|error| error.to_string())?;
         let copy = client.copy_both(&start_wal_push()).await.map_err(|error| error.to_string())?;
+        if self.closing.is_cancelled() {
+            return Ok(());
+        }
         let (reader, writer) = copy.split();
         // Not bounded here: the proposer sends no more than its in-flight limit ahead.
         let (messages, outgoing) = mpsc::unbounded_channel();

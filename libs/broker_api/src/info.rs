@@ -8,6 +8,8 @@ use types::{Lsn, NodeId, TenantId, TenantTimelineId, Term, TimelineId};
 pub struct SafekeeperTimelineInfo {
     pub safekeeper_id: NodeId,
     pub ttid: TenantTimelineId,
+    /// Of the configuration it is in.
+    pub generation: u32,
     /// Highest term the acceptor has seen.
     pub term: Term,
     /// Term of its last WAL byte.
@@ -36,6 +38,7 @@ impl From<SafekeeperTimelineInfo> for pb::SafekeeperTimelineInfo {
         pb::SafekeeperTimelineInfo {
             safekeeper_id: info.safekeeper_id.0,
             tenant_timeline_id: Some(info.ttid.into()),
+            generation: info.generation,
             term: info.term.0,
             last_log_term: info.last_log_term.0,
             flush_lsn: info.flush_lsn.0,
@@ -57,6 +60,7 @@ impl TryFrom<pb::SafekeeperTimelineInfo> for SafekeeperTimelineInfo {
         Ok(SafekeeperTimelineInfo {
             safekeeper_id: NodeId(message.safekeeper_id),
             ttid,
+            generation: message.generation,
             term: Term(message.term),
             last_log_term: Term(message.last_log_term),
             flush_lsn: Lsn(message.flush_lsn),
@@ -86,6 +90,7 @@ mod tests {
         let info = SafekeeperTimelineInfo {
             safekeeper_id: NodeId(3),
             ttid: TenantTimelineId::new(TenantId([1; 16]), TimelineId([2; 16])),
+            generation: 2,
             term: Term(4),
             last_log_term: Term(3),
             flush_lsn: Lsn(50),

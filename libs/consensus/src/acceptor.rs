@@ -12,7 +12,9 @@
 //! An acknowledgement of WAL comes only out of [`Event::Flushed`], so it cannot precede the flush. What
 //! must follow a persisted state says so in [`Durability`].
 
+mod catch_up;
 mod effects;
+mod members;
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -20,20 +22,27 @@ use std::mem;
 use serde::{Deserialize, Serialize};
 use types::{Lsn, NodeId, Term};
 
-pub use effects::{ConnectionId, Durability, Effect, Event, PeerPosition, Refusal};
+pub use catch_up::PeerLog;
+pub use effects::{ConnectionId, Durability, Effect, Event, PeerPosition, Refusal, RequestId};
 
 use crate::history::TermHistory;
-use crate::membership::Configuration;
+use crate::membership::{Configuration, MembershipGeneration};
 use crate::message::{
     AcceptorGreeting, AcceptorMessage, AppendRequest, AppendResponse, Elected, ProposerGreeting,
     ProposerMessage, TimelineIdentity, VoteRequest, VoteResponse,
 };
+use crate::register::Slot;
+use catch_up::Pull;
 
 /// What an acceptor must remember over a crash: the control file's content, as far as consensus goes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AcceptorState {
     pub identity: TimelineIdentity,
+    /// Decided. Its successor is not, as far as this acceptor knows.
     pub configuration: Configuration,
+    /// What this acceptor has promised and accepted about the configuration after it.
+    #[serde(default)]
+    pub next_configuration: Slot<Configuration>,
     /// The highest term this acceptor has voted for or followed.
     pub term: Term,
     pub history: TermHistory,
@@ -51,6 +60,7 @@ impl AcceptorState {
         Self {
             identity,
             configuration,
+            next_configuration: Slot::default(),
             term: Term(0),
             history: TermHistory::genesis(start_lsn),
             timeline_start_lsn: start_lsn,
@@ -89,6 +99,8 @@ pub struct Acceptor {
     pageserver_lsn: Lsn,
     /// What the other members published last. Forgotten in a crash, and published again.
     peers: BTreeMap<NodeId, PeerPosition>,
+    /// WAL that comes from another acceptor. Whoever leads here brings its own.
+    pull: Option<Pull>,
     /// The connection that leads this term here; its appends are acknowledged to it.
     leader: Option<ConnectionId>,
     /// The leader waits for an acknowledgement at the next flush.
@@ -116,6 +128,7 @@ impl Acceptor {
             proposer_commit_lsn: commit_lsn,
             pageserver_lsn: Lsn::INVALID,
             peers: BTreeMap::new(),
+            pull: None,
             leader: None,
             acknowledgement_due: false,
             votes_due: Vec::new(),
@@ -141,6 +154,11 @@ impl Acceptor {
 
     pub fn flush_lsn(&self) -> Lsn {
         self.flush_lsn
+    }
+
+    /// Everything below is durable, the part of an unfinished record included.
+    pub fn durable_lsn(&self) -> Lsn {
+        self.durable_lsn
     }
 
     pub fn commit_lsn(&self) -> Lsn {
@@ -169,6 +187,13 @@ impl Acceptor {
             }
             Event::Disconnected { connection } => self.disconnected(connection),
             Event::PeerPosition { node, position } => self.peer_position(node, position, &mut effects),
+            Event::PeerLog { node, number, log } => {
+                if let Err(refusal) = self.peer_log(node, number, log, &mut effects) {
+                    effects.push(Effect::Distrust { node, refusal });
+                }
+            }
+            Event::PulledWal { pull, begin, wal } => self.pulled_wal(pull, begin, wal, &mut effects),
+            Event::Membership { from, request } => self.membership_request(from, request, &mut effects),
             Event::PageserverPosition { ingested_lsn } => {
                 self.pageserver_position(ingested_lsn, &mut effects)
             }
@@ -191,8 +216,8 @@ impl Acceptor {
         }
     }
 
-    /// A newer configuration is taken over if this node is in it. An older one is not refused here: the
-    /// answer shows the proposer the newer one; its next message is refused.
+    /// A newer configuration is taken over: proposers know only such as were decided. An older one is not refused
+    /// here: the answer shows the proposer the newer one, also if this node is no longer in it.
     fn greeting(
         &mut self,
         from: ConnectionId,
@@ -205,15 +230,16 @@ impl Acceptor {
                 ours: Box::new(self.state.identity),
             });
         }
+        let theirs = greeting.configuration.generation;
         let mut after = Durability::Nothing;
-        if greeting.configuration.generation > self.state.configuration.generation {
+        if theirs > self.state.configuration.generation {
             greeting.configuration.validate().map_err(Refusal::BadConfiguration)?;
-            if !greeting.configuration.contains(self.node_id) {
-                return Err(Refusal::NotAMember { generation: greeting.configuration.generation });
-            }
-            self.state.configuration = greeting.configuration;
+            self.adopt(greeting.configuration);
             effects.push(Effect::PersistState(Box::new(self.state.clone())));
             after = Durability::StatePersisted;
+        }
+        if theirs == self.state.configuration.generation {
+            self.check_member()?;
         }
         let answer = AcceptorGreeting {
             node_id: self.node_id,
@@ -224,9 +250,20 @@ impl Acceptor {
         Ok(())
     }
 
-    fn check_generation(&self, theirs: crate::MembershipGeneration) -> Result<(), Refusal> {
+    /// Whoever takes part must be a member, and speak of the same set of members.
+    fn check_generation(&self, theirs: MembershipGeneration) -> Result<(), Refusal> {
         let ours = self.state.configuration.generation;
-        if theirs == ours { Ok(()) } else { Err(Refusal::OtherGeneration { theirs, ours }) }
+        if theirs != ours {
+            return Err(Refusal::OtherGeneration { theirs, ours });
+        }
+        self.check_member()
+    }
+
+    fn check_member(&self) -> Result<(), Refusal> {
+        if self.state.configuration.contains(self.node_id) {
+            return Ok(());
+        }
+        Err(Refusal::NotAMember { generation: self.state.configuration.generation })
     }
 
     fn vote_request(
@@ -269,6 +306,7 @@ impl Acceptor {
     fn follow(&mut self, term: Term) {
         self.state.term = term;
         self.leader = None;
+        self.pull = None;
         self.acknowledgement_due = false;
     }
 
@@ -309,11 +347,16 @@ impl Acceptor {
         }
         self.state.history = elected.history;
         self.proposer_commit_lsn = self.state.commit_lsn;
-        self.leader = Some(from);
+        self.leads(from);
         effects.push(Effect::PersistState(Box::new(self.state.clone())));
         // The acknowledgement of the empty entry, if the log already reaches it.
         self.reply_with_positions(from, Durability::StatePersisted, effects);
         Ok(())
+    }
+
+    fn leads(&mut self, connection: ConnectionId) {
+        self.leader = Some(connection);
+        self.pull = None;
     }
 
     fn truncate(&mut self, to: Lsn, effects: &mut Vec<Effect>) {
@@ -346,7 +389,7 @@ impl Acceptor {
         if request.begin_lsn.0.checked_add(request.wal.len() as u64).is_none() {
             return Err(Refusal::NotContiguous { begin: request.begin_lsn, write_lsn: self.write_lsn });
         }
-        self.leader = Some(from);
+        self.leads(from);
         if !request.wal.is_empty() {
             if request.begin_lsn != self.write_lsn {
                 return Err(Refusal::NotContiguous { begin: request.begin_lsn, write_lsn: self.write_lsn });
@@ -438,9 +481,14 @@ impl Acceptor {
             return;
         }
         // A peer in a higher term than its log's may be on its way to that term's X, with older WAL.
+        // And one in another configuration may count towards another quorum only.
+        let generation = self.state.configuration.generation;
+        let same = |peer: &PeerPosition| {
+            peer.term == term && peer.last_log_term == term && peer.generation == generation
+        };
         let accepted = |id| match self.peers.get(&id) {
             _ if id == self.node_id => self.flush_lsn,
-            Some(peer) if peer.term == term && peer.last_log_term == term => peer.flush_lsn,
+            Some(peer) if same(peer) => peer.flush_lsn,
             Some(_) | None => Lsn::INVALID,
         };
         let commit_lsn = self.state.configuration.quorum().lsn(accepted);

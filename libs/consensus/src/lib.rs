@@ -10,9 +10,11 @@
 //!   that ends in (T, X) and its flush LSN is at least X. Raft's no-op.
 //! - **flush LSN**: the end of the last *complete* WAL record that is durable here.
 //! - **commit LSN**: what a quorum holds in the proposer's own term; it never moves back.
-//! - **configuration**: who the acceptors are, with a generation ([`Configuration`], [`Quorum`]).
+//! - **configuration**: who the acceptors are, with a generation ([`Configuration`], [`Quorum`]). A change of them
+//!   goes through a joint configuration ([`MembershipChange`]); each is decided by the members of the one before
+//!   ([`Slot`], [`Decree`]).
 //!
-//! [`Acceptor`] and [`Proposer`] are state machines: `step(event)` gives effects, which the caller carries
+//! [`Acceptor`], [`Proposer`] and [`MembershipChange`] are state machines: `step(event)` gives effects, which the caller carries
 //! out in order. Nothing here knows what a socket, a file, a clock, a thread or a random number is, so the
 //! daemons and the tests run the very same code.
 //!
@@ -20,14 +22,20 @@
 //! or decide when to retry.
 
 mod acceptor;
+mod change;
 mod history;
 mod membership;
 mod message;
 mod proposer;
+mod register;
 
 pub use acceptor::{
     Acceptor, AcceptorState, ConnectionId, Durability, Effect as AcceptorEffect, Event as AcceptorEvent,
-    MissingWal, PeerPosition, Refusal,
+    MissingWal, PeerLog, PeerPosition, Refusal, RequestId,
+};
+pub use change::{
+    Effect as ChangeEffect, Event as ChangeEvent, MemberPosition, MembershipAnswer, MembershipChange,
+    MembershipRequest,
 };
 pub use history::{HistoryError, TermHistory, TermStart};
 pub use membership::{Configuration, ConfigurationError, Member, MembershipGeneration, Quorum};
@@ -36,3 +44,4 @@ pub use message::{
     ProposerMessage, TimelineIdentity, VoteRequest, VoteResponse,
 };
 pub use proposer::{Effect as ProposerEffect, Event as ProposerEvent, PeerStatus, Proposer, Stage};
+pub use register::{Ballot, Decree, DecreeStage, Outbid, Slot};

@@ -1,6 +1,7 @@
 //! Who the acceptors of a timeline are, and what counts as a quorum of them.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use types::{Lsn, NodeId};
@@ -10,6 +11,15 @@ use types::{Lsn, NodeId};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct MembershipGeneration(pub u32);
+
+impl MembershipGeneration {
+    pub const FIRST: Self = Self(1);
+
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
 
 /// A safekeeper and where it listens. The addresses are only carried here, never used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,12 +48,21 @@ pub enum ConfigurationError {
     NoMembers,
     #[error("safekeeper {0} stands twice among the members")]
     Twice(NodeId),
+    #[error("configuration {} cannot follow {}", next.0, of.0)]
+    DoesNotFollow { of: MembershipGeneration, next: MembershipGeneration },
 }
 
 impl Configuration {
     /// The first configuration of a timeline.
     pub fn initial(members: Vec<Member>) -> Result<Self, ConfigurationError> {
-        let configuration = Self { generation: MembershipGeneration(1), members, new_members: None };
+        let configuration = Self { generation: MembershipGeneration::FIRST, members, new_members: None };
+        configuration.validate()?;
+        Ok(configuration)
+    }
+
+    /// Where to ask who the members are: older than every configuration, so nobody takes part in it.
+    pub fn contacts(members: Vec<Member>) -> Result<Self, ConfigurationError> {
+        let configuration = Self { generation: MembershipGeneration(0), members, new_members: None };
         configuration.validate()?;
         Ok(configuration)
     }
@@ -62,6 +81,39 @@ impl Configuration {
         Ok(())
     }
 
+    /// The joint configuration in which `new_members` come in.
+    pub fn joint_with(&self, new_members: Vec<Member>) -> Self {
+        let members = self.members.clone();
+        Self { generation: self.generation.next(), members, new_members: Some(new_members) }
+    }
+
+    /// The one behind a joint configuration: with the new members only.
+    pub fn finished(&self) -> Self {
+        let members = self.new_members.clone().unwrap_or_else(|| self.members.clone());
+        Self { generation: self.generation.next(), members, new_members: None }
+    }
+
+    /// The one behind a joint configuration that came to nothing: with the old members only. Whatever was decided in
+    /// the joint one, a majority of these has it.
+    pub fn aborted(&self) -> Self {
+        Self { generation: self.generation.next(), members: self.members.clone(), new_members: None }
+    }
+
+    /// Members never change in one step: a joint configuration is always in between.
+    pub fn check_follows(&self, of: &Configuration) -> Result<(), ConfigurationError> {
+        self.validate()?;
+        let follows = match (&of.new_members, &self.new_members) {
+            (None, Some(_)) => self.members == of.members,
+            (Some(new_members), None) => self.members == *new_members || self.members == of.members,
+            (None, None) | (Some(_), Some(_)) => false,
+        };
+        if follows && self.generation == of.generation.next() {
+            Ok(())
+        } else {
+            Err(ConfigurationError::DoesNotFollow { of: of.generation, next: self.generation })
+        }
+    }
+
     /// Members of either set, each once.
     pub fn all_members(&self) -> Vec<&Member> {
         let mut all: Vec<&Member> = Vec::new();
@@ -73,14 +125,46 @@ impl Configuration {
         all
     }
 
+    pub fn ids(&self) -> BTreeSet<NodeId> {
+        self.all_members().into_iter().map(|member| member.id).collect()
+    }
+
     pub fn contains(&self, id: NodeId) -> bool {
         self.all_members().iter().any(|member| member.id == id)
     }
 
     pub fn quorum(&self) -> Quorum {
-        let ids = |set: &[Member]| set.iter().map(|member| member.id).collect();
         Quorum { sets: std::iter::once(&self.members).chain(&self.new_members).map(|set| ids(set)).collect() }
     }
+
+    /// A majority of the members before a change.
+    pub fn old_quorum(&self) -> Quorum {
+        Quorum { sets: vec![ids(&self.members)] }
+    }
+
+    /// A majority of the members after a change.
+    pub fn new_quorum(&self) -> Quorum {
+        Quorum { sets: vec![ids(self.new_members.as_ref().unwrap_or(&self.members))] }
+    }
+}
+
+/// In words: the generation and the ids.
+impl fmt::Display for Configuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ids = |members: &[Member]| {
+            members.iter().map(|member| member.id.to_string()).collect::<Vec<_>>().join(", ")
+        };
+        write!(f, "{}: safekeepers {}", self.generation.0, ids(&self.members))?;
+        match &self.new_members {
+            Some(new_members) => write!(f, " and {} together", ids(new_members)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Who they are, without their addresses.
+pub(crate) fn ids(set: &[Member]) -> BTreeSet<NodeId> {
+    set.iter().map(|member| member.id).collect()
 }
 
 /// Answers "is that enough?": a majority of every set.
@@ -142,6 +226,24 @@ mod tests {
         let reached = |id: NodeId| Lsn(if id.0 <= 3 { 100 } else { 50 });
         assert_eq!(quorum.lsn(reached), Lsn(50));
         assert_eq!(configuration.all_members().len(), 5);
+    }
+
+    #[test]
+    fn a_joint_configuration_is_always_in_between() {
+        let first = Configuration::initial(members(&[1, 2, 3])).unwrap();
+        let joint = first.joint_with(members(&[2, 3, 4]));
+        joint.check_follows(&first).unwrap();
+        joint.finished().check_follows(&joint).unwrap();
+        joint.aborted().check_follows(&joint).unwrap();
+        assert_eq!(
+            (joint.finished().members, joint.aborted().members),
+            (members(&[2, 3, 4]), first.members.clone())
+        );
+        let jump = Configuration { generation: MembershipGeneration(2), ..joint.finished() };
+        assert!(jump.check_follows(&first).is_err());
+        assert!(joint.joint_with(members(&[5])).check_follows(&joint).is_err());
+        let skips = Configuration { generation: MembershipGeneration(4), ..joint.finished() };
+        assert!(skips.check_follows(&joint).is_err());
     }
 
     #[test]

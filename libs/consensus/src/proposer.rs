@@ -8,6 +8,10 @@
 //! It waits a while for all because one acceptor that has followed a higher term, of a proposer that got no
 //! further, would fence the winner when it turns up after the election.
 //!
+//! It hears of a newer configuration in a greeting. An established leader goes on in it with its term and its WAL: no
+//! other can have won that term. Anybody else begins again. Until the new quorum has acknowledged what is committed
+//! and more, the commit LSN stands.
+//!
 //! While leading, each acceptor is brought to X and beyond by the same stream of appends: what is no longer
 //! in memory is fetched from another acceptor. A quorum at X makes the term established, which is when
 //! PostgreSQL may start.
@@ -85,6 +89,10 @@ impl Proposer {
             Phase::Campaign { term } | Phase::Leading { term, .. } => Some(*term),
             Phase::Greeting | Phase::Over => None,
         }
+    }
+
+    pub fn configuration(&self) -> &Configuration {
+        &self.configuration
     }
 
     pub fn commit_lsn(&self) -> Lsn {
@@ -170,6 +178,32 @@ impl Proposer {
         effects.push(Effect::Send { node, message: ProposerMessage::Greeting(greeting) });
     }
 
+    /// What was voted and acknowledged in the old configuration counts no more: all are greeted in the new one.
+    fn reconfigure(&mut self, configuration: Configuration, effects: &mut Vec<Effect>) {
+        let is_established = self.commit_lsn.is_valid();
+        let mut peers: BTreeMap<NodeId, Peer> = BTreeMap::new();
+        for member in configuration.all_members() {
+            let mut peer = self.peers.remove(&member.id).unwrap_or_default();
+            peer.vote = None;
+            peer.acknowledged_lsn = Lsn::INVALID;
+            peer.durable_lsn = Lsn::INVALID;
+            peer.next_lsn = Lsn::INVALID;
+            peers.insert(member.id, peer);
+        }
+        self.peers = peers;
+        self.quorum = configuration.quorum();
+        self.configuration = configuration.clone();
+        // Those who come in lack WAL that all others have.
+        self.horizon_lsn = Lsn::INVALID;
+        if !is_established {
+            self.phase = Phase::Greeting;
+        }
+        effects.push(Effect::Reconfigured { configuration: Box::new(configuration) });
+        for node in self.nodes(|peer| peer.stage != Stage::Offline) {
+            self.connected(node, effects);
+        }
+    }
+
     fn message(&mut self, node: NodeId, message: AcceptorMessage, effects: &mut Vec<Effect>) {
         if !self.peers.contains_key(&node) {
             return;
@@ -216,8 +250,7 @@ impl Proposer {
         let ours = self.configuration.generation;
         let theirs = greeting.configuration.generation;
         if theirs > ours {
-            self.phase = Phase::Over;
-            effects.push(Effect::ConfigurationChanged { configuration: Box::new(greeting.configuration) });
+            self.reconfigure(greeting.configuration, effects);
             return;
         }
         let Some(peer) = self.peers.get_mut(&node) else { return };

@@ -15,7 +15,7 @@
 //! status                      what everybody holds
 //! ```
 
-#[allow(dead_code, reason = "each test binary uses its part of the world")]
+mod timeline;
 mod world;
 
 use std::collections::BTreeSet;
@@ -233,10 +233,10 @@ fn describe_happening(happening: &Happening) -> String {
         Happening::Established { proposer, term, start_lsn } => {
             format!("{proposer} is established in term {term} at {start_lsn}")
         }
-        Happening::Committed { commit_lsn, .. } => format!("committed: {commit_lsn}"),
+        Happening::Committed { commit_lsn } => format!("committed: {commit_lsn}"),
         Happening::Fenced { proposer, term } => format!("{proposer} is fenced by term {term}"),
         Happening::Reconfigured { proposer, generation } => {
-            format!("{proposer} ends: configuration is {generation}")
+            format!("{proposer} goes on in configuration {generation}")
         }
     }
 }

@@ -22,6 +22,7 @@ mod native;
 pub mod page;
 mod rmgr;
 mod slru;
+pub mod slru_truncation;
 mod vm;
 
 pub use change::{BlockChange, BlockTag, Change, FLAG_HAS_DATA, FLAG_HAS_IMAGE, FLAG_WILL_INIT};
@@ -33,6 +34,7 @@ use types::{Lsn, PgVersion};
 pub use vm::{TruncatedFork, truncated_maps, vm_block, vm_clears};
 
 use crate::page::{Page, PageBytes};
+use crate::rmgr::Record;
 
 /// Applies `change` of a record that ends at `lsn`. After an error the page is of no use.
 ///
@@ -50,6 +52,7 @@ pub fn apply(page: &mut PageBytes, change: &Change, lsn: Lsn, version: PgVersion
 
 /// `XLogReadBufferForRedo`, then redo.
 fn apply_block(page: &mut Page<'_>, change: &BlockChange, lsn: Lsn, version: PgVersion) -> Result<(), Fault> {
+    let record = Record::new(change, lsn, version);
     let Some(image) = &change.image else {
         if change.own().flags & FLAG_WILL_INIT == 0 {
             if page.is_new() && !rmgr::initialises_zeros(change) {
@@ -59,12 +62,12 @@ fn apply_block(page: &mut Page<'_>, change: &BlockChange, lsn: Lsn, version: PgV
                 return Ok(());
             }
         }
-        return rmgr::redo(page, change, lsn, version);
+        return rmgr::redo(page, &record);
     };
     *page.bytes = *image.restore().map_err(|_| Fault::Malformed("full-page image"))?;
     // An image of a page that was never initialised stays one.
     if !page.is_new() {
         page.set_lsn(lsn);
     }
-    rmgr::redo_restored(page, change, lsn)
+    rmgr::redo_restored(page, &record)
 }

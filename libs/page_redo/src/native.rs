@@ -168,7 +168,7 @@ impl NativeChange {
 
     pub(crate) fn apply(&self, page: &mut Page<'_>) -> Result<(), Fault> {
         match self {
-            NativeChange::VmClear(bits) => vm::clear(page, bits),
+            NativeChange::VmClear(bits) => vm::clear(page, bits).map(drop),
             NativeChange::VmTruncate { heap_blocks } => vm::truncate(page, *heap_blocks),
             NativeChange::FsmTruncate { heap_blocks } => vm::truncate_fsm(page, *heap_blocks),
             NativeChange::ZeroPage => {

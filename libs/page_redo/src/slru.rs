@@ -6,26 +6,26 @@
 //!  pg_multixact/members groups of 20 bytes, 409 a page: four status bytes, then four transaction ids
 //! ```
 //! [`slru_changes`] says what a record does to them. Truncation removes whole segments and is not a change
-//! of a page.
+//! of a page: see `slru_truncation`.
 
 use pg_format::rmgr as ids;
 use types::{BLCKSZ, PgVersion, SlruKind};
+use wal_decoder::DecodedRecord;
 use wal_decoder::rmgr::clog::{self, ClogRecord};
 use wal_decoder::rmgr::multixact::{self, MultiXactCreate, MultiXactRecord};
 use wal_decoder::rmgr::xact::{self, XactEnd, XactRecord};
-use wal_decoder::{DecodedRecord, Malformation};
 
 use crate::error::{Fault, Place, RedoError};
 use crate::native::{MultiXactMember, MultiXactStart, NativeChange, XidStatus};
 use crate::page::Page;
 use crate::rmgr;
 
-const XIDS_PER_PAGE: u32 = BLCKSZ as u32 * 4;
-const OFFSETS_PER_PAGE: u32 = BLCKSZ as u32 / 4;
+pub(crate) const XIDS_PER_PAGE: u32 = BLCKSZ as u32 * 4;
+pub(crate) const OFFSETS_PER_PAGE: u32 = BLCKSZ as u32 / 4;
 const MEMBERS_PER_GROUP: u32 = 4;
 const GROUP_SIZE: u32 = 20;
 const GROUPS_PER_PAGE: u32 = BLCKSZ as u32 / GROUP_SIZE;
-const MEMBERS_PER_PAGE: u32 = GROUPS_PER_PAGE * MEMBERS_PER_GROUP;
+pub(crate) const MEMBERS_PER_PAGE: u32 = GROUPS_PER_PAGE * MEMBERS_PER_GROUP;
 const FIRST_MULTIXACT: u32 = 1;
 
 /// `TransactionIdSetStatusBit`, for each of `xids`.
@@ -80,11 +80,8 @@ pub fn slru_changes(record: &DecodedRecord, version: PgVersion) -> Result<Vec<Sl
         ids::MULTIXACT => multixact::decode(record, version).map(multixact_changes),
         _ => return Ok(Vec::new()),
     };
-    changes.map_err(|error| {
-        let fault = match error.what {
-            Malformation::NotSupportedYet { what, .. } => Fault::Unsupported(what),
-            _ => Fault::Malformed("main data of the record"),
-        };
+    changes.map_err(|_| {
+        let fault = Fault::Malformed("main data of the record");
         let header = &record.header;
         let rmgr = rmgr::name(header.rmid);
         RedoError::new(fault, Place { rmgr, opcode: header.info & 0xf0, lsn: record.end_lsn, block: None })

@@ -1,8 +1,8 @@
 //! Pages of the visibility map and the free space map, which most records change without naming them.
 //!
 //! A page of the visibility map holds, behind the page header, two bits for each of 32,672 heap blocks:
-//! all-visible (1) and all-frozen (2). Heap records of PostgreSQL 15 say by a flag that bits were cleared;
-//! [`vm_clears`] turns that into changes. A page of the free space map is a binary tree of bytes, leaves
+//! all-visible (1) and all-frozen (2). Heap records say by a flag that bits were cleared; [`vm_clears`] turns that
+//! into changes where the map's page is not a block of the record, as it is from 17.11 on. A page of the free space map is a binary tree of bytes, leaves
 //! for 4,069 heap blocks (fsm_internals.h).
 
 use pg_format::rmgr as ids;
@@ -15,8 +15,8 @@ use crate::native::{NativeChange, VmBits};
 use crate::page::{HEADER_SIZE, Page};
 use crate::rmgr::{self, heap, heap2};
 
-const ALL_FROZEN: u8 = 0x02;
-const VALID_BITS: u8 = 0x03;
+pub(crate) const ALL_FROZEN: u8 = 0x02;
+pub(crate) const VALID_BITS: u8 = 0x03;
 const HEAP_BLOCKS_PER_BYTE: u32 = 4;
 const HEAP_BLOCKS_PER_PAGE: u32 = (BLCKSZ - HEADER_SIZE) as u32 * HEAP_BLOCKS_PER_BYTE;
 
@@ -50,14 +50,17 @@ pub(crate) fn set(page: &mut Page<'_>, heap_block: u32, flags: u8, lsn: Lsn) -> 
     Ok(())
 }
 
-/// `visibilitymap_clear`. It does not move the page's LSN.
-pub(crate) fn clear(page: &mut Page<'_>, bits: &[VmBits]) -> Result<(), Fault> {
+/// `visibilitymap_clear`. Says whether a bit was set; it does not move the page's LSN.
+pub(crate) fn clear(page: &mut Page<'_>, bits: &[VmBits]) -> Result<bool, Fault> {
     init_if_new(page);
+    let mut changed = false;
     for VmBits { heap_block, flags } in bits {
         let (at, shift) = bits_place(*heap_block);
-        page.bytes[at] &= !((flags & VALID_BITS) << shift);
+        let mask = (flags & VALID_BITS) << shift;
+        changed |= page.bytes[at] & mask != 0;
+        page.bytes[at] &= !mask;
     }
-    Ok(())
+    Ok(changed)
 }
 
 /// The tail of the last page that `visibilitymap_prepare_truncate` leaves.

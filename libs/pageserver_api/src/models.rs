@@ -10,8 +10,6 @@ pub struct StatusResponse {
     pub version: String,
     pub tenants: usize,
     pub timelines: usize,
-    /// Records that were stored but that this pageserver cannot apply, since it started.
-    pub inapplicable_records: u64,
 }
 
 /// `GET /v1/template/{pg_version}`
@@ -100,8 +98,6 @@ pub struct TimelineInfo {
     pub wal_seg_size: WalSegmentSize,
     /// Which safekeeper WAL comes from, or why from none.
     pub walreceiver_status: String,
-    /// Records stored since the start that this pageserver cannot apply; reading their blocks fails.
-    pub inapplicable_records: u64,
     pub state: TimelineState,
 }
 

@@ -34,8 +34,6 @@ pub enum FormatError {
     Checksum { what: &'static str, computed: u32, found: u32 },
     #[error("{what} has the value {got}: expected {expected}")]
     Value { what: &'static str, expected: String, got: String },
-    #[error("{what} of PostgreSQL {version} is not supported yet")]
-    NotSupportedYet { what: &'static str, version: types::PgVersion },
 }
 
 impl FormatError {

@@ -1,7 +1,4 @@
 //! PostgreSQL 17: the numbers that tell its files from other versions'.
-//!
-//! Records of 17 are framed as those of 15 are; the contents of many resource managers differ and are
-//! refused elsewhere until they are written down here.
 
 /// `XLOG_PAGE_MAGIC`
 pub const WAL_PAGE_MAGIC: u16 = 0xd116;

@@ -5,11 +5,12 @@
 
 mod client;
 
-use consensus::{Member, TermHistory};
+use consensus::{Configuration, Member, TermHistory};
 use serde::{Deserialize, Serialize};
 use types::{Lsn, NodeId, PgVersion, TenantId, Term, TimelineId, WalSegmentSize};
 
 pub use client::Client;
+pub use http_client::HttpError;
 
 /// `POST /v1/tenant/timeline`. Idempotent; 409 if the timeline exists and differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +25,12 @@ pub struct TimelineCreateRequest {
     pub wal_seg_size: WalSegmentSize,
     /// Where this timeline's own WAL begins; the end of a record.
     pub start_lsn: Lsn,
+    /// The first members, of a timeline that is new everywhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<Member>,
+    /// Instead of them, for a timeline that others have: what it has decided last. This safekeeper is no member yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<Configuration>,
     /// The timeline this one branched off: what lies before `start_lsn` in its segment is the ancestor's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ancestor: Option<Ancestor>,
@@ -60,7 +66,11 @@ pub struct TimelineStatus {
     pub timeline_id: TimelineId,
     pub term: Term,
     pub term_history: TermHistory,
+    pub configuration: Configuration,
+    /// End of the last complete record that is durable here.
     pub flush_lsn: Lsn,
+    /// Everything below is durable here, the part of an unfinished record included.
+    pub durable_lsn: Lsn,
     pub commit_lsn: Lsn,
     pub timeline_start_lsn: Lsn,
     pub remote_consistent_lsn: Lsn,
@@ -68,6 +78,7 @@ pub struct TimelineStatus {
     #[serde(with = "decimal")]
     pub system_id: u64,
     pub wal_seg_size: WalSegmentSize,
+    pub ancestor: Option<TimelineId>,
     pub walsenders: Vec<WalSenderStatus>,
     pub walreceivers: Vec<WalReceiverStatus>,
 }

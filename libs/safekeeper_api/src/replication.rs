@@ -18,7 +18,9 @@ use types::Lsn;
 
 use crate::cursor::{Cursor, DecodeError};
 
-pub use client::{ReplicationError, ReplicationReader, ReplicationWriter, StartReplication, connect_params};
+pub use client::{
+    ReplicationError, ReplicationReader, ReplicationWriter, StartReplication, Until, connect_params,
+};
 
 /// Microseconds from 1970 to 2000: PostgreSQL counts from the latter.
 const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;

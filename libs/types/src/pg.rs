@@ -27,6 +27,9 @@ pub enum PgVersion {
 }
 
 impl PgVersion {
+    /// All that are supported, the oldest first.
+    pub const ALL: [PgVersion; 2] = [PgVersion::V15, PgVersion::V17];
+
     /// The major number, as in `/usr/lib/postgresql/15`.
     pub const fn major(self) -> u32 {
         match self {

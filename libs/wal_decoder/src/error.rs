@@ -1,6 +1,6 @@
 //! What can be wrong with WAL, and where.
 
-use types::{Lsn, PgVersion};
+use types::Lsn;
 
 /// WAL that PostgreSQL's own reader would refuse too.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,8 +48,6 @@ pub enum Malformation {
     Contradiction(&'static str),
     #[error("{what} has the value {got}")]
     Field { what: &'static str, got: u64 },
-    #[error("{what} of PostgreSQL {version} is not supported yet")]
-    NotSupportedYet { what: &'static str, version: PgVersion },
 }
 
 impl Malformation {

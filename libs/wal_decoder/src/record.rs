@@ -83,9 +83,10 @@ pub fn decode(record: &WalRecord, version: PgVersion) -> Result<DecodedRecord, D
 }
 
 /// Lengths that the headers announce, in the order in which the bytes follow.
+#[derive(Clone, Copy, Default)]
 struct BlockLengths {
-    image: usize,
-    data: usize,
+    image: u16,
+    data: u16,
 }
 
 fn decode_parts(record: &WalRecord) -> Result<DecodedRecord, Malformation> {
@@ -103,7 +104,7 @@ fn decode_parts(record: &WalRecord) -> Result<DecodedRecord, Malformation> {
         main_data: Bytes::new(),
         blocks: Vec::new(),
     };
-    let mut lengths: Vec<BlockLengths> = Vec::new();
+    let mut lengths = [BlockLengths::default(); MAX_BLOCK_ID as usize + 1];
     let mut main_length = 0;
     // Bytes that must follow the headers: when only they are left, there are no more headers.
     let mut promised = 0;
@@ -121,9 +122,10 @@ fn decode_parts(record: &WalRecord) -> Result<DecodedRecord, Malformation> {
             ID_TOPLEVEL_XID => decoded.toplevel_xid = Some(reader.u32("the top-level xid")?),
             id if id <= MAX_BLOCK_ID => {
                 let (block, length) = block_header(&mut reader, id, decoded.blocks.last())?;
-                promised += length.image + length.data;
+                promised += usize::from(length.image) + usize::from(length.data);
+                // No two blocks have one id.
+                lengths[decoded.blocks.len()] = length;
                 decoded.blocks.push(block);
-                lengths.push(length);
             }
             id => return Err(Malformation::Field { what: "a block id", got: id.into() }),
         }
@@ -131,12 +133,12 @@ fn decode_parts(record: &WalRecord) -> Result<DecodedRecord, Malformation> {
     if reader.remaining() != promised + main_length {
         return Err(Malformation::Contradiction("parts of the record do not add up to its length"));
     }
-    for (block, length) in decoded.blocks.iter_mut().zip(lengths) {
-        let image = reader.bytes(length.image, "a page image")?;
+    for (block, length) in decoded.blocks.iter_mut().zip(&lengths) {
+        let image = reader.bytes(length.image.into(), "a page image")?;
         if let Some(block_image) = &mut block.image {
             block_image.data = image;
         }
-        block.data = reader.bytes(length.data, "block data")?;
+        block.data = reader.bytes(length.data.into(), "block data")?;
     }
     decoded.main_data = reader.rest();
     Ok(decoded)
@@ -151,7 +153,7 @@ fn block_header(
         return Err(Malformation::Contradiction("block ids are not in order"));
     }
     let fork_flags = reader.u8("a block header")?;
-    let data = reader.u16("a block header")? as usize;
+    let data = reader.u16("a block header")?;
     if (fork_flags & flags::HAS_DATA != 0) != (data > 0) {
         return Err(Malformation::Contradiction("block header and the length of its data disagree"));
     }
@@ -178,8 +180,9 @@ fn block_header(
 }
 
 /// The image without its bytes, and how many they are.
-fn image_header(reader: &mut Reader) -> Result<(BlockImage, usize), Malformation> {
-    let length = reader.u16("an image header")? as usize;
+fn image_header(reader: &mut Reader) -> Result<(BlockImage, u16), Malformation> {
+    let image_length = reader.u16("an image header")?;
+    let length = usize::from(image_length);
     let hole_offset = reader.u16("an image header")?;
     let bimg_info = reader.u8("an image header")?;
     let mut image = BlockImage {
@@ -207,5 +210,5 @@ fn image_header(reader: &mut Reader) -> Result<(BlockImage, usize), Malformation
     if image.is_compressed() && length == BLCKSZ {
         return Err(Malformation::Contradiction("compressed page image is as long as a page"));
     }
-    Ok((image, length))
+    Ok((image, image_length))
 }

@@ -52,6 +52,5 @@ async fn status(State(state): State<ApiState>) -> Json<StatusResponse> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         tenants: tenants.len(),
         timelines,
-        inapplicable_records: state.ingest.inapplicable_total(),
     })
 }

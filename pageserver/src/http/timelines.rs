@@ -158,7 +158,6 @@ async fn info(state: &ApiState, timeline: &Timeline) -> Result<TimelineInfo, Api
         system_identifier: metadata.system_identifier.to_string(),
         wal_seg_size: metadata.wal_seg_size,
         walreceiver_status: receiver.text,
-        inapplicable_records: state.ingest.inapplicable_of(id),
         state: if receiver.broken { TimelineState::Broken } else { TimelineState::Active },
     })
 }

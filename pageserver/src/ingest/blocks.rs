@@ -19,9 +19,6 @@ impl Ingest {
             self.grow(block.rel, block.blkno, &change, record.end_lsn).await?;
             self.put_change(Key::rel_block(block.rel, block.blkno), record.end_lsn, &change);
         }
-        if record.header.rmid >= rmgr::FIRST_CUSTOM && !record.blocks.is_empty() {
-            self.metrics.inapplicable(self.timeline.id(), "custom");
-        }
         Ok(())
     }
 

@@ -30,7 +30,6 @@ mod metadata;
 mod metrics;
 mod rel_size;
 mod relations;
-mod slru;
 mod transactions;
 mod xlog;
 
@@ -65,13 +64,24 @@ pub enum IngestError {
     Page(#[from] PageError),
     #[error("{what} is missing at {lsn}")]
     Missing { what: &'static str, lsn: Lsn },
+    #[error(
+        "the record at {lsn} is of resource manager {rmid}, which an extension brought along: its pages cannot be rebuilt \
+         here"
+    )]
+    CustomResourceManager { rmid: u8, lsn: Lsn },
+    #[error("the record of {rmgr} (opcode {opcode:#04X}) at {lsn}: {source}")]
+    Record { rmgr: &'static str, opcode: u8, lsn: Lsn, source: Box<IngestError> },
 }
 
 impl IngestError {
-    /// The record is at fault, or our understanding of it: ingest goes on behind it.
+    /// The record is at fault, or our understanding of it: it will be the next time, too.
     fn is_of_record(&self) -> bool {
         match self {
-            IngestError::Decode(_) | IngestError::Redo(_) | IngestError::Format(_) => true,
+            IngestError::Decode(_)
+            | IngestError::Redo(_)
+            | IngestError::Format(_)
+            | IngestError::CustomResourceManager { .. } => true,
+            IngestError::Record { source, .. } => source.is_of_record(),
             IngestError::Storage(_) | IngestError::Page(_) | IngestError::Missing { .. } => false,
         }
     }
@@ -135,11 +145,16 @@ impl Ingest {
         self.prev
     }
 
-    /// Takes in the next record. After an error this value is of no use: make a new one.
+    /// Takes in the next record. After an error this value is of no use: make a new one. A record that is not
+    /// understood is never passed over, since every page read behind it could be wrong; what is before it is put.
     pub async fn ingest(&mut self, record: &WalRecord) -> Result<(), IngestError> {
-        match wal_decoder::decode(record, self.version) {
-            Ok(decoded) => self.translate(&decoded).await?,
-            Err(error) => self.inapplicable(&error.into(), rmgr::name(record.header().rmid)),
+        let before = self.entries.len();
+        if let Err(error) = self.take_in(record).await {
+            self.entries.truncate(before);
+            if error.is_of_record() {
+                self.flush().await?;
+            }
+            return Err(error);
         }
         (self.last, self.prev) = (record.end_lsn, record.start_lsn);
         self.records += 1;
@@ -149,6 +164,23 @@ impl Ingest {
             self.flush().await?;
         }
         Ok(())
+    }
+
+    async fn take_in(&mut self, record: &WalRecord) -> Result<(), IngestError> {
+        let header = record.header();
+        if header.rmid >= rmgr::FIRST_CUSTOM {
+            return Err(IngestError::CustomResourceManager { rmid: header.rmid, lsn: record.start_lsn });
+        }
+        let outcome = match wal_decoder::decode(record, self.version) {
+            Ok(decoded) => self.translate(&decoded).await,
+            Err(error) => Err(error.into()),
+        };
+        outcome.map_err(|source| IngestError::Record {
+            rmgr: page_redo::rmgr_name(header.rmid),
+            opcode: header.info & 0xf0,
+            lsn: record.start_lsn,
+            source: Box::new(source),
+        })
     }
 
     /// Makes what was taken in visible to readers.
@@ -177,12 +209,7 @@ impl Ingest {
         if let Some(xid) = record.toplevel_xid {
             checkpoint::advance_next_xid(&mut self.checkpoint, xid);
         }
-        if let Err(error) = self.special(record).await {
-            if !error.is_of_record() {
-                return Err(error);
-            }
-            self.inapplicable(&error, rmgr::name(header.rmid));
-        }
+        self.special(record).await?;
         self.blocks(record).await?;
         if self.checkpoint != checkpoint {
             let bytes = Bytes::copy_from_slice(&self.checkpoint.encode(self.version));
@@ -214,11 +241,5 @@ impl Ingest {
                 Value::Image(bytes) | Value::Delta { change: bytes, .. } => bytes.len(),
             };
         self.entries.push((key, lsn, value));
-    }
-
-    fn inapplicable(&self, error: &IngestError, rmgr: Option<&'static str>) {
-        let id = self.timeline.id();
-        tracing::warn!(timeline = %id, "record stored that cannot be applied: {error}");
-        self.metrics.inapplicable(id, rmgr.unwrap_or("unknown"));
     }
 }

@@ -1,6 +1,7 @@
 //! Ends of transactions, prepared transactions, the commit log and multixacts.
 
 use bytes::Bytes;
+use page_redo::slru_truncation;
 use types::{Key, PgVersion, SlruKind};
 use wal_decoder::DecodedRecord;
 use wal_decoder::rmgr::clog::{self, ClogRecord};
@@ -8,7 +9,7 @@ use wal_decoder::rmgr::multixact::{self, MultiXactRecord};
 use wal_decoder::rmgr::standby::{self, StandbyRecord};
 use wal_decoder::rmgr::xact::{self, XactEnd, XactRecord};
 
-use super::{Ingest, IngestError, checkpoint, slru};
+use super::{Ingest, IngestError, checkpoint};
 use crate::storage::{StorageError, Value};
 
 impl Ingest {
@@ -56,7 +57,7 @@ impl Ingest {
             ClogRecord::ZeroPage { .. } => self.slru_pages(record).await,
             ClogRecord::Truncate { page, oldest_xid, oldest_xid_db } => {
                 checkpoint::advance_oldest_xid(&mut self.checkpoint, oldest_xid, oldest_xid_db);
-                let gone = |segment| slru::clog_segment_goes(segment, page);
+                let gone = |segment| slru_truncation::clog_segment_goes(segment, page);
                 Ok(self.remove_segments(SlruKind::Clog, record, gone).await?)
             }
         }
@@ -82,10 +83,11 @@ impl Ingest {
             MultiXactRecord::Truncate(truncate) => {
                 let (multi, db) = (truncate.end_multixact, truncate.oldest_multi_db);
                 checkpoint::advance_oldest_multi(&mut self.checkpoint, multi, db);
-                let offsets = |segment| slru::offsets_segment_goes(segment, multi);
+                let offsets = |segment| slru_truncation::offsets_segment_goes(segment, multi);
                 self.remove_segments(SlruKind::MultiXactOffsets, record, offsets).await?;
-                let members =
-                    |segment| slru::members_segment_goes(segment, truncate.start_member, truncate.end_member);
+                let members = |segment| {
+                    slru_truncation::members_segment_goes(segment, truncate.start_member, truncate.end_member)
+                };
                 Ok(self.remove_segments(SlruKind::MultiXactMembers, record, members).await?)
             }
         }

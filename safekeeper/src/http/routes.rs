@@ -7,13 +7,13 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use consensus::{Configuration, TimelineIdentity};
+use consensus::{Configuration, MembershipAnswer, MembershipRequest, PeerLog, TimelineIdentity};
 use http_server::ApiError;
 use safekeeper_api::http::{SafekeeperStatus, TimelineCreateRequest, TimelineListEntry, TimelineStatus};
 use types::{NodeId, TenantTimelineId};
 
 use crate::http::status;
-use crate::timeline::{CreateError, LookupError, Manager, TimelineSpec};
+use crate::timeline::{CreateError, LookupError, Manager, Stopped, Timeline, TimelineSpec};
 
 struct Api {
     node_id: NodeId,
@@ -25,6 +25,8 @@ pub fn routes(node_id: NodeId, manager: Arc<Manager>) -> Router {
         .route("/v1/status", get(safekeeper_status))
         .route("/v1/tenant/timeline", post(create_timeline).get(list_timelines))
         .route("/v1/tenant/{tenant_id}/timeline/{timeline_id}", get(timeline_status))
+        .route("/v1/tenant/{tenant_id}/timeline/{timeline_id}/membership", post(membership))
+        .route("/v1/tenant/{tenant_id}/timeline/{timeline_id}/log", get(log))
         .with_state(Arc::new(Api { node_id, manager }))
 }
 
@@ -44,10 +46,36 @@ async fn timeline_status(
     State(api): State<Arc<Api>>,
     Path((tenant, timeline)): Path<(String, String)>,
 ) -> Result<Json<TimelineStatus>, ApiError> {
+    Ok(Json(status::of(&*find(&api, &tenant, &timeline)?)))
+}
+
+fn find(api: &Api, tenant: &str, timeline: &str) -> Result<Arc<Timeline>, ApiError> {
     let tenant_id = tenant.parse().map_err(|error| ApiError::bad_request(format!("{error}")))?;
     let timeline_id = timeline.parse().map_err(|error| ApiError::bad_request(format!("{error}")))?;
-    let timeline = api.manager.get(TenantTimelineId { tenant_id, timeline_id }).map_err(lookup_error)?;
-    Ok(Json(status::of(&timeline)))
+    api.manager.get(TenantTimelineId { tenant_id, timeline_id }).map_err(lookup_error)
+}
+
+/// One step of a membership change. What decides is in the consensus crate.
+async fn membership(
+    State(api): State<Arc<Api>>,
+    Path((tenant, timeline)): Path<(String, String)>,
+    body: Result<Json<MembershipRequest>, JsonRejection>,
+) -> Result<Json<MembershipAnswer>, ApiError> {
+    let Json(request) = body.map_err(|error| ApiError::bad_request(error.body_text()))?;
+    let timeline = find(&api, &tenant, &timeline)?;
+    Ok(Json(timeline.membership(request).await.map_err(stopped)?))
+}
+
+async fn log(
+    State(api): State<Arc<Api>>,
+    Path((tenant, timeline)): Path<(String, String)>,
+) -> Result<Json<PeerLog>, ApiError> {
+    let timeline = find(&api, &tenant, &timeline)?;
+    Ok(Json(timeline.log().await.map_err(stopped)?))
+}
+
+fn stopped(error: Stopped) -> ApiError {
+    ApiError::unavailable(error.to_string())
 }
 
 async fn create_timeline(
@@ -61,8 +89,13 @@ async fn create_timeline(
 }
 
 fn spec_of(request: TimelineCreateRequest) -> Result<TimelineSpec, ApiError> {
-    let configuration = Configuration::initial(request.members)
-        .map_err(|error| ApiError::bad_request(format!("members: {error}")))?;
+    let joins = request.configuration.is_some();
+    let configuration = match request.configuration {
+        Some(configuration) if request.members.is_empty() => configuration,
+        Some(_) => return Err(ApiError::bad_request("members and configuration exclude each other")),
+        None => Configuration::initial(request.members)
+            .map_err(|error| ApiError::bad_request(format!("members: {error}")))?,
+    };
     Ok(TimelineSpec {
         identity: TimelineIdentity {
             ttid: TenantTimelineId { tenant_id: request.tenant_id, timeline_id: request.timeline_id },
@@ -72,6 +105,7 @@ fn spec_of(request: TimelineCreateRequest) -> Result<TimelineSpec, ApiError> {
         },
         start_lsn: request.start_lsn,
         configuration,
+        joins,
         ancestor: request.ancestor.map(|ancestor| ancestor.timeline_id),
     })
 }

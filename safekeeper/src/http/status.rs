@@ -6,7 +6,7 @@ use crate::timeline::Timeline;
 
 pub fn of(timeline: &Timeline) -> TimelineStatus {
     let identity = timeline.identity();
-    let positions = timeline.positions();
+    let (positions, state) = (timeline.positions(), timeline.persisted_state());
     let sender = |state: crate::timeline::SenderState| WalSenderStatus {
         application_name: state.application_name,
         peer_addr: state.peer.to_string(),
@@ -17,14 +17,17 @@ pub fn of(timeline: &Timeline) -> TimelineStatus {
         tenant_id: identity.ttid.tenant_id,
         timeline_id: identity.ttid.timeline_id,
         term: positions.term,
-        term_history: timeline.persisted_state().history.clone(),
+        term_history: state.history.clone(),
+        configuration: state.configuration.clone(),
         flush_lsn: positions.flush_lsn,
+        durable_lsn: positions.durable_lsn,
         commit_lsn: positions.commit_lsn,
         timeline_start_lsn: timeline.start_lsn(),
         remote_consistent_lsn: positions.remote_consistent_lsn,
         pg_version: identity.pg_version,
         system_id: identity.system_id,
         wal_seg_size: identity.wal_seg_size,
+        ancestor: timeline.ancestor(),
         walsenders: timeline.senders().into_iter().map(sender).collect(),
         walreceivers: timeline.proposers().into_iter().map(receiver).collect(),
     }

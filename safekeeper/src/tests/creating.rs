@@ -79,7 +79,8 @@ async fn a_branch_gets_its_ancestors_bytes_from_a_peer() {
     let mut configuration = configuration();
     configuration.members[0].pg_connstr = donor.address.to_string();
     let ancestor = Some(identity().ttid.timeline_id);
-    let branch = TimelineSpec { identity: identity_of_branch, start_lsn: end, configuration, ancestor };
+    let branch =
+        TimelineSpec { identity: identity_of_branch, start_lsn: end, configuration, joins: false, ancestor };
     let (timeline, _) = other.manager.create(branch).await.unwrap();
     let theirs = std::fs::read(donor.manager.get(identity().ttid).unwrap().segments().path(1)).unwrap();
     assert!(std::fs::read(timeline.segments().path(1)).unwrap() == theirs);

@@ -106,7 +106,13 @@ fn configuration() -> Configuration {
 }
 
 fn spec() -> TimelineSpec {
-    TimelineSpec { identity: identity(), start_lsn: START, configuration: configuration(), ancestor: None }
+    TimelineSpec {
+        identity: identity(),
+        start_lsn: START,
+        configuration: configuration(),
+        joins: false,
+        ancestor: None,
+    }
 }
 
 /// A proposer without a mind of its own.

@@ -13,16 +13,17 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use consensus::{
-    Acceptor, AcceptorEffect, AcceptorEvent, AcceptorMessage, AcceptorState, ConnectionId, MissingWal,
-    PeerPosition, ProposerMessage,
+    Acceptor, AcceptorEffect, AcceptorEvent, AcceptorMessage, AcceptorState, ConnectionId, MembershipAnswer,
+    MembershipRequest, MissingWal, PeerLog, PeerPosition, ProposerMessage, RequestId,
 };
 use durable_fs::DurableFs;
-use tokio::sync::{mpsc, watch};
-use types::{Lsn, NodeId, TenantTimelineId};
+use tokio::sync::{mpsc, oneshot, watch};
+use types::{Lsn, NodeId, TenantTimelineId, Term};
 
 use crate::metrics::{Metrics, TimelineMetrics};
-use crate::timeline::control_file::ControlFile;
+use crate::timeline::control_file::{self, ControlFile};
 use crate::timeline::{Positions, PushReply};
 use crate::wal_store::{WalStore, WalStoreError};
 use safekeeper_api::replication::PageserverFeedback;
@@ -37,6 +38,19 @@ pub enum Input {
     Disconnected { connection: ConnectionId },
     Pageserver(PageserverFeedback),
     Peer { node: NodeId, position: PeerPosition },
+    Membership { request: MembershipRequest, reply: oneshot::Sender<MembershipAnswer> },
+    Log { reply: oneshot::Sender<PeerLog> },
+    PeerLog { node: NodeId, log: PeerLog, reply: oneshot::Sender<Option<PullRequest>> },
+    Pulled { pull: u64, begin: Lsn, wal: Bytes },
+}
+
+/// WAL to be read from another safekeeper: `begin..end`, as long as the entry that ends at `end` is of `last_term`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PullRequest {
+    pub pull: u64,
+    pub last_term: Term,
+    pub begin: Lsn,
+    pub end: Lsn,
 }
 
 /// Why the process must end.
@@ -58,6 +72,12 @@ pub struct Core {
     /// As it is on disk.
     pub control: ControlFile,
     pub directory: std::path::PathBuf,
+    /// Administrators who wait.
+    pub requests: HashMap<RequestId, oneshot::Sender<MembershipAnswer>>,
+    /// What the acceptor wants to be read, until somebody is told.
+    pub pull: Option<PullRequest>,
+    /// Numbers for requests and pulls, none used twice.
+    pub numbers: u64,
     pub clients: HashMap<ConnectionId, mpsc::Sender<PushReply>>,
     pub pageserver: PageserverFeedback,
     pub positions: watch::Sender<Positions>,
@@ -101,6 +121,21 @@ impl Core {
                 Input::Peer { node, position } => {
                     self.step(AcceptorEvent::PeerPosition { node, position })?
                 }
+                Input::Membership { request, reply } => {
+                    let from = RequestId(self.next_number());
+                    self.requests.insert(from, reply);
+                    self.step(AcceptorEvent::Membership { from, request })?;
+                }
+                // What a flush brings about may be on its way; the log as it is now is true all the same.
+                Input::Log { reply } => drop(reply.send(self.log())),
+                Input::PeerLog { node, log, reply } => {
+                    let number = self.next_number();
+                    self.step(AcceptorEvent::PeerLog { node, number, log })?;
+                    let _ = reply.send(self.pull.take());
+                }
+                Input::Pulled { pull, begin, wal } => {
+                    self.step(AcceptorEvent::PulledWal { pull, begin, wal })?
+                }
             }
         }
         self.step(AcceptorEvent::BatchEnd)
@@ -140,6 +175,19 @@ impl Core {
             }
             AcceptorEffect::PersistState(state) => self.persist_state(*state)?,
             AcceptorEffect::Reply { to, message, after: _ } => self.reply(to, message),
+            AcceptorEffect::Answer { to, answer, after: _ } => {
+                if let Some(reply) = self.requests.remove(&to) {
+                    // Who waited no longer asks again.
+                    drop(reply.send(answer));
+                }
+            }
+            AcceptorEffect::PullWal { node, pull, last_term, begin, end } => {
+                tracing::info!(timeline = %self.ttid(), %begin, %end, "WAL is read from safekeeper {node}");
+                self.pull = Some(PullRequest { pull, last_term, begin, end });
+            }
+            AcceptorEffect::Distrust { node, refusal } => {
+                tracing::error!(timeline = %self.ttid(), "WAL of safekeeper {node} cannot be taken: {refusal}");
+            }
             AcceptorEffect::Refuse { to, refusal } => {
                 tracing::warn!(timeline = %self.ttid(), %refusal, "proposer refused");
                 self.end_connection(to, &refusal.to_string());
@@ -150,6 +198,10 @@ impl Core {
     }
 
     fn persist_state(&mut self, state: AcceptorState) -> Result<(), WalStoreError> {
+        let generation = state.configuration.generation;
+        if generation != self.control.acceptor.configuration.generation {
+            tracing::info!(timeline = %self.ttid(), generation = generation.0, "follows a new configuration");
+        }
         if state.term != self.control.acceptor.term {
             tracing::info!(timeline = %self.ttid(), term = %state.term, "follows a new term");
         }
@@ -166,7 +218,7 @@ impl Core {
 
     fn persist(&mut self, control: ControlFile) -> Result<(), WalStoreError> {
         let timer = self.metrics.control_file_seconds.start_timer();
-        control.write(&self.fs, &self.directory)?;
+        control_file::write(&control, &self.fs, &self.directory)?;
         timer.observe_duration();
         self.persisted_at = Instant::now();
         self.state.send_replace(Arc::new(control.acceptor.clone()));
@@ -223,6 +275,8 @@ impl Core {
         self.metrics.undone_batches.inc();
         let flush_lsn = self.cut_to_durable().map_err(|source| FatalError::Disk { ttid, source })?;
         self.begin_again(flush_lsn).map_err(|source| FatalError::MissingWal { ttid, source })?;
+        self.requests.clear();
+        self.pull = None;
         let connections: Vec<ConnectionId> = self.clients.keys().copied().collect();
         for connection in connections {
             self.end_connection(connection, &error.to_string());
@@ -250,9 +304,11 @@ impl Core {
 
     pub fn publish(&self) {
         let positions = Positions {
+            generation: self.acceptor.state().configuration.generation,
             term: self.acceptor.term(),
             last_log_term: self.acceptor.last_log_term(),
             flush_lsn: self.acceptor.flush_lsn(),
+            durable_lsn: self.acceptor.durable_lsn(),
             commit_lsn: self.acceptor.commit_lsn(),
             remote_consistent_lsn: self.pageserver.remote_consistent_lsn,
             leader: self.acceptor.leader(),
@@ -262,6 +318,20 @@ impl Core {
         self.gauges.flush_lsn.set(gauge(positions.flush_lsn));
         self.gauges.commit_lsn.set(gauge(positions.commit_lsn));
         self.gauges.term.set(gauge(Lsn(positions.term.0)));
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    fn log(&self) -> PeerLog {
+        let flush_lsn = self.acceptor.flush_lsn();
+        PeerLog {
+            history: self.acceptor.state().history.up_to(flush_lsn),
+            flush_lsn,
+            commit_lsn: self.acceptor.commit_lsn(),
+        }
     }
 
     pub fn ttid(&self) -> TenantTimelineId {

@@ -29,6 +29,8 @@ pub struct TimelineSpec {
     pub identity: TimelineIdentity,
     pub start_lsn: Lsn,
     pub configuration: Configuration,
+    /// Others have the timeline, and this one is to come in.
+    pub joins: bool,
     pub ancestor: Option<TimelineId>,
 }
 
@@ -65,8 +67,17 @@ impl TimelineSpec {
         if let Err(error) = self.configuration.validate() {
             return invalid(error.to_string());
         }
-        if !self.configuration.contains(node_id) {
+        let is_member = self.configuration.contains(node_id);
+        if !self.joins && !is_member {
             return invalid(format!("safekeeper {node_id} is not among the members"));
+        }
+        // It has promised what would not be here: WAL, and terms.
+        if self.joins && is_member {
+            let generation = self.configuration.generation.0;
+            return invalid(format!(
+                "safekeeper {node_id} is a member already (configuration {generation}): one that lost its data comes \
+                 back under a new id"
+            ));
         }
         if self.ancestor == Some(self.identity.ttid.timeline_id) {
             return invalid("a timeline cannot be its own ancestor".to_owned());

@@ -15,7 +15,7 @@ use types::{NodeId, TenantTimelineId};
 
 use crate::datadir;
 use crate::metrics::Metrics;
-use crate::timeline::control_file::{self, ControlFile, ControlFileError};
+use crate::timeline::control_file::{self, ControlFileError};
 use crate::timeline::core::{Core, FatalError};
 use crate::timeline::create::{self, CreateError, TimelineSpec};
 use crate::timeline::registry::Registry;
@@ -143,7 +143,7 @@ impl Manager {
         match self.get(ttid) {
             Ok(timeline) => {
                 let directory = datadir::timeline_directory(&self.settings.datadir, ttid);
-                let existing = run_blocking(move || ControlFile::read(&directory)).await;
+                let existing = run_blocking(move || control_file::read(&directory)).await;
                 spec.check_same(&existing.map_err(|error| CreateError::Conflict(error.to_string()))?)?;
                 return Ok((timeline, false));
             }
@@ -212,7 +212,7 @@ fn open(
     ttid: TenantTimelineId,
 ) -> Result<(Core, Timeline, mpsc::Receiver<crate::timeline::core::Input>), OpenError> {
     let directory = datadir::timeline_directory(&settings.datadir, ttid);
-    let control = ControlFile::read(&directory)?;
+    let control = control_file::read(&directory)?;
     let identity = control.acceptor.identity;
     if identity.ttid != ttid {
         return Err(OpenError::OtherTimeline(identity.ttid));
@@ -247,6 +247,9 @@ fn open(
         pageserver: PageserverFeedback { remote_consistent_lsn, ..PageserverFeedback::default() },
         control,
         directory,
+        requests: HashMap::new(),
+        pull: None,
+        numbers: 0,
         clients: HashMap::new(),
         positions,
         state,
@@ -259,6 +262,7 @@ fn open(
         identity,
         tli: core.control.tli,
         start_lsn,
+        ancestor: core.control.ancestor,
         segments,
         inputs,
         positions: position_receiver,

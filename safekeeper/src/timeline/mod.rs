@@ -8,6 +8,7 @@
 //! There is no lock around the state: who wants something changed sends an input, who wants to know
 //! something looks at what the owner has published.
 
+mod catch_up;
 mod control_file;
 mod core;
 mod create;
@@ -19,19 +20,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use consensus::{
-    AcceptorMessage, AcceptorState, ConnectionId, PeerPosition, ProposerMessage, TimelineIdentity,
+    AcceptorMessage, AcceptorState, ConnectionId, MembershipAnswer, MembershipGeneration, MembershipRequest,
+    PeerLog, PeerPosition, ProposerMessage, TimelineIdentity,
 };
 use pg_backend::Session;
-use tokio::sync::{mpsc, watch};
-use types::{Lsn, NodeId, TenantTimelineId, Term};
+use tokio::sync::{mpsc, oneshot, watch};
+use types::{Lsn, NodeId, TenantTimelineId, Term, TimelineId};
 
+pub use self::catch_up::{CatchUp, Peer};
 #[cfg(test)]
 pub use self::core::FatalError;
 pub use self::create::{CreateError, TimelineSpec};
 pub use self::manager::{LookupError, Manager, Settings};
 pub use self::registry::{SenderState, WalSender};
 
-use self::core::Input;
+use self::core::{Input, PullRequest};
 use self::registry::{Registration, Registry};
 use crate::metrics::{Counted, Metrics};
 use crate::wal_store::Segments;
@@ -46,9 +49,11 @@ const REPLIES: usize = 256;
 /// Where a timeline is, as everybody may know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Positions {
+    pub generation: MembershipGeneration,
     pub term: Term,
     pub last_log_term: Term,
     pub flush_lsn: Lsn,
+    pub durable_lsn: Lsn,
     pub commit_lsn: Lsn,
     pub remote_consistent_lsn: Lsn,
     /// The connection whose proposer leads the term here.
@@ -63,9 +68,9 @@ pub enum PushReply {
     End(String),
 }
 
-/// The owner has ended: the process is stopping.
+/// The owner has ended: the process is stopping. Or what was asked for was undone, because the disk is full.
 #[derive(Debug, thiserror::Error)]
-#[error("timeline {0} is not being kept any more: the safekeeper stops")]
+#[error("timeline {0} does not answer: the safekeeper stops, or its disk is full")]
 pub struct Stopped(pub TenantTimelineId);
 
 /// The handle.
@@ -73,6 +78,7 @@ pub struct Timeline {
     identity: TimelineIdentity,
     tli: u32,
     start_lsn: Lsn,
+    ancestor: Option<TimelineId>,
     segments: Segments,
     inputs: mpsc::Sender<Input>,
     positions: watch::Receiver<Positions>,
@@ -98,6 +104,11 @@ impl Timeline {
 
     pub fn start_lsn(&self) -> Lsn {
         self.start_lsn
+    }
+
+    /// The branch that this timeline continues.
+    pub fn ancestor(&self) -> Option<TimelineId> {
+        self.ancestor
     }
 
     pub fn segments(&self) -> &Segments {
@@ -154,6 +165,27 @@ impl Timeline {
     /// Another safekeeper published where it is. May get lost too.
     pub fn note_peer(&self, node: NodeId, position: PeerPosition) {
         drop(self.inputs.try_send(Input::Peer { node, position }));
+    }
+
+    /// An administrator asks.
+    pub async fn membership(&self, request: MembershipRequest) -> Result<MembershipAnswer, Stopped> {
+        self.ask(|reply| Input::Membership { request, reply }).await
+    }
+
+    /// Its log, all as of one moment.
+    pub async fn log(&self) -> Result<PeerLog, Stopped> {
+        self.ask(|reply| Input::Log { reply }).await
+    }
+
+    /// The log of another safekeeper. What is to be read of it, if it has more than this one.
+    async fn compare_log(&self, node: NodeId, log: PeerLog) -> Result<Option<PullRequest>, Stopped> {
+        self.ask(|reply| Input::PeerLog { node, log, reply }).await
+    }
+
+    async fn ask<T>(&self, input: impl FnOnce(oneshot::Sender<T>) -> Input) -> Result<T, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.inputs.send(input(reply)).await.map_err(|_| Stopped(self.ttid()))?;
+        answer.await.map_err(|_| Stopped(self.ttid()))
     }
 
     /// A proposer comes.

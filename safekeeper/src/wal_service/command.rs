@@ -1,5 +1,6 @@
 //! The words that clients say to the WAL service, taken apart. Pure.
 
+use safekeeper_api::replication::Until;
 use types::{Lsn, Term};
 
 /// A query of the WAL service.
@@ -9,11 +10,11 @@ pub enum Command {
     StartWalPush {
         proto_version: u32,
     },
-    /// WAL out: up to the commit LSN, or with `term` up to the flush LSN for a recovering proposer.
+    /// WAL out: up to the commit LSN, or further for a recovering proposer and another safekeeper.
     StartReplication {
         start: Lsn,
         tli: Option<u32>,
-        term: Option<Term>,
+        until: Until,
     },
     IdentifySystem,
     TimelineStatus,
@@ -75,7 +76,7 @@ fn parse_command(words: &mut Words<'_>) -> Result<Command, String> {
     })
 }
 
-/// `START_REPLICATION [SLOT name] [PHYSICAL] lsn [TIMELINE tli] [(term='N')]`
+/// `START_REPLICATION [SLOT name] [PHYSICAL] lsn [TIMELINE tli] [(term='N') | (last_term='N', until='lsn')]`
 fn parse_start_replication(words: &mut Words<'_>) -> Result<Command, String> {
     if words.take("SLOT") {
         words.next().ok_or("a slot's name is missing")?;
@@ -91,14 +92,22 @@ fn parse_start_replication(words: &mut Words<'_>) -> Result<Command, String> {
     } else {
         None
     };
-    let mut term = None;
+    let (mut term, mut last_term, mut end) = (None, None, None);
     for (name, value) in words.options()? {
         match name.as_str() {
             "term" => term = Some(Term(number(&value)?)),
+            "last_term" => last_term = Some(Term(number(&value)?)),
+            "until" => end = Some(value.parse().map_err(|error| format!("{error}"))?),
             other => return Err(format!("unknown option {other:?}")),
         }
     }
-    Ok(Command::StartReplication { start, tli, term })
+    let until = match (term, last_term, end) {
+        (None, None, None) => Until::Committed,
+        (Some(term), None, None) => Until::Flushed(term),
+        (None, Some(last_term), Some(end)) => Until::Entry { last_term, end },
+        _ => return Err("last_term and until go together, and not with term".into()),
+    };
+    Ok(Command::StartReplication { start, tli, until })
 }
 
 fn number<N: std::str::FromStr>(text: &str) -> Result<N, String> {
@@ -182,7 +191,8 @@ mod tests {
     use super::*;
 
     fn replication(start: u64, tli: Option<u32>, term: Option<u64>) -> Result<Command, ParseCommandError> {
-        Ok(Command::StartReplication { start: Lsn(start), tli, term: term.map(Term) })
+        let until = term.map_or(Until::Committed, |term| Until::Flushed(Term(term)));
+        Ok(Command::StartReplication { start: Lsn(start), tli, until })
     }
 
     #[test]
@@ -201,6 +211,11 @@ mod tests {
             replication(8, None, Some(7))
         );
         assert_eq!(Command::parse("START_REPLICATION 0/8 (term = '7')"), replication(8, None, Some(7)));
+        let entry = Until::Entry { last_term: Term(7), end: Lsn(0x20) };
+        assert_eq!(
+            Command::parse("START_REPLICATION PHYSICAL 0/8 (last_term='7', until='0/20')"),
+            Ok(Command::StartReplication { start: Lsn(8), tli: None, until: entry })
+        );
         assert_eq!(
             Command::parse("START_WAL_PUSH (proto_version '1')"),
             Ok(Command::StartWalPush { proto_version: 1 })
@@ -226,6 +241,8 @@ mod tests {
             "START_REPLICATION 0/8 (term)",
             "START_REPLICATION 0/8 (term='x')",
             "START_REPLICATION 0/8 (term='1'",
+            "START_REPLICATION 0/8 (last_term='1')",
+            "START_REPLICATION 0/8 (term='1', last_term='1', until='0/10')",
             "START_REPLICATION 0/8 extra",
             "START_REPLICATION SLOT \"x LOGICAL 0/8",
             "START_REPLICATION LOGICAL 0/8",

@@ -1,7 +1,7 @@
 //! Errors of the safekeeper as a client of the WAL service sees them: the one place where SQLSTATEs are chosen.
 
 use pg_backend::{QueryError, sqlstate};
-use types::{TenantTimelineId, Term};
+use types::{Lsn, TenantTimelineId, Term};
 
 use crate::timeline::{LookupError, Stopped};
 use crate::wal_store::WalStoreError;
@@ -29,6 +29,13 @@ pub fn timeline_stopped(ttid: TenantTimelineId) -> QueryError {
 
 pub fn other_term(asked: Term, ours: Term) -> QueryError {
     let message = format!("WAL of term {asked} was asked for, but this safekeeper is in term {ours}");
+    QueryError::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+}
+
+pub fn other_entry(end: Lsn, asked: Term, ours: Term, flush_lsn: Lsn) -> QueryError {
+    let message = format!(
+        "WAL up to {end} of term {asked} was asked for, but here it is of term {ours} and ends at {flush_lsn}"
+    );
     QueryError::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
 }
 

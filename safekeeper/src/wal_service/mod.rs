@@ -56,8 +56,8 @@ impl Handler for WalService {
             Command::StartWalPush { proto_version } => {
                 push::receive_wal(timeline, session, proto_version).await
             }
-            Command::StartReplication { start, tli, term } => {
-                replication::stream_wal(timeline, session, start, tli, term).await
+            Command::StartReplication { start, tli, until } => {
+                replication::stream_wal(timeline, session, start, tli, until).await
             }
             Command::IdentifySystem => {
                 identify_system(&timeline, session);

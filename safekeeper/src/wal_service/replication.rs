@@ -1,15 +1,15 @@
-//! `START_REPLICATION`: WAL out, to pageservers, standbys, pg_receivewal, and recovering proposers.
+//! `START_REPLICATION`: WAL out, to pageservers, standbys, pg_receivewal, recovering proposers and other safekeepers.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use pg_backend::{CopyReader, CopyWriter, QueryError, Session, sqlstate};
-use safekeeper_api::replication::{Keepalive, ReceiverMessage, SenderMessage, XLogData, timestamp};
+use safekeeper_api::replication::{Keepalive, ReceiverMessage, SenderMessage, Until, XLogData, timestamp};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
-use types::{Lsn, Term};
+use types::Lsn;
 
-use crate::timeline::{Positions, Timeline, WalSender};
+use crate::timeline::{Timeline, WalSender};
 use crate::wal_service::errors;
 use crate::wal_store::WalReader;
 
@@ -25,18 +25,18 @@ pub async fn stream_wal(
     session: &mut Session,
     start: Lsn,
     tli: Option<u32>,
-    term: Option<Term>,
+    until: Until,
 ) -> Result<(), QueryError> {
-    check_request(&timeline, start, tli, term)?;
+    check_request(&timeline, start, tli, until)?;
     let shutdown = session.shutdown().clone();
     let sender = timeline.register_sender(session, start);
     let (mut reader, mut writer) = session.copy_both().await?.split();
-    tracing::info!(timeline = %timeline.ttid(), %start, ?term, "WAL reader comes");
+    tracing::info!(timeline = %timeline.ttid(), %start, ?until, "WAL reader comes");
 
     let heard = Heard { reply_requested: Notify::new(), last: watch::Sender::new(Instant::now()) };
     let outcome = tokio::select! {
         outcome = receive(&timeline, &sender, &mut reader, &heard) => outcome,
-        outcome = send(&timeline, &sender, &mut writer, start, term, &heard) => outcome,
+        outcome = send(&timeline, &sender, &mut writer, start, until, &heard) => outcome,
         () = shutdown.cancelled() => Err(errors::timeline_stopped(timeline.ttid())),
     };
     tracing::info!(timeline = %timeline.ttid(), sent = %sender.sent_lsn(), "WAL reader leaves");
@@ -49,12 +49,7 @@ struct Heard {
     last: watch::Sender<Instant>,
 }
 
-fn check_request(
-    timeline: &Timeline,
-    start: Lsn,
-    tli: Option<u32>,
-    term: Option<Term>,
-) -> Result<(), QueryError> {
+fn check_request(timeline: &Timeline, start: Lsn, tli: Option<u32>, until: Until) -> Result<(), QueryError> {
     let ours = timeline.tli();
     if let Some(tli) = tli
         && tli != ours
@@ -74,15 +69,27 @@ fn check_request(
         );
         return Err(QueryError::new(sqlstate::UNDEFINED_OBJECT, message));
     }
-    limit(&positions, term).map(|_| ())
+    limit(timeline, until).map(|_| ())
 }
 
-/// How far WAL may be sent.
-fn limit(positions: &Positions, term: Option<Term>) -> Result<Lsn, QueryError> {
-    match term {
-        None => Ok(positions.commit_lsn),
-        Some(term) if term == positions.term => Ok(positions.flush_lsn),
-        Some(term) => Err(errors::other_term(term, positions.term)),
+/// How far WAL may be sent. Behind the commit LSN it may be replaced by a newer term's, so this is asked before WAL is
+/// read, and once more before it is sent.
+fn limit(timeline: &Timeline, until: Until) -> Result<Lsn, QueryError> {
+    let positions = timeline.positions();
+    match until {
+        Until::Committed => Ok(positions.commit_lsn),
+        Until::Flushed(term) if term == positions.term => Ok(positions.flush_lsn),
+        Until::Flushed(term) => Err(errors::other_term(term, positions.term)),
+        // A history is persisted before any WAL of its last term is written: with the same term in it there, all WAL
+        // up to there is the same.
+        Until::Entry { last_term, end } => {
+            let ours = timeline.persisted_state().history.last_log_term(end);
+            if ours == last_term && positions.flush_lsn >= end {
+                Ok(end)
+            } else {
+                Err(errors::other_entry(end, last_term, ours, positions.flush_lsn))
+            }
+        }
     }
 }
 
@@ -119,18 +126,19 @@ async fn send(
     sender: &WalSender,
     writer: &mut CopyWriter<'_>,
     start: Lsn,
-    term: Option<Term>,
+    until: Until,
     heard: &Heard,
 ) -> Result<(), QueryError> {
     let mut positions = timeline.watch_positions();
     let mut reader = WalReader::new(timeline.segments().clone(), start);
     loop {
-        let end = limit(&positions.borrow_and_update(), term)?;
+        positions.mark_unchanged();
+        let end = limit(timeline, until)?;
         while reader.position() < end {
             let at = reader.position();
             let bytes = reader.read(end, MAX_SEND_BYTES).await.map_err(errors::wal_store)?;
             // A newer term may have replaced what was just read behind the commit LSN.
-            limit(&positions.borrow(), term)?;
+            limit(timeline, until)?;
             timeline.count_sent(bytes.len());
             let timestamp = timestamp(SystemTime::now());
             let message = XLogData { start_lsn: at, wal_end: end, timestamp, wal: bytes };

@@ -36,6 +36,8 @@ pub enum Part {
     Transactions,
     /// How fast the pageserver takes in WAL, beside crash recovery
     Ingest,
+    /// Page redo on one core, beside crash recovery
+    Redo,
     /// Pages a second from the pageserver
     GetPage,
     /// Branches, beside CREATE DATABASE … TEMPLATE

@@ -13,9 +13,9 @@ use crate::report::{Finding, Measurement, Report};
 use crate::sides::{Side, Sides};
 use crate::transactions::insert_lsn;
 
-const CLIENTS: u32 = 16;
+pub const CLIENTS: u32 = 16;
 const PATIENCE: Duration = Duration::from_secs(300);
-const MEGABYTE: f64 = 1e6;
+pub const MEGABYTE: f64 = 1e6;
 
 pub fn measure(sides: &Sides, arguments: &Arguments, report: &mut Report) {
     prepare(sides);
@@ -48,7 +48,7 @@ pub fn measure(sides: &Sides, arguments: &Arguments, report: &mut Report) {
 }
 
 /// WAL of the same kind on both sides: without page images on stock, too. All that is read is cached.
-fn prepare(sides: &Sides) {
+pub fn prepare(sides: &Sides) {
     sides.execute(
         Side::Stock,
         "ALTER SYSTEM SET full_page_writes = off; ALTER SYSTEM SET max_wal_size = '64GB'; SELECT pg_reload_conf()",

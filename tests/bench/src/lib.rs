@@ -6,7 +6,7 @@
 //! sides       the two servers               report      what was found: lines, Markdown, plots
 //! servers     stock PostgreSQL, receivers   machine     what it was measured on
 //! pgbench     runs of pgbench               settings    in which settings the servers differ
-//! transactions, ingest, get_page, branches, cold_start  the measurements
+//! transactions, ingest, redo, get_page, branches, cold_start  the measurements
 //! ```
 
 mod arguments;
@@ -17,6 +17,7 @@ mod ingest;
 mod machine;
 mod pgbench;
 mod plots;
+mod redo;
 mod report;
 mod servers;
 mod settings;
@@ -38,6 +39,7 @@ pub fn run(arguments: &Arguments) -> Report {
         match part {
             Part::Transactions => transactions::measure(&sides, arguments, &mut report),
             Part::Ingest => ingest::measure(&sides, arguments, &mut report),
+            Part::Redo => redo::measure(&sides, arguments, &mut report),
             Part::GetPage => get_page::measure(&sides, arguments, &mut report),
             Part::Branches => branches::measure(&sides, arguments, &mut report),
             Part::ColdStart => cold_start::measure(&sides, arguments, &mut report),

@@ -128,7 +128,9 @@ runs twice in a row; if these two runs differ by more than 10 %, three times ove
 comes before each run.
 In `tpcb`, `insert` and `select` (pgbench's own, one-row INSERT, pgbench `--select-only`) more is better; all data
 fits into memory on both sides. `ingest` compares the pageserver, taking in WAL that piled up while it was stopped,
-with PostgreSQL's crash recovery over WAL of the same transactions. `getpage` asks the page service for single pages at
+with PostgreSQL's crash recovery over WAL of the same transactions. `redo` compares page redo alone, on one core, with
+PostgreSQL's crash recovery of the very same WAL, both by the CPU time that they take; and `redo-chain` is the time for
+100 records of one page. `getpage` asks the page service for single pages at
 random places as of an LSN in the past: pages that are one image, and pages that 10 and 100 later records have changed
 (of the newest version of a page that changed often the pageserver keeps an image, so only the past takes that many).
 The pageserver was restarted before, so all of it lies in layer files. `branch` compares with `CREATE DATABASE … TEMPLATE` of the same

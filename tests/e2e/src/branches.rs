@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use harness::{Cluster, block_on, lsn};
+use harness::{Cluster, block_on, eventually, lsn};
 use nix::sys::signal::Signal;
 use tokio_postgres::Client;
 
@@ -127,4 +127,44 @@ fn a_branch_at_an_lsn_waits_for_the_pageserver() {
     });
     start_endpoint(&cluster, "late");
     block_on(async { assert_eq!(numbers(&cluster.connect("late").await, "t").await, [0, 1]) });
+}
+
+/// The WAL writer writes whole pages: what PostgreSQL says it has written may end in the middle of a record.
+#[test]
+fn a_branch_in_the_middle_of_a_record_begins_at_the_one_before() {
+    let cluster = Cluster::up("branch-middle");
+    // Open until the end: a transaction that ended would have the rest flushed.
+    let (at, open) = block_on(async {
+        let (main, open) = (cluster.connect("main").await, cluster.connect("main").await);
+        main.batch_execute("CREATE TABLE t (n int); INSERT INTO t VALUES (1)").await.unwrap();
+        open.batch_execute("BEGIN").await.unwrap();
+        loop {
+            let before = current_lsn(&main).await;
+            let message = "SELECT pg_logical_emit_message(false, 'varve', repeat('x', 30000))";
+            open.batch_execute(message).await.unwrap();
+            // It sleeps for five seconds when it has had nothing to do.
+            let what = "the WAL writer writes what is there";
+            eventually(what, Duration::from_secs(30), async || current_lsn(&main).await != before).await;
+            let at = current_lsn(&main).await;
+            // Else the checkpointer or the background writer had all of it flushed.
+            if at.ends_with("000") {
+                break (at, open);
+            }
+        }
+    });
+    cluster.varve(&["timeline", "branch", "--branch-name", "middle", "--ancestor-start-lsn", &at]);
+    let target = cluster.directory().join("middle").display().to_string();
+    cluster.varve(&["timeline", "export", "--at-lsn", &at, "--output", &target]);
+    let start = lsn(&cluster.pageserver_timeline("middle")["initdb_lsn"]);
+    assert!(start < at.parse().unwrap(), "nothing was unfinished at {at}: the branch begins at {start}");
+    start_endpoint(&cluster, "middle");
+    block_on(async {
+        let middle = cluster.connect("middle").await;
+        assert_eq!(numbers(&middle, "t").await, [1]);
+        drop(open);
+        middle.batch_execute("INSERT INTO t VALUES (2)").await.unwrap();
+        cluster.varve(&["down"]);
+        cluster.varve(&["up"]);
+        assert_eq!(numbers(&cluster.connect("middle").await, "t").await, [1, 2]);
+    });
 }

@@ -8,6 +8,8 @@
 
 mod compare;
 mod load;
+mod mixed;
+mod oracle;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -16,7 +18,7 @@ use std::time::Duration;
 use harness::{Cluster, StockServer, block_on, eventually, lsn, pg_program, run, run_as_postgres};
 use types::Lsn;
 
-use crate::standby::compare::{Comparison, compare};
+use crate::standby::compare::{Comparison, Sides, compare};
 
 /// The compute's setting, which a server that replays its WAL must have too.
 const PREPARED_TRANSACTIONS: u32 = 5;
@@ -43,8 +45,7 @@ impl Standby<'_> {
     }
 
     /// Streams and replays all records that end at or before `target`, writes all pages, and ends.
-    /// Returns a copy of what it is then, which will become a primary when it is started.
-    async fn run_until(&self, target: Lsn) -> PathBuf {
+    async fn run_until(&self, target: Lsn) {
         // The target is where the next record begins, so that one is left out.
         configure(&self.directory, target, "shutdown", &self.conninfo());
         let log = self.directory.with_extension(format!("{:X}.log", target.0));
@@ -53,9 +54,15 @@ impl Standby<'_> {
         eventually(&what, Duration::from_secs(120), async || server.0.try_wait().expect("a child").is_some())
             .await;
         let said = std::fs::read_to_string(&log).unwrap_or_default();
-        for expected in ["started streaming WAL from primary", "shutdown at recovery target"] {
+        for expected in
+            ["started streaming WAL from primary", "shutdown at recovery target", "restartpoint complete"]
+        {
             assert!(said.contains(expected), "{expected:?} is not in the standby's log: {said}");
         }
+    }
+
+    /// A copy of what it is now, which will become a primary when it is started.
+    fn copy(&self, target: Lsn) -> PathBuf {
         let copy = self.directory.with_extension(format!("{:X}", target.0));
         run(Command::new("cp").arg("-a").arg(&self.directory).arg(&copy));
         configure(&copy, target, "promote", "");
@@ -137,7 +144,7 @@ async fn crash_and_restart(cluster: &Cluster) {
     client.batch_execute(torn).await.unwrap();
     // A commit takes its WAL to the safekeepers.
     let other = cluster.connect("main").await;
-    other.batch_execute("CREATE TABLE whole ()").await.unwrap();
+    other.batch_execute("DROP TABLE IF EXISTS whole; CREATE TABLE whole ()").await.unwrap();
     let postmaster = cluster.postmaster_pid("main");
     cluster.kill("endpoint-main");
     eventually("PostgreSQL dies with compute_ctl", Duration::from_secs(30), async || {
@@ -152,7 +159,7 @@ async fn crash_and_restart(cluster: &Cluster) {
 /// Compares files, then starts both: `port` and the next one are theirs.
 async fn equal_at(cluster: &Cluster, standby: &Path, start: Lsn, at: Lsn, port: u16) -> Comparison {
     let exported = export(cluster, &format!("exported-{:X}", at.0), at);
-    let comparison = compare(&exported, standby, start);
+    let comparison = compare(&exported, standby, Sides { start, all_prepared: true });
     eprintln!("at {at}: {comparison}");
     assert!(comparison.differences.is_empty(), "at {at}: {comparison}");
 
@@ -182,16 +189,18 @@ fn a_stock_standby_of_a_safekeeper_equals_an_export() {
         let connstr = cluster.connstr("main");
 
         crate::pgbench::load(&connstr, 1, 4, 2);
-        load::first_half(&cluster.connect("main").await).await;
+        load::first_half(&cluster.connect("main").await).await.unwrap();
         let middle = checkpoint(&cluster).await;
-        let standby_at_middle = standby.run_until(middle).await;
+        standby.run_until(middle).await;
+        let standby_at_middle = standby.copy(middle);
 
         crate::pgbench::mix(&connstr, 4, 2);
         crash_and_restart(&cluster).await;
-        load::second_half(&cluster.connect("main").await, &cluster.connect("main").await).await;
+        load::second_half(&cluster.connect("main").await, &cluster.connect("main").await).await.unwrap();
         let end = checkpoint(&cluster).await;
         // On from where it stopped, with one more session of streaming.
-        let standby_at_end = standby.run_until(end).await;
+        standby.run_until(end).await;
+        let standby_at_end = standby.copy(end);
 
         let at_middle = equal_at(&cluster, &standby_at_middle, start, middle, 110).await;
         let at_end = equal_at(&cluster, &standby_at_end, start, end, 120).await;

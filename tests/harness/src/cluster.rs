@@ -12,11 +12,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use tokio_postgres::{Client, NoTls};
-use types::Lsn;
+use types::{Lsn, PgVersion};
 
 use crate::cache_log::CacheActivity;
 use crate::ports::PortRange;
-use crate::programs::{describe, program};
+use crate::programs::{describe, pg_version, program};
 use crate::settings::EndpointSettings;
 
 /// Root of all test directories; below /tmp so that the user `postgres` gets there.
@@ -56,10 +56,12 @@ impl Cluster {
         let _ = std::fs::remove_dir_all(&directory);
         let template = directory.join("template");
         std::fs::create_dir_all(&template).expect("a directory for the test");
-        std::fs::copy(shared_template(), template.join("pg15.tar.zst")).expect("a copy of the template");
+        let version = pg_version().to_string();
+        let template_file = template.join(format!("pg{version}.tar.zst"));
+        std::fs::copy(shared_template(), template_file).expect("a copy of the template");
         let cluster = Cluster { directory, ports, settings, excuse: None, deleted_logs: Mutex::default() };
         let base = cluster.ports.base.to_string();
-        cluster.varve(&["init", "--port-base", &base]);
+        cluster.varve(&["init", "--port-base", &base, "--pg-version", &version]);
         if !cluster.settings.is_empty() {
             cluster.create_main();
         }
@@ -125,6 +127,15 @@ impl Cluster {
         let mut command = Command::new(program("varve"));
         command.arg("--data-dir").arg(&self.directory).args(self.settings.added_to(arguments));
         command
+    }
+
+    /// Runs `varve` where the programs of that PostgreSQL are, which this machine's release may not have.
+    pub fn varve_on(&self, version: PgVersion, arguments: &[&str]) -> String {
+        let with_postgres = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/with-postgres");
+        let varve = self.command(arguments);
+        let mut command = Command::new(with_postgres);
+        command.arg(version.to_string()).arg(varve.get_program()).args(varve.get_args());
+        crate::run(&mut command)
     }
 
     pub fn connstr(&self, endpoint: &str) -> String {
@@ -320,7 +331,8 @@ fn shared_template() -> &'static Path {
         let directory = TEMPLATE.get_or_init(|| tempfile::tempdir().expect("a directory"));
         let cluster = directory.path().join("cluster");
         let mut command = Command::new(program("varve"));
-        crate::run(command.arg("--data-dir").arg(&cluster).arg("init"));
-        cluster.join("template/pg15.tar.zst")
+        let version = pg_version().to_string();
+        crate::run(command.arg("--data-dir").arg(&cluster).args(["init", "--pg-version", &version]));
+        cluster.join(format!("template/pg{version}.tar.zst"))
     })
 }

@@ -15,7 +15,7 @@ mod writers;
 pub use cache_log::CacheActivity;
 pub use cluster::{Cluster, connect, lsn};
 pub use ledger::{Ledger, Verdict};
-pub use programs::{pg_program, program, run, run_as_postgres};
+pub use programs::{pg_program, pg_version, program, run, run_as_postgres};
 pub use stock_server::StockServer;
 pub use writers::{Writers, ledger_rows};
 

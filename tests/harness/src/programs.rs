@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use nix::unistd::User;
+use types::PgVersion;
 
 /// One of our programs, beside the test's own binary (`target/<profile>/`).
 pub fn program(name: &str) -> PathBuf {
@@ -14,9 +15,24 @@ pub fn program(name: &str) -> PathBuf {
     path
 }
 
+/// The major version of PostgreSQL that tests run on: what VARVE_TEST_PG says, else the first one that is installed.
+pub fn pg_version() -> PgVersion {
+    match std::env::var("VARVE_TEST_PG") {
+        Ok(version) => version.parse().expect("VARVE_TEST_PG is a version of PostgreSQL"),
+        Err(_) => PgVersion::ALL
+            .into_iter()
+            .find(|version| bin_directory(*version).join("postgres").exists())
+            .expect("PostgreSQL is installed: `make deps` does that"),
+    }
+}
+
+fn bin_directory(version: PgVersion) -> PathBuf {
+    PathBuf::from(format!("/usr/lib/postgresql/{version}/bin"))
+}
+
 /// One of PostgreSQL's programs.
 pub fn pg_program(name: &str) -> PathBuf {
-    PathBuf::from("/usr/lib/postgresql/15/bin").join(name)
+    bin_directory(pg_version()).join(name)
 }
 
 /// Runs a command that must succeed and returns its standard output.

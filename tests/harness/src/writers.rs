@@ -1,8 +1,8 @@
 //! Clients that write ledger rows until they are told to stop, reconnecting through whatever happens.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
@@ -16,7 +16,21 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 pub struct Writers {
     stop: Arc<AtomicBool>,
     acknowledged: Arc<AtomicI64>,
+    stall: Arc<Mutex<Stall>>,
     tasks: Vec<JoinHandle<Ledger>>,
+}
+
+/// The longest time without a commit.
+struct Stall {
+    last_commit: Instant,
+    longest: Duration,
+}
+
+impl Stall {
+    fn commit(&mut self) {
+        self.longest = self.longest.max(self.last_commit.elapsed());
+        self.last_commit = Instant::now();
+    }
 }
 
 impl Writers {
@@ -34,6 +48,7 @@ impl Writers {
     pub fn resume(connstr: &str, count: usize, first: i64) -> Writers {
         let stop = Arc::new(AtomicBool::new(false));
         let acknowledged = Arc::new(AtomicI64::new(0));
+        let stall = Arc::new(Mutex::new(Stall { last_commit: Instant::now(), longest: Duration::ZERO }));
         let next = Arc::new(AtomicI64::new(first));
         let tasks = (0..count)
             .map(|_| {
@@ -42,17 +57,24 @@ impl Writers {
                     stop: stop.clone(),
                     next: next.clone(),
                     acknowledged: acknowledged.clone(),
+                    stall: stall.clone(),
                     ledger: Ledger::default(),
                 };
                 tokio::spawn(writer.run())
             })
             .collect();
-        Writers { stop, acknowledged, tasks }
+        Writers { stop, acknowledged, stall, tasks }
     }
 
     /// Commits acknowledged so far.
     pub fn acknowledged(&self) -> i64 {
         self.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// The longest time without any commit since they were started.
+    pub fn longest_stall(&self) -> Duration {
+        let stall = self.stall.lock().expect("no panic");
+        stall.longest.max(stall.last_commit.elapsed())
     }
 
     /// Waits for `more` commits to be acknowledged from now on.
@@ -79,6 +101,7 @@ struct Writer {
     stop: Arc<AtomicBool>,
     next: Arc<AtomicI64>,
     acknowledged: Arc<AtomicI64>,
+    stall: Arc<Mutex<Stall>>,
     ledger: Ledger,
 }
 
@@ -118,6 +141,7 @@ impl Writer {
         if matches!(written, Ok(Ok(()))) {
             self.ledger.acknowledge(number);
             self.acknowledged.fetch_add(1, Ordering::Relaxed);
+            self.stall.lock().expect("no panic").commit();
             return true;
         }
         false

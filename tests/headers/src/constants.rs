@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use types::PgVersion;
+
 use crate::compiler;
 use crate::expression;
 use crate::names;
@@ -17,11 +19,11 @@ struct Pair {
 }
 
 /// How many numbers were compared, or what is wrong, a line each.
-pub fn check(root: &Path) -> Result<usize, String> {
+pub fn check(root: &Path, version: PgVersion) -> Result<usize, String> {
     let mut problems = Vec::new();
-    let pairs = pairs(root, &mut problems);
+    let pairs = pairs(root, version, &mut problems);
     let expressions: Vec<String> = pairs.iter().map(|pair| pair.theirs.clone()).collect();
-    for (pair, value) in pairs.iter().zip(compiler::values(&expressions)?) {
+    for (pair, value) in pairs.iter().zip(compiler::values(version, &expressions)?) {
         if pair.number != value {
             let Pair { ours, number, theirs } = pair;
             problems.push(format!(
@@ -32,14 +34,23 @@ pub fn check(root: &Path) -> Result<usize, String> {
     if problems.is_empty() { Ok(pairs.len()) } else { Err(problems.join("\n")) }
 }
 
+/// A file that is named after another version: this one's headers have no say in it.
+fn is_of_another(path: &str, version: PgVersion) -> bool {
+    let others = [PgVersion::V15, PgVersion::V17].into_iter().filter(|other| *other != version);
+    others.into_iter().any(|other| path.ends_with(&format!("/v{other}.rs")))
+}
+
 /// What is to be compared: by the tables, or by the name that a header has too.
-fn pairs(root: &Path, problems: &mut Vec<String>) -> Vec<Pair> {
-    let (mut expressions, mut unchecked) = (names::expressions(), names::unchecked());
+fn pairs(root: &Path, version: PgVersion, problems: &mut Vec<String>) -> Vec<Pair> {
+    let (mut expressions, mut unchecked) = (names::expressions(version), names::unchecked(version));
     let sources = scanner::sources(root);
+    let of_version = || sources.iter().filter(|source| !is_of_another(&source.path, version));
     let all =
-        || sources.iter().flat_map(|source| source.constants.iter().map(move |constant| (source, constant)));
-    let defined =
-        compiler::defined(&all().map(|(_, constant)| constant.name.clone()).collect::<BTreeSet<_>>());
+        || of_version().flat_map(|source| source.constants.iter().map(move |constant| (source, constant)));
+    let defined = compiler::defined(
+        version,
+        &all().map(|(_, constant)| constant.name.clone()).collect::<BTreeSet<_>>(),
+    );
     let mut pairs = Vec::new();
     for (source, constant) in all() {
         let name = constant.qualified_name();
@@ -90,20 +101,29 @@ mod headers {
     use std::fs;
     use std::path::{Path, PathBuf};
 
+    use types::PgVersion;
+
     use super::check;
     use crate::scanner;
-
-    /// As many as there are: a scanner that finds less overlooks something.
-    const LEAST: usize = 498;
 
     fn root() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
     }
 
+    fn every_constant_is_postgresqls(version: PgVersion, least: usize) {
+        let compared = check(&root(), version).unwrap_or_else(|problems| panic!("\n{problems}"));
+        assert!(compared >= least, "only {compared} numbers were compared, {least} before");
+    }
+
+    // As many as there are: a scanner that finds less overlooks something.
     #[test]
-    fn every_constant_is_postgresqls() {
-        let compared = check(&root()).unwrap_or_else(|problems| panic!("\n{problems}"));
-        assert!(compared >= LEAST, "only {compared} numbers were compared, {LEAST} before");
+    fn every_constant_is_that_of_postgres_15() {
+        every_constant_is_postgresqls(PgVersion::V15, 474);
+    }
+
+    #[test]
+    fn every_constant_is_that_of_postgres_17() {
+        every_constant_is_postgresqls(PgVersion::V17, 485);
     }
 
     fn copy(from: &Path, to: &Path) {
@@ -120,7 +140,7 @@ mod headers {
     }
 
     /// What the check says of sources in which one place was changed.
-    fn problems_of(file: &str, before: &str, after: &str) -> String {
+    fn problems_of(version: PgVersion, file: &str, before: &str, after: &str) -> String {
         let scratch = tempfile::tempdir().expect("a directory for sources");
         for name in scanner::CRATES {
             let sources = format!("libs/{name}/src");
@@ -130,20 +150,25 @@ mod headers {
         let text = fs::read_to_string(&path).expect(file);
         assert_eq!(text.matches(before).count(), 1, "{file} has {before} once");
         fs::write(&path, text.replace(before, after)).expect("a changed source");
-        check(scratch.path()).expect_err("a change is found")
+        check(scratch.path(), version).expect_err("a change is found")
     }
 
     #[test]
     fn a_wrong_constant_is_named() {
         let file = "libs/page_redo/src/rmgr/heap.rs";
-        let problems = problems_of(file, "XLOG_HEAP_LOCK: u8 = 0x60", "XLOG_HEAP_LOCK: u8 = 0x50");
+        let problems =
+            problems_of(PgVersion::V15, file, "XLOG_HEAP_LOCK: u8 = 0x60", "XLOG_HEAP_LOCK: u8 = 0x50");
         assert_eq!(
             problems,
             format!("{file}: XLOG_HEAP_LOCK is 80 (0x50), PostgreSQL's XLOG_HEAP_LOCK is 96 (0x60)")
         );
         let file = "libs/page_redo/src/rmgr/hash/meta.rs";
-        let problems =
-            problems_of(file, "MAPP_AT: usize = HEADER_SIZE + 444", "MAPP_AT: usize = HEADER_SIZE + 440");
+        let problems = problems_of(
+            PgVersion::V15,
+            file,
+            "MAPP_AT: usize = HEADER_SIZE + 444",
+            "MAPP_AT: usize = HEADER_SIZE + 440",
+        );
         assert!(
             problems.starts_with(&format!("{file}: MAPP_AT is 464 ")) && problems.contains("hashm_mapp"),
             "{problems}"
@@ -153,7 +178,12 @@ mod headers {
     #[test]
     fn a_constant_that_nobody_classified_is_named() {
         let file = "libs/wal_decoder/src/rmgr/smgr.rs";
-        let problems = problems_of(file, "const TRUNCATE_VM: u32 = 0x0002;", "const TRUNCATE_MAP: u32 = 2;");
+        let problems = problems_of(
+            PgVersion::V15,
+            file,
+            "const TRUNCATE_VM: u32 = 0x0002;",
+            "const TRUNCATE_MAP: u32 = 2;",
+        );
         let lines: Vec<&str> = problems.lines().collect();
         assert!(lines.len() == 2 && lines[0].contains("TRUNCATE_MAP has no such name"), "{problems}");
         assert_eq!(lines[1], format!("{file}: TRUNCATE_VM stands in a table and is not in the sources"));

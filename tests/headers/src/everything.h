@@ -1,6 +1,6 @@
 /*
  * Every header of PostgreSQL that has constants which the pure crates mirror, and what the expressions in
- * names/v15.txt use besides.
+ * names/*.txt use besides.
  */
 #include "postgres.h"
 

@@ -1,7 +1,9 @@
-//! Lets the compiler check what `layout/v15` says of structs.
+//! Lets the compiler check what `layout` says of structs: `both` for all versions, the others for one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use types::PgVersion;
 
 use crate::compiler;
 
@@ -9,24 +11,27 @@ use crate::compiler;
 const PROGRAM: &str = "bits.c";
 
 fn directory() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("layout/v15")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("layout")
 }
 
-fn files(directory: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(directory).expect("the layout's directory");
-    let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "c"));
+/// What holds for this version, below the layouts' directory.
+fn files(directory: &Path, version: PgVersion) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for part in ["both".to_owned(), format!("v{version}")] {
+        let entries = fs::read_dir(directory.join(part)).expect("the layout's directory");
+        files.extend(entries.map(|entry| entry.expect("an entry").path()));
+    }
     files.sort();
     files
 }
 
 /// How many assertions hold, or what the compiler says of those that do not.
-fn check(directory: &Path) -> Result<usize, String> {
+fn check(directory: &Path, version: PgVersion) -> Result<usize, String> {
     let mut assertions = 0;
-    for file in files(directory) {
-        compiler::check(&file)?;
+    for file in files(directory, version) {
+        compiler::check(version, &file)?;
         if file.ends_with(PROGRAM) {
-            compiler::run_program(&file)?;
+            compiler::run_program(version, &file)?;
         }
         let text = fs::read_to_string(&file).expect("a layout");
         assertions += text.lines().filter(|line| is_assertion(line)).count();
@@ -42,39 +47,75 @@ fn is_assertion(line: &str) -> bool {
 mod headers {
     use std::fs;
 
+    use types::PgVersion;
+
     use super::{check, directory, files};
 
-    /// As many as there are.
-    const LEAST: usize = 573;
+    fn every_field_is_where_we_read_it(version: PgVersion, least: usize) {
+        let assertions = check(&directory(), version).unwrap_or_else(|error| panic!("\n{error}"));
+        assert!(assertions >= least, "only {assertions} assertions, {least} before");
+    }
+
+    // As many as there are.
+    #[test]
+    fn every_field_of_postgres_15_is_where_we_read_it() {
+        every_field_is_where_we_read_it(PgVersion::V15, 573);
+    }
 
     #[test]
-    fn every_field_is_where_we_read_it() {
-        let assertions = check(&directory()).unwrap_or_else(|error| panic!("\n{error}"));
-        assert!(assertions >= LEAST, "only {assertions} assertions, {LEAST} before");
+    fn every_field_of_postgres_17_is_where_we_read_it() {
+        every_field_is_where_we_read_it(PgVersion::V17, 581);
     }
 
     /// What the check says of layouts in which one place was changed.
-    fn problems_of(file: &str, before: &str, after: &str) -> String {
+    fn problems_of(version: PgVersion, file: &str, before: &str, after: &str) -> String {
         let scratch = tempfile::tempdir().expect("a directory for layouts");
-        for original in files(&directory()).into_iter().chain([directory().join("assertions.h")]) {
-            let name = original.file_name().expect("a file's name");
-            fs::copy(&original, scratch.path().join(name)).expect("a copy");
+        for original in files(&directory(), version).into_iter().chain([directory().join("assertions.h")]) {
+            let place = scratch.path().join(original.strip_prefix(directory()).expect("a layout"));
+            fs::create_dir_all(place.parent().expect("a directory")).expect("a directory");
+            fs::copy(&original, place).expect("a copy");
         }
         let path = scratch.path().join(file);
         let text = fs::read_to_string(&path).expect(file);
         assert_eq!(text.matches(before).count(), 1, "{file} has {before} once");
         fs::write(&path, text.replace(before, after)).expect("a changed layout");
-        check(scratch.path()).expect_err("a change is found")
+        check(scratch.path(), version).expect_err("a change is found")
     }
 
     #[test]
     fn a_wrong_place_is_named() {
-        let problems =
-            problems_of("heap.c", "(xl_heap_update, new_xmax, 8, 4)", "(xl_heap_update, new_xmax, 6, 4)");
-        assert!(problems.contains("xl_heap_update.new_xmax: we assume 4 bytes at 6"), "{problems}");
-        let problems = problems_of("spgist.c", "NUMBER(SGDTSIZE, 16)", "NUMBER(SGDTSIZE, 12)");
-        assert!(problems.contains("SGDTSIZE: we assume 12"), "{problems}");
-        let problems = problems_of("bits.c", "lp_flags, 3, 3 << 15", "lp_flags, 3, 3 << 16");
-        assert!(problems.contains("ItemIdData.lp_flags = 3"), "{problems}");
+        for (version, file, before, after, told) in [
+            (
+                PgVersion::V15,
+                "both/heap.c",
+                "(xl_heap_update, new_xmax, 8, 4)",
+                "(xl_heap_update, new_xmax, 6, 4)",
+                "xl_heap_update.new_xmax: we assume 4 bytes at 6",
+            ),
+            (
+                PgVersion::V15,
+                "both/spgist.c",
+                "NUMBER(SGDTSIZE, 16)",
+                "NUMBER(SGDTSIZE, 12)",
+                "SGDTSIZE: we assume 12",
+            ),
+            (
+                PgVersion::V17,
+                "both/bits.c",
+                "lp_flags, 3, 3 << 15",
+                "lp_flags, 3, 3 << 16",
+                "ItemIdData.lp_flags = 3",
+            ),
+            (
+                PgVersion::V17,
+                "v17/records.c",
+                "(xlhp_freeze_plan, ntuples, 10, 2)",
+                "(xlhp_freeze_plan, ntuples, 9, 2)",
+                "xlhp_freeze_plan.ntuples: we assume 2 bytes at 9",
+            ),
+        ] {
+            let problems = problems_of(version, file, before, after);
+            assert!(problems.contains(told), "{file}: {problems}");
+        }
     }
 }

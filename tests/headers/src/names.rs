@@ -1,20 +1,40 @@
-//! The tables in `names/`: what constants of ours are in the headers, and which are in none.
+//! The tables in `names/`: what constants of ours are in the headers of a version, and which are in none.
 //!
 //! A line that begins at the margin is a file; those below it are its constants, each with what is said of it.
 
 use std::collections::BTreeMap;
 
+use types::PgVersion;
+
 /// By file and qualified name.
 pub type Table = BTreeMap<(String, String), String>;
 
 /// Expressions in C, with `;` between those of a constant of several numbers.
-pub fn expressions() -> Table {
-    table(include_str!("../names/v15.txt"))
+pub fn expressions(version: PgVersion) -> Table {
+    let of_version = match version {
+        PgVersion::V15 => include_str!("../names/v15.txt"),
+        PgVersion::V17 => include_str!("../names/v17.txt"),
+    };
+    joined(include_str!("../names/both.txt"), of_version)
 }
 
 /// Reasons.
-pub fn unchecked() -> Table {
-    table(include_str!("../names/unchecked.txt"))
+pub fn unchecked(version: PgVersion) -> Table {
+    let of_version = match version {
+        PgVersion::V15 => include_str!("../names/unchecked-v15.txt"),
+        PgVersion::V17 => include_str!("../names/unchecked-v17.txt"),
+    };
+    joined(include_str!("../names/unchecked.txt"), of_version)
+}
+
+fn joined(both: &str, of_version: &str) -> Table {
+    let mut joined = table(both);
+    for (constant, said) in table(of_version) {
+        let (file, name) = &constant;
+        assert!(!joined.contains_key(&constant), "in two tables: {file}: {name}");
+        joined.insert(constant, said);
+    }
+    joined
 }
 
 fn table(text: &str) -> Table {

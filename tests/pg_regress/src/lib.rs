@@ -13,7 +13,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use harness::{Cluster, StockServer};
+use harness::{Cluster, StockServer, pg_version};
 
 use crate::compare::{differing, unified_diff};
 use crate::suite::{Outcome, Socket, Suite};
@@ -51,7 +51,8 @@ fn the_suite_prints_on_an_endpoint_what_it_prints_on_stock() {
     let (tests, failures) = (endpoint.results.len(), endpoint.failed.len());
     tell(&format!("pg-regress: {activity}"));
     tell(&format!(
-        "pg-regress: PG 15: {tests} tests, {failures} failed against the expected output, {} differ from stock",
+        "pg-regress: PG {}: {tests} tests, {failures} failed against the expected output, {} differ from stock",
+        pg_version(),
         differing.len()
     ));
     assert!(differing.is_empty(), "other results than stock PostgreSQL's: {}", differing.join(", "));

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use harness::{pg_program, run, run_as_postgres};
+use harness::{pg_program, pg_version, run, run_as_postgres};
 
 use crate::schedule;
 
@@ -113,12 +113,13 @@ fn failed(report: &str) -> Vec<String> {
 fn source() -> PathBuf {
     let cache = std::env::var_os("VARVE_CACHE").unwrap_or_else(|| "/var/cache/varve".into());
     let sources = Path::new(&cache).join("src");
-    let minor =
-        |path: &PathBuf| path.file_name()?.to_str()?.strip_prefix("postgresql-15-15.")?.parse::<u32>().ok();
+    let major = pg_version();
+    let prefix = format!("postgresql-{major}-{major}.");
+    let minor = |path: &PathBuf| path.file_name()?.to_str()?.strip_prefix(&prefix)?.parse::<u32>().ok();
     let present = fs::read_dir(&sources).into_iter().flatten().flatten().map(|entry| entry.path());
     present.filter(|path| minor(path).is_some()).max_by_key(minor).unwrap_or_else(|| {
         panic!(
-            "PostgreSQL's sources are not in {}: `make pg-regress` or tests/scripts/postgres-source 15 fetches them",
+            "PostgreSQL's sources are not in {}: `make pg-regress` or tests/scripts/postgres-source {major} fetches them",
             sources.display()
         )
     })

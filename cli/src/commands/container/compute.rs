@@ -34,14 +34,14 @@ pub fn compute(
         pg_listen_addr: "*".to_owned(),
         settings: settings(wanted_settings),
         // A branch may be called what an endpoint may not.
-        ..bare_spec(env, ttid, "compute")
+        ..bare_spec(env, ttid, "compute", branches.pg_version(ttid.timeline_id))
     };
     spec.check()?;
     std::fs::create_dir_all(home).with_context(|| format!("cannot make {}", home.display()))?;
     let spec_file = home.join("spec.json");
     write_private(&spec_file, &serde_json::to_vec_pretty(&spec)?)?;
     log_to_standard_error(&home.join("postgres.log"))?;
-    let error = compute_ctl(env, home, &spec_file, HTTP_ADDRESS)?.exec();
+    let error = compute_ctl(env, spec.pg_version, home, &spec_file, HTTP_ADDRESS)?.exec();
     Err(error).context("cannot become compute_ctl")
 }
 

@@ -51,7 +51,7 @@ impl Owner {
     /// What the first compute is to be.
     pub fn spec(self, env: &LocalEnv, ttid: TenantTimelineId) -> ComputeSpec {
         let ConfigureRequest { roles, databases, .. } = self.0;
-        ComputeSpec { roles, databases, ..bare_spec(env, ttid, "init") }
+        ComputeSpec { roles, databases, ..bare_spec(env, ttid, "init", env.config.pg_version) }
     }
 }
 
@@ -60,7 +60,7 @@ pub async fn first_start(env: &LocalEnv, spec: &ComputeSpec) -> anyhow::Result<(
     let home = tempfile::Builder::new().prefix("varve-first-start-").tempdir()?;
     let spec_file = home.path().join("spec.json");
     write_private(&spec_file, &serde_json::to_vec_pretty(spec)?)?;
-    let command = compute_ctl(env, home.path(), &spec_file, HTTP_ADDRESS)?;
+    let command = compute_ctl(env, spec.pg_version, home.path(), &spec_file, HTTP_ADDRESS)?;
     let mut compute = tokio::process::Command::from(command).kill_on_drop(true).spawn()?;
     let client = ComputeClient::new(HTTP_ADDRESS, env.token.clone());
     let started = Instant::now();

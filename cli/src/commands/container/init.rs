@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use serde_json::json;
-use types::{PgVersion, TenantTimelineId};
+use types::TenantTimelineId;
 
 use super::first_start::{Owner, first_start};
 use super::first_tenant::FirstTenant;
 use crate::arguments::ContainerInitArguments;
 use crate::commands::{tenant, up};
-use crate::local_env::{Config, Hosts, LocalEnv};
+use crate::local_env::{Config, Hosts, Installation, LocalEnv};
 use crate::output::Output;
 use crate::storage::{Daemon, pageserver_client};
 
@@ -39,11 +39,11 @@ pub async fn init(
         Some(first) => first,
         None => begin(&env).await?,
     };
-    up::put_template(&env, output).await?;
+    up::put_template(&env, env.config.pg_version, output).await?;
     let new = tenant::NewTenant {
         tenant_id: first.tenant_id,
         timeline_id: first.timeline_id,
-        ..tenant::NewTenant::default()
+        ..tenant::NewTenant::of(env.config.pg_version)
     };
     tenant::create(&env, &mut env.branches()?, new, output).await?;
     output.progress("making the first role and database");
@@ -72,10 +72,7 @@ fn open_or_create(
     };
     if !LocalEnv::exists(directory) {
         output.progress("making the cluster's token and configuration");
-        return LocalEnv::create(
-            directory,
-            Config::with_hosts(hosts, up::default_pg_bin_dir(PgVersion::V15))?,
-        );
+        return LocalEnv::create(directory, Config::with_hosts(hosts, Installation::choose(None, None)?)?);
     }
     let env = LocalEnv::load(directory)?;
     if env.config.hosts.as_ref() != Some(&hosts) {

@@ -131,10 +131,14 @@ mod tests {
 
     fn drawn(change: impl FnOnce(&mut Vec<Row>)) -> String {
         let place = tempfile::tempdir().unwrap();
-        let env = LocalEnv::create(place.path(), Config::new(None, 3, "/bin".into()).unwrap()).unwrap();
+        let env = LocalEnv::create(
+            place.path(),
+            Config::new(None, 3, crate::local_env::Installation::of_a_test()).unwrap(),
+        )
+        .unwrap();
         let mut branches = env.branches().unwrap();
         branches.add_tenant(TTID.tenant_id, true).unwrap();
-        branches.add_branch(TTID.tenant_id, "main", TTID.timeline_id).unwrap();
+        branches.add_branch(TTID.tenant_id, "main", TTID.timeline_id, types::PgVersion::V15).unwrap();
         let mut rows = cluster(&branches);
         change(&mut rows);
         let text = draw(&rows, &troubles::find(&rows, &env), &env, &branches);

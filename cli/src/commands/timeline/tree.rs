@@ -83,7 +83,6 @@ mod tests {
             system_identifier: String::new(),
             wal_seg_size: WalSegmentSize::DEFAULT,
             walreceiver_status: String::new(),
-            inapplicable_records: 0,
             state: TimelineState::Active,
         }
     }

@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use types::{Lsn, NodeId, Term};
 
+use super::catch_up::PeerLog;
 use crate::acceptor::AcceptorState;
+use crate::change::{MembershipAnswer, MembershipRequest};
 use crate::history::HistoryError;
 use crate::membership::{ConfigurationError, MembershipGeneration};
 use crate::message::{AcceptorMessage, ProposerMessage, TimelineIdentity};
@@ -12,9 +14,14 @@ use crate::message::{AcceptorMessage, ProposerMessage, TimelineIdentity};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
 
+/// An administrator's request, as the daemon numbers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
 /// Where an acceptor is, all as of one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerPosition {
+    pub generation: MembershipGeneration,
     pub term: Term,
     pub last_log_term: Term,
     pub flush_lsn: Lsn,
@@ -47,6 +54,24 @@ pub enum Event {
         node: NodeId,
         position: PeerPosition,
     },
+    /// The log of another acceptor, which may be more advanced than this one's. `number` is the host's and never
+    /// used twice in a process.
+    PeerLog {
+        node: NodeId,
+        number: u64,
+        log: PeerLog,
+    },
+    /// A piece of what [`Effect::PullWal`] asked for, in order. A pull that fails may end at any point.
+    PulledWal {
+        pull: u64,
+        begin: Lsn,
+        wal: Bytes,
+    },
+    /// An administrator asks.
+    Membership {
+        from: RequestId,
+        request: MembershipRequest,
+    },
     /// The pageserver told how far it has ingested. Passed on to the proposer.
     PageserverPosition {
         ingested_lsn: Lsn,
@@ -71,6 +96,14 @@ pub enum Effect {
         /// What must be durable before the message leaves.
         after: Durability,
     },
+    /// To an administrator.
+    Answer { to: RequestId, answer: MembershipAnswer, after: Durability },
+    /// Read WAL of `begin..end` from acceptor `node`, as long as the entry that ends at `end` is of `last_term` there,
+    /// and hand it over with [`Event::PulledWal`]. Whoever leads here meanwhile makes it useless, and so does the next
+    /// pull.
+    PullWal { node: NodeId, pull: u64, last_term: Term, begin: Lsn, end: Lsn },
+    /// Another acceptor's log cannot be true, or this one's is not.
+    Distrust { node: NodeId, refusal: Refusal },
     /// The proposer did what it must not: tell it why and close the connection.
     Refuse { to: ConnectionId, refusal: Refusal },
     /// WAL up to here may be shown to readers. Not a reason to write the control file.

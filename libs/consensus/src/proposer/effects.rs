@@ -74,8 +74,9 @@ pub enum Effect {
     Fenced {
         term: Term,
     },
-    /// The members are others than this proposer was told. It cannot go on with its own set.
-    ConfigurationChanged {
+    /// The members are others now. It goes on with these: open connections to those who have none, and close those
+    /// to whoever is a member no more. The others stay.
+    Reconfigured {
         configuration: Box<Configuration>,
     },
 }

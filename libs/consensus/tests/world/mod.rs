@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use consensus::{
     Acceptor, AcceptorEffect, AcceptorEvent, AcceptorMessage, AcceptorState, Configuration, ConnectionId,
-    Member, MembershipGeneration, PeerPosition, Proposer, ProposerEffect, ProposerEvent, ProposerMessage,
-    TimelineIdentity,
+    MembershipGeneration, Proposer, ProposerEffect, ProposerEvent, ProposerMessage,
 };
-use types::{Lsn, NodeId, PgVersion, TenantId, TenantTimelineId, Term, TimelineId, WalSegmentSize};
+use types::{Lsn, NodeId, Term};
+
+use crate::timeline::{identity, members};
 
 pub const START: Lsn = Lsn(0x100);
 pub const RECORD: u64 = 8;
@@ -38,7 +39,6 @@ impl Node {
 
 pub struct Claim {
     pub proposer: Proposer,
-    pub generation: u32,
     /// The present connection to each node.
     pub connections: BTreeMap<NodeId, ConnectionId>,
     pub established: Option<(Term, Lsn)>,
@@ -67,7 +67,7 @@ pub enum Happening {
     Dropped { proposer: String, node: NodeId, why: String },
     Fetched { proposer: String, node: NodeId, source: NodeId, begin: Lsn, end: Lsn },
     Established { proposer: String, term: Term, start_lsn: Lsn },
-    Committed { proposer: String, term: Term, commit_lsn: Lsn },
+    Committed { commit_lsn: Lsn },
     Fenced { proposer: String, term: Term },
     Reconfigured { proposer: String, generation: u32 },
 }
@@ -78,24 +78,12 @@ pub struct World {
     pub claims: BTreeMap<String, Claim>,
     pub packets: Vec<Packet>,
     pub happenings: Vec<Happening>,
-    /// What each node has published last: it may be old, and its node down.
-    pub published: BTreeMap<NodeId, PeerPosition>,
     connections: u64,
 }
 
 pub fn configuration(generation: u32, nodes: u64) -> Configuration {
-    let member = |id| Member { id: NodeId(id), pg_connstr: String::new(), http_connstr: String::new() };
     let generation = MembershipGeneration(generation);
-    Configuration { generation, members: (1..=nodes).map(member).collect(), new_members: None }
-}
-
-fn identity() -> TimelineIdentity {
-    TimelineIdentity {
-        ttid: TenantTimelineId::new(TenantId([1; 16]), TimelineId([2; 16])),
-        pg_version: PgVersion::V15,
-        system_id: 7,
-        wal_seg_size: WalSegmentSize::DEFAULT,
-    }
+    Configuration { generation, members: members(1..=nodes), new_members: None }
 }
 
 impl World {
@@ -113,10 +101,7 @@ impl World {
         let configuration = configuration(generation, self.nodes.len() as u64);
         let proposer = Proposer::new(identity(), configuration);
         let connections = BTreeMap::new();
-        self.claims.insert(
-            name.to_owned(),
-            Claim { proposer, generation, connections, established: None, over: false },
-        );
+        self.claims.insert(name.to_owned(), Claim { proposer, connections, established: None, over: false });
         for node in self.nodes.keys().copied().collect::<Vec<_>>() {
             self.connect(name, node);
         }
@@ -184,23 +169,6 @@ impl World {
         }
     }
 
-    pub fn publish(&mut self, node: NodeId) {
-        let Some(acceptor) = &self.nodes[&node].acceptor else { return };
-        let position = PeerPosition {
-            term: acceptor.term(),
-            last_log_term: acceptor.last_log_term(),
-            flush_lsn: acceptor.flush_lsn(),
-            commit_lsn: acceptor.commit_lsn(),
-        };
-        self.published.insert(node, position);
-    }
-
-    pub fn hear_of(&mut self, node: NodeId, peer: NodeId) {
-        if let Some(position) = self.published.get(&peer).copied().filter(|_| node != peer) {
-            self.step_acceptor(node, AcceptorEvent::PeerPosition { node: peer, position });
-        }
-    }
-
     pub fn step_acceptor(&mut self, id: NodeId, event: AcceptorEvent) {
         let node = self.nodes.get_mut(&id).unwrap();
         let Some(acceptor) = node.acceptor.as_mut() else { return };
@@ -250,6 +218,11 @@ impl World {
                 }
             }
             AcceptorEffect::CommitAdvanced { .. } => {}
+            AcceptorEffect::Answer { .. }
+            | AcceptorEffect::PullWal { .. }
+            | AcceptorEffect::Distrust { .. } => {
+                unreachable!("no script has administrators and acceptors that catch up")
+            }
         }
     }
 
@@ -287,15 +260,13 @@ impl World {
                 self.happenings.push(Happening::Established { proposer, term, start_lsn });
             }
             ProposerEffect::Committed { commit_lsn } => {
-                let term = claim.proposer.term().unwrap();
-                self.happenings.push(Happening::Committed { proposer, term, commit_lsn });
+                self.happenings.push(Happening::Committed { commit_lsn });
             }
             ProposerEffect::Fenced { term } => {
                 claim.over = true;
                 self.happenings.push(Happening::Fenced { proposer, term });
             }
-            ProposerEffect::ConfigurationChanged { configuration } => {
-                claim.over = true;
+            ProposerEffect::Reconfigured { configuration } => {
                 let generation = configuration.generation.0;
                 self.happenings.push(Happening::Reconfigured { proposer, generation });
             }

@@ -1,5 +1,6 @@
 //! The files of a stopped cluster: WAL segments, pages of relations and SLRUs, positions in pg_control.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
@@ -8,15 +9,31 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use page_redo::page::PageBytes;
 use pg_format::ControlFile;
-use types::{BLCKSZ, Fork, RELSEG_BLOCKS, RelTag, SlruKind, WalSegmentSize};
+use types::{BLCKSZ, Fork, PgVersion, RELSEG_BLOCKS, RelTag, SlruKind, WalSegmentSize};
 
 pub struct Cluster {
     directory: PathBuf,
+    pub version: PgVersion,
 }
 
 impl Cluster {
-    pub fn new(directory: &Path) -> Cluster {
-        Cluster { directory: directory.to_owned() }
+    pub fn new(directory: &Path) -> anyhow::Result<Cluster> {
+        let path = directory.join("PG_VERSION");
+        let version = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        Ok(Cluster { directory: directory.to_owned(), version: version.trim().parse()? })
+    }
+
+    /// Directory of a database in a tablespace. User tablespaces are links below pg_tblspc.
+    pub fn database_directory(&self, spc: u32, db: u32) -> PathBuf {
+        match spc {
+            RelTag::GLOBAL_TABLESPACE => PathBuf::from("global"),
+            RelTag::DEFAULT_TABLESPACE => PathBuf::from(format!("base/{db}")),
+            // TABLESPACE_VERSION_DIRECTORY
+            _ => {
+                let (major, catalog) = (self.version, pg_format::version::catalog_version(self.version));
+                PathBuf::from(format!("pg_tblspc/{spc}/PG_{major}_{catalog}/{db}"))
+            }
+        }
     }
 
     pub fn wal_segment(&self, number: u64) -> anyhow::Result<Vec<u8>> {
@@ -91,7 +108,7 @@ impl Cluster {
             databases.push((RelTag::DEFAULT_TABLESPACE, db));
         }
         for spc in numbers(&self.directory.join("pg_tblspc"))? {
-            let directory = database_directory(spc, 0);
+            let directory = self.database_directory(spc, 0);
             let parent = directory.parent().expect("a directory of databases");
             databases.extend(numbers(&self.directory.join(parent))?.into_iter().map(|db| (spc, db)));
         }
@@ -100,7 +117,7 @@ impl Cluster {
 
     /// The forks of a database that WAL describes: not free space maps, nor what is unlogged, but for its init fork.
     pub fn logged_forks(&self, (spc, db): (u32, u32)) -> anyhow::Result<Vec<RelTag>> {
-        let directory = database_directory(spc, db);
+        let directory = self.database_directory(spc, db);
         let mut forks = Vec::new();
         for name in names(&self.directory.join(&directory))? {
             let digits = name.trim_end_matches(|c: char| !c.is_ascii_digit());
@@ -114,6 +131,11 @@ impl Cluster {
         Ok(forks)
     }
 
+    /// User tablespaces.
+    pub fn tablespaces(&self) -> anyhow::Result<BTreeSet<u32>> {
+        Ok(numbers(&self.directory.join("pg_tblspc"))?.into_iter().collect())
+    }
+
     /// Segments of an SLRU.
     pub fn slru_segments(&self, kind: SlruKind) -> anyhow::Result<Vec<u32>> {
         let names = names(&self.directory.join(kind.directory()))?;
@@ -123,16 +145,6 @@ impl Cluster {
     /// Relations with an init fork are unlogged.
     pub fn is_unlogged(&self, directory: &Path, rel: RelTag) -> bool {
         self.directory.join(directory).join(format!("{}_init", rel.rel)).exists()
-    }
-}
-
-/// Directory of a database in a tablespace. User tablespaces are links below pg_tblspc.
-pub fn database_directory(spc: u32, db: u32) -> PathBuf {
-    match spc {
-        RelTag::GLOBAL_TABLESPACE => PathBuf::from("global"),
-        RelTag::DEFAULT_TABLESPACE => PathBuf::from(format!("base/{db}")),
-        // CATALOG_VERSION_NO of PostgreSQL 15
-        _ => PathBuf::from(format!("pg_tblspc/{spc}/PG_15_202209061/{db}")),
     }
 }
 

@@ -23,11 +23,12 @@ pub fn difference(
     Some((first, 1 + differing.count()))
 }
 
-/// A page of the visibility map that began as an image without content: PostgreSQL 15 logs the maps of a
+/// A page of the visibility map that began as an image without content: PostgreSQL logs the maps of a
 /// database that CREATE DATABASE copies block by block as if all of a map's page were free space. Bits that
 /// are missing in ours then do no harm; bits that only ours has would.
 pub fn with_bits_of(ours: &PageBytes, theirs: &PageBytes) -> Box<PageBytes> {
-    Box::new(std::array::from_fn(|at| ours[at] | theirs[at]))
+    // The header stays ours: a page whose LSN were mixed of two would look as if it had later changes already.
+    Box::new(std::array::from_fn(|at| if at < HEADER_SIZE { ours[at] } else { ours[at] | theirs[at] }))
 }
 
 /// A page of the visibility map that went through PostgreSQL's recovery. That clears bits whatever the page's

@@ -88,7 +88,8 @@ fn replay(options: &Options) -> anyhow::Result<Report> {
 }
 
 fn total(tallies: &[PathBuf]) -> anyhow::Result<Report> {
-    let mut report = Report::default();
+    // The tallies say which it is.
+    let mut report = Report::new(types::PgVersion::V15);
     for path in tallies {
         report.add(&std::fs::read_to_string(path)?).with_context(|| path.display().to_string())?;
     }

@@ -1,9 +1,10 @@
-//! Opcode names as pg_waldump prints them: all that PostgreSQL 15 writes, to tell which were never seen.
+//! Opcode names as pg_waldump prints them: all that PostgreSQL writes, to tell which were never seen.
 //!
 //! Left out are opcodes that no code of it writes (XLOG NOOP), and END_OF_RECOVERY, which belongs to a promotion
 //! and so to another timeline than the one that is read here.
 
 use pg_format::rmgr;
+use types::PgVersion;
 
 type Opcodes = &'static [(u8, &'static str)];
 
@@ -19,6 +20,20 @@ const XLOG: Opcodes = &[
     (0xa0, "FPI_FOR_HINT"),
     (0xb0, "FPI"),
     (0xd0, "OVERWRITE_CONTRECORD"),
+];
+const XLOG_17: Opcodes = &[
+    (0x00, "CHECKPOINT_SHUTDOWN"),
+    (0x10, "CHECKPOINT_ONLINE"),
+    (0x30, "NEXTOID"),
+    (0x40, "SWITCH"),
+    (0x50, "BACKUP_END"),
+    (0x60, "PARAMETER_CHANGE"),
+    (0x70, "RESTORE_POINT"),
+    (0x80, "FPW_CHANGE"),
+    (0xa0, "FPI_FOR_HINT"),
+    (0xb0, "FPI"),
+    (0xd0, "OVERWRITE_CONTRECORD"),
+    (0xe0, "CHECKPOINT_REDO"),
 ];
 const XACT: Opcodes = &[
     (0x00, "COMMIT"),
@@ -45,6 +60,17 @@ const HEAP2: Opcodes = &[
     (0x10, "PRUNE"),
     (0x20, "VACUUM"),
     (0x30, "FREEZE_PAGE"),
+    (0x40, "VISIBLE"),
+    (0x50, "MULTI_INSERT"),
+    (0x60, "LOCK_UPDATED"),
+    (0x70, "NEW_CID"),
+    (0xd0, "MULTI_INSERT+INIT"),
+];
+const HEAP2_17: Opcodes = &[
+    (0x00, "REWRITE"),
+    (0x10, "PRUNE_ON_ACCESS"),
+    (0x20, "PRUNE_VACUUM_SCAN"),
+    (0x30, "PRUNE_VACUUM_CLEANUP"),
     (0x40, "VISIBLE"),
     (0x50, "MULTI_INSERT"),
     (0x60, "LOCK_UPDATED"),
@@ -136,7 +162,7 @@ const BRIN: Opcodes = &[
 ];
 const GENERIC: Opcodes = &[(0x00, "Generic")];
 
-pub const ALL: &[(u8, Opcodes)] = &[
+const ALL: &[(u8, Opcodes)] = &[
     (rmgr::XLOG, XLOG),
     (rmgr::XACT, XACT),
     (rmgr::SMGR, SMGR),
@@ -161,14 +187,23 @@ pub const ALL: &[(u8, Opcodes)] = &[
     (rmgr::LOGICALMSG, LOGICALMSG),
 ];
 
+/// The opcodes of each resource manager as this version has them.
+pub fn all(version: PgVersion) -> impl Iterator<Item = (u8, Opcodes)> {
+    ALL.iter().map(move |(rmid, opcodes)| match (version, *rmid) {
+        (PgVersion::V17, rmgr::XLOG) => (*rmid, XLOG_17),
+        (PgVersion::V17, rmgr::HEAP2) => (*rmid, HEAP2_17),
+        _ => (*rmid, *opcodes),
+    })
+}
+
 /// The opcode in `xl_info`: a transaction's end says in the highest bit whether more follows.
 pub fn opcode_bits(rmid: u8, info: u8) -> u8 {
     info & if rmid == rmgr::XACT { 0x70 } else { 0xf0 }
 }
 
-pub fn opcode(rmid: u8, info: u8) -> String {
+pub fn opcode(version: PgVersion, rmid: u8, info: u8) -> String {
     let info = opcode_bits(rmid, info);
-    let known = ALL.iter().find(|(id, _)| *id == rmid);
+    let known = all(version).find(|(id, _)| *id == rmid);
     let name = known.and_then(|(_, opcodes)| opcodes.iter().find(|(opcode, _)| *opcode == info));
     name.map_or_else(|| format!("{info:#04X}"), |(_, name)| (*name).to_owned())
 }

@@ -1,23 +1,23 @@
 //! Next transaction, OID and multixact: counted along with the records, compared with every shutdown checkpoint.
 
 use pg_format::{CheckPoint, rmgr};
+use types::PgVersion;
 use wal_decoder::DecodedRecord;
 use wal_decoder::rmgr::multixact::{self, MultiXactRecord};
 use wal_decoder::rmgr::xact::{self, XactRecord};
 use wal_decoder::rmgr::xlog::{self, XlogRecord};
-
-use crate::replay::VERSION;
 
 /// OIDs that a server reserves with one record (`VAR_OID_PREFETCH`).
 const RESERVED_OIDS: u32 = 8192;
 
 pub struct Positions {
     counted: CheckPoint,
+    version: PgVersion,
 }
 
 impl Positions {
-    pub fn new(counted: CheckPoint) -> Positions {
-        Positions { counted }
+    pub fn new(counted: CheckPoint, version: PgVersion) -> Positions {
+        Positions { counted, version }
     }
 
     fn seen_xid(&mut self, xid: u32) {
@@ -32,7 +32,7 @@ impl Positions {
             self.seen_xid(xid);
         }
         match record.header.rmid {
-            rmgr::XLOG => match xlog::decode(record, VERSION)? {
+            rmgr::XLOG => match xlog::decode(record, self.version)? {
                 XlogRecord::NextOid(oid) => self.counted.next_oid = oid,
                 XlogRecord::CheckpointShutdown(written) => {
                     let checked =
@@ -42,7 +42,7 @@ impl Positions {
                 }
                 _ => {}
             },
-            rmgr::XACT => match xact::decode(record, VERSION)? {
+            rmgr::XACT => match xact::decode(record, self.version)? {
                 XactRecord::Commit(end)
                 | XactRecord::Abort(end)
                 | XactRecord::CommitPrepared(end)
@@ -57,7 +57,7 @@ impl Positions {
                 XactRecord::Assignment | XactRecord::Invalidations => {}
             },
             rmgr::MULTIXACT => {
-                if let MultiXactRecord::Create(create) = multixact::decode(record, VERSION)? {
+                if let MultiXactRecord::Create(create) = multixact::decode(record, self.version)? {
                     let end = create.offset + create.members.len() as u32;
                     self.counted.next_multi = self.counted.next_multi.max(create.multixact + 1);
                     self.counted.next_multi_offset = self.counted.next_multi_offset.max(end);

@@ -4,12 +4,17 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use page_redo::page::{HEADER_SIZE, PageBytes};
-use page_redo::{BlockChange, Change, NativeChange, apply, slru_changes, truncated_maps, vm_clears};
+use page_redo::{
+    BlockChange, Change, NativeChange, apply, slru_changes, slru_truncation, truncated_maps, vm_clears,
+};
 use pg_format::rmgr;
-use types::{BLCKSZ, Fork, Lsn, PgVersion, RelTag, WalSegmentSize};
+use types::{BLCKSZ, Fork, Lsn, PgVersion, RelTag, SlruKind, WalSegmentSize};
+use wal_decoder::rmgr::clog::{self, ClogRecord};
 use wal_decoder::rmgr::dbase::{self, DbaseRecord};
+use wal_decoder::rmgr::multixact::{self, MultiXactRecord};
 use wal_decoder::rmgr::relmap;
 use wal_decoder::rmgr::smgr::{self, SmgrRecord};
+use wal_decoder::rmgr::tblspc::{self, TblspcRecord};
 use wal_decoder::rmgr::xact::{self, XactRecord};
 use wal_decoder::{DecodedBlock, DecodedRecord, WalStreamDecoder};
 
@@ -22,12 +27,12 @@ use crate::report::Report;
 use crate::samples::Samples;
 use crate::store::Store;
 
-pub const VERSION: PgVersion = PgVersion::V15;
 /// The decoder is fed in pieces of a size that fits nothing.
 const PIECE: usize = 100_003;
 
 pub struct Replay<'a> {
     options: &'a Options,
+    version: PgVersion,
     pub(crate) stopped: Cluster,
     start: Lsn,
     /// Where the last record begins: the shutdown checkpoint.
@@ -41,32 +46,34 @@ pub struct Replay<'a> {
 
 impl<'a> Replay<'a> {
     pub fn new(options: &'a Options) -> anyhow::Result<Replay<'a>> {
-        let base = Cluster::new(&options.base);
-        let stopped = Cluster::new(&options.stopped);
+        let base = Cluster::new(&options.base)?;
+        let stopped = Cluster::new(&options.stopped)?;
         let (control, last) = (base.control_file()?, stopped.control_file()?.checkpoint);
+        let version = stopped.version;
         Ok(Replay {
             options,
+            version,
             stopped,
             start: control.checkpoint,
             last,
             store: Store::new(base),
-            positions: Positions::new(control.checkpoint_copy),
+            positions: Positions::new(control.checkpoint_copy, version),
             samples: Samples::default(),
             shown: 0,
-            report: Report::default(),
+            report: Report::new(version),
         })
     }
 
     pub fn run(&mut self) -> anyhow::Result<()> {
         let size = WalSegmentSize::DEFAULT;
-        let mut decoder = WalStreamDecoder::new(self.start, VERSION, size);
+        let mut decoder = WalStreamDecoder::new(self.start, self.version, size);
         let mut skip = self.start.segment_offset(size.bytes()) as usize;
         for number in self.start.segment_number(size.bytes()).. {
             let segment = self.stopped.wal_segment(number)?;
             for piece in segment[skip..].chunks(PIECE) {
                 decoder.feed(piece);
                 while let Some(record) = decoder.next_record()? {
-                    let decoded = wal_decoder::decode(&record, VERSION)?;
+                    let decoded = wal_decoder::decode(&record, self.version)?;
                     self.record(&decoded).with_context(|| format!("record at {}", decoded.start_lsn))?;
                     if decoded.start_lsn == self.last {
                         self.report.wal = Some((self.start, decoded.end_lsn));
@@ -103,17 +110,25 @@ impl<'a> Replay<'a> {
         for (rel, block, change) in vm_clears(record)? {
             self.native(rel, block, change, record.end_lsn)?;
         }
-        for (kind, segment, block, change) in slru_changes(record, VERSION)? {
+        for (kind, segment, block, change) in slru_changes(record, self.version)? {
             self.report.implied_changes += 1;
             let page = self.store.slru_page(kind, segment, block)?;
-            apply(page, &through_codec(Change::Native(change))?, record.end_lsn, VERSION)?;
+            apply(page, &through_codec(Change::Native(change))?, record.end_lsn, self.version)?;
         }
         match rmid {
             rmgr::SMGR => self.smgr(record),
             rmgr::DBASE => self.database(record),
             rmgr::XACT => self.transaction(record),
+            rmgr::TBLSPC => {
+                match tblspc::decode(record, self.version)? {
+                    TblspcRecord::Create { spc, .. } => self.store.create_tablespace(spc),
+                    TblspcRecord::Drop { spc } => self.store.drop_tablespace(spc),
+                }
+                Ok(())
+            }
+            rmgr::CLOG | rmgr::MULTIXACT => self.truncated_slrus(record),
             rmgr::RELMAP => {
-                let update = relmap::decode(record, VERSION)?;
+                let update = relmap::decode(record, self.version)?;
                 self.store.set_map(update.spc, update.db, update.map.to_vec());
                 Ok(())
             }
@@ -124,7 +139,7 @@ impl<'a> Replay<'a> {
     fn native(&mut self, rel: RelTag, block: u32, change: NativeChange, lsn: Lsn) -> anyhow::Result<()> {
         self.report.implied_changes += 1;
         let page = self.store.page(rel, block, rmgr::HEAP)?;
-        Ok(apply(page, &through_codec(Change::Native(change))?, lsn, VERSION)?)
+        Ok(apply(page, &through_codec(Change::Native(change))?, lsn, self.version)?)
     }
 
     /// One block: applied, then compared with its check image.
@@ -142,7 +157,7 @@ impl<'a> Replay<'a> {
         }
         let before = self.options.samples.is_some().then(|| Box::new(*page));
         let begin = Instant::now();
-        let outcome = apply(page, &Change::decode_shared(bytes.clone())?, record.end_lsn, VERSION);
+        let outcome = apply(page, &Change::decode_shared(bytes.clone())?, record.end_lsn, self.version);
         self.report.apply_seconds += begin.elapsed().as_secs_f64();
         if let Some(before) = before
             && outcome.is_ok()
@@ -202,7 +217,7 @@ impl<'a> Replay<'a> {
             if self.options.only.as_deref().is_some_and(|only| only != page_redo::rmgr_name(rmid)) {
                 return Ok(());
             }
-            let name = format!("{} {}", page_redo::rmgr_name(rmid), names::opcode(rmid, info));
+            let name = format!("{} {}", page_redo::rmgr_name(rmid), names::opcode(self.version, rmid, info));
             let place = format!("{} block {} (id {})", block.rel, block.blkno, block.id);
             self.show(&format!(
                 "{name} at {}: {place}: {count} bytes differ, the first at {at}",
@@ -231,7 +246,7 @@ impl<'a> Replay<'a> {
     }
 
     fn smgr(&mut self, record: &DecodedRecord) -> anyhow::Result<()> {
-        match smgr::decode(record, VERSION)? {
+        match smgr::decode(record, self.version)? {
             SmgrRecord::Create(rel) => self.store.create(rel),
             SmgrRecord::Truncate(truncate) => {
                 if truncate.main {
@@ -252,7 +267,7 @@ impl<'a> Replay<'a> {
     }
 
     fn database(&mut self, record: &DecodedRecord) -> anyhow::Result<()> {
-        match dbase::decode(record, VERSION)? {
+        match dbase::decode(record, self.version)? {
             DbaseRecord::CreateFileCopy { db, spc, source_db, source_spc } => {
                 self.store.copy_database((source_spc, source_db), (spc, db));
             }
@@ -267,9 +282,25 @@ impl<'a> Replay<'a> {
     fn transaction(&mut self, record: &DecodedRecord) -> anyhow::Result<()> {
         use XactRecord::{Abort, AbortPrepared, Commit, CommitPrepared};
         if let Commit(end) | Abort(end) | CommitPrepared(end) | AbortPrepared(end) =
-            xact::decode(record, VERSION)?
+            xact::decode(record, self.version)?
         {
             end.dropped_relations.into_iter().for_each(|rel| self.store.drop(rel));
+        }
+        Ok(())
+    }
+
+    fn truncated_slrus(&mut self, record: &DecodedRecord) -> anyhow::Result<()> {
+        use slru_truncation::{clog_segment_goes, members_segment_goes, offsets_segment_goes};
+        if record.header.rmid == rmgr::CLOG {
+            if let ClogRecord::Truncate { page, .. } = clog::decode(record, self.version)? {
+                let goes = |segment| clog_segment_goes(segment, page);
+                self.store.remove_slru_segments(SlruKind::Clog, goes)?;
+            }
+        } else if let MultiXactRecord::Truncate(ends) = multixact::decode(record, self.version)? {
+            let offsets = |segment| offsets_segment_goes(segment, ends.end_multixact);
+            let members = |segment| members_segment_goes(segment, ends.start_member, ends.end_member);
+            self.store.remove_slru_segments(SlruKind::MultiXactOffsets, offsets)?;
+            self.store.remove_slru_segments(SlruKind::MultiXactMembers, members)?;
         }
         Ok(())
     }

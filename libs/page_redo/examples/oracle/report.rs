@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use anyhow::{Context, bail};
-use types::Lsn;
+use types::{Lsn, PgVersion};
 
 use crate::names;
 
@@ -44,8 +44,8 @@ pub struct AtRest {
     pub different: u64,
 }
 
-#[derive(Default)]
 pub struct Report {
+    pub version: PgVersion,
     pub lines: BTreeMap<(u8, u8), Line>,
     /// Pages, files, maps and positions of the stopped cluster.
     pub at_rest: BTreeMap<String, AtRest>,
@@ -57,6 +57,18 @@ pub struct Report {
 }
 
 impl Report {
+    pub fn new(version: PgVersion) -> Report {
+        Report {
+            version,
+            lines: BTreeMap::new(),
+            at_rest: BTreeMap::new(),
+            wal: None,
+            implied_changes: 0,
+            change_bytes: 0,
+            apply_seconds: 0.0,
+        }
+    }
+
     pub fn line(&mut self, rmid: u8, info: u8) -> &mut Line {
         self.lines.entry((rmid, names::opcode_bits(rmid, info))).or_default()
     }
@@ -75,6 +87,7 @@ impl Report {
     ///
     /// ```text
     /// wal START END records blocks check-images
+    /// version MAJOR
     /// opcode RMID INFO records blocks applied compared different failed unsupported
     /// rest COMPARED DIFFERENT what
     /// ```
@@ -82,6 +95,7 @@ impl Report {
         let (start, end) = self.wal.unwrap_or_default();
         let (records, blocks) = (self.sum(|line| line.records), self.sum(|line| line.blocks));
         let mut text = format!("wal {start} {end} {records} {blocks} {}\n", self.sum(|line| line.compared));
+        writeln!(text, "version {}", self.version).expect("a string");
         for ((rmid, info), line) in &mut self.lines {
             let fields = line.fields().map(|field| field.to_string()).join(" ");
             writeln!(text, "opcode {rmid} {info} {fields}").expect("a string");
@@ -99,6 +113,7 @@ impl Report {
             let mut word = || words.next().with_context(|| format!("{text:?} ends early"));
             match word()? {
                 "wal" => {}
+                "version" => self.version = word()?.parse()?,
                 "opcode" => {
                     let line = self.lines.entry((word()?.parse()?, word()?.parse()?)).or_default();
                     let counts: Vec<u64> = word()?.split(' ').map(str::parse).collect::<Result<_, _>>()?;
@@ -126,7 +141,7 @@ impl Report {
             println!(
                 "{:<12} {:<22} {:>9} {:>9} {:>9} {:>9} {:>7} {:>11}",
                 page_redo::rmgr_name(*rmid),
-                names::opcode(*rmid, *info),
+                names::opcode(self.version, *rmid, *info),
                 line.records,
                 line.applied,
                 line.compared,
@@ -153,7 +168,8 @@ impl Report {
         let wrong = self.sum(|line| line.different + line.failed + line.unsupported)
             + self.at_rest.values().map(|count| count.different).sum::<u64>();
         println!(
-            "redo-oracle: PG 15: {} records, {} blocks compared, {wrong} mismatches, {} opcodes unseen",
+            "redo-oracle: PG {}: {} records, {} blocks compared, {wrong} mismatches, {} opcodes unseen",
+            self.version,
             self.sum(|line| line.records),
             self.sum(|line| line.compared),
             unseen.len()
@@ -162,11 +178,10 @@ impl Report {
     }
 
     fn unseen(&self) -> Vec<String> {
-        let all = names::ALL
-            .iter()
-            .flat_map(|(rmid, opcodes)| opcodes.iter().map(move |(info, name)| (rmid, info, name)));
-        all.filter(|(rmid, info, _)| !self.lines.contains_key(&(**rmid, **info)))
-            .map(|(rmid, _, name)| format!("{} {name}", page_redo::rmgr_name(*rmid)))
+        let all = names::all(self.version)
+            .flat_map(|(rmid, opcodes)| opcodes.iter().map(move |(info, name)| (rmid, *info, name)));
+        all.filter(|(rmid, info, _)| !self.lines.contains_key(&(*rmid, *info)))
+            .map(|(rmid, _, name)| format!("{} {name}", page_redo::rmgr_name(rmid)))
             .collect()
     }
 }

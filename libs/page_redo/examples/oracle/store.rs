@@ -1,12 +1,12 @@
 //! The map of pages that redo works on: what WAL has touched, over the files of the cluster after initdb.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 
 use page_redo::page::PageBytes;
 use types::{BLCKSZ, Fork, RelTag, SlruKind};
 
-use crate::cluster::{Cluster, database_directory};
+use crate::cluster::Cluster;
 
 pub struct Entry {
     pub page: Box<PageBytes>,
@@ -38,8 +38,12 @@ pub struct Store {
     base: Cluster,
     relations: HashMap<RelTag, Relation>,
     slrus: HashMap<(SlruKind, u32, u32), Box<PageBytes>>,
+    /// Segments that a truncation removed: the files after initdb have no say in them any more.
+    removed_segments: HashSet<(SlruKind, u32)>,
     /// Databases that were made as copies of files: where in `base` those lie.
     copied_from: HashMap<(u32, u32), PathBuf>,
+    /// None was made by initdb.
+    tablespaces: BTreeSet<u32>,
     /// By tablespace and database.
     maps: HashMap<(u32, u32), Vec<u8>>,
 }
@@ -54,7 +58,9 @@ impl Store {
             base,
             relations: HashMap::new(),
             slrus: HashMap::new(),
+            removed_segments: HashSet::new(),
             copied_from: HashMap::new(),
+            tablespaces: BTreeSet::new(),
             maps: HashMap::new(),
         }
     }
@@ -63,7 +69,7 @@ impl Store {
         self.copied_from
             .get(&(rel.spc, rel.db))
             .cloned()
-            .unwrap_or_else(|| database_directory(rel.spc, rel.db))
+            .unwrap_or_else(|| self.base.database_directory(rel.spc, rel.db))
     }
 
     pub fn page(&mut self, rel: RelTag, block: u32, rmid: u8) -> anyhow::Result<&mut PageBytes> {
@@ -89,7 +95,8 @@ impl Store {
     pub fn slru_page(&mut self, kind: SlruKind, segment: u32, block: u32) -> anyhow::Result<&mut PageBytes> {
         let key = (kind, segment, block);
         if !self.slrus.contains_key(&key) {
-            let page = self.base.slru_page(kind, segment, block)?;
+            let removed = self.removed_segments.contains(&(kind, segment));
+            let page = if removed { None } else { self.base.slru_page(kind, segment, block)? };
             self.slrus.insert(key, page.unwrap_or_else(zeros));
         }
         Ok(self.slrus.entry(key).or_insert_with(zeros))
@@ -134,6 +141,18 @@ impl Store {
             self.drop_fork(rel.with_fork(Fork::Fsm));
         }
         self.relations.entry(rel).or_default().size = Some(Size::Blocks(0));
+    }
+
+    pub fn create_tablespace(&mut self, spc: u32) {
+        self.tablespaces.insert(spc);
+    }
+
+    pub fn drop_tablespace(&mut self, spc: u32) {
+        self.tablespaces.remove(&spc);
+    }
+
+    pub fn tablespaces(&self) -> &BTreeSet<u32> {
+        &self.tablespaces
     }
 
     pub fn set_map(&mut self, spc: u32, db: u32, map: Vec<u8>) {
@@ -214,6 +233,14 @@ impl Store {
             .map(|(rel, relation)| (RelTag { spc: to.0, db: to.1, ..*rel }, relation.copy()))
             .collect();
         self.relations.extend(copies);
+    }
+
+    pub fn remove_slru_segments(&mut self, kind: SlruKind, goes: impl Fn(u32) -> bool) -> anyhow::Result<()> {
+        let touched: Vec<u32> = self.slru_segments(kind).collect();
+        let all = self.base.slru_segments(kind)?.into_iter().chain(touched);
+        self.removed_segments.extend(all.filter(|segment| goes(*segment)).map(|segment| (kind, segment)));
+        self.slrus.retain(|(of, segment, _), _| *of != kind || !goes(*segment));
+        Ok(())
     }
 
     /// Segments of an SLRU that records touched.

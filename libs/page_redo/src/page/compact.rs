@@ -28,16 +28,29 @@ impl Page<'_> {
         if lower > old_upper || total > special - lower || !kept.iter().all(inside) {
             return Err(Fault::PageState("corrupted line pointers"));
         }
-        let old = *self.bytes;
+        // The items at the end are often where they belong.
         let mut upper = special;
-        for item in kept {
-            upper -= item.aligned_length;
-            if upper != item.place {
-                self.bytes[upper..upper + item.aligned_length]
-                    .copy_from_slice(&old[item.place..item.place + item.aligned_length]);
-                let item_id = self.item_id(item.offset)?;
-                self.set_item_id(item.offset, item_id.with_offset(upper))?;
+        let in_place = kept.iter().take_while(|item| {
+            let place = upper - item.aligned_length;
+            let stays = place == item.place;
+            if stays {
+                upper = place;
             }
+            stays
+        });
+        let moved = &kept[in_place.count()..];
+        // Items in the order of their places move away from those that come after them.
+        let ordered = moved.is_sorted_by(|item, next| item.place >= next.place + next.aligned_length);
+        let old = if ordered { None } else { Some(*self.bytes) };
+        for item in moved {
+            upper -= item.aligned_length;
+            let source = item.place..item.place + item.aligned_length;
+            match &old {
+                None => self.bytes.copy_within(source, upper),
+                Some(old) => self.bytes[upper..upper + item.aligned_length].copy_from_slice(&old[source]),
+            }
+            let item_id = self.item_id(item.offset)?;
+            self.set_item_id(item.offset, item_id.with_offset(upper))?;
         }
         self.set_upper(upper as u16);
         Ok(())

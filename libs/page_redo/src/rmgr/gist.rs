@@ -6,7 +6,7 @@
 //! ```
 //! Up to 15.18 deletions also set a flag (1 << 2) that nothing ever read; 15.20 does not, and neither does this.
 
-use types::Lsn;
+use types::{Lsn, PgVersion};
 
 use super::Record;
 use super::index_tuple::{append_tuples, read_tuple};
@@ -101,6 +101,10 @@ fn delete(page: &mut Page<'_>, record: &Record<'_>) -> Result<(), Fault> {
     let mut main = record.main();
     main.skip(4, "latest removed xid")?;
     let count = main.u16("number of tuples to delete")?;
+    match record.version {
+        PgVersion::V15 => {}
+        PgVersion::V17 => main.skip(2, "kind of relation")?,
+    }
     if !main.is_empty() {
         page.delete_items(&main.u16_array(count.into(), "tuples to delete")?)?;
     }

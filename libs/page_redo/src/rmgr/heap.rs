@@ -1,10 +1,11 @@
 //! Redo of the first heap resource manager (heapam.c: `heap_redo`).
 //!
-//! The visibility map is not touched here: heap records of PostgreSQL 15 do not register its pages. See
-//! [`crate::vm_clears`].
+//! Heap pages only. From 17.11 on the page of the visibility map that a record changes is a block of it too
+//! (`heap_vm.rs`); of other records that change it is implied, see [`crate::vm_clears`].
 
 use super::Record;
 use super::heap_tuple::{self, HeapTuple};
+use super::heap_vm;
 use crate::bytes_reader::Reader;
 use crate::error::Fault;
 use crate::page::{OffsetNumber, PD_ALL_VISIBLE, Page, Placement};
@@ -36,6 +37,9 @@ const MAX_TUPLE_SIZE: usize = 8160;
 
 /// `heap_redo`
 pub(super) fn redo(page: &mut Page<'_>, record: &Record<'_>) -> Result<(), Fault> {
+    if record.is_of_visibility_map() {
+        return heap_vm::redo(page, record);
+    }
     match record.info() & XLOG_HEAP_OPMASK {
         XLOG_HEAP_INSERT => insert(page, record),
         XLOG_HEAP_DELETE => delete(page, record),

@@ -3,6 +3,9 @@
 //!
 //! Where PostgreSQL's function reads and changes several buffers, the function here gets one of them and
 //! does what PostgreSQL does to that one; so each is a `match` on the block's id in the record.
+//!
+//! Versions differ little: a field more or less is matched on [`Record::version`] where it is read, records that
+//! are altogether different have files of their own (`heap2/v15.rs`, `heap2/v17.rs`).
 
 mod brin;
 mod btree;
@@ -13,6 +16,7 @@ mod hash;
 pub(crate) mod heap;
 pub(crate) mod heap2;
 mod heap_tuple;
+mod heap_vm;
 mod index_tuple;
 mod seq;
 mod spgist;
@@ -38,16 +42,22 @@ pub(crate) struct Record<'a> {
     change: &'a BlockChange,
     /// End of the record: what becomes the page's LSN.
     pub lsn: Lsn,
+    /// Of the server that wrote the record.
+    pub version: PgVersion,
 }
 
 impl<'a> Record<'a> {
-    pub fn new(change: &'a BlockChange, lsn: Lsn) -> Record<'a> {
-        Record { change, lsn }
+    pub fn new(change: &'a BlockChange, lsn: Lsn, version: PgVersion) -> Record<'a> {
+        Record { change, lsn, version }
     }
 
     /// `xl_info` without the bits that belong to the WAL machinery (`~XLR_INFO_MASK`).
     pub fn info(&self) -> u8 {
         self.change.info & 0xf0
+    }
+
+    pub fn rmid(&self) -> u8 {
+        self.change.rmid
     }
 
     pub fn xid(&self) -> u32 {
@@ -61,6 +71,10 @@ impl<'a> Record<'a> {
 
     pub fn blkno(&self) -> u32 {
         self.change.own().blkno
+    }
+
+    pub fn is_of_visibility_map(&self) -> bool {
+        self.change.own().rel.fork == Fork::Vm
     }
 
     pub fn tag(&self, id: u8) -> Option<&'a BlockTag> {
@@ -87,39 +101,15 @@ impl<'a> Record<'a> {
     }
 }
 
-/// The visibility map's page in a record that sets bits may be zeros: `heap_xlog_visible` initialises it.
+/// The visibility map's page may be zeros: `heap_xlog_visible` initialises it, and clearing bits of it does not
+/// need to.
 pub(crate) fn initialises_zeros(change: &BlockChange) -> bool {
     change.own().rel.fork == Fork::Vm
 }
 
 /// Applies a block of a record that has no full-page image.
-pub(crate) fn redo(
-    page: &mut Page<'_>,
-    change: &BlockChange,
-    lsn: Lsn,
-    version: PgVersion,
-) -> Result<(), Fault> {
-    let record = Record::new(change, lsn);
-    match version {
-        PgVersion::V15 => redo_v15(page, change.rmid, &record),
-        // Heap2 differs, and from 17.11 on heap records register visibility map pages.
-        PgVersion::V17 => Err(Fault::Unsupported("redo of PostgreSQL 17 records without full-page image")),
-    }
-}
-
-/// What is left to do to a page after its full-page image was put in place. For nearly all records that is
-/// nothing; GiST and hash change the special space, which they do before they know whether there is an image.
-pub(crate) fn redo_restored(page: &mut Page<'_>, change: &BlockChange, lsn: Lsn) -> Result<(), Fault> {
-    let record = Record::new(change, lsn);
-    match change.rmid {
-        ids::GIST => gist::redo_restored(page, &record),
-        ids::HASH => hash::redo_restored(page, &record),
-        _ => Ok(()),
-    }
-}
-
-fn redo_v15(page: &mut Page<'_>, rmid: u8, record: &Record<'_>) -> Result<(), Fault> {
-    match rmid {
+pub(crate) fn redo(page: &mut Page<'_>, record: &Record<'_>) -> Result<(), Fault> {
+    match record.change.rmid {
         ids::XLOG => xlog::redo(page, record),
         ids::HEAP => heap::redo(page, record),
         ids::HEAP2 => heap2::redo(page, record),
@@ -132,5 +122,15 @@ fn redo_v15(page: &mut Page<'_>, rmid: u8, record: &Record<'_>) -> Result<(), Fa
         ids::BRIN => brin::redo(page, record),
         ids::GENERIC => generic::redo(page, record),
         _ => Err(Fault::Unsupported("resource manager without page redo")),
+    }
+}
+
+/// What is left to do to a page after its full-page image was put in place. For nearly all records that is
+/// nothing; GiST and hash change the special space, which they do before they know whether there is an image.
+pub(crate) fn redo_restored(page: &mut Page<'_>, record: &Record<'_>) -> Result<(), Fault> {
+    match record.change.rmid {
+        ids::GIST => gist::redo_restored(page, record),
+        ids::HASH => hash::redo_restored(page, record),
+        _ => Ok(()),
     }
 }

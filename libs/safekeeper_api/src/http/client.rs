@@ -1,6 +1,7 @@
 //! [`Client`]: one method per route.
 
 use auth::ClusterToken;
+use consensus::{MembershipAnswer, MembershipRequest, PeerLog};
 use http_client::{HttpClient, HttpError, Method};
 use types::TenantTimelineId;
 
@@ -25,6 +26,22 @@ impl Client {
 
     pub async fn timelines(&self) -> Result<Vec<TimelineListEntry>, HttpError> {
         self.0.json(self.0.request(Method::GET, "/v1/tenant/timeline")).await
+    }
+
+    /// One step of a membership change; see [`consensus::MembershipChange`].
+    pub async fn membership(
+        &self,
+        ttid: TenantTimelineId,
+        request: &MembershipRequest,
+    ) -> Result<MembershipAnswer, HttpError> {
+        let path = format!("/v1/tenant/{}/timeline/{}/membership", ttid.tenant_id, ttid.timeline_id);
+        self.0.json(self.0.request(Method::POST, &path).json(request)).await
+    }
+
+    /// What another safekeeper needs to know before it reads WAL from this one.
+    pub async fn log(&self, ttid: TenantTimelineId) -> Result<PeerLog, HttpError> {
+        let path = format!("/v1/tenant/{}/timeline/{}/log", ttid.tenant_id, ttid.timeline_id);
+        self.0.json(self.0.request(Method::GET, &path)).await
     }
 
     pub async fn timeline(&self, ttid: TenantTimelineId) -> Result<TimelineStatus, HttpError> {

@@ -35,15 +35,29 @@ pub fn connect_params(
 pub struct StartReplication {
     pub slot: Option<String>,
     pub start_lsn: Lsn,
-    /// Read up to the flush LSN of a safekeeper that is in this term, instead of up to its commit LSN.
-    pub term: Option<Term>,
+    pub until: Until,
+}
+
+/// How far WAL is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// What is committed, and on and on.
+    Committed,
+    /// Up to the flush LSN of a safekeeper that is in this term, and on.
+    Flushed(Term),
+    /// Up to there, as long as the entry that ends there is of this term.
+    Entry { last_term: Term, end: Lsn },
 }
 
 impl StartReplication {
     pub fn command(&self) -> String {
         let slot = self.slot.as_ref().map(|slot| format!(" SLOT {slot}")).unwrap_or_default();
-        let term = self.term.map(|term| format!(" (term='{term}')")).unwrap_or_default();
-        format!("START_REPLICATION{slot} PHYSICAL {}{term}", self.start_lsn)
+        let options = match self.until {
+            Until::Committed => String::new(),
+            Until::Flushed(term) => format!(" (term='{term}')"),
+            Until::Entry { last_term, end } => format!(" (last_term='{last_term}', until='{end}')"),
+        };
+        format!("START_REPLICATION{slot} PHYSICAL {}{options}", self.start_lsn)
     }
 
     pub async fn begin(
@@ -86,10 +100,13 @@ mod tests {
 
     #[test]
     fn commands_are_what_postgres_parses() {
-        let plain =
-            StartReplication { slot: Some("walproposer".to_owned()), start_lsn: Lsn(0x16B_9188), term: None };
+        let plain = StartReplication {
+            slot: Some("walproposer".to_owned()),
+            start_lsn: Lsn(0x16B_9188),
+            until: Until::Committed,
+        };
         assert_eq!(plain.command(), "START_REPLICATION SLOT walproposer PHYSICAL 0/16B9188");
-        let recovery = StartReplication { slot: None, start_lsn: Lsn(0x8), term: Some(Term(7)) };
+        let recovery = StartReplication { slot: None, start_lsn: Lsn(0x8), until: Until::Flushed(Term(7)) };
         assert_eq!(recovery.command(), "START_REPLICATION PHYSICAL 0/8 (term='7')");
     }
 }

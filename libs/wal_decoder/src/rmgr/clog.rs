@@ -2,7 +2,7 @@
 
 use types::{Oid, PgVersion, TransactionId};
 
-use super::{only_v15, read_main_data, unknown_opcode};
+use super::{read_main_data, slru_page, unknown_opcode};
 use crate::error::DecodeError;
 use crate::record::DecodedRecord;
 
@@ -18,12 +18,11 @@ pub enum ClogRecord {
 }
 
 pub fn decode(record: &DecodedRecord, version: PgVersion) -> Result<ClogRecord, DecodeError> {
-    only_v15(record, version, "decoding of commit log records")?;
     const WHAT: &str = "a commit log record";
     read_main_data(record, |reader, opcode| match opcode {
-        CLOG_ZEROPAGE => Ok(ClogRecord::ZeroPage { page: reader.u32(WHAT)? }),
+        CLOG_ZEROPAGE => Ok(ClogRecord::ZeroPage { page: slru_page(reader, version)? }),
         CLOG_TRUNCATE => Ok(ClogRecord::Truncate {
-            page: reader.u32(WHAT)?,
+            page: slru_page(reader, version)?,
             oldest_xid: reader.u32(WHAT)?,
             oldest_xid_db: reader.u32(WHAT)?,
         }),

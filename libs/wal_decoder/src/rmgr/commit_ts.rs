@@ -2,7 +2,7 @@
 
 use types::{PgVersion, TransactionId};
 
-use super::{only_v15, read_main_data, unknown_opcode};
+use super::{read_main_data, slru_page, unknown_opcode};
 use crate::error::DecodeError;
 use crate::record::DecodedRecord;
 
@@ -16,12 +16,11 @@ pub enum CommitTsRecord {
 }
 
 pub fn decode(record: &DecodedRecord, version: PgVersion) -> Result<CommitTsRecord, DecodeError> {
-    only_v15(record, version, "decoding of commit timestamp records")?;
     const WHAT: &str = "a commit timestamp record";
     read_main_data(record, |reader, opcode| match opcode {
-        COMMIT_TS_ZEROPAGE => Ok(CommitTsRecord::ZeroPage { page: reader.u32(WHAT)? }),
+        COMMIT_TS_ZEROPAGE => Ok(CommitTsRecord::ZeroPage { page: slru_page(reader, version)? }),
         COMMIT_TS_TRUNCATE => {
-            Ok(CommitTsRecord::Truncate { page: reader.u32(WHAT)?, oldest_xid: reader.u32(WHAT)? })
+            Ok(CommitTsRecord::Truncate { page: slru_page(reader, version)?, oldest_xid: reader.u32(WHAT)? })
         }
         opcode => unknown_opcode("the opcode of a commit timestamp record", opcode),
     })

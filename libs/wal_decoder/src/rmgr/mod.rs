@@ -2,13 +2,12 @@
 //!
 //! Each `decode` takes a record whose `header.rmid` is that resource manager's and returns the typed
 //! contents. The low four bits of `info` belong to WAL itself and are masked before an opcode is compared.
-//! Records whose contents nobody needs to know are told apart, not read.
+//! Records whose contents nobody needs to know are told apart, not read. Few are not the same in both versions:
+//! the numbers of SLRU pages, and a checkpoint. What records do to the pages they register is `page_redo`'s.
 
 pub mod clog;
 pub mod commit_ts;
 pub mod dbase;
-pub mod heap;
-pub mod heap2;
 pub mod multixact;
 pub mod relmap;
 pub mod seq;
@@ -33,11 +32,16 @@ fn read_main_data<T>(
     read(&mut reader, record.opcode()).map_err(|what| what.at(record.start_lsn))
 }
 
-/// For contents that are written down here for version 15 alone.
-fn only_v15(record: &DecodedRecord, version: PgVersion, what: &'static str) -> Result<(), DecodeError> {
+/// The number of an SLRU's page: 32 bits up to version 16, 64 from 17 on, where no page that can be has a
+/// number that does not fit 32.
+fn slru_page(reader: &mut Reader, version: PgVersion) -> Result<u32, Malformation> {
+    const WHAT: &str = "the number of an SLRU's page";
     match version {
-        PgVersion::V15 => Ok(()),
-        PgVersion::V17 => Err(Malformation::NotSupportedYet { what, version }.at(record.start_lsn)),
+        PgVersion::V15 => reader.u32(WHAT),
+        PgVersion::V17 => {
+            let page = reader.i64(WHAT)?;
+            u32::try_from(page).map_err(|_| Malformation::Field { what: WHAT, got: page as u64 })
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use types::{Oid, PgVersion, TransactionId};
 
-use super::{only_v15, read_main_data, unknown_opcode};
+use super::{read_main_data, slru_page, unknown_opcode};
 use crate::error::DecodeError;
 use crate::record::DecodedRecord;
 
@@ -46,11 +46,14 @@ pub struct MultiXactTruncate {
 }
 
 pub fn decode(record: &DecodedRecord, version: PgVersion) -> Result<MultiXactRecord, DecodeError> {
-    only_v15(record, version, "decoding of multixact records")?;
     const WHAT: &str = "a multixact record";
     read_main_data(record, |reader, opcode| match opcode {
-        XLOG_MULTIXACT_ZERO_OFF_PAGE => Ok(MultiXactRecord::ZeroOffsetsPage { page: reader.u32(WHAT)? }),
-        XLOG_MULTIXACT_ZERO_MEM_PAGE => Ok(MultiXactRecord::ZeroMembersPage { page: reader.u32(WHAT)? }),
+        XLOG_MULTIXACT_ZERO_OFF_PAGE => {
+            Ok(MultiXactRecord::ZeroOffsetsPage { page: slru_page(reader, version)? })
+        }
+        XLOG_MULTIXACT_ZERO_MEM_PAGE => {
+            Ok(MultiXactRecord::ZeroMembersPage { page: slru_page(reader, version)? })
+        }
         XLOG_MULTIXACT_CREATE_ID => {
             let (multixact, offset) = (reader.u32(WHAT)?, reader.u32(WHAT)?);
             let count = reader.count(8, "the number of members of a multixact")?;

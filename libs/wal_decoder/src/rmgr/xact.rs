@@ -10,7 +10,7 @@
 use bytes::Bytes;
 use types::{Fork, Lsn, Oid, PgVersion, RelTag, TransactionId};
 
-use super::{only_v15, read_main_data, unknown_opcode};
+use super::{read_main_data, unknown_opcode};
 use crate::error::{DecodeError, Malformation};
 use crate::reader::Reader;
 use crate::record::DecodedRecord;
@@ -86,8 +86,8 @@ pub struct XactPrepare {
     pub state: Bytes,
 }
 
-pub fn decode(record: &DecodedRecord, version: PgVersion) -> Result<XactRecord, DecodeError> {
-    only_v15(record, version, "decoding of transaction records")?;
+/// The same in both versions.
+pub fn decode(record: &DecodedRecord, _version: PgVersion) -> Result<XactRecord, DecodeError> {
     let xid = record.header.xid;
     let has_info = record.header.info & XLOG_XACT_HAS_INFO != 0;
     read_main_data(record, |reader, opcode| match opcode & XLOG_XACT_OPMASK {

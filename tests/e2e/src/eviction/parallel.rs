@@ -68,6 +68,47 @@ async fn builds_and_scans(server: &Server) -> Outcome {
     scan_all_ways(&session).await
 }
 
+const FLOOD: &str = "SET enable_seqscan = off; SET enable_bitmapscan = off;
+    SELECT count(filler) FROM wide WHERE id > 0; SELECT count(filler) FROM wide WHERE id > 1;
+    SELECT count(filler) FROM wide WHERE id > 2; SELECT count(filler) FROM wide WHERE id > 3";
+
+/// A worker that starts resets all settings and takes its leader's, one by one. Some of them look names up in
+/// catalogs: pages come from the pageserver even while the worker's own setting does not say where that is.
+async fn workers_start_without_their_catalogs(server: &Server) -> Outcome {
+    let (session, other) = (server.session().await, server.session().await);
+    session.run("DROP TABLE IF EXISTS wide; CREATE TABLE wide (id int PRIMARY KEY, filler text) WITH (parallel_workers = 2)").await?;
+    session
+        .run("INSERT INTO wide SELECT n, repeat(md5(n::text), 5) FROM generate_series(1, 16000) n")
+        .await?;
+    session.run(PARALLEL).await?;
+    for round in 0..12 {
+        // Through an index, page by page and often: what was in the buffers goes, then what was in the files.
+        for _ in 0..=round % 3 {
+            other.run(FLOOD).await?;
+            tokio::time::sleep(std::time::Duration::from_millis(200 * (round % 4))).await;
+        }
+        // What a process reads before it has settings is there again: else it would be connected by then.
+        if round % 2 == 0 {
+            server.session().await.run("SELECT count(*) FROM wide WHERE id < 5").await?;
+        }
+        let plan =
+            session.answer("EXPLAIN (ANALYZE, COSTS off, TIMING off) SELECT count(*) FROM wide").await?;
+        if !plan.contains("Workers Launched: 2") {
+            return Err(format!("no workers: {plan}"));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn parallel_workers_find_catalogs_while_they_start() {
+    let mut server = Server::start("parallel-start");
+    block_on(async {
+        server.enter(HARD);
+        server.survives("starting workers", 300, workers_start_without_their_catalogs(&server)).await;
+    });
+}
+
 #[test]
 fn parallel_workers_see_the_same_pages() {
     let mut server = Server::start("parallel");

@@ -26,6 +26,16 @@ const RELATION_MAP: &str = "pg_filenode.map";
 /// Differences that are told in full.
 const TOLD: usize = 20;
 
+/// What is known of the two sides.
+#[derive(Clone, Copy)]
+pub struct Sides {
+    /// Where the timeline begins: pages with an older LSN are as initdb left them.
+    pub start: Lsn,
+    /// A standby writes the files of those transactions that were prepared before its last checkpoint, and reads the
+    /// others from WAL again. With this the others are missed on its side.
+    pub all_prepared: bool,
+}
+
 /// What was compared and found different.
 #[derive(Default)]
 pub struct Comparison {
@@ -69,18 +79,23 @@ impl Display for Comparison {
     }
 }
 
-/// `start` is where the timeline begins: pages with an older LSN are as initdb left them.
-pub fn compare(ours: &Path, theirs: &Path, start: Lsn) -> Comparison {
+/// `ours` is an export, `theirs` a standby.
+pub fn compare(ours: &Path, theirs: &Path, sides: Sides) -> Comparison {
     let mut comparison = Comparison::default();
     for directory in database_directories(ours).union(&database_directories(theirs)) {
-        relations(&mut comparison, ours, theirs, directory, start);
+        relations(&mut comparison, ours, theirs, directory, sides.start);
     }
     for slru in SLRUS {
         for name in file_names(&ours.join(slru)).union(&file_names(&theirs.join(slru))) {
             slru_pages(&mut comparison, ours, theirs, slru, name);
         }
     }
-    for name in file_names(&ours.join(PREPARED)).union(&file_names(&theirs.join(PREPARED))) {
+    let (our_prepared, their_prepared) =
+        (file_names(&ours.join(PREPARED)), file_names(&theirs.join(PREPARED)));
+    for name in our_prepared.union(&their_prepared) {
+        if !sides.all_prepared && !their_prepared.contains(name) {
+            continue;
+        }
         comparison.prepared += 1;
         whole_file(&mut comparison, ours, theirs, &format!("{PREPARED}/{name}"));
     }
@@ -233,7 +248,7 @@ fn pages(file: &Path) -> Option<Vec<PageBytes>> {
 
 #[test]
 fn a_planted_difference_is_found() {
-    let start = Lsn(0x100_0000);
+    let sides = Sides { start: Lsn(0x100_0000), all_prepared: true };
     let data_directory = |changed: bool| {
         let directory = tempfile::tempdir().unwrap();
         let database = directory.path().join("base/5");
@@ -252,12 +267,12 @@ fn a_planted_difference_is_found() {
         directory
     };
     let (one, other) = (data_directory(false), data_directory(true));
-    let same = compare(one.path(), data_directory(false).path(), start);
+    let same = compare(one.path(), data_directory(false).path(), sides);
     assert_eq!((same.differences.len(), same.pages["Heap"]), (0, (2, 0)));
-    let different = compare(one.path(), other.path(), start).differences;
+    let different = compare(one.path(), other.path(), sides).differences;
     assert_eq!(different.len(), 2, "{different:?}");
     assert!(different[0].starts_with("base/5/16385 block 0"), "{different:?}");
     assert!(different[1].starts_with("pg_xact/0000 block 0"), "{different:?}");
     std::fs::remove_file(other.path().join("base/5/16384")).unwrap();
-    assert_eq!(compare(one.path(), other.path(), start).differences.len(), 3);
+    assert_eq!(compare(one.path(), other.path(), sides).differences.len(), 3);
 }

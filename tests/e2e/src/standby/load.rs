@@ -1,7 +1,7 @@
 //! Work for the comparison: every kind of index grows, splits, is vacuumed and shrinks; maps, multixacts and
 //! many subtransactions; files come and go.
 
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Error};
 
 /// Indexes first, so that rows go into them one by one.
 const TABLES: &[&str] = &[
@@ -49,7 +49,7 @@ const SECOND_HALF: &[&str] = &[
 ];
 
 /// Rows from `first` to `last`; then some change, some go, and vacuum cleans up behind them.
-async fn churn(client: &Client, first: u32, last: u32) {
+pub async fn churn(client: &Client, first: u32, last: u32) -> Result<(), Error> {
     let insert = format!(
         "INSERT INTO things SELECT n, ARRAY[md5(n::text), 'w' || n % 100, 'common'], box(point(n % 977, n % 1009), point(n % 977 + 5, n % 1009 + 5)),
             point(n % 331, n % 733), 'name ' || md5((n % 5000)::text), repeat(md5(n::text), 1 + n % 5) FROM generate_series({first}, {last}) n"
@@ -75,43 +75,45 @@ async fn churn(client: &Client, first: u32, last: u32) {
         "INSERT INTO unlogged SELECT n FROM generate_series(1, 100) n ON CONFLICT DO NOTHING",
         "ANALYZE",
     ] {
-        run(client, statement).await;
+        run(client, statement).await?;
     }
+    Ok(())
 }
 
-/// Two transactions lock the same rows, one of them under a subtransaction for each: more multixacts than fit a page.
-async fn multixacts(client: &Client, other: &Client) {
+/// Two transactions lock the same rows, one of them under a subtransaction for each. With 20,000 rows these are more
+/// multixacts than fit a page, and then more transactions than fit a page of pg_xact.
+pub async fn multixacts(client: &Client, other: &Client, rows: u32) -> Result<(), Error> {
     let in_each_subtransaction = |body: &str, times: u32| {
         format!(
             "DO $$BEGIN FOR i IN 1..{times} LOOP BEGIN {body}; EXCEPTION WHEN division_by_zero THEN NULL; END; END LOOP; END$$"
         )
     };
-    run(client, "BEGIN").await;
-    run(client, "SELECT count(*) FROM (SELECT FROM things WHERE n <= 20000 FOR SHARE) locked").await;
+    run(client, "BEGIN").await?;
+    let locked = format!("SELECT count(*) FROM (SELECT FROM things WHERE n <= {rows} FOR SHARE) locked");
+    run(client, &locked).await?;
     let lock = "PERFORM FROM things WHERE n = 4 * i FOR KEY SHARE";
-    run(other, &in_each_subtransaction(lock, 5000)).await;
-    run(client, "COMMIT").await;
-    // And more transactions than fit a page of pg_xact.
-    run(client, &in_each_subtransaction("INSERT INTO rows VALUES (i)", 34_000)).await;
+    run(other, &in_each_subtransaction(lock, rows / 4)).await?;
+    run(client, "COMMIT").await?;
+    run(client, &in_each_subtransaction("INSERT INTO rows VALUES (i)", rows + rows / 10 * 7)).await
 }
 
-pub async fn first_half(client: &Client) {
+pub async fn first_half(client: &Client) -> Result<(), Error> {
     for statement in TABLES {
-        run(client, statement).await;
+        run(client, statement).await?;
     }
-    churn(client, 1, 20_000).await;
-    run(client, "TRUNCATE cut").await;
+    churn(client, 1, 20_000).await?;
+    run(client, "TRUNCATE cut").await
 }
 
-pub async fn second_half(client: &Client, other: &Client) {
-    churn(client, 20_001, 30_000).await;
+pub async fn second_half(client: &Client, other: &Client) -> Result<(), Error> {
+    churn(client, 20_001, 30_000).await?;
     for statement in SECOND_HALF {
-        run(client, statement).await;
+        run(client, statement).await?;
     }
-    multixacts(client, other).await;
-    run(client, "BEGIN; INSERT INTO rows VALUES (-1); PREPARE TRANSACTION 'pending'").await;
+    multixacts(client, other, 20_000).await?;
+    run(client, "BEGIN; INSERT INTO rows VALUES (-1); PREPARE TRANSACTION 'pending'").await
 }
 
-async fn run(client: &Client, statement: &str) {
-    client.batch_execute(statement).await.unwrap_or_else(|error| panic!("{statement}: {error:?}"));
+pub async fn run(client: &Client, statement: &str) -> Result<(), Error> {
+    client.batch_execute(statement).await
 }

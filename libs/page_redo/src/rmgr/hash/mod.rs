@@ -7,6 +7,8 @@
 
 mod meta;
 
+use types::PgVersion;
+
 use super::Record;
 use super::index_tuple::tuple_size;
 use crate::bytes_reader::Reader;
@@ -58,7 +60,11 @@ pub(super) fn redo(page: &mut Page<'_>, record: &Record<'_>) -> Result<(), Fault
         (XLOG_HASH_SPLIT_COMPLETE, _) => split_complete(page, record)?,
         (XLOG_HASH_MOVE_PAGE_CONTENTS, 1) => add_moved_tuples(page, record, record.main())?,
         (XLOG_HASH_MOVE_PAGE_CONTENTS, 2) => delete_listed(page, record.data())?,
-        (XLOG_HASH_SQUEEZE_PAGE, _) => squeeze_page(page, record)?,
+        (XLOG_HASH_SQUEEZE_PAGE, _) => {
+            if !squeeze_page(page, record)? {
+                return Ok(());
+            }
+        }
         (XLOG_HASH_DELETE, 1) => delete(page, record)?,
         (XLOG_HASH_SPLIT_CLEANUP, 0) => clear_flag(page, LH_BUCKET_NEEDS_SPLIT_CLEANUP)?,
         (XLOG_HASH_UPDATE_META_PAGE, 0) => {
@@ -213,26 +219,32 @@ fn delete_listed(page: &mut Page<'_>, mut data: Reader<'_>) -> Result<(), Fault>
 }
 
 /// `hash_xlog_squeeze_page`. Block 1 gets the tuples of the overflow page 2, which is freed; 3 and 4 are the
-/// pages before and behind it, 5 is its bitmap, 6 the metapage.
-fn squeeze_page(page: &mut Page<'_>, record: &Record<'_>) -> Result<(), Fault> {
+/// pages before and behind it, 5 is its bitmap, 6 the metapage. False if the page is named and not changed, as
+/// version 17 knows it.
+fn squeeze_page(page: &mut Page<'_>, record: &Record<'_>) -> Result<bool, Fault> {
     let mut main = record.main();
     let prev = main.u32("previous page")?;
     let next = main.u32("next page")?;
     let counts = main;
-    main.skip(3, "number of moved tuples")?;
+    let moved = main.u16("number of moved tuples")?;
+    main.skip(1, "kind of the target")?;
     let previous_is_target = main.u8("kind of the previous page")? != 0;
     match record.block_id() {
         1 => {
             add_moved_tuples(page, record, counts)?;
-            if previous_is_target { set_next(page, next) } else { Ok(()) }
+            if previous_is_target {
+                set_next(page, next)?;
+            }
+            return Ok(record.version < PgVersion::V17 || moved > 0 || previous_is_target);
         }
-        2 => init_page(page, INVALID, INVALID, LH_UNUSED_PAGE),
-        3 if !previous_is_target => set_next(page, next),
-        4 => set_prev(page, prev),
-        5 => change_bitmap(page, record.data(), false),
-        6 => meta::set_first_free(page, record.data()),
-        _ => record.unexpected_block(),
+        2 => init_page(page, INVALID, INVALID, LH_UNUSED_PAGE)?,
+        3 if !previous_is_target => set_next(page, next)?,
+        4 => set_prev(page, prev)?,
+        5 => change_bitmap(page, record.data(), false)?,
+        6 => meta::set_first_free(page, record.data())?,
+        _ => return record.unexpected_block(),
     }
+    Ok(true)
 }
 
 /// `hash_xlog_delete`
@@ -246,7 +258,14 @@ fn delete(page: &mut Page<'_>, record: &Record<'_>) -> Result<(), Fault> {
 fn vacuum_one_page(page: &mut Page<'_>, record: &Record<'_>) -> Result<(), Fault> {
     let mut main = record.main();
     main.skip(4, "latest removed xid")?;
-    let count = main.u32("number of dead tuples")?;
+    let count = match record.version {
+        PgVersion::V15 => main.u32("number of dead tuples")?,
+        PgVersion::V17 => {
+            let count = main.u16("number of dead tuples")?;
+            main.skip(2, "kind of relation")?;
+            count.into()
+        }
+    };
     match record.block_id() {
         0 => {
             if !main.is_empty() {

@@ -1,5 +1,7 @@
 //! What vacuum does to pages of SP-GiST indexes.
 
+use types::PgVersion;
+
 use super::super::Record;
 use super::tuple::{self, Redirection, State};
 use super::{INVALID_OFFSET, Source};
@@ -48,6 +50,10 @@ pub(super) fn redirect(page: &mut Page<'_>, record: &Record<'_>) -> Result<(), F
     let count = main.u16("number of redirections")?;
     let first_placeholder = main.u16("first placeholder to remove")?;
     main.skip(4, "newest xid of a redirection")?;
+    match record.version {
+        PgVersion::V15 => {}
+        PgVersion::V17 => main.skip(2, "kind of relation")?,
+    }
     for offset in main.u16_array(count.into(), "offsets of redirections")? {
         tuple::redirect_to_placeholder(page, offset)?;
     }

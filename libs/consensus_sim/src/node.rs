@@ -1,0 +1,471 @@
+//! An acceptor and what hosts it, as the safekeeper's owner task does: batches of inputs, effects one after the
+//! other, nothing else while the disk is busy.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use bytes::Bytes;
+use consensus::{
+    Acceptor, AcceptorEffect, AcceptorEvent, AcceptorMessage, AcceptorState, Configuration, ConnectionId,
+    MembershipAnswer, MembershipRequest, PeerLog, PeerPosition, ProposerMessage, RequestId,
+};
+use rand::RngExt;
+use types::{Lsn, NodeId, Term};
+
+use crate::checker::identity;
+use crate::disk::{Disk, START};
+use crate::network::{Cut, Direction};
+use crate::schedule::Micros;
+use crate::world::{Action, World};
+
+/// What a sync takes on a disk that is well.
+const SYNC: Range<Micros> = 200..2500;
+const PUBLISH: Micros = 100_000;
+/// Between two looks for a peer that has more, in a world without a pace of its own.
+const CATCH_UP: Micros = 300_000;
+/// WAL from a peer comes in pieces.
+const PIECE: usize = 50;
+
+pub enum Input {
+    Message { connection: ConnectionId, message: ProposerMessage },
+    Disconnected { connection: ConnectionId },
+    Position { node: NodeId, position: PeerPosition },
+    PeerLog { node: NodeId, number: u64, log: PeerLog },
+    Pulled { pull: u64, begin: Lsn, wal: Bytes },
+    Membership { from: RequestId, request: MembershipRequest },
+}
+
+/// What the disk is doing.
+enum Operation {
+    Flush { log_version: u64 },
+    Truncate { to: Lsn },
+    Persist(Box<AcceptorState>),
+}
+
+pub struct Node {
+    pub disk: Disk,
+    /// It has the timeline.
+    pub joined: bool,
+    /// None while it is down.
+    pub acceptor: Option<Acceptor>,
+    /// Counts restarts, so that what was begun before one does not end after it.
+    pub incarnation: u64,
+    pub cut: Cut,
+    /// How many times slower the disk is now, for each fault that makes it so.
+    pub slow: Vec<u64>,
+    pub full: u32,
+    pub next_sync_fails: bool,
+    /// What others may hear of it: as it was when all effects had been carried out.
+    position: Option<PeerPosition>,
+    inbox: VecDeque<Input>,
+    batch: VecDeque<Input>,
+    batch_ends: bool,
+    effects: VecDeque<AcceptorEffect>,
+    busy: Option<Operation>,
+}
+
+impl Node {
+    pub fn new(id: NodeId, state: AcceptorState) -> Self {
+        let disk = Disk::new(state.clone());
+        Self {
+            joined: true,
+            acceptor: Acceptor::new(id, state, disk.record_end()).ok(),
+            disk,
+            incarnation: 0,
+            cut: Cut::default(),
+            slow: Vec::new(),
+            full: 0,
+            next_sync_fails: false,
+            position: None,
+            inbox: VecDeque::new(),
+            batch: VecDeque::new(),
+            batch_ends: false,
+            effects: VecDeque::new(),
+            busy: None,
+        }
+    }
+
+    /// A safekeeper that has never heard of the timeline.
+    pub fn spare(id: NodeId, state: AcceptorState) -> Self {
+        Self { joined: false, acceptor: None, ..Self::new(id, state) }
+    }
+
+    pub fn is_up(&self) -> bool {
+        self.acceptor.is_some()
+    }
+
+    fn remember_position(&mut self) {
+        self.position = self.acceptor.as_ref().map(|acceptor| PeerPosition {
+            generation: acceptor.state().configuration.generation,
+            term: acceptor.term(),
+            last_log_term: acceptor.last_log_term(),
+            flush_lsn: acceptor.flush_lsn(),
+            commit_lsn: acceptor.commit_lsn(),
+        });
+    }
+
+    fn forget(&mut self) {
+        self.incarnation += 1;
+        self.acceptor = None;
+        self.position = None;
+        self.busy = None;
+        self.batch_ends = false;
+        self.inbox.clear();
+        self.batch.clear();
+        self.effects.clear();
+    }
+}
+
+impl World {
+    pub(crate) fn node(&mut self, id: NodeId) -> &mut Node {
+        self.nodes.get_mut(&id).expect("a node of this world")
+    }
+
+    pub(crate) fn input(&mut self, id: NodeId, input: Input) {
+        if self.node(id).is_up() {
+            self.node(id).inbox.push_back(input);
+            self.go_on(id);
+        }
+    }
+
+    /// Works until the disk has to be waited for or nothing is left to do.
+    fn go_on(&mut self, id: NodeId) {
+        loop {
+            let node = self.node(id);
+            if !node.is_up() || node.busy.is_some() {
+                return;
+            }
+            if let Some(effect) = node.effects.pop_front() {
+                self.node_effect(id, effect);
+            } else if let Some(input) = node.batch.pop_front() {
+                if let Some(event) = self.event(input) {
+                    self.step_node(id, event);
+                }
+            } else if node.batch_ends {
+                node.batch_ends = false;
+                self.step_node(id, AcceptorEvent::BatchEnd);
+            } else if node.inbox.is_empty() {
+                node.remember_position();
+                return;
+            } else {
+                node.batch = std::mem::take(&mut node.inbox);
+                node.batch_ends = true;
+            }
+        }
+    }
+
+    /// Messages that a connection sent before it was closed here count no more.
+    fn event(&mut self, input: Input) -> Option<AcceptorEvent> {
+        match input {
+            Input::Message { connection, message } => {
+                let open = self.network.connections.get(&connection).is_some_and(|it| it.open_at_node);
+                open.then_some(AcceptorEvent::Message { from: connection, message })
+            }
+            Input::Disconnected { connection } => Some(AcceptorEvent::Disconnected { connection }),
+            Input::Position { node, position } => Some(AcceptorEvent::PeerPosition { node, position }),
+            Input::PeerLog { node, number, log } => Some(AcceptorEvent::PeerLog { node, number, log }),
+            Input::Pulled { pull, begin, wal } => Some(AcceptorEvent::PulledWal { pull, begin, wal }),
+            Input::Membership { from, request } => Some(AcceptorEvent::Membership { from, request }),
+        }
+    }
+
+    fn step_node(&mut self, id: NodeId, event: AcceptorEvent) {
+        let node = self.node(id);
+        let Some(acceptor) = node.acceptor.as_mut() else { return };
+        // What an event brings about comes before what was to be done after it.
+        for effect in acceptor.step(event).into_iter().rev() {
+            node.effects.push_front(effect);
+        }
+    }
+
+    fn node_effect(&mut self, id: NodeId, effect: AcceptorEffect) {
+        match effect {
+            AcceptorEffect::WriteWal { begin, wal } => self.write_wal(id, begin, &wal),
+            AcceptorEffect::FlushWal { log_version } => {
+                self.begin_operation(id, Operation::Flush { log_version })
+            }
+            AcceptorEffect::TruncateWal { to } => self.begin_operation(id, Operation::Truncate { to }),
+            AcceptorEffect::PersistState(_) if self.node(id).full > 0 => self.undo_batch(id),
+            AcceptorEffect::PersistState(state) => self.begin_operation(id, Operation::Persist(state)),
+            AcceptorEffect::Reply { to, message, after: _ } => {
+                self.check_reply(id, &message);
+                self.send(to, Direction::ToProposer, |connection| Action::ToProposer {
+                    connection,
+                    message: message.clone(),
+                });
+            }
+            AcceptorEffect::Answer { to, answer, after: _ } => {
+                self.check_answer(id, &answer);
+                self.answer_administrator(to, id, answer);
+            }
+            AcceptorEffect::PullWal { node, pull, last_term, begin, end } => {
+                self.counts.pulls += 1;
+                self.note(26, id.0, begin, || format!("{id}: pulls {begin}..{end} from {node}"));
+                let delay = self.random(500..5000);
+                self.after(delay, Action::Pull { to: id, from: node, pull, last_term, begin, end });
+            }
+            AcceptorEffect::Distrust { node, refusal } => {
+                self.require(false, || format!("{id}: the log of {node} cannot be: {refusal}"));
+            }
+            AcceptorEffect::Refuse { to, refusal } => {
+                self.refused(id, &refusal);
+                self.close_at_node(to);
+            }
+            AcceptorEffect::CommitAdvanced { commit_lsn } => {
+                self.node(id).remember_position();
+                self.commit_advanced(id, commit_lsn);
+            }
+        }
+    }
+
+    fn write_wal(&mut self, id: NodeId, begin: Lsn, wal: &[u8]) {
+        let disk = &self.node(id).disk;
+        let (end, commit_lsn) = (disk.write_lsn(), self.commit_lsn_of(id));
+        self.require(begin == end, || format!("{id}: WAL written at {begin}, but it ends at {end}"));
+        self.require(begin >= commit_lsn, || format!("{id}: committed WAL written over at {begin}"));
+        if self.node(id).full > 0 {
+            self.undo_batch(id);
+        } else {
+            self.node(id).disk.append(wal);
+        }
+    }
+
+    /// As the safekeeper's owner does when the disk is full: back to what is durable, proposers sent away.
+    fn undo_batch(&mut self, id: NodeId) {
+        self.counts.undone += 1;
+        let node = self.node(id);
+        let flush_lsn = node.disk.cut_to_durable();
+        let state = node.disk.state().clone();
+        node.effects.clear();
+        node.batch_ends = false;
+        match Acceptor::new(id, state, flush_lsn) {
+            Ok(acceptor) => node.acceptor = Some(acceptor),
+            Err(missing) => self.require(false, || format!("{id}, disk full: {missing}")),
+        }
+        self.begin_commit_again(id);
+        self.note(20, id.0, flush_lsn, || format!("{id}: disk full, back to {flush_lsn}"));
+        for connection in self.connections_of(id) {
+            self.close_at_node(connection);
+        }
+    }
+
+    fn begin_operation(&mut self, id: NodeId, operation: Operation) {
+        let commit_lsn = self.commit_lsn_of(id);
+        if let Operation::Truncate { to } = operation {
+            self.counts.truncations += 1;
+            self.note(21, id.0, to, || format!("{id}: WAL is cut back to {to}"));
+            self.require(to >= commit_lsn, || format!("{id}: committed WAL up to {commit_lsn} cut at {to}"));
+        }
+        let once = self.random(SYNC);
+        let node = self.node(id);
+        node.busy = Some(operation);
+        let lasts = once * node.slow.iter().product::<u64>().min(1000);
+        let incarnation = node.incarnation;
+        self.after(lasts, Action::DiskDone { node: id, incarnation });
+    }
+
+    pub(crate) fn disk_done(&mut self, id: NodeId, incarnation: u64) {
+        let node = self.node(id);
+        if node.incarnation != incarnation || node.busy.is_none() {
+            return;
+        }
+        if std::mem::take(&mut node.next_sync_fails) {
+            // Never tried again: what is in the page cache may be marked clean and be nowhere.
+            self.note(22, id.0, Lsn::INVALID, || format!("{id}: a sync failed, the process ends"));
+            let lasts = self.random(1000..200_000);
+            self.power_cut(id, lasts);
+            return;
+        }
+        match node.busy.take() {
+            Some(Operation::Flush { log_version }) => {
+                let record_end = node.disk.sync();
+                let durable_lsn = node.disk.durable_lsn();
+                self.step_node(id, AcceptorEvent::Flushed { log_version, durable_lsn, record_end });
+            }
+            Some(Operation::Truncate { to }) => node.disk.truncate(to),
+            Some(Operation::Persist(state)) => self.persist(id, *state),
+            None => {}
+        }
+        self.go_on(id);
+    }
+
+    fn persist(&mut self, id: NodeId, state: AcceptorState) {
+        let record_end = self.node(id).disk.record_end();
+        let (commit_lsn, term) = (state.commit_lsn, state.term);
+        self.require(commit_lsn <= record_end, || {
+            format!("{id}: a state that speaks of commits up to {commit_lsn}, durable is {record_end}")
+        });
+        let configuration = state.configuration.clone();
+        let generation = configuration.generation.0;
+        self.note(23, id.0, commit_lsn, || {
+            format!("{id}: persists term {term}, commit LSN {commit_lsn}, configuration {generation}")
+        });
+        self.decided(&format!("acceptor {id}"), &configuration);
+        self.node(id).disk.persist(state);
+    }
+
+    /// The process is gone, with what the operation under way had not done yet.
+    pub(crate) fn power_cut(&mut self, id: NodeId, lasts: Micros) {
+        if !self.node(id).is_up() {
+            return;
+        }
+        self.counts.crashes += 1;
+        let done = self.random.random_range(0..2) == 0;
+        match self.node(id).busy.take() {
+            Some(Operation::Truncate { to }) if done => self.node(id).disk.truncate(to),
+            Some(Operation::Persist(state)) if done => self.persist(id, *state),
+            Some(_) | None => {}
+        }
+        let random = &mut self.random;
+        let node = self.nodes.get_mut(&id).expect("a node of this world");
+        node.disk.power_cut(random);
+        node.forget();
+        let (incarnation, left) = (node.incarnation, node.disk.durable_lsn());
+        self.note(24, id.0, left, || format!("{id}: goes down, WAL up to {left} is left"));
+        for connection in self.connections_of(id) {
+            self.close_at_node(connection);
+        }
+        self.after(lasts, Action::Restart { node: id, incarnation });
+    }
+
+    pub(crate) fn restart(&mut self, id: NodeId, incarnation: u64) {
+        let node = self.node(id);
+        if node.is_up() || node.incarnation != incarnation {
+            return;
+        }
+        let cut = node.disk.recover();
+        let (state, flush_lsn) = (node.disk.state().clone(), node.disk.record_end());
+        match Acceptor::new(id, state, flush_lsn) {
+            Ok(acceptor) => node.acceptor = Some(acceptor),
+            Err(missing) => {
+                self.require(false, || format!("{id}: {missing}"));
+                return;
+            }
+        }
+        self.counts.torn += u64::from(cut > 0);
+        self.begin_commit_again(id);
+        self.note(25, id.0, flush_lsn, || {
+            format!("{id}: is back with WAL up to {flush_lsn}, {cut} torn bytes cut")
+        });
+    }
+
+    fn connections_of(&self, id: NodeId) -> Vec<ConnectionId> {
+        let open = self.network.connections.iter().filter(|(_, it)| it.node == id && it.open_at_node);
+        open.map(|(connection, _)| *connection).collect()
+    }
+
+    /// The compute hears of it later.
+    fn close_at_node(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.network.connections.get_mut(&id).filter(|it| it.open_at_node) {
+            connection.open_at_node = false;
+            let delay = self.random(100..20_000);
+            self.after(delay, Action::BrokenForCompute { connection: id });
+        }
+    }
+
+    pub(crate) fn broken_for_node(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.network.connections.get_mut(&id).filter(|it| it.open_at_node) {
+            connection.open_at_node = false;
+            let node = connection.node;
+            self.input(node, Input::Disconnected { connection: id });
+        }
+    }
+
+    /// Through the broker, to all others.
+    pub(crate) fn publish(&mut self, id: NodeId) {
+        self.after(PUBLISH, Action::Publish { node: id });
+        if self.broker_away > 0 {
+            return;
+        }
+        let Some(position) = self.nodes[&id].position else { return };
+        let others: Vec<NodeId> = self.nodes.keys().copied().filter(|other| *other != id).collect();
+        for to in others {
+            // News may come late, and after newer ones.
+            let delay = if self.random.random_range(0..20) == 0 { 0..3_000_000 } else { 100..5000 };
+            let delay = self.random(delay);
+            self.after(delay, Action::Position { to, from: id, position });
+        }
+    }
+
+    /// An administrator brings the timeline to a safekeeper that does not have it.
+    pub(crate) fn join(&mut self, id: NodeId, configuration: &Configuration) {
+        if self.nodes[&id].joined || configuration.contains(id) {
+            return;
+        }
+        let generation = configuration.generation.0;
+        self.note(27, id.0, START, || format!("{id}: gets the timeline, in configuration {generation}"));
+        let (incarnation, full) = (self.nodes[&id].incarnation, self.nodes[&id].full);
+        let node = Node::new(id, AcceptorState::genesis(identity(), configuration.clone(), START));
+        let (cut, slow) = (self.nodes[&id].cut, self.nodes[&id].slow.clone());
+        self.nodes.insert(id, Node { incarnation, full, cut, slow, ..node });
+    }
+
+    /// Now and then it looks whether somebody has more, while no compute brings it.
+    pub(crate) fn catch_up(&mut self, id: NodeId) {
+        let interval = self.catch_up.unwrap_or(CATCH_UP);
+        let delay = self.random(interval / 3..interval * 2);
+        self.after(delay, Action::CatchUp { node: id });
+        let others: Vec<NodeId> = self.nodes.keys().copied().filter(|other| *other != id).collect();
+        let node = others[self.random.random_range(0..others.len())];
+        if self.catch_up.is_none() {
+            return;
+        }
+        let is_alone = self.nodes[&id].acceptor.as_ref().is_some_and(|acceptor| acceptor.leader().is_none());
+        let from = &self.nodes[&node];
+        let is_idle =
+            from.busy.is_none() && from.effects.is_empty() && from.batch.is_empty() && !from.batch_ends;
+        let (Some(acceptor), true, true) = (&from.acceptor, is_alone, is_idle) else { return };
+        let log = PeerLog {
+            history: acceptor.state().history.up_to(acceptor.flush_lsn()),
+            flush_lsn: acceptor.flush_lsn(),
+            commit_lsn: acceptor.commit_lsn(),
+        };
+        let delay = self.random(100..5000);
+        self.pulls += 1;
+        self.after(delay, Action::PeerLog { to: id, from: node, number: self.pulls, log });
+    }
+
+    pub(crate) fn pull(&mut self, to: NodeId, from: NodeId, pull: u64, last_term: Term, range: Range<Lsn>) {
+        let peer = &self.nodes[&from];
+        let same = |acceptor: &&Acceptor| {
+            acceptor.flush_lsn() >= range.end
+                && acceptor.state().history.last_log_term(range.end) == last_term
+        };
+        let is_same = peer.acceptor.as_ref().filter(same).is_some();
+        let Some(wal) = peer.disk.durable_up_to(range.end).filter(|_| is_same) else { return };
+        let wal = Bytes::copy_from_slice(&wal[(range.start - START) as usize..]);
+        // It may break off anywhere.
+        let pieces = wal.len().div_ceil(PIECE);
+        let count =
+            if self.random.random_range(0..4) == 0 { self.random.random_range(0..=pieces) } else { pieces };
+        let mut begin = range.start;
+        for piece in wal.chunks(PIECE).take(count) {
+            self.input(to, Input::Pulled { pull, begin, wal: Bytes::copy_from_slice(piece) });
+            begin += piece.len() as u64;
+        }
+    }
+
+    fn check_answer(&mut self, id: NodeId, answer: &MembershipAnswer) {
+        if let MembershipAnswer::Position { configuration, position } = answer {
+            let disk = &self.nodes[&id].disk;
+            let (generation, term) = (disk.state().configuration.generation, disk.state().term);
+            let durable = disk.record_end();
+            let holds = configuration.generation <= generation
+                && position.term <= term
+                && position.flush_lsn <= durable;
+            self.require(holds, || format!("{id}: told an administrator of what is not durable: {answer:?}"));
+        }
+    }
+
+    fn check_reply(&mut self, id: NodeId, message: &AcceptorMessage) {
+        let (record_end, state) = (self.nodes[&id].disk.record_end(), self.nodes[&id].disk.state());
+        let (term, persisted) = (message.term(), state.term);
+        self.require(term <= persisted, || format!("{id}: told of term {term} before it was persisted"));
+        if let AcceptorMessage::AppendResponse(response) = message {
+            let flush_lsn = response.flush_lsn;
+            self.require(flush_lsn <= record_end, || {
+                format!("{id}: acknowledged {flush_lsn}, durable are records up to {record_end}")
+            });
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The format of a safekeeper's control file: what a timeline must remember over a crash, beside its WAL. Here, and not
+//! in the safekeeper, because tools read it where no safekeeper runs.
+//!
+//! ```text
+//!  0        4         8        12          12+n
+//!  "VSKC"   version   n        body        CRC-32C of all before        integers little-endian
+//! ```
+//! The body is JSON, for people with an editor in a bad night.
+
+use std::fmt;
+
+use consensus::AcceptorState;
+use serde::{Deserialize, Serialize};
+use types::{Lsn, TimelineId};
+
+/// Its name in a timeline's directory.
+pub const FILE_NAME: &str = "control";
+pub const FORMAT_VERSION: u32 = 1;
+
+const MAGIC: &[u8; 4] = b"VSKC";
+const HEAD: usize = 12;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ControlFile {
+    pub acceptor: AcceptorState,
+    /// PostgreSQL's timeline number, which names the segments.
+    pub tli: u32,
+    /// The branch that this timeline continues; it has WAL before this one's start.
+    pub ancestor: Option<TimelineId>,
+    /// What the pageserver has in object storage. Written lazily, so it may be older than the truth.
+    pub remote_consistent_lsn: Lsn,
+}
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ControlFileError {
+    #[error("damaged: {0}")]
+    Damaged(String),
+    #[error("it has the format version {0}, this program reads {FORMAT_VERSION}")]
+    Version(u32),
+}
+
+impl ControlFile {
+    pub fn encode(&self) -> Vec<u8> {
+        let body = serde_json::to_vec(self).expect("plain data always becomes JSON");
+        let mut bytes = Vec::with_capacity(HEAD + body.len() + 4);
+        bytes.extend(MAGIC);
+        bytes.extend(FORMAT_VERSION.to_le_bytes());
+        bytes.extend(u32::try_from(body.len()).expect("a control file is small").to_le_bytes());
+        bytes.extend(body);
+        bytes.extend(crc32c::crc32c(&bytes).to_le_bytes());
+        bytes
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<ControlFile, ControlFileError> {
+        let damaged = |reason: &str| ControlFileError::Damaged(reason.to_owned());
+        let (content, crc) = bytes.split_last_chunk().ok_or_else(|| damaged("too short"))?;
+        let body = content.get(HEAD..).ok_or_else(|| damaged("too short"))?;
+        if &content[..4] != MAGIC {
+            return Err(damaged("it does not begin like a control file"));
+        }
+        let word =
+            |at: usize| u32::from_le_bytes([content[at], content[at + 1], content[at + 2], content[at + 3]]);
+        // The version first: another version may have its checksum elsewhere.
+        if word(4) != FORMAT_VERSION {
+            return Err(ControlFileError::Version(word(4)));
+        }
+        if crc32c::crc32c(content) != u32::from_le_bytes(*crc) || word(8) as usize != body.len() {
+            return Err(damaged("wrong checksum"));
+        }
+        serde_json::from_slice(body).map_err(|error| ControlFileError::Damaged(error.to_string()))
+    }
+}
+
+/// In words.
+impl fmt::Display for ControlFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = &self.acceptor;
+        let identity = &state.identity;
+        writeln!(f, "timeline {}, PostgreSQL {}", identity.ttid, identity.pg_version)?;
+        let megabytes = identity.wal_seg_size.bytes() >> 20;
+        writeln!(f, "  system identifier {}, WAL segments of {megabytes} MiB", identity.system_id)?;
+        write!(f, "  its WAL begins at {}", state.timeline_start_lsn)?;
+        match self.ancestor {
+            Some(ancestor) => writeln!(f, ", where it left timeline {ancestor}")?,
+            None => writeln!(f, ", with the timeline itself")?,
+        }
+        writeln!(f, "  configuration {}", state.configuration)?;
+        writeln!(f, "  the next one: {}", state.next_configuration)?;
+        writeln!(f, "  follows term {}; the WAL here was written by", state.term)?;
+        for line in state.history.lines() {
+            writeln!(f, "    term {} from {} on", line.term, line.lsn)?;
+        }
+        writeln!(f, "  committed up to {} or further", state.commit_lsn)?;
+        writeln!(f, "  every member has it up to {}", state.horizon_lsn)?;
+        write!(f, "  the pageserver has it in object storage up to {} or further", self.remote_consistent_lsn)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use consensus::{Configuration, Member, TimelineIdentity};
+    use types::{NodeId, PgVersion, TenantId, TenantTimelineId, WalSegmentSize};
+
+    use super::*;
+
+    fn example() -> ControlFile {
+        let identity = TimelineIdentity {
+            ttid: TenantTimelineId::new(TenantId([1; 16]), TimelineId([2; 16])),
+            pg_version: PgVersion::V15,
+            system_id: 7_000_000_000_000_000_001,
+            wal_seg_size: WalSegmentSize::DEFAULT,
+        };
+        let member = |id| Member { id: NodeId(id), pg_connstr: "a:1".into(), http_connstr: "a:2".into() };
+        let configuration =
+            Configuration::initial(vec![member(1), member(2)]).unwrap().joint_with(vec![member(3)]);
+        let acceptor = AcceptorState::genesis(identity, configuration, Lsn(0x149_8028));
+        ControlFile { acceptor, tli: 1, ancestor: None, remote_consistent_lsn: Lsn::INVALID }
+    }
+
+    #[test]
+    fn damage_is_noticed_wherever_it_is() {
+        let good = example().encode();
+        assert_eq!(ControlFile::decode(&good), Ok(example()));
+        for at in 0..good.len() {
+            let mut bytes = good.clone();
+            bytes[at] ^= 0x10;
+            assert!(ControlFile::decode(&bytes).is_err(), "byte {at}");
+        }
+        for length in 0..good.len() {
+            assert!(ControlFile::decode(&good[..length]).is_err(), "length {length}");
+        }
+    }
+
+    #[test]
+    fn files_of_before_there_were_registers_are_read() {
+        let mut value = serde_json::to_value(example()).unwrap();
+        value["acceptor"].as_object_mut().unwrap().remove("next_configuration").expect("it was there");
+        assert_eq!(serde_json::from_value::<ControlFile>(value).unwrap(), example());
+    }
+
+    #[test]
+    fn it_can_be_told_in_words() {
+        let text = example().to_string();
+        for part in
+            ["PostgreSQL 15", "2: safekeepers 1, 2 and 3 together", "undecided", "term 0 from 0/1498028 on"]
+        {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+/*
+ * buffers_v17.c: shared buffers of PostgreSQL 17, looked at from beside the buffer manager.
+ */
+#include "postgres.h"
+
+#if PG_VERSION_NUM / 10000 != 17
+#error "buffers_v17.c is for PostgreSQL 17"
+#endif
+
+#include "access/xlog.h"
+#include "access/xloginsert.h"
+#include "storage/buf_internals.h"
+#include "storage/bufmgr.h"
+
+#include "buffers.h"
+
+static RelFileLocator
+locator_of(const BlockTag *tag)
+{
+	RelFileLocator locator = {tag->relation.spc, tag->relation.db, tag->relation.rel};
+
+	return locator;
+}
+
+bool
+buffer_is_dirty(int buffer_id, ForkNumber fork, BlockTag *found)
+{
+	BufferDesc *descriptor = GetBufferDescriptor(buffer_id);
+	uint32		state;
+	BufferTag	tag;
+
+	/* without the lock of the header: most buffers are of no interest */
+	if (descriptor->tag.forkNum != fork)
+		return false;
+	state = LockBufHdr(descriptor);
+	tag = descriptor->tag;
+	UnlockBufHdr(descriptor, state);
+	if (tag.forkNum != fork || (state & (BM_VALID | BM_DIRTY | BM_PERMANENT)) !=
+		(BM_VALID | BM_DIRTY | BM_PERMANENT))
+		return false;
+	found->relation = (RelationTag) {tag.spcOid, tag.dbOid, tag.relNumber};
+	found->fork = tag.forkNum;
+	found->block = tag.blockNum;
+	return true;
+}
+
+bool
+buffer_pin(const BlockTag *tag, int buffer_id, Buffer *buffer)
+{
+	*buffer = buffer_id + 1;
+	return ReadRecentBuffer(locator_of(tag), tag->fork, tag->block, *buffer);
+}
+
+bool
+buffer_needs_write(Buffer buffer)
+{
+	return (pg_atomic_read_u32(&GetBufferDescriptor(buffer - 1)->state) & BM_DIRTY) != 0;
+}
+
+bool
+page_is_of_permanent_relation(const char *page)
+{
+	size_t		offset = page - BufferBlocks;
+
+	if (page >= BufferBlocks && offset < (size_t) NBuffers * BLCKSZ)
+		return (pg_atomic_read_u32(&GetBufferDescriptor(offset / BLCKSZ)->state) & BM_PERMANENT) != 0;
+
+	/* it is logged before it is written past the buffers, if it is logged at all (bulk_write.c) */
+	return PageGetLSN((Page) page) >= wal_segment_size;
+}
+
+bool
+buffered_block_is_permanent(RelationTag relation, ForkNumber fork, BlockNumber block)
+{
+	BlockTag	tag = {relation, fork, block};
+	LWLock	   *mapping_lock;
+	int			buffer_id = buffer_lookup(&tag, &mapping_lock);
+	bool		permanent = buffer_id >= 0 &&
+		(pg_atomic_read_u32(&GetBufferDescriptor(buffer_id)->state) & BM_PERMANENT) != 0;
+
+	LWLockRelease(mapping_lock);
+	return permanent;
+}
+
+int
+buffer_lookup(const BlockTag *tag, LWLock **mapping_lock)
+{
+	RelFileLocator locator = locator_of(tag);
+	BufferTag	buffer_tag;
+	uint32		hash;
+
+	InitBufferTag(&buffer_tag, &locator, tag->fork, tag->block);
+	hash = BufTableHashCode(&buffer_tag);
+	*mapping_lock = BufMappingPartitionLock(hash);
+	LWLockAcquire(*mapping_lock, LW_SHARED);
+	return BufTableLookup(&buffer_tag, hash);
+}
+
+XLogRecPtr
+log_page_image(const BlockTag *tag, char *page, bool standard_page)
+{
+	RelFileLocator locator = locator_of(tag);
+
+	return log_newpage(&locator, tag->fork, tag->block, page, standard_page);
+}
