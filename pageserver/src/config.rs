@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use remote_storage::RemoteStorageConfig;
 use serde::Deserialize;
 use types::{Generation, NodeId};
 
@@ -35,12 +36,6 @@ pub struct Config {
     /// See [`StorageSection`]: short forms at the top level, as Neon's tools write them.
     pub checkpoint_distance: Option<u64>,
     pub checkpoint_timeout_seconds: Option<u64>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RemoteStorageConfig {
-    pub local_path: PathBuf,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

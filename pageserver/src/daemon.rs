@@ -9,7 +9,6 @@ use auth::ClusterToken;
 use broker_api::BrokerClient;
 use durable_fs::DurableFs;
 use prometheus::Registry;
-use remote_storage::LocalDir;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -84,9 +83,9 @@ async fn open_storage(
     pages: &PageReader,
 ) -> anyhow::Result<Arc<TenantManager>> {
     let fs = DurableFs::default();
-    let remote = LocalDir::open(workdir.join(&config.remote_storage.local_path), fs.clone()).await?;
+    let remote = config.remote_storage.open(workdir, fs.clone()).await?;
     let surroundings = Surroundings {
-        remote: Arc::new(remote),
+        remote,
         metrics: StorageMetrics::register(registry)?,
         fs,
         redo: Some(Arc::new(pages.clone())),

@@ -1,29 +1,26 @@
-//! Telling the broker where the timelines are: soon after a change, and every few seconds in any case; and
-//! hearing from it where they are on the other safekeepers. Nothing here waits for the broker, and nothing is lost with it: the next message says everything again.
+//! Telling the broker where the timelines are: all of them when a connection begins, then each that moves; and hearing
+//! from it where they are on the other safekeepers. Nothing waits for the broker, and nothing is lost with it: it keeps
+//! what a connection has said as long as the connection lasts, and the next connection says everything again.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use broker_api::{BrokerClient, BrokerError, SafekeeperTimelineInfo};
 use consensus::{MembershipGeneration, PeerPosition};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use types::{NodeId, TenantTimelineId};
+use types::NodeId;
 
 use crate::config::Advertised;
 use crate::metrics::Metrics;
-use crate::timeline::{CatchUp, Manager, Peer, Positions, Timeline};
+use crate::timeline::{CatchUp, Manager, Peer, Summary};
 
-/// How often changes are looked for. A throttle for commits, and the most that a reader learns late.
-const CHANGES: Duration = Duration::from_millis(250);
-/// A timeline that did not change is told again after this.
-const HEARTBEAT: Duration = Duration::from_secs(5);
+/// Between two looks at what has moved. A throttle for commits, and the most that a reader learns late.
+const THROTTLE: Duration = Duration::from_millis(250);
 /// After the connection ended.
 const RECONNECT: Duration = Duration::from_secs(1);
-/// Messages that wait for the connection; when there are more, the newer ones are left out until later.
+/// Messages that wait for the connection.
 const QUEUE: usize = 256;
 
 /// Publishes until `shutdown`.
@@ -92,62 +89,57 @@ async fn hear_peers(
         if info.safekeeper_id == own {
             continue;
         }
-        if let Ok(timeline) = manager.get(info.ttid) {
-            let position = PeerPosition {
-                generation: MembershipGeneration(info.generation),
-                term: info.term,
-                last_log_term: info.last_log_term,
-                flush_lsn: info.flush_lsn,
-                commit_lsn: info.commit_lsn,
-            };
+        let position = PeerPosition {
+            generation: MembershipGeneration(info.generation),
+            term: info.term,
+            last_log_term: info.last_log_term,
+            flush_lsn: info.flush_lsn,
+            commit_lsn: info.commit_lsn,
+        };
+        if let Ok(Some(timeline)) = manager.resident(info.ttid) {
             timeline.note_peer(info.safekeeper_id, position);
-            let peer = || Peer {
-                node: info.safekeeper_id,
-                pg_connstr: info.pg_connstr.clone(),
-                http_connstr: info.http_connstr.clone(),
-            };
-            catch_up.consider(&timeline, peer, &position);
         }
+        let peer = || Peer {
+            node: info.safekeeper_id,
+            pg_connstr: info.pg_connstr.clone(),
+            http_connstr: info.http_connstr.clone(),
+        };
+        catch_up.consider(info.ttid, peer, &position);
     }
     Ok(())
 }
 
-/// Ends when the connection does. Starts with everything: a new broker knows nothing.
+/// Ends when the connection does. Starts with everything: the broker knows nothing of it.
 async fn feed(manager: &Manager, advertised: &Advertised, sender: mpsc::Sender<SafekeeperTimelineInfo>) {
-    let mut told: HashMap<TenantTimelineId, (Positions, Instant)> = HashMap::new();
-    let mut tick = tokio::time::interval(CHANGES);
+    manager.changes().take();
+    let mut due = manager.summaries();
     loop {
-        tick.tick().await;
-        for timeline in manager.list() {
-            let positions = timeline.positions();
-            let due = told
-                .get(&timeline.ttid())
-                .is_none_or(|(before, at)| *before != positions || at.elapsed() >= HEARTBEAT);
-            if !due {
-                continue;
-            }
-            match sender.try_send(info(&timeline, &positions, advertised)) {
-                Ok(()) => {
-                    told.insert(timeline.ttid(), (positions, Instant::now()));
-                }
-                Err(mpsc::error::TrySendError::Full(_)) => break,
-                Err(mpsc::error::TrySendError::Closed(_)) => return,
+        for summary in due {
+            if sender.send(info(&summary, advertised)).await.is_err() {
+                return;
             }
         }
+        tokio::time::sleep(THROTTLE).await;
+        let moved = tokio::select! {
+            moved = manager.changes().next() => moved,
+            () = sender.closed() => return,
+        };
+        due = moved.into_iter().filter_map(|ttid| manager.summary(ttid)).collect();
     }
 }
 
-fn info(timeline: &Timeline, positions: &Positions, advertised: &Advertised) -> SafekeeperTimelineInfo {
+fn info(summary: &Summary, advertised: &Advertised) -> SafekeeperTimelineInfo {
+    let Summary { ttid, start_lsn, positions } = *summary;
     SafekeeperTimelineInfo {
         safekeeper_id: advertised.id,
-        ttid: timeline.ttid(),
+        ttid,
         generation: positions.generation.0,
         term: positions.term,
         last_log_term: positions.last_log_term,
         flush_lsn: positions.flush_lsn,
         commit_lsn: positions.commit_lsn,
         remote_consistent_lsn: positions.remote_consistent_lsn,
-        timeline_start_lsn: timeline.start_lsn(),
+        timeline_start_lsn: start_lsn,
         pg_connstr: advertised.pg_connstr.clone(),
         http_connstr: advertised.http_connstr.clone(),
     }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
+use remote_storage::RemoteStorageConfig;
 use telemetry::LogFormat;
 use types::NodeId;
 
@@ -35,6 +36,14 @@ pub struct Arguments {
     /// File that holds the cluster token.
     #[arg(long)]
     pub auth_token_file: PathBuf,
+    /// Object storage, where WAL goes that is not needed here any more: 'local_path = "DIRECTORY"'. The same for all
+    /// safekeepers; without it, WAL stays here for ever.
+    #[arg(long, value_name = "TOML")]
+    pub remote_storage: Option<RemoteStorageConfig>,
+    /// Seconds for which nobody must have used a timeline before it is evicted: from memory, and its WAL into object
+    /// storage.
+    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
+    pub evict_after: u64,
     #[arg(long, value_enum, default_value_t)]
     pub log_format: LogFormat,
 }

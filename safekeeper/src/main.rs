@@ -8,13 +8,16 @@ mod config;
 mod datadir;
 mod http;
 mod metrics;
+mod offload;
 #[cfg(test)]
 mod tests;
 mod timeline;
 mod wal_service;
 mod wal_store;
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use auth::ClusterToken;
@@ -47,11 +50,19 @@ async fn main() -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new(&registry)?);
     let shutdown = CancellationToken::new();
 
+    let remote = match &arguments.remote_storage {
+        Some(config) => {
+            Some(config.open(Path::new(""), fs.clone()).await.context("cannot use object storage")?)
+        }
+        None => None,
+    };
     let settings = Settings {
         node_id: arguments.id,
         datadir: datadir.path().to_owned(),
         token: token.clone(),
-        fs,
+        fs: fs.clone(),
+        remote,
+        evict_after: Duration::from_secs(arguments.evict_after),
         metrics: metrics.clone(),
         shutdown: shutdown.clone(),
     };
@@ -90,15 +101,17 @@ async fn main() -> anyhow::Result<()> {
                 broker,
                 manager.clone(),
                 arguments.id,
-                CatchUp::new(token.clone(), shutdown.clone()),
-                metrics,
+                CatchUp::new(manager.clone(), token.clone(), shutdown.clone()),
+                metrics.clone(),
                 shutdown.clone()
             ),
+            offload::run(manager.clone(), arguments.id, metrics, shutdown.clone()),
+            timeline::evict(manager.clone()),
         )
     };
     tokio::spawn(cancel_on_signal(shutdown.clone()));
     tokio::select! {
-        (_, http, _, _) = Box::pin(servers) => http.context("serving HTTP ended")?,
+        (_, http, _, _, _, _) = Box::pin(servers) => http.context("serving HTTP ended")?,
         Some(error) = fatal.recv() => bail!("the process ends rather than go on with a disk it cannot trust: {error}"),
     }
     manager.wait().await;

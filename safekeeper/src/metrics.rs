@@ -17,6 +17,10 @@ pub struct Metrics {
     /// Appends or state changes that failed and were undone: a full disk, WAL that is not WAL.
     pub undone_batches: IntCounter,
     pub broker_connection_failures: IntCounter,
+    pub evicted: IntCounter,
+    pub woken: IntCounter,
+    pub offloaded_segments: IntCounter,
+    pub offload_failures: IntCounter,
     flush_lsn: IntGaugeVec,
     commit_lsn: IntGaugeVec,
     term: IntGaugeVec,
@@ -71,6 +75,19 @@ impl Metrics {
                 "safekeeper_broker_connection_failures_total",
                 "Connections to the storage broker that failed or ended",
             )?,
+            evicted: counter(
+                "safekeeper_evictions_total",
+                "Timelines that were evicted because nobody used them",
+            )?,
+            woken: counter("safekeeper_wakes_total", "Evicted timelines that somebody wanted to use")?,
+            offloaded_segments: counter(
+                "safekeeper_offloaded_segments_total",
+                "WAL segments found equal in object storage, put there by this safekeeper or another",
+            )?,
+            offload_failures: counter(
+                "safekeeper_offload_failures_total",
+                "Attempts to put a WAL segment into object storage, or to compare it, that failed",
+            )?,
             flush_lsn: per_timeline(
                 "safekeeper_flush_lsn",
                 "End of the last whole record that is durable here",
@@ -81,6 +98,15 @@ impl Metrics {
             )?,
             term: per_timeline("safekeeper_acceptor_term", "Highest term the acceptor has seen")?,
         })
+    }
+
+    /// Its gauges are shown no more.
+    pub fn forget_timeline(&self, ttid: TenantTimelineId) {
+        let (tenant, timeline) = (ttid.tenant_id.to_string(), ttid.timeline_id.to_string());
+        for gauges in [&self.flush_lsn, &self.commit_lsn, &self.term] {
+            // Not there is fine.
+            let _ = gauges.remove_label_values(&[&tenant, &timeline]);
+        }
     }
 
     pub fn of_timeline(&self, ttid: TenantTimelineId) -> TimelineMetrics {

@@ -9,12 +9,14 @@
 //!
 //! Nothing here knows what a layer or a WAL segment is.
 
+mod config;
 mod error;
 mod faulty;
 mod key;
 mod local_dir;
 mod storage;
 
+pub use config::{ConfigError, RemoteStorageConfig};
 pub use error::RemoteError;
 pub use faulty::{Faulty, Operation};
 pub use key::{BadKeyError, ObjectKey};

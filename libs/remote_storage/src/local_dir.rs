@@ -1,7 +1,8 @@
 //! Objects as files below a directory: for one machine, for tests, for a network file system.
 //!
-//! A put writes a file below `.in-progress/`, fsyncs it, renames it to its place and fsyncs that directory. Unlike
-//! in an object store, a key cannot be both an object and the "directory" of other objects.
+//! A put writes a file below `.in-progress/`, fsyncs it, renames it to its place and fsyncs that directory. Several
+//! processes may use one directory. Unlike in an object store, a key cannot be both an object and the "directory" of
+//! other objects.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -10,6 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -18,11 +20,15 @@ use durable_fs::{DurableFs, DurableFsError, run_blocking};
 use crate::{ListMode, Listing, ObjectInfo, ObjectKey, RemoteError, RemoteStorage};
 
 const IN_PROGRESS: &str = ".in-progress";
+/// No put lasts so long without a write: what is older is what a crash left.
+const ABANDONED: Duration = Duration::from_secs(3600);
 
 #[derive(Clone, Debug)]
 pub struct LocalDir {
     root: Arc<PathBuf>,
     fs: FileSystem,
+    /// Among all that put into the directory; a process id says nothing where each has a container of its own.
+    instance: u64,
     next_temporary: Arc<AtomicU64>,
 }
 
@@ -39,8 +45,9 @@ impl LocalDir {
     /// The directory is created if it is missing. Puts that a crash cut short are forgotten.
     pub async fn open(root: impl Into<PathBuf>, fs: DurableFs) -> Result<Self, RemoteError> {
         let root = root.into();
+        let instance = rand::random();
         let this =
-            Self { root: Arc::new(root), fs: FileSystem(fs), next_temporary: Arc::new(AtomicU64::new(0)) };
+            Self { root: Arc::new(root), fs: FileSystem(fs), instance, next_temporary: Arc::default() };
         let opened = this.clone();
         run_blocking(move || {
             let scratch = opened.root.join(IN_PROGRESS);
@@ -49,7 +56,7 @@ impl LocalDir {
                 .0
                 .create_dir_durably(&scratch)
                 .map_err(|error| not_durable("open the store of", "", error))?;
-            remove_files(&scratch).map_err(|error| io_error("open the store of", "", error))
+            remove_abandoned(&scratch).map_err(|error| io_error("open the store of", "", error))
         })
         .await?;
         Ok(this)
@@ -65,9 +72,9 @@ impl LocalDir {
         write: impl FnOnce(&mut File) -> io::Result<()>,
     ) -> Result<(), RemoteError> {
         let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
-        let temporary = self.root.join(IN_PROGRESS).join(format!("{}-{number}", std::process::id()));
+        let temporary = self.root.join(IN_PROGRESS).join(format!("{}-{number}", self.instance));
         let target = self.path(key);
-        let outcome = File::create(&temporary)
+        let outcome = File::create_new(&temporary)
             .and_then(|mut file| write(&mut file).map(|()| file))
             .map_err(|error| io_error("put", key.as_str(), error))
             .and_then(|file| {
@@ -207,9 +214,15 @@ impl RemoteStorage for LocalDir {
     }
 }
 
-fn remove_files(directory: &Path) -> io::Result<()> {
+fn remove_abandoned(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
-        fs::remove_file(entry?.path())?;
+        let entry = entry?;
+        let remove = || {
+            let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
+            if age > ABANDONED { fs::remove_file(entry.path()) } else { Ok(()) }
+        };
+        // Another process may have just finished it.
+        remove().or_else(|error| if is_absent(&error) { Ok(()) } else { Err(error) })?;
     }
     Ok(())
 }

@@ -116,8 +116,15 @@ async fn a_cut_off_put_leaves_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let store = local_dir(directory.path()).await;
     store.put(&key("object"), Bytes::from_static(b"old")).await.unwrap();
-    std::fs::write(directory.path().join("store/.in-progress/1-0"), b"half of the ne").unwrap();
+    let in_progress = directory.path().join("store/.in-progress");
+    for name in ["1-0", "2-0"] {
+        std::fs::write(in_progress.join(name), b"half of the ne").unwrap();
+    }
+    let crashed = std::fs::File::options().write(true).open(in_progress.join("1-0")).unwrap();
+    crashed.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(7200)).unwrap();
     let store = local_dir(directory.path()).await;
     assert_eq!(store.list(None, ListMode::Recursive).await.unwrap().objects.len(), 1);
-    assert_eq!(std::fs::read_dir(directory.path().join("store/.in-progress")).unwrap().count(), 0);
+    let left: Vec<_> =
+        std::fs::read_dir(in_progress).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["2-0"], "another process is at work on it");
 }

@@ -74,6 +74,15 @@ pub struct TimelineStatus {
     pub commit_lsn: Lsn,
     pub timeline_start_lsn: Lsn,
     pub remote_consistent_lsn: Lsn,
+    /// All WAL of the timeline before it is in object storage.
+    #[serde(default)]
+    pub backup_lsn: Lsn,
+    /// Segments before the one that holds it are there only.
+    #[serde(default)]
+    pub local_start_lsn: Lsn,
+    /// Nobody has used it for a while, so it takes no memory here.
+    #[serde(default)]
+    pub evicted: bool,
     pub pg_version: PgVersion,
     #[serde(with = "decimal")]
     pub system_id: u64,

@@ -19,7 +19,7 @@ use types::Lsn;
 use crate::cursor::{Cursor, DecodeError};
 
 pub use client::{
-    ReplicationError, ReplicationReader, ReplicationWriter, StartReplication, Until, connect_params,
+    ReplicationError, ReplicationReader, ReplicationWriter, StartReplication, Until, WalRange, connect_params,
 };
 
 /// Microseconds from 1970 to 2000: PostgreSQL counts from the latter.

@@ -13,7 +13,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 struct Known {
     info: SafekeeperTimelineInfo,
-    heard: Instant,
     failures: u32,
     retry_at: Instant,
 }
@@ -23,14 +22,12 @@ pub(super) struct Candidates(HashMap<NodeId, Known>);
 
 impl Candidates {
     pub(super) fn heard(&mut self, info: SafekeeperTimelineInfo) {
-        let now = Instant::now();
         let known = self.0.entry(info.safekeeper_id).or_insert_with(|| Known {
             info: info.clone(),
-            heard: now,
             failures: 0,
-            retry_at: now,
+            retry_at: Instant::now(),
         });
-        (known.info, known.heard) = (info, now);
+        known.info = info;
     }
 
     pub(super) fn all(&self) -> Vec<Candidate> {
@@ -38,7 +35,6 @@ impl Candidates {
         let candidate = |(id, known): (&NodeId, &Known)| Candidate {
             id: *id,
             commit_lsn: known.info.commit_lsn,
-            heard: now.saturating_duration_since(known.heard),
             retry_in: known.retry_at.saturating_duration_since(now),
         };
         self.0.iter().map(candidate).collect()

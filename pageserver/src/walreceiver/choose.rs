@@ -9,8 +9,6 @@ use types::{Lsn, NodeId};
 pub(super) struct Candidate {
     pub id: NodeId,
     pub commit_lsn: Lsn,
-    /// Since its last word at the broker.
-    pub heard: Duration,
     /// Until another attempt to connect to it makes sense.
     pub retry_in: Duration,
 }
@@ -41,9 +39,6 @@ pub(super) enum Choice {
     Disconnect,
 }
 
-/// Safekeepers that have not been heard of for so long are taken for dead.
-const FORGOTTEN: Duration = Duration::from_secs(30);
-
 pub(super) fn choose(
     current: Option<Current>,
     candidates: &[Candidate],
@@ -53,12 +48,14 @@ pub(super) fn choose(
     let best = |other_than: Option<NodeId>| {
         candidates
             .iter()
-            .filter(|c| Some(c.id) != other_than && c.heard < FORGOTTEN && c.retry_in.is_zero())
+            .filter(|c| Some(c.id) != other_than && c.retry_in.is_zero())
             // The higher commit LSN; of equals the lower number, so that the choice is stable.
             .max_by_key(|c| (c.commit_lsn, std::cmp::Reverse(c.id)))
     };
     let Some(current) = current else {
-        return best(None).map_or(Choice::Stay, |c| Choice::Connect(c.id));
+        // With everything here, safekeepers are left alone: they may have put the timeline aside.
+        let more = best(None).filter(|c| c.commit_lsn > last_record_lsn);
+        return more.map_or(Choice::Stay, |c| Choice::Connect(c.id));
     };
     let other = best(Some(current.id));
     if current.silent_for >= limits.silence {
@@ -80,12 +77,7 @@ mod tests {
     const LIMITS: Limits = Limits { silence: Duration::from_secs(10), lagging: Duration::from_secs(3) };
 
     fn candidate(id: u64, commit_lsn: u64) -> Candidate {
-        Candidate {
-            id: NodeId(id),
-            commit_lsn: Lsn(commit_lsn),
-            heard: Duration::ZERO,
-            retry_in: Duration::ZERO,
-        }
+        Candidate { id: NodeId(id), commit_lsn: Lsn(commit_lsn), retry_in: Duration::ZERO }
     }
 
     fn current(id: u64, no_wal_for: u64, silent_for: u64) -> Option<Current> {
@@ -101,13 +93,13 @@ mod tests {
         let all = [candidate(1, 100), candidate(2, 200), candidate(3, 200)];
         assert_eq!(choose(None, &all, Lsn(50), LIMITS), Choice::Connect(NodeId(2)));
         assert_eq!(choose(None, &[], Lsn(50), LIMITS), Choice::Stay);
+        assert_eq!(choose(None, &all, Lsn(200), LIMITS), Choice::Stay, "nobody has more than is here");
     }
 
     #[test]
-    fn those_that_failed_or_fell_silent_are_left_out() {
+    fn those_that_failed_are_left_out_for_a_while() {
         let failed = Candidate { retry_in: Duration::from_secs(1), ..candidate(2, 200) };
-        let gone = Candidate { heard: FORGOTTEN, ..candidate(3, 300) };
-        let all = [candidate(1, 100), failed, gone];
+        let all = [candidate(1, 100), failed];
         assert_eq!(choose(None, &all, Lsn(50), LIMITS), Choice::Connect(NodeId(1)));
         assert_eq!(choose(None, &all[1..], Lsn(50), LIMITS), Choice::Stay);
     }

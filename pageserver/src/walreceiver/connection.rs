@@ -25,6 +25,7 @@ pub(super) enum StreamError {
     Ingest(#[from] IngestError),
     #[error("the safekeeper sent WAL from {got}, not from {expected}")]
     Gap { got: Lsn, expected: Lsn },
+    /// On purpose: it has no more, and nobody writes.
     #[error("the safekeeper ended the stream")]
     Ended,
     #[error("nothing but silence for {0:?}")]
@@ -45,9 +46,6 @@ impl StreamError {
     }
 }
 
-/// At least so often a safekeeper hears how far we are.
-const FEEDBACK_INTERVAL: Duration = Duration::from_millis(500);
-
 pub(super) struct WalStream {
     timeline: Arc<Timeline>,
     context: ReceiverContext,
@@ -55,7 +53,7 @@ pub(super) struct WalStream {
     writer: CopyWriter,
     decoder: WalStreamDecoder,
     ingest: Ingest,
-    sent: Option<(PageserverFeedback, Instant)>,
+    sent: Option<PageserverFeedback>,
     pub(super) last_message: Instant,
     pub(super) last_wal: Instant,
 }
@@ -125,18 +123,16 @@ impl WalStream {
         }
     }
 
-    /// Says how far we are, if that is news, or if it was said long ago.
+    /// Says how far we are, if that is news, or was asked for.
     pub(super) async fn feedback(&mut self, demanded: bool) -> Result<(), StreamError> {
         let feedback = PageserverFeedback {
             last_received_lsn: self.timeline.last_record_lsn(),
             disk_consistent_lsn: self.timeline.disk_consistent_lsn(),
             remote_consistent_lsn: self.timeline.remote_consistent_lsn(),
         };
-        let is_news =
-            !self.sent.is_some_and(|(said, when)| said == feedback && when.elapsed() < FEEDBACK_INTERVAL);
-        if demanded || is_news {
+        if demanded || self.sent != Some(feedback) {
             self.writer.send(&ReceiverMessage::PageserverFeedback(feedback).encode()).await?;
-            self.sent = Some((feedback, Instant::now()));
+            self.sent = Some(feedback);
         }
         Ok(())
     }

@@ -16,6 +16,8 @@ use super::{ReceiverContext, StatusCell};
 use crate::storage::Timeline;
 
 const TICK: Duration = Duration::from_millis(250);
+/// When nothing moves, safekeepers end the stream, and the broker says when there is more.
+const IDLE: &str = "idle: all committed WAL is here";
 const BROKER_PAUSE: Duration = Duration::from_millis(500);
 
 pub(super) struct Receiver {
@@ -65,7 +67,7 @@ impl Receiver {
             };
             match event {
                 Event::Shutdown => return,
-                Event::Heard(info) => self.candidates.heard(info),
+                Event::Heard(info) => self.heard(info),
                 Event::BrokerLost => {
                     self.subscription = None;
                     self.subscribe_at = Instant::now() + BROKER_PAUSE;
@@ -78,6 +80,13 @@ impl Receiver {
                 self.reconsider().await;
             }
         }
+    }
+
+    fn heard(&mut self, info: broker_api::SafekeeperTimelineInfo) {
+        if self.stream.is_none() && info.commit_lsn <= self.timeline.last_record_lsn() {
+            self.say(IDLE.to_owned(), false);
+        }
+        self.candidates.heard(info);
     }
 
     async fn subscribe(&mut self) {
@@ -99,6 +108,11 @@ impl Receiver {
         };
         match result {
             Ok(()) => self.candidates.succeeded(id),
+            Err(StreamError::Ended) => {
+                tracing::info!(timeline = %self.timeline.id(), safekeeper = %id, "the safekeeper has no more WAL for now");
+                self.stream = None;
+                self.say(IDLE.to_owned(), false);
+            }
             Err(error) => self.lose(id, &error),
         }
     }

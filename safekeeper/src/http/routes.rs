@@ -34,25 +34,35 @@ async fn safekeeper_status(State(api): State<Arc<Api>>) -> Json<SafekeeperStatus
     Json(SafekeeperStatus {
         id: api.node_id,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        timelines: api.manager.list().len(),
+        timelines: api.manager.summaries().len(),
     })
 }
 
 async fn list_timelines(State(api): State<Arc<Api>>) -> Json<Vec<TimelineListEntry>> {
-    Json(api.manager.list().iter().map(|timeline| status::entry(timeline)).collect())
+    Json(api.manager.summaries().iter().map(status::entry).collect())
 }
 
+/// Looking at a timeline does not wake it.
 async fn timeline_status(
     State(api): State<Arc<Api>>,
     Path((tenant, timeline)): Path<(String, String)>,
 ) -> Result<Json<TimelineStatus>, ApiError> {
-    Ok(Json(status::of(&*find(&api, &tenant, &timeline)?)))
+    let ttid = parse(&tenant, &timeline)?;
+    let status = match api.manager.resident(ttid).map_err(lookup_error)? {
+        Some(timeline) => status::of(&timeline),
+        None => status::of_evicted(&api.manager.control_file(ttid).await.map_err(lookup_error)?),
+    };
+    Ok(Json(status))
 }
 
-fn find(api: &Api, tenant: &str, timeline: &str) -> Result<Arc<Timeline>, ApiError> {
+fn parse(tenant: &str, timeline: &str) -> Result<TenantTimelineId, ApiError> {
     let tenant_id = tenant.parse().map_err(|error| ApiError::bad_request(format!("{error}")))?;
     let timeline_id = timeline.parse().map_err(|error| ApiError::bad_request(format!("{error}")))?;
-    api.manager.get(TenantTimelineId { tenant_id, timeline_id }).map_err(lookup_error)
+    Ok(TenantTimelineId { tenant_id, timeline_id })
+}
+
+async fn find(api: &Api, tenant: &str, timeline: &str) -> Result<Arc<Timeline>, ApiError> {
+    api.manager.get(parse(tenant, timeline)?).await.map_err(lookup_error)
 }
 
 /// One step of a membership change. What decides is in the consensus crate.
@@ -62,7 +72,7 @@ async fn membership(
     body: Result<Json<MembershipRequest>, JsonRejection>,
 ) -> Result<Json<MembershipAnswer>, ApiError> {
     let Json(request) = body.map_err(|error| ApiError::bad_request(error.body_text()))?;
-    let timeline = find(&api, &tenant, &timeline)?;
+    let timeline = find(&api, &tenant, &timeline).await?;
     Ok(Json(timeline.membership(request).await.map_err(stopped)?))
 }
 
@@ -70,7 +80,7 @@ async fn log(
     State(api): State<Arc<Api>>,
     Path((tenant, timeline)): Path<(String, String)>,
 ) -> Result<Json<PeerLog>, ApiError> {
-    let timeline = find(&api, &tenant, &timeline)?;
+    let timeline = find(&api, &tenant, &timeline).await?;
     Ok(Json(timeline.log().await.map_err(stopped)?))
 }
 
@@ -115,6 +125,7 @@ fn lookup_error(error: LookupError) -> ApiError {
     match error {
         LookupError::NotFound(_) => ApiError::not_found(text),
         LookupError::Broken { .. } => ApiError::internal(text),
+        LookupError::NotNow { .. } => ApiError::unavailable(text),
     }
 }
 

@@ -52,7 +52,8 @@ async fn a_branch_has_its_ancestors_bytes_before_its_start() {
     proposer.append(1, end, end, Bytes::new()).await;
     proposer.hear_position().await;
     let (timeline, _) = safekeeper.manager.create(branch).await.unwrap();
-    let theirs = std::fs::read(safekeeper.manager.get(identity().ttid).unwrap().segments().path(1)).unwrap();
+    let theirs =
+        std::fs::read(safekeeper.manager.get(identity().ttid).await.unwrap().segments().path(1)).unwrap();
     assert!(std::fs::read(timeline.segments().path(1)).unwrap() == theirs);
     assert_eq!(timeline.positions().flush_lsn, end);
     safekeeper.stop().await;
@@ -82,7 +83,7 @@ async fn a_branch_gets_its_ancestors_bytes_from_a_peer() {
     let branch =
         TimelineSpec { identity: identity_of_branch, start_lsn: end, configuration, joins: false, ancestor };
     let (timeline, _) = other.manager.create(branch).await.unwrap();
-    let theirs = std::fs::read(donor.manager.get(identity().ttid).unwrap().segments().path(1)).unwrap();
+    let theirs = std::fs::read(donor.manager.get(identity().ttid).await.unwrap().segments().path(1)).unwrap();
     assert!(std::fs::read(timeline.segments().path(1)).unwrap() == theirs);
     donor.stop().await;
     other.stop().await;

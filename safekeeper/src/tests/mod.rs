@@ -2,6 +2,8 @@
 //! stand on: a safekeeper in this process, and a proposer without a mind of its own.
 
 mod creating;
+mod eviction;
+mod offload;
 mod stock_tools;
 mod wal;
 
@@ -50,15 +52,12 @@ impl Safekeeper {
     }
 
     async fn start_as(id: u64, datadir: &Path, token: ClusterToken, fs: DurableFs) -> Self {
-        let shutdown = CancellationToken::new();
-        let settings = Settings {
-            node_id: NodeId(id),
-            datadir: datadir.to_owned(),
-            token: token.clone(),
-            fs,
-            metrics: Arc::new(Metrics::new(&Registry::new()).unwrap()),
-            shutdown: shutdown.clone(),
-        };
+        Self::start_with(Settings { fs, ..settings(id, datadir, token) }).await
+    }
+
+    async fn start_with(settings: Settings) -> Self {
+        std::fs::create_dir_all(&settings.datadir).unwrap();
+        let (token, shutdown) = (settings.token.clone(), settings.shutdown.clone());
         let (manager, fatal) = Manager::open(settings).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -87,6 +86,19 @@ impl Safekeeper {
         let copy = self.connect().await.copy_both(&wire::start_wal_push()).await.unwrap();
         let (reader, writer) = copy.split();
         Proposer { reader, writer }
+    }
+}
+
+fn settings(id: u64, datadir: &Path, token: ClusterToken) -> Settings {
+    Settings {
+        node_id: NodeId(id),
+        datadir: datadir.to_owned(),
+        token,
+        fs: DurableFs::default(),
+        remote: None,
+        evict_after: Duration::from_secs(900),
+        metrics: Arc::new(Metrics::new(&Registry::new()).unwrap()),
+        shutdown: CancellationToken::new(),
     }
 }
 
@@ -160,15 +172,38 @@ impl Proposer {
     }
 
     async fn append(&mut self, term: u64, begin_lsn: Lsn, commit_lsn: Lsn, wal: Bytes) {
-        let request = AppendRequest {
-            generation: GENERATION,
-            term: Term(term),
-            begin_lsn,
-            commit_lsn,
-            horizon_lsn: Lsn::INVALID,
-            wal,
-        };
+        self.append_with_horizon(term, begin_lsn, commit_lsn, Lsn::INVALID, wal).await;
+    }
+
+    /// `horizon_lsn`: what every member has.
+    async fn append_with_horizon(
+        &mut self,
+        term: u64,
+        begin_lsn: Lsn,
+        commit_lsn: Lsn,
+        horizon_lsn: Lsn,
+        wal: Bytes,
+    ) {
+        let (generation, term) = (GENERATION, Term(term));
+        let request = AppendRequest { generation, term, begin_lsn, commit_lsn, horizon_lsn, wal };
         self.say(ProposerMessage::AppendRequest(request)).await;
+    }
+
+    /// Writes records of `length` bytes as a leader of a term that begins at `start`, until there is WAL up to `end` or
+    /// further, all of it committed and known to be everywhere. What was written.
+    async fn write_up_to(&mut self, term: u64, start: Lsn, end: Lsn, length: usize) -> Vec<u8> {
+        let mut wal = TestWal::new(start);
+        let mut written = Vec::new();
+        while wal.position() < end {
+            let begin = wal.position();
+            let record = wal.record(length, (written.len() / 7) as u8);
+            written.extend_from_slice(&record);
+            self.append(term, begin, begin, record).await;
+        }
+        self.await_flush(wal.position()).await;
+        self.append_with_horizon(term, wal.position(), wal.position(), wal.position(), Bytes::new()).await;
+        self.hear_position().await;
+        written
     }
 
     /// Hears until the flush LSN is there.

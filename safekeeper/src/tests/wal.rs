@@ -52,7 +52,7 @@ async fn wal_comes_in_is_kept_and_goes_out() {
     }
     let end = wal.position();
     proposer.await_flush(end).await;
-    assert_eq!(safekeeper.manager.get(identity().ttid).unwrap().positions().commit_lsn, START);
+    assert_eq!(safekeeper.manager.get(identity().ttid).await.unwrap().positions().commit_lsn, START);
 
     // What a quorum has goes out, from the middle of a page too; then the commit LSN moves on.
     proposer.append(1, end, committed, Bytes::new()).await;
@@ -92,7 +92,7 @@ async fn wal_comes_in_is_kept_and_goes_out() {
     };
     feedback.send(&ReceiverMessage::PageserverFeedback(nonsense).encode()).await.unwrap();
     feedback.send(&ReceiverMessage::PageserverFeedback(positions).encode()).await.unwrap();
-    let timeline = safekeeper.manager.get(identity().ttid).unwrap();
+    let timeline = safekeeper.manager.get(identity().ttid).await.unwrap();
     let mut watch = timeline.watch_positions();
     let told = watch.wait_for(|positions| positions.remote_consistent_lsn > START);
     tokio::time::timeout(Duration::from_secs(10), told).await.unwrap().unwrap();
@@ -100,7 +100,7 @@ async fn wal_comes_in_is_kept_and_goes_out() {
     safekeeper.stop().await;
 
     let safekeeper = Safekeeper::start(place.path()).await;
-    let positions = safekeeper.manager.get(identity().ttid).unwrap().positions();
+    let positions = safekeeper.manager.get(identity().ttid).await.unwrap().positions();
     assert_eq!((positions.flush_lsn, positions.commit_lsn), (end, committed));
     assert_eq!((positions.term, positions.remote_consistent_lsn), (Term(1), committed));
     safekeeper.stop().await;
@@ -134,7 +134,7 @@ async fn a_newer_term_fences_and_cuts_a_divergent_tail() {
     safekeeper.stop().await;
 
     let safekeeper = Safekeeper::start(place.path()).await;
-    let timeline = safekeeper.manager.get(identity().ttid).unwrap();
+    let timeline = safekeeper.manager.get(identity().ttid).await.unwrap();
     let positions = timeline.positions();
     assert_eq!((positions.flush_lsn, positions.last_log_term), (other.position(), Term(3)));
     let segment = std::fs::read(timeline.segments().path(1)).unwrap();

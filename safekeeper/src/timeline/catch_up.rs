@@ -12,22 +12,20 @@ use std::time::Duration;
 
 use auth::ClusterToken;
 use consensus::PeerPosition;
-use pg_frontend::{Address, PgClient};
+use pg_frontend::Address;
 use safekeeper_api::http::{Client, HttpError};
-use safekeeper_api::replication::{ReplicationError, SenderMessage, StartReplication, Until, connect_params};
+use safekeeper_api::replication::{ReplicationError, Until, WalRange, connect_params};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use types::{NodeId, TenantTimelineId};
 
 use super::core::{Input, PullRequest};
-use super::{Stopped, Timeline};
+use super::{Manager, Positions, Stopped, Timeline};
 
 /// So long a compute has for bringing WAL itself.
 const GRACE: Duration = Duration::from_secs(2);
 /// Timelines that are caught up at a time.
 const AT_A_TIME: usize = 4;
-/// Without a piece for so long, another peer may be better.
-const SILENCE: Duration = Duration::from_secs(10);
 
 /// Where a peer is reached.
 #[derive(Clone, Debug)]
@@ -39,6 +37,7 @@ pub struct Peer {
 
 /// All catching up of a safekeeper.
 pub struct CatchUp {
+    manager: Arc<Manager>,
     token: ClusterToken,
     at_work: Mutex<HashSet<TenantTimelineId>>,
     permits: Semaphore,
@@ -55,36 +54,32 @@ enum CatchUpError {
     Replication(#[from] ReplicationError),
     #[error(transparent)]
     Stopped(#[from] Stopped),
-    #[error("no WAL for {} s", SILENCE.as_secs())]
-    Silent,
-    #[error("WAL of {found} came, not of {expected}")]
-    OutOfOrder { found: types::Lsn, expected: types::Lsn },
-    #[error("it ended the session")]
-    Ended,
 }
 
 impl CatchUp {
-    pub fn new(token: ClusterToken, shutdown: CancellationToken) -> Arc<Self> {
-        Arc::new(Self { token, at_work: Mutex::default(), permits: Semaphore::new(AT_A_TIME), shutdown })
+    pub fn new(manager: Arc<Manager>, token: ClusterToken, shutdown: CancellationToken) -> Arc<Self> {
+        let (at_work, permits) = (Mutex::default(), Semaphore::new(AT_A_TIME));
+        Arc::new(Self { manager, token, at_work, permits, shutdown })
     }
 
     /// A peer has told where it is. Returns at once.
     pub fn consider(
         self: &Arc<Self>,
-        timeline: &Arc<Timeline>,
+        ttid: TenantTimelineId,
         peer: impl FnOnce() -> Peer,
         position: &PeerPosition,
     ) {
-        if !lacks(timeline, position) || !self.at_work().insert(timeline.ttid()) {
+        let lacks = self.manager.summary(ttid).is_some_and(|ours| lacks(&ours.positions, position));
+        if !lacks || !self.at_work().insert(ttid) {
             return;
         }
-        let (this, timeline, peer, position) = (Arc::clone(self), Arc::clone(timeline), peer(), *position);
+        let (this, peer, position) = (Arc::clone(self), peer(), *position);
         tokio::spawn(async move {
             tokio::select! {
                 () = this.shutdown.cancelled() => {}
-                () = this.catch_up(&timeline, &peer, &position) => {}
+                () = this.catch_up(ttid, &peer, &position) => {}
             }
-            this.at_work().remove(&timeline.ttid());
+            this.at_work().remove(&ttid);
         });
     }
 
@@ -92,14 +87,17 @@ impl CatchUp {
         self.at_work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn catch_up(&self, timeline: &Timeline, peer: &Peer, position: &PeerPosition) {
+    async fn catch_up(&self, ttid: TenantTimelineId, peer: &Peer, position: &PeerPosition) {
         tokio::time::sleep(GRACE).await;
         let Ok(_permit) = self.permits.acquire().await else { return };
-        if !lacks(timeline, position) {
+        let Ok(timeline) = self.manager.get(ttid).await else { return };
+        if !lacks(&timeline.positions(), position) {
             return;
         }
-        if let Err(error) = self.read_from(timeline, peer).await {
-            tracing::warn!(timeline = %timeline.ttid(), "cannot catch up from safekeeper {}: {error}", peer.node);
+        // It may have been evicted when this was told.
+        timeline.note_peer(peer.node, *position);
+        if let Err(error) = self.read_from(&timeline, peer).await {
+            tracing::warn!(timeline = %ttid, "cannot catch up from safekeeper {}: {error}", peer.node);
         }
     }
 
@@ -108,36 +106,19 @@ impl CatchUp {
         let Some(pull) = timeline.compare_log(peer.node, log).await? else { return Ok(()) };
         let PullRequest { pull: number, last_term, begin, end } = pull;
         let address = Address::parse(&peer.pg_connstr)?;
-        let client =
-            PgClient::connect(&connect_params(address, timeline.ttid(), &self.token, "safekeeper")).await?;
-        let until = Until::Entry { last_term, end };
-        let (mut reader, mut writer) =
-            StartReplication { slot: None, start_lsn: begin, until }.begin(client).await?;
-        let mut at = begin;
-        while at < end {
-            match tokio::time::timeout(SILENCE, reader.next()).await.map_err(|_| CatchUpError::Silent)?? {
-                Some(SenderMessage::XLogData(data)) if data.start_lsn == at => {
-                    at += data.wal.len() as u64;
-                    let piece = Input::Pulled { pull: number, begin: data.start_lsn, wal: data.wal };
-                    timeline.inputs.send(piece).await.map_err(|_| Stopped(timeline.ttid()))?;
-                }
-                Some(SenderMessage::XLogData(data)) => {
-                    return Err(CatchUpError::OutOfOrder { found: data.start_lsn, expected: at });
-                }
-                Some(SenderMessage::Keepalive(_)) => {}
-                None => return Err(CatchUpError::Ended),
-            }
+        let params = connect_params(address, timeline.ttid(), &self.token, "safekeeper");
+        let mut range = WalRange::open(&params, begin, end, Until::Entry { last_term, end }).await?;
+        while let Some((begin, wal)) = range.next().await? {
+            let piece = Input::Pulled { pull: number, begin, wal };
+            timeline.inputs.send(piece).await.map_err(|_| Stopped(timeline.ttid()))?;
         }
-        // All of it is here; how the conversation ends matters no more.
-        drop(writer.finish().await);
         tracing::info!(timeline = %timeline.ttid(), %begin, %end, "caught up from safekeeper {}", peer.node);
         Ok(())
     }
 }
 
 /// Whether the peer has what nobody brings.
-fn lacks(timeline: &Timeline, peer: &PeerPosition) -> bool {
-    let ours = timeline.positions();
+fn lacks(ours: &Positions, peer: &PeerPosition) -> bool {
     let is_ahead = (peer.last_log_term, peer.flush_lsn) > (ours.last_log_term, ours.flush_lsn);
     ours.leader.is_none() && (is_ahead || peer.commit_lsn > ours.flush_lsn)
 }

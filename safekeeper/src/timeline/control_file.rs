@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use durable_fs::{DurableFs, DurableFsError};
-pub use safekeeper_api::control_file::ControlFile;
 use safekeeper_api::control_file::{self as format, FILE_NAME};
+pub use safekeeper_api::control_file::{AtRest, ControlFile};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ControlFileError {
@@ -32,6 +32,16 @@ pub fn read(directory: &Path) -> Result<ControlFile, ControlFileError> {
     }
 }
 
+/// None of a timeline that was not finished being made.
+pub fn read_if_exists(directory: &Path) -> Result<Option<ControlFile>, ControlFileError> {
+    match read(directory) {
+        Err(ControlFileError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            Ok(None)
+        }
+        other => other.map(Some),
+    }
+}
+
 #[cfg(test)]
 pub mod tests {
     use consensus::{AcceptorState, Configuration, Member, TimelineIdentity};
@@ -49,7 +59,7 @@ pub mod tests {
         let member = Member { id: NodeId(1), pg_connstr: "a:1".into(), http_connstr: "a:2".into() };
         let configuration = Configuration::initial(vec![member]).unwrap();
         let acceptor = AcceptorState::genesis(identity, configuration, start_lsn);
-        ControlFile { acceptor, tli: 1, ancestor: None, remote_consistent_lsn: Lsn::INVALID }
+        ControlFile::new(acceptor, 1, None)
     }
 
     #[test]

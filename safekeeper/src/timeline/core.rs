@@ -23,7 +23,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use types::{Lsn, NodeId, TenantTimelineId, Term};
 
 use crate::metrics::{Metrics, TimelineMetrics};
-use crate::timeline::control_file::{self, ControlFile};
+use crate::offload::plan::{self, View};
+use crate::timeline::changes::Changes;
+use crate::timeline::control_file::{self, AtRest, ControlFile};
 use crate::timeline::{Positions, PushReply};
 use crate::wal_store::{WalStore, WalStoreError};
 use safekeeper_api::replication::PageserverFeedback;
@@ -33,15 +35,47 @@ const LAZY_PERSIST: Duration = Duration::from_secs(10);
 
 /// What happens to a timeline.
 pub enum Input {
-    Connected { connection: ConnectionId, replies: mpsc::Sender<PushReply> },
-    Message { from: ConnectionId, message: ProposerMessage },
-    Disconnected { connection: ConnectionId },
+    Connected {
+        connection: ConnectionId,
+        replies: mpsc::Sender<PushReply>,
+    },
+    Message {
+        from: ConnectionId,
+        message: ProposerMessage,
+    },
+    Disconnected {
+        connection: ConnectionId,
+    },
     Pageserver(PageserverFeedback),
-    Peer { node: NodeId, position: PeerPosition },
-    Membership { request: MembershipRequest, reply: oneshot::Sender<MembershipAnswer> },
-    Log { reply: oneshot::Sender<PeerLog> },
-    PeerLog { node: NodeId, log: PeerLog, reply: oneshot::Sender<Option<PullRequest>> },
-    Pulled { pull: u64, begin: Lsn, wal: Bytes },
+    Peer {
+        node: NodeId,
+        position: PeerPosition,
+    },
+    Membership {
+        request: MembershipRequest,
+        reply: oneshot::Sender<MembershipAnswer>,
+    },
+    Log {
+        reply: oneshot::Sender<PeerLog>,
+    },
+    PeerLog {
+        node: NodeId,
+        log: PeerLog,
+        reply: oneshot::Sender<Option<PullRequest>>,
+    },
+    Pulled {
+        pull: u64,
+        begin: Lsn,
+        wal: Bytes,
+    },
+    /// All WAL before it is in object storage, and was compared.
+    BackedUp {
+        backup_lsn: Lsn,
+    },
+    /// To end, if nobody is here, with everything written down. Nobody but the caller has the timeline.
+    Rest {
+        reply: oneshot::Sender<bool>,
+    },
 }
 
 /// WAL to be read from another safekeeper: `begin..end`, as long as the entry that ends at `end` is of `last_term`.
@@ -60,8 +94,8 @@ pub enum FatalError {
     Disk { ttid: TenantTimelineId, source: WalStoreError },
     #[error("timeline {ttid}: {source}")]
     MissingWal { ttid: TenantTimelineId, source: MissingWal },
-    #[error("creating timeline {ttid}: {reason}")]
-    Creation { ttid: TenantTimelineId, reason: String },
+    #[error("timeline {ttid}: {reason}")]
+    Sync { ttid: TenantTimelineId, reason: String },
 }
 
 pub struct Core {
@@ -80,11 +114,15 @@ pub struct Core {
     pub numbers: u64,
     pub clients: HashMap<ConnectionId, mpsc::Sender<PushReply>>,
     pub pageserver: PageserverFeedback,
+    pub backup_lsn: Lsn,
     pub positions: watch::Sender<Positions>,
     pub state: watch::Sender<Arc<AcceptorState>>,
     pub metrics: Arc<Metrics>,
     pub gauges: TimelineMetrics,
+    pub changes: Arc<Changes>,
     pub persisted_at: Instant,
+    /// It has been brought to rest: nothing may change any more.
+    pub at_rest: bool,
 }
 
 impl Core {
@@ -96,6 +134,7 @@ impl Core {
         }
         let outcome = self.try_process(batch);
         self.undo_if_failed(outcome)?;
+        self.remove_offloaded()?;
         self.publish();
         Ok(())
     }
@@ -136,9 +175,65 @@ impl Core {
                 Input::Pulled { pull, begin, wal } => {
                     self.step(AcceptorEvent::PulledWal { pull, begin, wal })?
                 }
+                Input::BackedUp { backup_lsn } => self.backup_lsn = self.backup_lsn.max(backup_lsn),
+                Input::Rest { reply } => {
+                    // Who asks looks whether there is somebody; what they sent is in this queue before this.
+                    self.step(AcceptorEvent::BatchEnd)?;
+                    let alone = self.clients.is_empty() && self.requests.is_empty();
+                    if alone {
+                        self.rest()?;
+                    }
+                    let _ = reply.send(alone);
+                }
             }
         }
         self.step(AcceptorEvent::BatchEnd)
+    }
+
+    /// Writes down that nothing is going on. The WAL then ends at the flush LSN, as it would after a restart.
+    pub fn rest(&mut self) -> Result<(), WalStoreError> {
+        let flush_lsn = self.cut_to_durable()?;
+        self.persist(ControlFile {
+            at_rest: Some(AtRest { flush_lsn, partial: None }),
+            ..self.control_as_of_now()
+        })?;
+        self.at_rest = true;
+        Ok(())
+    }
+
+    fn control_as_of_now(&self) -> ControlFile {
+        ControlFile {
+            acceptor: self.acceptor.state().clone(),
+            remote_consistent_lsn: self.pageserver.remote_consistent_lsn,
+            backup_lsn: self.backup_lsn,
+            ..self.control.clone()
+        }
+    }
+
+    /// Removes segments that are needed here no more: object storage has them, the pageserver has what they say in
+    /// object storage too, and every member has them.
+    fn remove_offloaded(&mut self) -> Result<(), FatalError> {
+        let view = View {
+            backup_lsn: self.backup_lsn,
+            remote_consistent_lsn: self.pageserver.remote_consistent_lsn,
+            horizon_lsn: self.acceptor.state().horizon_lsn,
+            commit_lsn: self.acceptor.commit_lsn(),
+        };
+        let segment = self.control.acceptor.identity.wal_seg_size.bytes();
+        let Some(local_start_lsn) = plan::remove_before(&view, self.control.local_start_lsn, segment) else {
+            return Ok(());
+        };
+        let outcome = self
+            .persist(ControlFile { local_start_lsn, ..self.control_as_of_now() })
+            .and_then(|()| self.store.remove_before(local_start_lsn));
+        match outcome {
+            Ok(()) => {
+                tracing::info!(timeline = %self.ttid(), lsn = %local_start_lsn, "WAL before it is in object storage only");
+                Ok(())
+            }
+            Err(error) if error.is_disk_full() => Ok(()),
+            Err(source) => Err(FatalError::Disk { ttid: self.ttid(), source }),
+        }
     }
 
     fn step(&mut self, event: AcceptorEvent) -> Result<(), WalStoreError> {
@@ -209,11 +304,7 @@ impl Core {
         {
             self.store.expect_new_writer();
         }
-        self.persist(ControlFile {
-            acceptor: state,
-            remote_consistent_lsn: self.pageserver.remote_consistent_lsn,
-            ..self.control.clone()
-        })
+        self.persist(ControlFile { acceptor: state, ..self.control_as_of_now() })
     }
 
     fn persist(&mut self, control: ControlFile) -> Result<(), WalStoreError> {
@@ -226,24 +317,34 @@ impl Core {
         Ok(())
     }
 
-    /// Writes down positions that are kept lazily, when it is time to. `now`: whatever the time is.
-    pub fn persist_lazily(&mut self, now: bool) -> Result<(), FatalError> {
-        let control = ControlFile {
-            acceptor: self.acceptor.state().clone(),
-            remote_consistent_lsn: self.pageserver.remote_consistent_lsn,
-            ..self.control.clone()
-        };
-        let due = now
-            || self.persisted_at.elapsed() > LAZY_PERSIST
-            // So that a restart never has to read more than a segment or so.
-            || control.acceptor.commit_lsn.saturating_distance(self.control.acceptor.commit_lsn)
-                >= control.acceptor.identity.wal_seg_size.bytes();
-        if control == self.control || !due {
-            return Ok(());
+    /// When positions that are kept lazily are to be written down; never, if they are.
+    pub fn lazily_due(&self) -> Option<Instant> {
+        let control = self.control_as_of_now();
+        if self.at_rest || control == self.control {
+            return None;
         }
-        match self.persist(control) {
+        // So that a restart never has to read more than a segment or so.
+        let since = control.acceptor.commit_lsn.saturating_distance(self.control.acceptor.commit_lsn);
+        let much = since >= control.acceptor.identity.wal_seg_size.bytes();
+        Some(if much { self.persisted_at } else { self.persisted_at + LAZY_PERSIST })
+    }
+
+    pub fn persist_lazily(&mut self) -> Result<(), FatalError> {
+        let outcome = self.persist(self.control_as_of_now());
+        self.excuse_full_disk(outcome)
+    }
+
+    /// At the end of the process.
+    pub fn finish(&mut self) -> Result<(), FatalError> {
+        let outcome = if self.at_rest { Ok(()) } else { self.rest() };
+        self.excuse_full_disk(outcome)
+    }
+
+    fn excuse_full_disk(&mut self, outcome: Result<(), WalStoreError>) -> Result<(), FatalError> {
+        match outcome {
             Err(error) if error.is_disk_full() => {
                 tracing::warn!(timeline = %self.ttid(), %error, "positions are written down later");
+                self.persisted_at = Instant::now();
                 Ok(())
             }
             outcome => outcome.map_err(|source| FatalError::Disk { ttid: self.ttid(), source }),
@@ -311,9 +412,13 @@ impl Core {
             durable_lsn: self.acceptor.durable_lsn(),
             commit_lsn: self.acceptor.commit_lsn(),
             remote_consistent_lsn: self.pageserver.remote_consistent_lsn,
+            backup_lsn: self.backup_lsn,
+            local_start_lsn: self.control.local_start_lsn,
             leader: self.acceptor.leader(),
         };
-        self.positions.send_if_modified(|known| std::mem::replace(known, positions) != positions);
+        if self.positions.send_if_modified(|known| std::mem::replace(known, positions) != positions) {
+            self.changes.note(self.ttid());
+        }
         let gauge = |lsn: Lsn| i64::try_from(lsn.0).unwrap_or(i64::MAX);
         self.gauges.flush_lsn.set(gauge(positions.flush_lsn));
         self.gauges.commit_lsn.set(gauge(positions.commit_lsn));
@@ -347,7 +452,7 @@ fn can_be_undone(error: &WalStoreError) -> bool {
         | WalStoreError::NotContiguous { .. }
         | WalStoreError::Interrupted
         | WalStoreError::TruncateOutside { .. } => true,
-        WalStoreError::Read { .. } | WalStoreError::Lost { .. } => false,
+        WalStoreError::Read { .. } | WalStoreError::Remote { .. } | WalStoreError::Lost { .. } => false,
     }
 }
 

@@ -7,14 +7,14 @@ use std::time::Duration;
 use auth::ClusterToken;
 use consensus::{AcceptorState, Configuration, TimelineIdentity};
 use durable_fs::{DurableFs, DurableFsError};
-use pg_format::wal::{WalIdentity, page_header_size};
-use pg_frontend::{Address, ConnectParams, PgClient, PgError};
-use safekeeper_api::replication::SenderMessage;
-use types::{Lsn, NodeId, TimelineId};
+use pg_format::wal::page_header_size;
+use pg_frontend::Address;
+use safekeeper_api::replication::{ReplicationError, Until, WalRange, connect_params};
+use types::{Lsn, NodeId, TenantTimelineId, TimelineId};
 
 use crate::timeline::Timeline;
 use crate::timeline::control_file::{self, ControlFile};
-use crate::wal_store::{Segments, WalReader, WalStoreError, synthesise};
+use crate::wal_store::{Segments, WalStoreError};
 
 /// PostgreSQL's timeline number of every timeline here. Promotions are the compute's business and are
 /// branches here, so it never changes.
@@ -48,10 +48,24 @@ pub enum CreateError {
     Wal(#[from] WalStoreError),
 }
 
+impl CreateError {
+    /// Why the process must end, if it must.
+    pub fn sync_failure(&self) -> Option<String> {
+        let must_end = match self {
+            CreateError::Disk(error) => error.is_sync_failure(),
+            CreateError::Wal(error) => error.is_sync_failure(),
+            CreateError::Invalid(_) | CreateError::Conflict(_) | CreateError::AncestorUnavailable { .. } => {
+                false
+            }
+        };
+        must_end.then(|| self.to_string())
+    }
+}
+
 impl TimelineSpec {
     pub fn control_file(&self) -> ControlFile {
         let acceptor = AcceptorState::genesis(self.identity, self.configuration.clone(), self.start_lsn);
-        ControlFile { acceptor, tli: TLI, ancestor: self.ancestor, remote_consistent_lsn: Lsn::INVALID }
+        ControlFile::new(acceptor, TLI, self.ancestor)
     }
 
     /// Says what is wrong with it on this node, if anything.
@@ -102,15 +116,6 @@ impl TimelineSpec {
         }
         Ok(())
     }
-
-    fn wal_identity(&self) -> WalIdentity {
-        WalIdentity {
-            version: self.identity.pg_version,
-            system_identifier: self.identity.system_id,
-            segment_size: self.identity.wal_seg_size,
-            tli: TLI,
-        }
-    }
 }
 
 /// Writes everything, the control file last.
@@ -128,15 +133,19 @@ pub fn write_timeline(
         fs.remove_file_durably(&segments.path(number))?;
     }
     if !before_start.is_empty() {
-        let mut segment = before_start;
-        segment.resize(segments.size() as usize, 0);
-        fs.write_atomically(&segments.path(segments.number(spec.start_lsn)), &segment)?;
+        let path = segments.path(segments.number(spec.start_lsn));
+        fs.write_atomically(&path, &before_start)?;
+        // With a hole: it takes its space when WAL comes.
+        let file = fs.open_for_writing(&path)?;
+        fs.set_length(&file, &path, segments.size())?;
+        fs.sync_data(&file, &path)?;
     }
     fs.write_atomically(&control_file::path_in(directory), &spec.control_file().encode())?;
     Ok(())
 }
 
-/// The bytes of the first segment before the start, by the rule in wal_store/prehistory.rs.
+/// The bytes of the first segment before the start, by the rule in wal_store/prehistory.rs; none where they follow from
+/// the start itself.
 pub async fn bytes_before_start(
     spec: &TimelineSpec,
     ancestor: Option<&Timeline>,
@@ -147,9 +156,7 @@ pub async fn bytes_before_start(
     if from == spec.start_lsn {
         return Ok(Vec::new());
     }
-    let Some(ancestor_id) = spec.ancestor else {
-        return Ok(synthesise(&spec.wal_identity(), spec.start_lsn));
-    };
+    let Some(ancestor_id) = spec.ancestor else { return Ok(Vec::new()) };
     let mut reasons = Vec::new();
     match ancestor {
         Some(ancestor) => match copy_from(ancestor, spec, from).await? {
@@ -194,8 +201,12 @@ async fn copy_from(
         return Ok(Err(format!("it is committed up to {commit_lsn} only")));
     }
     let length = (spec.start_lsn - from) as usize;
-    let bytes = WalReader::new(ancestor.segments().clone(), from).read(spec.start_lsn, length).await?;
-    Ok(Ok(bytes.into()))
+    let mut reader = ancestor.reader(from);
+    let mut bytes = Vec::with_capacity(length);
+    while reader.position() < spec.start_lsn {
+        bytes.extend_from_slice(&reader.read(spec.start_lsn, length).await?);
+    }
+    Ok(Ok(bytes))
 }
 
 /// From a peer, as any reader of WAL would.
@@ -205,28 +216,13 @@ async fn fetch(
     ancestor: TimelineId,
     from: Lsn,
     token: &ClusterToken,
-) -> Result<Vec<u8>, PgError> {
-    let params = ConnectParams::new(Address::parse(pg_connstr)?, "safekeeper")
-        .password(token.as_str())
-        .application_name("safekeeper")
-        .option("tenant_id", &spec.identity.ttid.tenant_id.to_string())
-        .option("timeline_id", &ancestor.to_string())
-        .physical_replication();
-    let copy =
-        PgClient::connect(&params).await?.copy_both(&format!("START_REPLICATION PHYSICAL {from}")).await?;
-    let (mut reader, mut writer) = copy.split();
-    let length = (spec.start_lsn - from) as usize;
-    let mut bytes = Vec::with_capacity(length);
-    while bytes.len() < length {
-        let Some(message) = reader.next().await? else { return Err(PgError::Closed) };
-        match SenderMessage::decode(message) {
-            Ok(SenderMessage::XLogData(data)) => {
-                bytes.extend_from_slice(&data.wal[..data.wal.len().min(length - bytes.len())]);
-            }
-            Ok(SenderMessage::Keepalive(_)) => {}
-            Err(error) => return Err(PgError::Protocol(error.to_string())),
-        }
+) -> Result<Vec<u8>, ReplicationError> {
+    let ttid = TenantTimelineId { timeline_id: ancestor, ..spec.identity.ttid };
+    let params = connect_params(Address::parse(pg_connstr)?, ttid, token, "safekeeper");
+    let mut range = WalRange::open(&params, from, spec.start_lsn, Until::Committed).await?;
+    let mut bytes = Vec::with_capacity((spec.start_lsn - from) as usize);
+    while let Some((_, wal)) = range.next().await? {
+        bytes.extend_from_slice(&wal);
     }
-    writer.finish().await?;
     Ok(bytes)
 }

@@ -1,27 +1,29 @@
 //! [`Manager`]: all timelines of this safekeeper.
+//!
+//! A timeline is *resident* when it has an owner, and *evicted* when it has only an entry here and its control file.
+//! Evicted are those that nobody has used for a while; [`Manager::get`] makes them resident again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::Duration;
 
 use auth::ClusterToken;
-use consensus::{Acceptor, MissingWal};
 use durable_fs::{DurableFs, run_blocking};
-use tokio::sync::{mpsc, watch};
+use remote_storage::RemoteStorage;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use types::{NodeId, TenantTimelineId};
+use types::{Lsn, NodeId, TenantTimelineId};
 
 use crate::datadir;
 use crate::metrics::Metrics;
-use crate::timeline::control_file::{self, ControlFileError};
-use crate::timeline::core::{Core, FatalError};
+use crate::timeline::changes::Changes;
+use crate::timeline::control_file::{self, ControlFile};
+use crate::timeline::core::FatalError;
 use crate::timeline::create::{self, CreateError, TimelineSpec};
-use crate::timeline::registry::Registry;
-use crate::timeline::{Positions, QUEUE, Timeline, owner};
-use crate::wal_store::{Segments, WalStore, WalStoreError};
-use safekeeper_api::replication::PageserverFeedback;
+use crate::timeline::open::{self, OpenError};
+use crate::timeline::{Positions, Timeline, owner};
 
 /// What all timelines have in common.
 #[derive(Clone)]
@@ -30,6 +32,10 @@ pub struct Settings {
     pub datadir: PathBuf,
     pub token: ClusterToken,
     pub fs: DurableFs,
+    /// Where WAL goes that is not needed here any more.
+    pub remote: Option<Arc<dyn RemoteStorage>>,
+    /// How long nobody must have used a timeline before it is evicted.
+    pub evict_after: Duration,
     pub metrics: Arc<Metrics>,
     pub shutdown: CancellationToken,
 }
@@ -41,27 +47,44 @@ pub enum LookupError {
     NotFound(TenantTimelineId),
     #[error("timeline {ttid} could not be opened when this safekeeper started: {reason}")]
     Broken { ttid: TenantTimelineId, reason: Arc<str> },
+    #[error("timeline {ttid} cannot be used just now: {reason}")]
+    NotNow { ttid: TenantTimelineId, reason: Arc<str> },
 }
 
-#[derive(Debug, thiserror::Error)]
-enum OpenError {
-    #[error(transparent)]
-    ControlFile(#[from] ControlFileError),
-    #[error(transparent)]
-    Wal(#[from] WalStoreError),
-    #[error(transparent)]
-    MissingWal(#[from] MissingWal),
-    #[error("its control file is that of {0}")]
-    OtherTimeline(TenantTimelineId),
+/// Where a timeline is, evicted or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    pub ttid: TenantTimelineId,
+    pub start_lsn: Lsn,
+    pub positions: Positions,
 }
 
-type Entry = Result<Arc<Timeline>, Arc<str>>;
+pub(super) enum Entry {
+    Resident(Arc<Timeline>),
+    /// Boxed, so that no entry is larger than need be.
+    Evicted(Box<Summary>),
+    Broken(Arc<str>),
+}
+
+impl Entry {
+    fn summary(&self) -> Option<Summary> {
+        match self {
+            Entry::Resident(timeline) => Some(timeline.summary()),
+            Entry::Evicted(summary) => Some(**summary),
+            Entry::Broken(_) => None,
+        }
+    }
+}
+
+/// Locks for making, waking and evicting timelines: two timelines seldom share one.
+const LOCKS: usize = 64;
 
 pub struct Manager {
-    settings: Settings,
+    pub(super) settings: Settings,
     timelines: RwLock<BTreeMap<TenantTimelineId, Entry>>,
-    /// Held while a timeline is made, so that two requests for the same one do not meet.
-    creating: tokio::sync::Mutex<()>,
+    /// Held while a timeline is made, woken or evicted, so that two of these never meet.
+    locks: [tokio::sync::Mutex<()>; LOCKS],
+    changes: Arc<Changes>,
     owners: TaskTracker,
     fatal: mpsc::Sender<FatalError>,
 }
@@ -73,17 +96,25 @@ impl Manager {
         let manager = Arc::new(Self {
             settings,
             timelines: RwLock::default(),
-            creating: tokio::sync::Mutex::default(),
+            locks: std::array::from_fn(|_| tokio::sync::Mutex::default()),
+            changes: Arc::default(),
             owners: TaskTracker::new(),
             fatal,
         });
         let path = manager.settings.datadir.clone();
-        for ttid in run_blocking(move || datadir::timeline_directories(&path)).await? {
-            let directory = datadir::timeline_directory(&manager.settings.datadir, ttid);
-            if control_file::path_in(&directory).exists() {
-                manager.load(ttid).await;
-            } else {
-                tracing::info!(timeline = %ttid, "never finished being created, and is ignored");
+        let read = move || {
+            let directories = datadir::timeline_directories(&path)?.into_iter();
+            let read = |ttid| (ttid, control_file::read_if_exists(&datadir::timeline_directory(&path, ttid)));
+            std::io::Result::Ok(directories.map(read).collect::<Vec<_>>())
+        };
+        for (ttid, control) in run_blocking(read).await? {
+            match control {
+                Ok(None) => tracing::info!(timeline = %ttid, "never finished being created, and is ignored"),
+                Ok(Some(control)) if control.at_rest.is_some() && control.acceptor.identity.ttid == ttid => {
+                    let summary = Summary::at_rest(&control);
+                    manager.insert(ttid, Entry::Evicted(Box::new(summary)));
+                }
+                Ok(Some(_)) | Err(_) => manager.load(ttid).await,
             }
         }
         Ok((manager, receiver))
@@ -91,35 +122,117 @@ impl Manager {
 
     /// One timeline that cannot be opened must not keep the others from being served.
     async fn load(&self, ttid: TenantTimelineId) {
-        let entry = match self.start(ttid).await {
-            Ok(timeline) => Ok(timeline),
+        let entry = match self.start(ttid, Lsn::INVALID).await {
+            Ok(timeline) => Entry::Resident(timeline),
             Err(error) => {
                 tracing::error!(timeline = %ttid, %error, "timeline cannot be opened, so it takes no part in anything");
                 self.settings.metrics.broken_timelines.inc();
-                Err(Arc::from(error.to_string()))
+                Entry::Broken(Arc::from(error.to_string()))
             }
         };
         self.insert(ttid, entry);
     }
 
-    fn insert(&self, ttid: TenantTimelineId, entry: Entry) {
-        let mut timelines = self.timelines.write().unwrap_or_else(PoisonError::into_inner);
-        timelines.insert(ttid, entry);
-        self.settings.metrics.timelines.set(timelines.len() as i64);
+    pub(super) fn insert(&self, ttid: TenantTimelineId, entry: Entry) {
+        self.change(|timelines| {
+            timelines.insert(ttid, entry);
+        });
     }
 
-    pub fn get(&self, ttid: TenantTimelineId) -> Result<Arc<Timeline>, LookupError> {
-        match self.timelines.read().unwrap_or_else(PoisonError::into_inner).get(&ttid) {
+    /// Changes entries, and counts them.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut BTreeMap<TenantTimelineId, Entry>) -> T) -> T {
+        let mut timelines = self.timelines.write().unwrap_or_else(PoisonError::into_inner);
+        let outcome = change(&mut timelines);
+        self.settings.metrics.timelines.set(timelines.len() as i64);
+        outcome
+    }
+
+    fn look<T>(&self, look: impl FnOnce(&BTreeMap<TenantTimelineId, Entry>) -> T) -> T {
+        look(&self.timelines.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) async fn lock(&self, ttid: TenantTimelineId) -> tokio::sync::MutexGuard<'_, ()> {
+        let sum = ttid.tenant_id.0.iter().chain(&ttid.timeline_id.0);
+        let hash = sum.fold(0_usize, |hash, byte| hash.wrapping_mul(31).wrapping_add(usize::from(*byte)));
+        self.locks[hash % LOCKS].lock().await
+    }
+
+    /// The timeline, for somebody who uses it: if it was evicted, it is made resident.
+    pub async fn get(&self, ttid: TenantTimelineId) -> Result<Arc<Timeline>, LookupError> {
+        if let Some(timeline) = self.resident(ttid)? {
+            timeline.note_used();
+            return Ok(timeline);
+        }
+        let _alone = self.lock(ttid).await;
+        self.wake(ttid).await
+    }
+
+    /// The timeline, if it is not evicted.
+    pub fn resident(&self, ttid: TenantTimelineId) -> Result<Option<Arc<Timeline>>, LookupError> {
+        self.look(|timelines| match timelines.get(&ttid) {
             None => Err(LookupError::NotFound(ttid)),
-            Some(Err(reason)) => Err(LookupError::Broken { ttid, reason: reason.clone() }),
-            Some(Ok(timeline)) => Ok(timeline.clone()),
+            Some(Entry::Broken(reason)) => Err(LookupError::Broken { ttid, reason: reason.clone() }),
+            Some(Entry::Resident(timeline)) => Ok(Some(timeline.clone())),
+            Some(Entry::Evicted(_)) => Ok(None),
+        })
+    }
+
+    /// With the lock held.
+    async fn wake(&self, ttid: TenantTimelineId) -> Result<Arc<Timeline>, LookupError> {
+        // Somebody else may have been faster.
+        if let Some(timeline) = self.resident(ttid)? {
+            timeline.note_used();
+            return Ok(timeline);
+        }
+        let woken = match open::wake(&self.settings, ttid).await {
+            Ok(flush_lsn) => self.start(ttid, flush_lsn).await,
+            Err(error) => Err(error),
+        };
+        match woken {
+            Ok(timeline) => {
+                self.settings.metrics.woken.inc();
+                self.insert(ttid, Entry::Resident(timeline.clone()));
+                Ok(timeline)
+            }
+            // It stays what it is: object storage may be away for a while, or the disk full.
+            Err(error) => {
+                self.stop_if_sync_failed(ttid, error.sync_failure());
+                tracing::warn!(timeline = %ttid, %error, "cannot be used just now");
+                Err(LookupError::NotNow { ttid, reason: Arc::from(error.to_string()) })
+            }
         }
     }
 
-    /// Those that could be opened.
-    pub fn list(&self) -> Vec<Arc<Timeline>> {
-        let timelines = self.timelines.read().unwrap_or_else(PoisonError::into_inner);
-        timelines.values().flatten().cloned().collect()
+    /// Where all are that could be opened.
+    pub fn summaries(&self) -> Vec<Summary> {
+        self.look(|timelines| timelines.values().filter_map(Entry::summary).collect())
+    }
+
+    pub fn summary(&self, ttid: TenantTimelineId) -> Option<Summary> {
+        self.look(|timelines| timelines.get(&ttid).and_then(Entry::summary))
+    }
+
+    /// Those that are resident and of which `wanted` is true.
+    pub fn residents(&self, mut wanted: impl FnMut(&Timeline) -> bool) -> Vec<Arc<Timeline>> {
+        self.look(|timelines| {
+            let resident = |entry: &Entry| match entry {
+                Entry::Resident(timeline) if wanted(timeline) => Some(timeline.clone()),
+                Entry::Resident(_) | Entry::Evicted(_) | Entry::Broken(_) => None,
+            };
+            timelines.values().filter_map(resident).collect()
+        })
+    }
+
+    /// The control file as it is on disk, which is all that there is of an evicted timeline.
+    pub async fn control_file(&self, ttid: TenantTimelineId) -> Result<ControlFile, LookupError> {
+        let directory = datadir::timeline_directory(&self.settings.datadir, ttid);
+        let control = run_blocking(move || control_file::read(&directory)).await;
+        control.map_err(|error| LookupError::Broken { ttid, reason: Arc::from(error.to_string()) })
+    }
+
+    /// What moves.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     /// Makes a timeline, or finds that it is there already. True if it was made now. Goes on when the caller goes
@@ -138,20 +251,22 @@ impl Manager {
 
     async fn create_alone(&self, spec: TimelineSpec) -> Result<(Arc<Timeline>, bool), CreateError> {
         spec.check(self.settings.node_id)?;
-        let _one_at_a_time = self.creating.lock().await;
         let ttid = spec.identity.ttid;
-        match self.get(ttid) {
-            Ok(timeline) => {
-                let directory = datadir::timeline_directory(&self.settings.datadir, ttid);
-                let existing = run_blocking(move || control_file::read(&directory)).await;
-                spec.check_same(&existing.map_err(|error| CreateError::Conflict(error.to_string()))?)?;
-                return Ok((timeline, false));
+        let ancestor = match spec.ancestor {
+            Some(timeline_id) => self.get(TenantTimelineId { timeline_id, ..ttid }).await.ok(),
+            None => None,
+        };
+        let _alone = self.lock(ttid).await;
+        match self.resident(ttid) {
+            Ok(_) => {
+                spec.check_same(&self.control_file(ttid).await.map_err(conflict)?)?;
+                return Ok((self.wake(ttid).await.map_err(conflict)?, false));
             }
             Err(LookupError::NotFound(_)) => {}
-            Err(error @ LookupError::Broken { .. }) => return Err(CreateError::Conflict(error.to_string())),
+            Err(error @ (LookupError::Broken { .. } | LookupError::NotNow { .. })) => {
+                return Err(conflict(error));
+            }
         }
-        let ancestor =
-            spec.ancestor.and_then(|timeline_id| self.get(TenantTimelineId { timeline_id, ..ttid }).ok());
         let before_start = create::bytes_before_start(
             &spec,
             ancestor.as_deref(),
@@ -164,33 +279,30 @@ impl Manager {
         let written =
             run_blocking(move || create::write_timeline(&fs, &directory, &spec, before_start)).await;
         if let Err(error) = written {
-            self.stop_if_sync_failed(ttid, &error);
+            self.stop_if_sync_failed(ttid, error.sync_failure());
             return Err(error);
         }
-        let timeline = self.start(ttid).await.map_err(|error| CreateError::Conflict(error.to_string()))?;
+        let timeline =
+            self.start(ttid, Lsn::INVALID).await.map_err(|error| CreateError::Conflict(error.to_string()))?;
         tracing::info!(timeline = %ttid, start_lsn = %timeline.start_lsn(), "timeline created");
-        self.insert(ttid, Ok(timeline.clone()));
+        self.insert(ttid, Entry::Resident(timeline.clone()));
+        self.changes.note(ttid);
         Ok((timeline, true))
     }
 
-    fn stop_if_sync_failed(&self, ttid: TenantTimelineId, error: &CreateError) {
-        let text = match error {
-            CreateError::Disk(error) if error.is_sync_failure() => error.to_string(),
-            CreateError::Wal(error) if error.is_sync_failure() => error.to_string(),
-            CreateError::Disk(_)
-            | CreateError::Wal(_)
-            | CreateError::Invalid(_)
-            | CreateError::Conflict(_)
-            | CreateError::AncestorUnavailable { .. } => return,
-        };
-        // One is enough to end the process, so a full channel has said it already.
-        drop(self.fatal.try_send(FatalError::Creation { ttid, reason: text }));
+    /// The process must not go on when it is unknown what is on disk.
+    pub(super) fn stop_if_sync_failed(&self, ttid: TenantTimelineId, failure: Option<String>) {
+        if let Some(reason) = failure {
+            // One is enough to end the process, so a full channel has said it already.
+            drop(self.fatal.try_send(FatalError::Sync { ttid, reason }));
+        }
     }
 
-    /// Opens what is on disk, and starts the owner.
-    async fn start(&self, ttid: TenantTimelineId) -> Result<Arc<Timeline>, OpenError> {
-        let settings = self.settings.clone();
-        let (core, timeline, inputs) = run_blocking(move || open(&settings, ttid)).await?;
+    /// Opens what is on disk, and starts the owner. WAL is known to be whole up to `known_good`, if not further.
+    async fn start(&self, ttid: TenantTimelineId, known_good: Lsn) -> Result<Arc<Timeline>, OpenError> {
+        let (settings, changes) = (self.settings.clone(), self.changes.clone());
+        let (core, timeline, inputs) =
+            run_blocking(move || open::open(&settings, ttid, known_good, changes)).await?;
         let (fatal, shutdown) = (self.fatal.clone(), self.settings.shutdown.clone());
         self.owners.spawn(async move {
             if let Err(error) = owner::run(core, inputs, shutdown).await {
@@ -207,69 +319,27 @@ impl Manager {
     }
 }
 
-fn open(
-    settings: &Settings,
-    ttid: TenantTimelineId,
-) -> Result<(Core, Timeline, mpsc::Receiver<crate::timeline::core::Input>), OpenError> {
-    let directory = datadir::timeline_directory(&settings.datadir, ttid);
-    let control = control_file::read(&directory)?;
-    let identity = control.acceptor.identity;
-    if identity.ttid != ttid {
-        return Err(OpenError::OtherTimeline(identity.ttid));
+fn conflict(error: LookupError) -> CreateError {
+    CreateError::Conflict(error.to_string())
+}
+
+impl Summary {
+    /// Of a timeline that has just been brought to rest, or was found so.
+    pub fn at_rest(control: &ControlFile) -> Self {
+        let acceptor = &control.acceptor;
+        let flush_lsn = control.at_rest.as_ref().map_or(acceptor.commit_lsn, |rest| rest.flush_lsn);
+        let positions = Positions {
+            generation: acceptor.configuration.generation,
+            term: acceptor.term,
+            last_log_term: acceptor.history.last_log_term(flush_lsn),
+            flush_lsn,
+            durable_lsn: flush_lsn,
+            commit_lsn: acceptor.commit_lsn,
+            remote_consistent_lsn: control.remote_consistent_lsn,
+            backup_lsn: control.backup_lsn,
+            local_start_lsn: control.local_start_lsn,
+            leader: None,
+        };
+        Self { ttid: acceptor.identity.ttid, start_lsn: acceptor.timeline_start_lsn, positions }
     }
-    let segments = Segments::new(directory.clone(), control.tli, identity.wal_seg_size);
-    let start_lsn = control.acceptor.timeline_start_lsn;
-    let store = WalStore::open(
-        settings.fs.clone(),
-        segments.clone(),
-        identity.pg_version,
-        identity.wal_seg_size,
-        start_lsn,
-        control.acceptor.commit_lsn,
-    )?;
-    let acceptor = Acceptor::new(settings.node_id, control.acceptor.clone(), store.flush_lsn())?;
-    tracing::info!(
-        timeline = %ttid,
-        flush_lsn = %acceptor.flush_lsn(),
-        commit_lsn = %acceptor.commit_lsn(),
-        term = %acceptor.term(),
-        "timeline opened"
-    );
-    let (inputs, input_receiver) = mpsc::channel(QUEUE);
-    let (positions, position_receiver) = watch::channel(Positions::default());
-    let (state, state_receiver) = watch::channel(Arc::new(control.acceptor.clone()));
-    let remote_consistent_lsn = control.remote_consistent_lsn;
-    let core = Core {
-        node_id: settings.node_id,
-        fs: settings.fs.clone(),
-        store,
-        acceptor,
-        pageserver: PageserverFeedback { remote_consistent_lsn, ..PageserverFeedback::default() },
-        control,
-        directory,
-        requests: HashMap::new(),
-        pull: None,
-        numbers: 0,
-        clients: HashMap::new(),
-        positions,
-        state,
-        metrics: settings.metrics.clone(),
-        gauges: settings.metrics.of_timeline(ttid),
-        persisted_at: Instant::now(),
-    };
-    core.publish();
-    let timeline = Timeline {
-        identity,
-        tli: core.control.tli,
-        start_lsn,
-        ancestor: core.control.ancestor,
-        segments,
-        inputs,
-        positions: position_receiver,
-        state: state_receiver,
-        senders: Registry::default(),
-        proposers: Registry::default(),
-        metrics: settings.metrics.clone(),
-    };
-    Ok((core, timeline, input_receiver))
 }

@@ -9,15 +9,19 @@
 //! something looks at what the owner has published.
 
 mod catch_up;
+mod changes;
 mod control_file;
 mod core;
 mod create;
+mod eviction;
 mod manager;
+mod open;
 mod owner;
 mod registry;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use consensus::{
     AcceptorMessage, AcceptorState, ConnectionId, MembershipAnswer, MembershipGeneration, MembershipRequest,
@@ -31,13 +35,14 @@ pub use self::catch_up::{CatchUp, Peer};
 #[cfg(test)]
 pub use self::core::FatalError;
 pub use self::create::{CreateError, TimelineSpec};
-pub use self::manager::{LookupError, Manager, Settings};
+pub use self::eviction::run as evict;
+pub use self::manager::{LookupError, Manager, Settings, Summary};
 pub use self::registry::{SenderState, WalSender};
 
 use self::core::{Input, PullRequest};
 use self::registry::{Registration, Registry};
 use crate::metrics::{Counted, Metrics};
-use crate::wal_store::Segments;
+use crate::wal_store::{RemoteSegments, Segments, WalReader};
 use safekeeper_api::replication::PageserverFeedback;
 
 /// Messages that wait for the owner, and so share one fdatasync. With the protocol's largest message this
@@ -56,6 +61,10 @@ pub struct Positions {
     pub durable_lsn: Lsn,
     pub commit_lsn: Lsn,
     pub remote_consistent_lsn: Lsn,
+    /// All WAL before it is in object storage.
+    pub backup_lsn: Lsn,
+    /// Segments before the one that holds it are there only.
+    pub local_start_lsn: Lsn,
     /// The connection whose proposer leads the term here.
     pub leader: Option<ConnectionId>,
 }
@@ -80,11 +89,15 @@ pub struct Timeline {
     start_lsn: Lsn,
     ancestor: Option<TimelineId>,
     segments: Segments,
+    remote: Option<RemoteSegments>,
     inputs: mpsc::Sender<Input>,
     positions: watch::Receiver<Positions>,
     state: watch::Receiver<Arc<AcceptorState>>,
     senders: Registry<SenderState>,
     proposers: Registry<SocketAddr>,
+    /// When somebody asked for it last.
+    used: Mutex<Instant>,
+    evict_after: Duration,
     metrics: Arc<Metrics>,
 }
 
@@ -113,6 +126,34 @@ impl Timeline {
 
     pub fn segments(&self) -> &Segments {
         &self.segments
+    }
+
+    /// Its segments in object storage, if the safekeeper has any.
+    pub fn remote(&self) -> Option<&RemoteSegments> {
+        self.remote.as_ref()
+    }
+
+    pub fn reader(&self, start: Lsn) -> WalReader {
+        WalReader::new(self.segments.clone(), self.remote.clone(), start)
+    }
+
+    pub fn summary(&self) -> Summary {
+        Summary { ttid: self.ttid(), start_lsn: self.start_lsn, positions: self.positions() }
+    }
+
+    fn note_used(&self) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Nobody has asked for it for long, and no compute is here.
+    fn is_idle(&self) -> bool {
+        let used = *self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.elapsed() >= self.evict_after && self.proposers.is_empty()
+    }
+
+    /// How long it must not be used before it is evicted.
+    pub fn evict_after(&self) -> Duration {
+        self.evict_after
     }
 
     pub fn positions(&self) -> Positions {
@@ -157,14 +198,20 @@ impl Timeline {
         self.metrics.wal_sent_bytes.inc_by(bytes as u64);
     }
 
-    /// A pageserver told its positions. May get lost when the owner is busy: the next ones say the same.
-    pub fn note_pageserver(&self, positions: PageserverFeedback) {
-        drop(self.inputs.try_send(Input::Pageserver(positions)));
+    /// A pageserver told its positions. It says them once: this waits while the owner is busy.
+    pub async fn note_pageserver(&self, positions: PageserverFeedback) -> Result<(), Stopped> {
+        self.inputs.send(Input::Pageserver(positions)).await.map_err(|_| Stopped(self.ttid()))
     }
 
-    /// Another safekeeper published where it is. May get lost too.
+    /// Another safekeeper published where it is. May get lost when the owner is busy: an owner that is has a proposer,
+    /// and learns from it.
     pub fn note_peer(&self, node: NodeId, position: PeerPosition) {
         drop(self.inputs.try_send(Input::Peer { node, position }));
+    }
+
+    /// All WAL before it is in object storage.
+    pub async fn note_backed_up(&self, backup_lsn: Lsn) -> Result<(), Stopped> {
+        self.inputs.send(Input::BackedUp { backup_lsn }).await.map_err(|_| Stopped(self.ttid()))
     }
 
     /// An administrator asks.

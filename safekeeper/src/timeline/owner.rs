@@ -1,7 +1,5 @@
 //! The task that owns a timeline: waits for inputs, takes what is there as one batch, and lets the core
-//! process it. One batch is one fdatasync at most.
-
-use std::time::Duration;
+//! process it. One batch is one fdatasync at most. Without inputs it does nothing, not even wake up.
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -9,33 +7,43 @@ use tokio_util::sync::CancellationToken;
 use crate::timeline::QUEUE;
 use crate::timeline::core::{Core, FatalError, Input};
 
-/// How often it is checked whether the control file is due.
-const TICK: Duration = Duration::from_secs(1);
-
-/// Runs until `shutdown`, or until the process must end.
+/// Runs until `shutdown`, until the timeline is at rest, or until the process must end.
 pub async fn run(
     mut core: Core,
     mut inputs: mpsc::Receiver<Input>,
     shutdown: CancellationToken,
 ) -> Result<(), FatalError> {
-    let mut tick = tokio::time::interval(TICK);
-    loop {
+    while !core.at_rest {
         let mut batch = Vec::new();
-        let stopping = tokio::select! {
-            received = inputs.recv_many(&mut batch, QUEUE) => received == 0,
-            _ = tick.tick() => false,
-            () = shutdown.cancelled() => true,
+        let due = core.lazily_due();
+        let (stopping, now) = tokio::select! {
+            received = inputs.recv_many(&mut batch, QUEUE) => (received == 0, false),
+            () = at(due) => (false, true),
+            () = shutdown.cancelled() => (true, false),
         };
         core = durable_fs::run_blocking(move || {
             if !batch.is_empty() {
                 core.process(batch)?;
             }
-            core.persist_lazily(stopping)?;
+            if now {
+                core.persist_lazily()?;
+            }
+            if stopping {
+                core.finish()?;
+            }
             Ok(core)
         })
         .await?;
         if stopping {
-            return Ok(());
+            break;
         }
+    }
+    Ok(())
+}
+
+async fn at(due: Option<std::time::Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
     }
 }

@@ -45,6 +45,10 @@ impl<State> Registry<State> {
         Registration { registry: Self { states: self.states.clone() }, id, _counted: counted }
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.lock().1.is_empty()
+    }
+
     pub fn snapshot(&self) -> Vec<(u64, State)>
     where
         State: Clone,

@@ -10,6 +10,7 @@ pub fn lookup(error: LookupError) -> QueryError {
     let code = match error {
         LookupError::NotFound(_) => sqlstate::UNDEFINED_OBJECT,
         LookupError::Broken { .. } => sqlstate::DATA_CORRUPTED,
+        LookupError::NotNow { .. } => sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
     };
     QueryError::new(code, error.to_string())
 }

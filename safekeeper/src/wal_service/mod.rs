@@ -28,10 +28,10 @@ impl WalService {
         Self { manager }
     }
 
-    fn timeline(&self, session: &Session) -> Result<Arc<Timeline>, QueryError> {
+    async fn timeline(&self, session: &Session) -> Result<Arc<Timeline>, QueryError> {
         let tenant_id = parse_option(session, "tenant_id")?;
         let timeline_id = parse_option(session, "timeline_id")?;
-        self.manager.get(TenantTimelineId { tenant_id, timeline_id }).map_err(errors::lookup)
+        self.manager.get(TenantTimelineId { tenant_id, timeline_id }).await.map_err(errors::lookup)
     }
 }
 
@@ -51,7 +51,7 @@ impl Handler for WalService {
     async fn handle_query(&self, session: &mut Session, query: &str) -> Result<(), QueryError> {
         let command = Command::parse(query)
             .map_err(|error| QueryError::new(sqlstate::SYNTAX_ERROR, error.to_string()))?;
-        let timeline = self.timeline(session)?;
+        let timeline = self.timeline(session).await?;
         match command {
             Command::StartWalPush { proto_version } => {
                 push::receive_wal(timeline, session, proto_version).await

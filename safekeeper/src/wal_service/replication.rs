@@ -11,7 +11,6 @@ use types::Lsn;
 
 use crate::timeline::{Timeline, WalSender};
 use crate::wal_service::errors;
-use crate::wal_store::WalReader;
 
 /// WAL bytes in one message, as a stock walsender has it.
 const MAX_SEND_BYTES: usize = 128 * 1024;
@@ -33,7 +32,11 @@ pub async fn stream_wal(
     let (mut reader, mut writer) = session.copy_both().await?.split();
     tracing::info!(timeline = %timeline.ttid(), %start, ?until, "WAL reader comes");
 
-    let heard = Heard { reply_requested: Notify::new(), last: watch::Sender::new(Instant::now()) };
+    let heard = Heard {
+        reply_requested: Notify::new(),
+        last: watch::Sender::new(Instant::now()),
+        ingested: watch::Sender::new(None),
+    };
     let outcome = tokio::select! {
         outcome = receive(&timeline, &sender, &mut reader, &heard) => outcome,
         outcome = send(&timeline, &sender, &mut writer, start, until, &heard) => outcome,
@@ -47,6 +50,8 @@ pub async fn stream_wal(
 struct Heard {
     reply_requested: Notify,
     last: watch::Sender<Instant>,
+    /// How far a pageserver has come, if it is one.
+    ingested: watch::Sender<Option<Lsn>>,
 }
 
 fn check_request(timeline: &Timeline, start: Lsn, tli: Option<u32>, until: Until) -> Result<(), QueryError> {
@@ -111,7 +116,8 @@ async fn receive(
             Ok(ReceiverMessage::HotStandbyFeedback) => {}
             Ok(ReceiverMessage::PageserverFeedback(feedback)) => {
                 sender.note_confirmed(feedback.remote_consistent_lsn);
-                timeline.note_pageserver(feedback);
+                heard.ingested.send_replace(Some(feedback.last_received_lsn));
+                timeline.note_pageserver(feedback).await.map_err(errors::stopped)?;
             }
             Err(error) => {
                 return Err(QueryError::fatal(sqlstate::PROTOCOL_VIOLATION, error.to_string()));
@@ -130,7 +136,8 @@ async fn send(
     heard: &Heard,
 ) -> Result<(), QueryError> {
     let mut positions = timeline.watch_positions();
-    let mut reader = WalReader::new(timeline.segments().clone(), start);
+    let mut moved = Instant::now();
+    let mut reader = timeline.reader(start);
     loop {
         positions.mark_unchanged();
         let end = limit(timeline, until)?;
@@ -144,8 +151,16 @@ async fn send(
             let message = XLogData { start_lsn: at, wal_end: end, timestamp, wal: bytes };
             writer.send(SenderMessage::XLogData(message).encode()).await?;
             sender.note_sent(reader.position());
+            moved = Instant::now();
         }
         writer.flush().await?;
+        // A pageserver that has everything comes back when the broker says that there is more. Until then, nothing here
+        // need be in memory.
+        let has_all = heard.ingested.borrow().is_some_and(|ingested| ingested >= end);
+        if has_all && timeline.proposers().is_empty() && moved.elapsed() >= timeline.evict_after() {
+            tracing::info!(timeline = %timeline.ttid(), lsn = %end, "the pageserver has everything, and nothing moves");
+            return Ok(());
+        }
         tokio::select! {
             changed = positions.changed() => changed.map_err(|_| errors::timeline_stopped(timeline.ttid()))?,
             () = heard.reply_requested.notified() => keepalive(writer, end, false).await?,

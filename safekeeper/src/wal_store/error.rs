@@ -7,6 +7,8 @@ use durable_fs::DurableFsError;
 use types::Lsn;
 use wal_decoder::DecodeError;
 
+use crate::wal_store::RemoteWalError;
+
 #[derive(Debug, thiserror::Error)]
 pub enum WalStoreError {
     #[error(transparent)]
@@ -21,6 +23,8 @@ pub enum WalStoreError {
     Interrupted,
     #[error("cannot truncate to {lsn}: WAL here goes from {start} to {end}")]
     TruncateOutside { lsn: Lsn, start: Lsn, end: Lsn },
+    #[error("WAL from {lsn}: {} is not here, and was not to be had from object storage: {source}", path.display())]
+    Remote { lsn: Lsn, path: PathBuf, source: Box<RemoteWalError> },
     #[error("WAL up to {expected} was durable here once, but {} is missing or too short", path.display())]
     Lost { expected: Lsn, path: PathBuf },
 }

@@ -5,19 +5,22 @@
 //!  segments    where the files are, their names          records      where whole records end
 //!  store       append, flush, truncate (one owner)       prehistory   bytes before the timeline's start
 //!  reader      reading what is durable (many)            recovery     the end of WAL after a crash
+//!  remote      segments in object storage
 //! ```
 //! Words: **write LSN** is the end of the bytes written, perhaps in the middle of a record; **flush LSN** is
 //! the end of the last whole record that is durable. Every byte of a segment behind the write LSN is zero:
 //! stale bytes of a divergent tail could otherwise look like a continuation.
 //!
-//! Segments always have their full length, filled with zeros when they are made, so that an append changes
-//! no file's length and a full disk is noticed when a segment is made, not in the middle of one.
+//! Segments always have their full length, and are filled with zeros before the first append to them, so that an
+//! append changes no file's length and a full disk is noticed when a segment is begun, not in the middle of one. A
+//! timeline that has no WAL yet takes no such space: tenants have many that nobody ever writes to.
 
 mod error;
 mod prehistory;
 mod reader;
 mod records;
 mod recovery;
+mod remote;
 mod segments;
 mod store;
 #[cfg(test)]
@@ -26,7 +29,9 @@ pub mod test_wal;
 mod tests;
 
 pub use error::WalStoreError;
+#[cfg(test)]
 pub use prehistory::synthesise;
 pub use reader::WalReader;
+pub use remote::{RemoteSegments, RemoteWalError};
 pub use segments::Segments;
-pub use store::WalStore;
+pub use store::{Begin, WalStore};

@@ -3,7 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use pg_format::wal::WalIdentity;
 use types::{Lsn, WalSegmentSize};
+
+use crate::wal_store::prehistory;
 
 /// Directory, PostgreSQL timeline and segment size: together they say which file holds an LSN.
 #[derive(Clone, Debug)]
@@ -11,11 +14,24 @@ pub struct Segments {
     directory: PathBuf,
     tli: u32,
     size: WalSegmentSize,
+    synthetic: Option<(WalIdentity, Lsn)>,
 }
 
 impl Segments {
     pub fn new(directory: PathBuf, tli: u32, size: WalSegmentSize) -> Self {
-        Self { directory, tli, size }
+        Self { directory, tli, size, synthetic: None }
+    }
+
+    /// The timeline has no ancestor and starts at `start`: bytes before it follow from a rule (prehistory.rs), and
+    /// the segment needs no file before WAL is written to it.
+    pub fn starting_at(self, identity: WalIdentity, start: Lsn) -> Self {
+        Self { synthetic: Some((identity, start)), ..self }
+    }
+
+    /// The bytes before the timeline's start in this segment, if no file is needed for them.
+    pub fn synthetic(&self, number: u64) -> Option<Vec<u8>> {
+        let (identity, start) = self.synthetic.as_ref()?;
+        (self.number(*start) == number).then(|| prehistory::synthesise(identity, *start))
     }
 
     pub fn directory(&self) -> &Path {
@@ -27,8 +43,12 @@ impl Segments {
         self.size.bytes()
     }
 
+    pub fn file_name(&self, number: u64) -> String {
+        self.size.file_name(self.tli, number)
+    }
+
     pub fn path(&self, number: u64) -> PathBuf {
-        self.directory.join(self.size.file_name(self.tli, number))
+        self.directory.join(self.file_name(number))
     }
 
     /// Number of the segment that holds the byte at `lsn`.

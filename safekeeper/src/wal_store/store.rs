@@ -2,8 +2,8 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use durable_fs::DurableFs;
@@ -20,8 +20,7 @@ pub struct WalStore {
     segments: Segments,
     version: PgVersion,
     segment_size: WalSegmentSize,
-    /// No WAL of this timeline is before it, and no truncation goes below.
-    start_lsn: Lsn,
+    begin: Begin,
     write_lsn: Lsn,
     flush_lsn: Lsn,
     records: RecordTracker,
@@ -29,6 +28,21 @@ pub struct WalStore {
     open: Option<OpenSegment>,
     /// An append failed half-way: what the files and the tracker hold behind the flush LSN is unknown.
     interrupted: bool,
+}
+
+/// Where a timeline's WAL begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Begin {
+    /// No WAL of the timeline is before it, and no truncation goes below.
+    pub start_lsn: Lsn,
+    /// Segments before the one that holds it are not here any more.
+    pub local_start_lsn: Lsn,
+}
+
+impl Begin {
+    fn local(self) -> Lsn {
+        self.start_lsn.max(self.local_start_lsn)
+    }
 }
 
 struct OpenSegment {
@@ -46,17 +60,17 @@ impl WalStore {
         segments: Segments,
         version: PgVersion,
         segment_size: WalSegmentSize,
-        start_lsn: Lsn,
+        begin: Begin,
         known_good: Lsn,
     ) -> Result<Self> {
-        check_present(&segments, start_lsn, known_good)?;
+        check_present(&segments, begin, known_good)?;
         let end = recovery::find_end(&segments, known_good, version, segment_size)?;
         let mut store = Self {
             fs,
             segments,
             version,
             segment_size,
-            start_lsn,
+            begin,
             write_lsn: end,
             flush_lsn: end,
             records: RecordTracker::new(end, version, segment_size),
@@ -123,8 +137,9 @@ impl WalStore {
     /// Cuts the WAL so that it ends at `lsn`, a record boundary. Durable when this returns. If the process
     /// dies in the middle, the next start finds an end between `lsn` and the old one, and the old history.
     pub fn truncate(&mut self, lsn: Lsn) -> Result<()> {
-        if lsn < self.start_lsn || lsn > self.flush_lsn {
-            return Err(WalStoreError::TruncateOutside { lsn, start: self.start_lsn, end: self.flush_lsn });
+        if lsn < self.begin.local() || lsn > self.flush_lsn {
+            let (start, end) = (self.begin.local(), self.flush_lsn);
+            return Err(WalStoreError::TruncateOutside { lsn, start, end });
         }
         if lsn != self.write_lsn || self.interrupted {
             self.interrupted = true;
@@ -134,6 +149,19 @@ impl WalStore {
         }
         self.expect_new_writer();
         self.interrupted = false;
+        Ok(())
+    }
+
+    /// Removes the segments that end at `lsn` or before, the first one first.
+    pub fn remove_before(&mut self, lsn: Lsn) -> Result<()> {
+        let existing = self
+            .segments
+            .existing()
+            .map_err(|source| WalStoreError::Read { path: self.segments.directory().to_owned(), source })?;
+        for number in existing.into_iter().take_while(|number| self.segments.start(number + 1) <= lsn) {
+            self.fs.remove_file_durably(&self.segments.path(number))?;
+        }
+        self.begin.local_start_lsn = self.begin.local_start_lsn.max(lsn);
         Ok(())
     }
 
@@ -156,7 +184,11 @@ impl WalStore {
         if self.segments.offset(lsn) == 0 {
             return Ok(());
         }
-        let path = self.segments.path(self.segments.number(lsn));
+        let number = self.segments.number(lsn);
+        let path = self.segments.path(number);
+        if lsn == self.begin.start_lsn && !path.exists() && self.segments.synthetic(number).is_some() {
+            return Ok(());
+        }
         let file = self.fs.open_for_writing(&path)?;
         let (offset, mut rest) = (self.segments.offset(lsn), vec![0; self.segments.rest(lsn) as usize]);
         file.read_exact_at(&mut rest, offset)
@@ -171,7 +203,7 @@ impl WalStore {
 
     fn sync_from(&self, lsn: Lsn) -> Result<()> {
         let mut at = self.segments.start_of(lsn);
-        while at < self.write_lsn {
+        while lsn < self.write_lsn && at < self.write_lsn {
             let path = self.segments.path(self.segments.number(at));
             let file = self.fs.open_for_writing(&path)?;
             self.fs.sync_data(&file, &path)?;
@@ -190,7 +222,7 @@ impl WalStore {
         Ok(())
     }
 
-    /// Makes the segment the open one; a new one is created full of zeros, whole and durably.
+    /// Makes the segment the open one, durably of full length.
     fn switch_to(&mut self, number: u64) -> Result<()> {
         if self.open.as_ref().is_some_and(|open| open.number == number) {
             return Ok(());
@@ -199,18 +231,37 @@ impl WalStore {
         self.open = None;
         let path = self.segments.path(number);
         if !path.exists() {
-            self.fs.write_atomically(&path, &vec![0; self.segments.size() as usize])?;
+            let mut bytes = self.segments.synthetic(number).unwrap_or_default();
+            bytes.resize(self.segments.size() as usize, 0);
+            self.fs.write_atomically(&path, &bytes)?;
         }
         let file = self.fs.open_for_writing(&path)?;
+        self.fill_holes(number, &path, &file)?;
         self.open = Some(OpenSegment { number, path, file, dirty: false });
         Ok(())
+    }
+
+    /// A segment that was made with its timeline takes no more space than what it begins with, until now.
+    fn fill_holes(&self, number: u64, path: &Path, file: &File) -> Result<()> {
+        let metadata =
+            file.metadata().map_err(|source| WalStoreError::Read { path: path.to_owned(), source })?;
+        if metadata.blocks() * 512 >= self.segments.size() {
+            return Ok(());
+        }
+        let used = self.write_lsn.saturating_distance(self.segments.start(number));
+        let rest = self.segments.size().saturating_sub(used);
+        self.fs.write_at(file, path, &vec![0; rest as usize], used)?;
+        Ok(self.fs.sync_data(file, path)?)
     }
 }
 
 /// Every segment that holds bytes between the two positions must be there in full.
-fn check_present(segments: &Segments, start_lsn: Lsn, known_good: Lsn) -> Result<()> {
-    let mut at = segments.start_of(start_lsn);
-    while at < known_good {
+fn check_present(segments: &Segments, begin: Begin, known_good: Lsn) -> Result<()> {
+    let start = begin.local();
+    // With nothing written, there may be no file.
+    let nothing = known_good <= begin.start_lsn && segments.synthetic(segments.number(start)).is_some();
+    let mut at = segments.start_of(start);
+    while at < known_good && !nothing {
         let path = segments.path(segments.number(at));
         let whole = match std::fs::metadata(&path) {
             Ok(metadata) => metadata.len() == segments.size(),

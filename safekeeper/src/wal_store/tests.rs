@@ -1,6 +1,7 @@
 //! The store through crashes, truncations and restarts.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +11,7 @@ use durable_fs::{DurableFs, Faults, Step};
 use types::{Lsn, PgVersion, WalSegmentSize};
 
 use crate::wal_store::test_wal::{IDENTITY, TestWal};
-use crate::wal_store::{Segments, WalReader, WalStore, WalStoreError, synthesise};
+use crate::wal_store::{Begin, Segments, WalReader, WalStore, WalStoreError, synthesise};
 
 const SEGMENT: u64 = 16 << 20;
 
@@ -22,21 +23,17 @@ struct Place {
 impl Place {
     /// An empty timeline that begins at `start`.
     fn new(start: Lsn) -> Self {
-        let place = Self { directory: tempfile::tempdir().unwrap(), start };
-        let mut first = synthesise(&IDENTITY, start);
-        if !first.is_empty() {
-            first.resize(SEGMENT as usize, 0);
-            std::fs::write(place.segments().path(place.segments().number(start)), first).unwrap();
-        }
-        place
+        Self { directory: tempfile::tempdir().unwrap(), start }
     }
 
     fn segments(&self) -> Segments {
         Segments::new(self.directory.path().to_owned(), 1, WalSegmentSize::DEFAULT)
+            .starting_at(IDENTITY, self.start)
     }
 
     fn open_from(&self, fs: DurableFs, known_good: Lsn) -> Result<WalStore, WalStoreError> {
-        WalStore::open(fs, self.segments(), PgVersion::V15, WalSegmentSize::DEFAULT, self.start, known_good)
+        let begin = Begin { start_lsn: self.start, local_start_lsn: Lsn::INVALID };
+        WalStore::open(fs, self.segments(), PgVersion::V15, WalSegmentSize::DEFAULT, begin, known_good)
     }
 
     fn open(&self) -> WalStore {
@@ -79,6 +76,41 @@ fn the_flush_lsn_is_the_end_of_a_whole_record() {
     append(&mut store, &second.slice(10_000..));
     assert_eq!(store.flush().unwrap(), wal.position());
     assert_eq!(place.bytes(START, wal.position()), [first, second].concat());
+}
+
+#[tokio::test]
+async fn a_timeline_without_wal_takes_no_space_and_can_be_read() {
+    let place = Place::new(START);
+    drop(place.open());
+    assert!(place.segments().existing().unwrap().is_empty());
+    let before = synthesise(&IDENTITY, START);
+    let read = async |from: u64, to: u64| {
+        let reader = &mut WalReader::new(place.segments(), None, Lsn(SEGMENT + from));
+        reader.read(Lsn(SEGMENT + to), 1 << 20).await
+    };
+    assert_eq!(read(0, 0x2_0028).await.unwrap(), before);
+    assert_eq!(read(8192, 8300).await.unwrap(), before[8192..8300]);
+    assert!(read(8192, 0x2_0030).await.is_err(), "there is no WAL behind the start");
+
+    let mut store = place.open();
+    append(&mut store, &TestWal::new(START).record(100, 1));
+    store.flush().unwrap();
+    assert_eq!(place.bytes(Lsn(SEGMENT), START), before);
+}
+
+#[test]
+fn a_sparse_segment_is_filled_before_it_is_written_to() {
+    let place = Place::new(START);
+    let path = place.segments().path(1);
+    std::fs::write(&path, synthesise(&IDENTITY, START)).unwrap();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_len(SEGMENT).unwrap();
+    let blocks = || file.metadata().unwrap().blocks() * 512;
+    let mut store = place.open();
+    assert!(blocks() < SEGMENT / 2);
+    append(&mut store, &TestWal::new(START).record(100, 1));
+    assert!(blocks() >= SEGMENT);
+    assert_eq!(place.bytes(Lsn(SEGMENT), START), synthesise(&IDENTITY, START));
 }
 
 #[test]
@@ -265,7 +297,7 @@ async fn readers_read_up_to_the_given_end_only() {
     store.flush().unwrap();
     let end = Lsn(wal.position().0 - 5000);
     expected.truncate((end - START) as usize);
-    let mut reader = WalReader::new(place.segments(), START);
+    let mut reader = WalReader::new(place.segments(), None, START);
     let mut read = Vec::new();
     loop {
         let bytes = reader.read(end, 100_000).await.unwrap();

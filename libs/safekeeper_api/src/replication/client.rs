@@ -1,11 +1,17 @@
 //! START_REPLICATION from the receiving side: against a safekeeper, or a walsender of PostgreSQL.
 
+use std::time::Duration;
+
 use auth::ClusterToken;
+use bytes::Bytes;
 use pg_frontend::{Address, ConnectParams, CopyReader, CopyWriter, PgClient, PgError};
 use types::{Lsn, TenantTimelineId, Term};
 
 use crate::cursor::DecodeError;
 use crate::replication::{ReceiverMessage, SenderMessage};
+
+/// Without a piece of a range for so long, another safekeeper may be better.
+const SILENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReplicationError {
@@ -13,6 +19,12 @@ pub enum ReplicationError {
     Connection(#[from] PgError),
     #[error(transparent)]
     Message(#[from] DecodeError),
+    #[error("no WAL for {} s", SILENCE.as_secs())]
+    Silent,
+    #[error("WAL of {found} came, not of {expected}")]
+    OutOfOrder { found: Lsn, expected: Lsn },
+    #[error("it ended the session at {at}, before {end}")]
+    Ended { at: Lsn, end: Lsn },
 }
 
 /// How to reach a timeline on a safekeeper's PostgreSQL port.
@@ -66,6 +78,52 @@ impl StartReplication {
     ) -> Result<(ReplicationReader, ReplicationWriter), ReplicationError> {
         let (reader, writer) = client.copy_both(&self.command()).await?.split();
         Ok((ReplicationReader(reader), ReplicationWriter(writer)))
+    }
+}
+
+/// WAL between two positions, read piece by piece.
+pub struct WalRange {
+    reader: ReplicationReader,
+    writer: ReplicationWriter,
+    at: Lsn,
+    end: Lsn,
+}
+
+impl WalRange {
+    /// Connects, and asks for the WAL from `begin` to `end`; `until` is under which condition it is to be had.
+    pub async fn open(
+        params: &ConnectParams,
+        begin: Lsn,
+        end: Lsn,
+        until: Until,
+    ) -> Result<Self, ReplicationError> {
+        let client = PgClient::connect(params).await?;
+        let (reader, writer) = StartReplication { slot: None, start_lsn: begin, until }.begin(client).await?;
+        Ok(Self { reader, writer, at: begin, end })
+    }
+
+    /// The next piece and where it begins: without a gap, never beyond the end, at which there is none any more.
+    pub async fn next(&mut self) -> Result<Option<(Lsn, Bytes)>, ReplicationError> {
+        while self.at < self.end {
+            let message = tokio::time::timeout(SILENCE, self.reader.next()).await;
+            match message.map_err(|_| ReplicationError::Silent)?? {
+                Some(SenderMessage::XLogData(data)) if data.start_lsn == self.at => {
+                    let (begin, mut wal) = (self.at, data.wal);
+                    wal.truncate(self.end.saturating_distance(begin).try_into().unwrap_or(usize::MAX));
+                    self.at += wal.len() as u64;
+                    return Ok(Some((begin, wal)));
+                }
+                Some(SenderMessage::XLogData(data)) => {
+                    let (found, expected) = (data.start_lsn, self.at);
+                    return Err(ReplicationError::OutOfOrder { found, expected });
+                }
+                Some(SenderMessage::Keepalive(_)) => {}
+                None => return Err(ReplicationError::Ended { at: self.at, end: self.end }),
+            }
+        }
+        // All of it is here; how the conversation ends matters no more.
+        let _ = self.writer.finish().await;
+        Ok(None)
     }
 }
 

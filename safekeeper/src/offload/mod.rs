@@ -1,0 +1,167 @@
+//! Offload: whole segments of WAL go to object storage, so that they can be removed here.
+//!
+//! Each safekeeper goes through a timeline's segments in order. What is there already is compared with what is here; what
+//! is not there is put by the one whose turn it is (plan.rs), and then read back and compared like any other. So each
+//! knows of itself that what it removes is there, and nobody has to believe anybody.
+
+pub mod plan;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use durable_fs::run_blocking;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use types::{NodeId, TenantTimelineId};
+
+use crate::metrics::Metrics;
+use crate::timeline::{Manager, Stopped, Timeline};
+use crate::wal_store::{RemoteSegments, RemoteWalError, WalStoreError};
+
+/// How often it is looked for whole segments.
+const LOOK: Duration = Duration::from_secs(1);
+/// Timelines that are worked on at a time; each takes the memory of two segments.
+const AT_A_TIME: usize = 4;
+/// Between two attempts that fail, at first and at last.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+
+#[derive(Debug, thiserror::Error)]
+enum OffloadError {
+    #[error(transparent)]
+    Remote(#[from] RemoteWalError),
+    #[error(transparent)]
+    Wal(#[from] WalStoreError),
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Of one timeline that has a whole segment.
+#[derive(Clone, Copy)]
+struct Attempt {
+    /// Since when the segment has been whole.
+    segment: (u64, Instant),
+    failures: u32,
+    not_before: Instant,
+}
+
+/// Offloads until the safekeeper stops.
+pub async fn run(manager: Arc<Manager>, node_id: NodeId, metrics: Arc<Metrics>, shutdown: CancellationToken) {
+    let offload = Arc::new(Offload { node_id, metrics, attempts: Mutex::default() });
+    let mut tasks = JoinSet::new();
+    while shutdown.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
+        for timeline in manager.residents(|timeline| offload.is_due(timeline)) {
+            while tasks.len() >= AT_A_TIME {
+                tasks.join_next().await;
+            }
+            tasks.spawn(Arc::clone(&offload).offload(timeline, shutdown.clone()));
+        }
+        // The next look is at what these have left.
+        while tasks.join_next().await.is_some() {}
+    }
+}
+
+struct Offload {
+    node_id: NodeId,
+    metrics: Arc<Metrics>,
+    attempts: Mutex<HashMap<TenantTimelineId, Attempt>>,
+}
+
+impl Offload {
+    fn attempts(&self) -> std::sync::MutexGuard<'_, HashMap<TenantTimelineId, Attempt>> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_due(&self, timeline: &Timeline) -> bool {
+        let Some(number) = next_segment(timeline) else {
+            self.attempts().remove(&timeline.ttid());
+            return false;
+        };
+        if timeline.remote().is_none() {
+            return false;
+        }
+        let now = Instant::now();
+        let new = Attempt { segment: (number, now), failures: 0, not_before: now };
+        let mut attempts = self.attempts();
+        let attempt = attempts.entry(timeline.ttid()).or_insert(new);
+        if attempt.segment.0 != number {
+            *attempt = new;
+        }
+        attempt.not_before <= now
+    }
+
+    async fn offload(self: Arc<Self>, timeline: Arc<Timeline>, shutdown: CancellationToken) {
+        let Some(attempt) = self.attempts().get(&timeline.ttid()).copied() else { return };
+        let worked = shutdown.run_until_cancelled(self.segments(&timeline, attempt)).await;
+        let mut attempts = self.attempts();
+        let Some(attempt) = attempts.get_mut(&timeline.ttid()) else { return };
+        match worked {
+            None => {}
+            Some(Ok(())) => attempt.failures = 0,
+            Some(Err(error)) => {
+                self.metrics.offload_failures.inc();
+                let pause = PAUSE.0.saturating_mul(1 << attempt.failures.min(10)).min(PAUSE.1);
+                attempt.failures = attempt.failures.saturating_add(1);
+                attempt.not_before = Instant::now() + pause;
+                tracing::warn!(timeline = %timeline.ttid(), "a segment is not offloaded yet: {error}");
+            }
+        }
+    }
+
+    /// One segment after the other, as long as there are some.
+    async fn segments(&self, timeline: &Timeline, mut attempt: Attempt) -> Result<(), OffloadError> {
+        let Some(remote) = timeline.remote() else { return Ok(()) };
+        while let Some(number) = next_segment(timeline) {
+            if attempt.segment.0 != number {
+                attempt.segment = (number, Instant::now());
+            }
+            if !self.segment(timeline, remote, number, attempt.segment.1).await? {
+                return Ok(());
+            }
+            self.metrics.offloaded_segments.inc();
+            let backup_lsn = timeline.segments().start(number + 1);
+            let mut positions = timeline.watch_positions();
+            timeline.note_backed_up(backup_lsn).await?;
+            if positions.wait_for(|positions| positions.backup_lsn >= backup_lsn).await.is_err() {
+                return Err(Stopped(timeline.ttid()).into());
+            }
+            tracing::info!(timeline = %timeline.ttid(), %backup_lsn, "in object storage, compared");
+        }
+        Ok(())
+    }
+
+    /// False while it is another's turn to put it there.
+    async fn segment(
+        &self,
+        timeline: &Timeline,
+        remote: &RemoteSegments,
+        number: u64,
+        whole_since: Instant,
+    ) -> Result<bool, OffloadError> {
+        let is_there = remote.exists(number).await?;
+        if !is_there && whole_since.elapsed() < self.patience(timeline) {
+            return Ok(false);
+        }
+        let path = timeline.segments().path(number);
+        let read =
+            run_blocking(move || std::fs::read(&path).map_err(|source| WalStoreError::Read { path, source }));
+        let segment = Bytes::from(read.await?);
+        if !is_there {
+            remote.put(number, segment.clone()).await?;
+        }
+        remote.compare(number, &segment).await?;
+        Ok(true)
+    }
+
+    fn patience(&self, timeline: &Timeline) -> Duration {
+        let members: Vec<NodeId> = timeline.persisted_state().configuration.ids().into_iter().collect();
+        plan::patience(timeline.ttid().timeline_id, &members, self.node_id)
+    }
+}
+
+fn next_segment(timeline: &Timeline) -> Option<u64> {
+    let positions = timeline.positions();
+    let size = timeline.segments().size();
+    plan::next_segment(timeline.start_lsn(), positions.backup_lsn, positions.commit_lsn, size)
+}

@@ -1,0 +1,168 @@
+//! Eviction: a timeline that nobody uses goes out of memory, and its WAL out of this machine.
+//!
+//! ```text
+//!  the owner writes down that it is at rest, and ends ─▶ the last segment goes to object storage, is read back
+//!    ─▶ the control file says that it is there ─▶ the segments here are removed
+//! ```
+//! A crash between two of these steps leaves a timeline that is at rest, with its WAL here or there or both. Without
+//! object storage, only the first step is done.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use durable_fs::{DurableFsError, run_blocking};
+use tokio::sync::oneshot;
+use types::{Lsn, TenantTimelineId};
+
+use super::control_file::{self, AtRest, ControlFile};
+use super::core::Input;
+use super::manager::{Entry, Manager, Settings, Summary};
+use super::{Timeline, open};
+use crate::datadir;
+use crate::wal_store::{RemoteWalError, WalStoreError};
+
+/// How often it is looked at who may go, at the least and at the most.
+const LOOK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+#[derive(Debug, thiserror::Error)]
+enum EvictError {
+    #[error(transparent)]
+    ControlFile(#[from] control_file::ControlFileError),
+    #[error(transparent)]
+    Disk(#[from] DurableFsError),
+    #[error(transparent)]
+    Wal(#[from] WalStoreError),
+    #[error(transparent)]
+    Remote(#[from] RemoteWalError),
+}
+
+impl EvictError {
+    fn sync_failure(&self) -> Option<String> {
+        let must_end = match self {
+            EvictError::Disk(error) => error.is_sync_failure(),
+            EvictError::Wal(error) => error.is_sync_failure(),
+            EvictError::ControlFile(_) | EvictError::Remote(_) => false,
+        };
+        must_end.then(|| self.to_string())
+    }
+}
+
+/// Evicts until the safekeeper stops.
+pub async fn run(manager: Arc<Manager>) {
+    let shutdown = manager.settings.shutdown.clone();
+    let look = (manager.settings.evict_after / 4).clamp(LOOK.0, LOOK.1);
+    while shutdown.run_until_cancelled(tokio::time::sleep(look)).await.is_some() {
+        let idle = manager.residents(|timeline| timeline.is_idle());
+        let idle: Vec<TenantTimelineId> = idle.into_iter().map(|timeline| timeline.ttid()).collect();
+        for ttid in idle {
+            if shutdown.run_until_cancelled(manager.evict(ttid)).await.is_none() {
+                return;
+            }
+        }
+    }
+}
+
+impl Manager {
+    /// Evicts a timeline if nobody uses it.
+    pub async fn evict(self: &Arc<Self>, ttid: TenantTimelineId) {
+        // Goes on when the process is about to stop: the owner is gone then, and the entry must say so.
+        let manager = Arc::clone(self);
+        let evicting = tokio::spawn(async move {
+            let _alone = manager.lock(ttid).await;
+            let Some(timeline) = manager.take_unused(ttid) else { return };
+            if !timeline.rest().await {
+                // Somebody is there, or the disk is full.
+                manager.insert(ttid, Entry::Resident(timeline));
+                return;
+            }
+            manager.settings.metrics.forget_timeline(ttid);
+            manager.settings.metrics.evicted.inc();
+            if let Err(error) = manager.offload_last_segment(ttid).await {
+                manager.stop_if_sync_failed(ttid, error.sync_failure());
+                tracing::warn!(timeline = %ttid, %error, "its WAL stays here while it is not used");
+            }
+        });
+        drop(evicting.await);
+    }
+
+    /// Takes a timeline that nobody has out of the map: who asks for it now waits for the lock, and wakes it.
+    fn take_unused(&self, ttid: TenantTimelineId) -> Option<Arc<Timeline>> {
+        self.change(|timelines| {
+            let entry = timelines.get_mut(&ttid)?;
+            match entry {
+                // While this map is locked nobody can come by a timeline that only the map has.
+                Entry::Resident(timeline) if Arc::strong_count(timeline) == 1 && timeline.is_idle() => {
+                    let evicted = Entry::Evicted(Box::new(timeline.summary()));
+                    match std::mem::replace(entry, evicted) {
+                        Entry::Resident(timeline) => Some(timeline),
+                        Entry::Evicted(_) | Entry::Broken(_) => None,
+                    }
+                }
+                Entry::Resident(_) | Entry::Evicted(_) | Entry::Broken(_) => None,
+            }
+        })
+    }
+
+    /// With the lock held, and no owner.
+    async fn offload_last_segment(&self, ttid: TenantTimelineId) -> Result<(), EvictError> {
+        let control = offload_last_segment(&self.settings, ttid).await?;
+        self.insert(ttid, Entry::Evicted(Box::new(Summary::at_rest(&control))));
+        self.changes().note(ttid);
+        Ok(())
+    }
+}
+
+async fn offload_last_segment(
+    settings: &Settings,
+    ttid: TenantTimelineId,
+) -> Result<ControlFile, EvictError> {
+    let directory = datadir::timeline_directory(&settings.datadir, ttid);
+    let place = directory.clone();
+    let control = run_blocking(move || control_file::read(&place)).await?;
+    let segments = open::segments_of(&control, directory.clone());
+    let Some(remote) = open::remote_of(settings, &control, &segments) else { return Ok(control) };
+    let Some(AtRest { flush_lsn, .. }) = control.at_rest else { return Ok(control) };
+    let existing =
+        segments.existing().map_err(|source| WalStoreError::Read { path: directory.clone(), source })?;
+    let last = segments.start_of(flush_lsn);
+    let all_before = control.backup_lsn.max(segments.start_of(control.acceptor.timeline_start_lsn)) >= last;
+    if existing.is_empty() || !all_before {
+        return Ok(control);
+    }
+    let number = segments.number(flush_lsn);
+    let mut partial = None;
+    if existing.contains(&number) && segments.offset(flush_lsn) > 0 {
+        let (path, length) = (segments.path(number), segments.offset(flush_lsn));
+        let wal = run_blocking(move || read_start(&path, length)).await?;
+        partial = Some(remote.put_partial(number, wal).await?);
+    }
+    let at_rest = Some(AtRest { flush_lsn, partial });
+    let control = ControlFile { at_rest, local_start_lsn: control.local_start_lsn.max(last), ..control };
+    let (fs, written) = (settings.fs.clone(), control.clone());
+    run_blocking(move || -> Result<(), DurableFsError> {
+        control_file::write(&written, &fs, &directory)?;
+        existing.into_iter().try_for_each(|number| fs.remove_file_durably(&segments.path(number)))
+    })
+    .await?;
+    tracing::info!(timeline = %ttid, lsn = %flush_lsn, "evicted, its WAL is in object storage");
+    Ok(control)
+}
+
+fn read_start(path: &std::path::Path, length: u64) -> Result<bytes::Bytes, WalStoreError> {
+    use std::io::Read;
+    let mut wal = Vec::with_capacity(length as usize);
+    let read = std::fs::File::open(path).and_then(|file| file.take(length).read_to_end(&mut wal));
+    match read {
+        Ok(read) if read as u64 == length => Ok(wal.into()),
+        Ok(_) => Err(WalStoreError::Lost { expected: Lsn(length), path: path.to_owned() }),
+        Err(source) => Err(WalStoreError::Read { path: path.to_owned(), source }),
+    }
+}
+
+impl Timeline {
+    /// Tells the owner to end. Whether it did.
+    async fn rest(&self) -> bool {
+        let (reply, rested) = oneshot::channel();
+        self.inputs.send(Input::Rest { reply }).await.is_ok() && rested.await.unwrap_or(false)
+    }
+}
