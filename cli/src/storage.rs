@@ -138,6 +138,12 @@ impl Daemon {
                 command.arg("--listen-pg").arg(local(ports.safekeeper_pg(id.0)).to_string());
                 command.arg("--listen-http").arg(local(ports.safekeeper_http(id.0)).to_string());
                 command.arg("--broker-endpoint").arg(broker_endpoint(env));
+                let remote =
+                    toml::Table::from_iter([("local_path".to_owned(), remote_directory(env).into())]);
+                command.arg("--remote-storage").arg(toml::to_string(&remote)?.trim_end());
+                if let Some(seconds) = env.config.safekeeper_evict_after {
+                    command.arg("--evict-after").arg(seconds.to_string());
+                }
                 command
             }
             Daemon::Pageserver => {
@@ -170,10 +176,15 @@ fn write_pageserver_config(env: &LocalEnv, workdir: &std::path::Path) -> anyhow:
     set("listen_http_addr", local(ports.pageserver_http()).to_string());
     set("broker_endpoint", broker_endpoint(env));
     set("auth_token_file", env.token_file().display().to_string());
-    let remote = HashMap::from([("local_path", env.directory.join("remote_storage").display().to_string())]);
+    let remote = HashMap::from([("local_path", remote_directory(env))]);
     config.insert("remote_storage".to_owned(), toml::Value::try_from(remote)?);
     durable_fs::DurableFs::default().write_atomically(&path, toml::to_string(&config)?.as_bytes())?;
     Ok(())
+}
+
+/// The directory that is the local cluster's object storage, for all daemons.
+fn remote_directory(env: &LocalEnv) -> String {
+    env.directory.join("remote_storage").display().to_string()
 }
 
 pub fn safekeeper_client(env: &LocalEnv, id: NodeId) -> SafekeeperClient {

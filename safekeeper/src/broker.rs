@@ -98,6 +98,8 @@ async fn hear_peers(
         };
         if let Ok(Some(timeline)) = manager.resident(info.ttid) {
             timeline.note_peer(info.safekeeper_id, position);
+            // The pageserver tells one safekeeper at a time.
+            timeline.note_remote_consistent(info.remote_consistent_lsn);
         }
         let peer = || Peer {
             node: info.safekeeper_id,

@@ -291,6 +291,9 @@ mod tests {
             wal_seg_size: WalSegmentSize::DEFAULT,
             walsenders: Vec::new(),
             walreceivers: Vec::new(),
+            backup_lsn: Lsn::INVALID,
+            local_start_lsn: Lsn::INVALID,
+            evicted: false,
         }
     }
 

@@ -22,6 +22,9 @@ pub struct Config {
     /// Their ids, once some have come or gone. Absent: from 1 on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     safekeepers: Option<Vec<NodeId>>,
+    /// Seconds for which nobody must have used a timeline before safekeepers evict it. Absent: their default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub safekeeper_evict_after: Option<u64>,
     /// The major version of PostgreSQL that is meant where none is named.
     #[serde(default = "first_version")]
     pub pg_version: PgVersion,
@@ -73,6 +76,7 @@ impl Config {
             port_base,
             num_safekeepers,
             safekeepers: None,
+            safekeeper_evict_after: None,
             pg_version: postgres.version,
             pg_bin_dir: postgres.bin_dir,
             compute_directory: None,

@@ -209,6 +209,14 @@ impl Timeline {
         drop(self.inputs.try_send(Input::Peer { node, position }));
     }
 
+    /// A peer heard from the pageserver what it has in object storage. May get lost as well: what is told next says more.
+    pub fn note_remote_consistent(&self, remote_consistent_lsn: Lsn) {
+        if remote_consistent_lsn > self.positions().remote_consistent_lsn {
+            let feedback = PageserverFeedback { remote_consistent_lsn, ..PageserverFeedback::default() };
+            drop(self.inputs.try_send(Input::Pageserver(feedback)));
+        }
+    }
+
     /// All WAL before it is in object storage.
     pub async fn note_backed_up(&self, backup_lsn: Lsn) -> Result<(), Stopped> {
         self.inputs.send(Input::BackedUp { backup_lsn }).await.map_err(|_| Stopped(self.ttid()))

@@ -535,7 +535,8 @@ impl Chaos {
         .await;
         let timeline = self.cluster.pageserver_timeline("main");
         let receiver = timeline["walreceiver_status"].as_str().expect("a status");
-        assert!(receiver.starts_with("receiving from safekeeper"), "{timeline}");
+        let is_well = receiver.starts_with("receiving from safekeeper") || receiver.starts_with("idle");
+        assert!(is_well, "{timeline}");
         let first = self.next_number + 1_000_000;
         self.next_number = first;
         self.writers = Some(Writers::resume(&connstr, 4, first));

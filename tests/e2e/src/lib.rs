@@ -17,6 +17,7 @@ mod indexes;
 mod isolation;
 mod limits;
 mod membership;
+mod offload;
 mod pgbench;
 mod settings;
 mod standby;

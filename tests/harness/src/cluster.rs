@@ -45,6 +45,20 @@ impl Cluster {
         cluster
     }
 
+    /// With lines at the head of its `config.toml` and of its `pageserver.toml`.
+    pub fn up_configured(name: &str, config: &str, pageserver: &str) -> Cluster {
+        let cluster = Cluster::init(name);
+        cluster.varve(&["start"]);
+        cluster.varve(&["stop"]);
+        for (file, lines) in [("config.toml", config), ("pageserver/pageserver.toml", pageserver)] {
+            let path = cluster.directory.join(file);
+            let text = std::fs::read_to_string(&path).expect("a file that varve has written");
+            std::fs::write(&path, format!("{lines}\n{text}")).expect("it can be changed");
+        }
+        cluster.varve(&["up"]);
+        cluster
+    }
+
     /// A new cluster of which nothing runs yet.
     pub fn init(name: &str) -> Cluster {
         Cluster::make(name, EndpointSettings::of_this_run())

@@ -60,7 +60,10 @@ fn in_words(
         Err(_) => vec![Cell::from(id.to_string()), Cell::new("no answer", Look::Bad)],
     });
     text.push('\n');
-    text.push_str(&table(&["SAFEKEEPER", "FOLLOWS", "HAS WAL UP TO", "KNOWS COMMITTED", "COMPUTE"], rows));
+    text.push_str(&table(
+        &["SAFEKEEPER", "FOLLOWS", "HAS WAL UP TO", "KNOWS COMMITTED", "KEEPS", "COMPUTE"],
+        rows,
+    ));
     text.push('\n');
     for error in safekeepers.values().filter_map(|answer| answer.as_ref().err()) {
         text.push_str(&format!("{error}\n"));
@@ -97,9 +100,19 @@ fn in_words(
     text
 }
 
+/// From where on its WAL is on this safekeeper, and not in object storage only.
+fn beginning(status: &TimelineStatus) -> String {
+    match (status.evicted, status.local_start_lsn.is_valid()) {
+        (true, true) => "nothing: object storage has it".to_owned(),
+        (false, true) => format!("from {}", status.local_start_lsn),
+        (_, false) => "all".to_owned(),
+    }
+}
+
 fn row(id: NodeId, status: &TimelineStatus) -> Vec<Cell> {
     let compute = match status.walreceivers.iter().find(|receiver| receiver.leads) {
         Some(leader) => leader.peer_addr.clone(),
+        None if status.evicted => "none; evicted".to_owned(),
         None => "none".to_owned(),
     };
     let unfinished = if status.durable_lsn > status.flush_lsn { " and a part of a record" } else { "" };
@@ -108,6 +121,7 @@ fn row(id: NodeId, status: &TimelineStatus) -> Vec<Cell> {
         format!("term {}", status.term).into(),
         format!("{}{unfinished}", status.flush_lsn).into(),
         status.commit_lsn.to_string().into(),
+        beginning(status).into(),
         compute.into(),
     ]
 }

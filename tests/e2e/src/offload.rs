@@ -1,0 +1,109 @@
+//! WAL goes to object storage and from the safekeepers; idle timelines go from them altogether; nothing is missed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use harness::{Cluster, block_on, eventually, lsn};
+use types::Lsn;
+
+/// Names of the files that a safekeeper has of the branch.
+fn files(cluster: &Cluster, id: u16, branch: &str) -> Vec<String> {
+    let (tenant, timeline) = cluster.ids(branch);
+    let directory: PathBuf = cluster.directory().join(format!("safekeepers/{id}/{tenant}/{timeline}"));
+    let names = std::fs::read_dir(directory).expect("the timeline's directory");
+    let mut names: Vec<String> =
+        names.map(|entry| entry.expect("an entry").file_name().into_string().expect("a name")).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn wal_that_nobody_needs_is_in_object_storage_only() {
+    let cluster =
+        Cluster::up_configured("offload", "safekeeper_evict_after = 2", "checkpoint_distance = 4194304")
+            .need_not_evict("it writes much and reads little");
+    block_on(async {
+        let main = cluster.connect("main").await;
+        let fill = async |n: i32| {
+            let fill = format!(
+                "CREATE TABLE t{n} AS SELECT n, repeat(chr(65 + n % 26), 900) AS filler FROM generate_series(1, 20000) n"
+            );
+            main.batch_execute(&fill).await.unwrap();
+        };
+        fill(1).await;
+        let early: Lsn = main
+            .query_one("SELECT pg_current_wal_flush_lsn()::text", &[])
+            .await
+            .unwrap()
+            .get::<_, String>(0)
+            .parse()
+            .unwrap();
+        fill(2).await;
+        fill(3).await;
+        for id in 1..=3 {
+            eventually("segments are in object storage only", Duration::from_secs(60), async || {
+                lsn(&cluster.safekeeper_timeline(id, "main")["local_start_lsn"]) > early
+            })
+            .await;
+            let start = lsn(&cluster.safekeeper_timeline(id, "main")["local_start_lsn"]);
+            assert!(files(&cluster, id, "main").len() >= 2, "what is in use is here");
+            let first = files(&cluster, id, "main").remove(0);
+            let number = u64::from_str_radix(&first[16..], 16).expect("a segment");
+            assert_eq!(number, start.0 >> 24, "the first segment here is the one that holds {start}");
+        }
+        // A branch begins with the bytes of a segment that is on no safekeeper any more.
+        cluster.varve(&[
+            "timeline",
+            "branch",
+            "--branch-name",
+            "early",
+            "--ancestor-start-lsn",
+            &early.to_string(),
+        ]);
+        cluster.varve(&["endpoint", "create", "early", "--branch-name", "early"]);
+        cluster.varve(&["endpoint", "start", "early"]);
+        let tables = "SELECT count(*) FROM pg_class WHERE relname ~ '^t[123]$'";
+        let early = cluster.connect("early").await;
+        assert_eq!(early.query_one(tables, &[]).await.unwrap().get::<_, i64>(0), 1);
+        drop(early);
+
+        // Without a compute, all of it goes.
+        drop(main);
+        cluster.varve(&["endpoint", "stop", "early"]);
+        cluster.varve(&["endpoint", "stop", "main"]);
+        for branch in ["main", "early"] {
+            for id in 1..=3 {
+                eventually("the timeline is evicted", Duration::from_secs(60), async || {
+                    files(&cluster, id, branch) == ["control"]
+                })
+                .await;
+                assert_eq!(cluster.safekeeper_timeline(id, branch)["evicted"], true);
+            }
+        }
+        let text = cluster.varve(&["timeline", "detail"]);
+        assert!(text.contains("none; evicted") && text.contains("nothing: object storage has it"), "{text}");
+        let text = cluster.varve(&["safekeeper", "dump-control", "1"]);
+        assert!(text.contains("it is at rest"), "{text}");
+        // Looking did not wake it; a restart does not either.
+        cluster.varve(&["safekeeper", "stop"]);
+        cluster.varve(&["safekeeper", "start"]);
+        assert_eq!(files(&cluster, 2, "main"), ["control"]);
+        assert!(
+            cluster.pageserver_timeline("main")["walreceiver_status"].as_str().unwrap().starts_with("idle")
+        );
+
+        // The next compute wakes it, finds everything, and its WAL reaches the pageserver.
+        cluster.varve(&["endpoint", "start", "main"]);
+        let main = cluster.connect("main").await;
+        assert_eq!(main.query_one(tables, &[]).await.unwrap().get::<_, i64>(0), 3);
+        main.batch_execute("CREATE TABLE t4 AS SELECT 1; CHECKPOINT").await.unwrap();
+        let end = lsn(&cluster.safekeeper_timeline(1, "main")["commit_lsn"]);
+        eventually("the pageserver has what is new", Duration::from_secs(30), async || {
+            lsn(&cluster.pageserver_timeline("main")["last_record_lsn"]) >= end
+        })
+        .await;
+        for id in 1..=3 {
+            assert!(cluster.metric(&format!("safekeeper-{id}"), "safekeeper_wakes_total") >= 1.0);
+        }
+    });
+}
