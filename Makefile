@@ -7,6 +7,7 @@
 #   make pg-regress    PostgreSQL's own regression suite on an endpoint and on a stock server, PG=15 or 17
 #   make redo-oracle   page redo judged by PostgreSQL, PG=15; redo-oracle-mutants: whether it would notice
 #   make standby-oracle  a stock standby stopped at random LSNs under load, PG=15 STOPS=20, beside the pageserver's pages
+#   make many-timelines what 10,000 idle timelines cost a safekeeper, TIMELINES=10000
 #   make sim            simulated safekeepers and computes, SEEDS=20000 worlds or SEED=n; sim-mutants: whether it would notice
 #   make fuzz          the WAL decoder and page redo, MINUTES=10 each (takes a nightly Rust)
 #   make bench         Varve beside stock PostgreSQL, a line for each number; WRITE=docs writes docs/benchmarks.md
@@ -30,7 +31,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 VARVE := target/release/varve --data-dir $(VARVE_DIR)
 
-.PHONY: deps build extension extension-of-other up down clean-cluster test test-docker pg-regress bench lint format oracle redo-oracle redo-oracle-mutants standby-oracle chaos sim sim-mutants fuzz
+.PHONY: deps build extension extension-of-other up down clean-cluster test test-docker pg-regress bench lint format oracle redo-oracle redo-oracle-mutants standby-oracle chaos many-timelines sim sim-mutants fuzz
 
 deps:
 	@tests/scripts/install-deps $(PG_MAJOR)
@@ -108,6 +109,12 @@ chaos: build
 	cargo test --release --locked -p e2e --no-run
 	CHAOS_MINUTES=$(or $(MINUTES),30) CHAOS_SEED=$(or $(SEED),1) \
 		"$$(ls -t target/release/deps/e2e-* | grep -v '\.d$$' | head -n 1)" --nocapture nothing_is_lost_in_chaos
+
+# What timelines cost a safekeeper when nobody uses them.
+many-timelines: build
+	cargo test --release --locked -p e2e --no-run
+	MANY_TIMELINES=$(or $(TIMELINES),10000) \
+		"$$(ls -t target/release/deps/e2e-* | grep -v '\.d$$' | head -n 1)" --nocapture many_timelines::
 
 sim:
 	cargo build --quiet --release --locked -p consensus_sim

@@ -16,6 +16,7 @@ mod fencing;
 mod indexes;
 mod isolation;
 mod limits;
+mod many_timelines;
 mod membership;
 mod offload;
 mod pgbench;

@@ -15,6 +15,17 @@ fn segment_file(cluster: &Cluster, safekeeper: u16, number: u64) -> PathBuf {
     directory.join(SEGMENT.file_name(1, number))
 }
 
+/// In object storage, which the safekeeper must say is the only place where it is.
+fn offloaded_file(cluster: &Cluster, safekeeper: u16, number: u64) -> PathBuf {
+    let start = lsn(&cluster.safekeeper_timeline(safekeeper, "main")["local_start_lsn"]);
+    assert!(number < start.segment_number(SEGMENT.bytes()), "safekeeper {safekeeper} lost segment {number}");
+    let (tenant, timeline) = cluster.ids("main");
+    cluster
+        .directory()
+        .join(format!("remote_storage/wal/{tenant}/{timeline}"))
+        .join(SEGMENT.file_name(1, number))
+}
+
 async fn fill(cluster: &Cluster, megabytes: u32) {
     let client = cluster.connect("main").await;
     client.batch_execute("CREATE TABLE IF NOT EXISTS filling (n int, t text)").await.unwrap();
@@ -29,7 +40,8 @@ fn wal_bytes(cluster: &Cluster, safekeeper: u16, first: u64, end: Lsn) -> Vec<u8
     let last = end.segment_number(SEGMENT.bytes());
     let mut bytes = Vec::new();
     for number in first..=last {
-        let file = segment_file(cluster, safekeeper, number);
+        let here = segment_file(cluster, safekeeper, number);
+        let file = if here.exists() { here } else { offloaded_file(cluster, safekeeper, number) };
         bytes.extend(std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display())));
     }
     bytes.truncate((end.0 - first * SEGMENT.bytes()) as usize);

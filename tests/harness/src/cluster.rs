@@ -50,13 +50,17 @@ impl Cluster {
         let cluster = Cluster::init(name);
         cluster.varve(&["start"]);
         cluster.varve(&["stop"]);
-        for (file, lines) in [("config.toml", config), ("pageserver/pageserver.toml", pageserver)] {
-            let path = cluster.directory.join(file);
-            let text = std::fs::read_to_string(&path).expect("a file that varve has written");
-            std::fs::write(&path, format!("{lines}\n{text}")).expect("it can be changed");
-        }
+        cluster.configure("config.toml", config);
+        cluster.configure("pageserver/pageserver.toml", pageserver);
         cluster.varve(&["up"]);
         cluster
+    }
+
+    /// Puts lines at the head of a file that `varve` has written.
+    pub fn configure(&self, file: &str, lines: &str) {
+        let path = self.directory.join(file);
+        let text = std::fs::read_to_string(&path).expect("a file that varve has written");
+        std::fs::write(&path, format!("{lines}\n{text}")).expect("it can be changed");
     }
 
     /// A new cluster of which nothing runs yet.
