@@ -5,7 +5,9 @@
 //! A longer or another run: `make chaos MINUTES=30 SEED=7`. Its last lines are a table of the faults, with the longest
 //! time without a commit of each, and the ledger's verdict.
 
+mod clock;
 mod cut;
+mod delay;
 
 use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
@@ -20,7 +22,9 @@ use nix::unistd::Pid;
 
 use crate::pgbench::{amcheck, checked_sum};
 use crate::wal::equal_copies;
+use clock::{Clock, days_ahead};
 use cut::{Cut, Way};
+use delay::Delay;
 
 /// Bytes of an open layer of the pageserver: a flush every second or so.
 const CHECKPOINT_DISTANCE: u64 = 2_000_000;
@@ -36,6 +40,10 @@ enum Fault {
     CutToSafekeeper,
     CutFromSafekeeper,
     CutSafekeeper,
+    /// What is sent to it and from it comes late.
+    DelaySafekeeper,
+    /// The clock of one that is needed for each commit jumps to next year, to last year, and back.
+    ClockJumps,
     /// Another takes its place while computes write, and gives it back.
     ReplaceSafekeeper,
     /// Commits wait until one is back.
@@ -66,12 +74,14 @@ enum Fault {
 
 use Fault::*;
 
-const FAULTS: [Fault; 26] = [
+const FAULTS: [Fault; 28] = [
     KillSafekeeper,
     PauseSafekeeper,
     CutToSafekeeper,
     CutFromSafekeeper,
     CutSafekeeper,
+    DelaySafekeeper,
+    ClockJumps,
     ReplaceSafekeeper,
     KillTwoSafekeepers,
     KillPageserver,
@@ -363,6 +373,8 @@ impl Chaos {
             CutToSafekeeper => self.cut(Way::To).await,
             CutFromSafekeeper => self.cut(Way::From).await,
             CutSafekeeper => self.cut(Way::Both).await,
+            DelaySafekeeper => self.delay().await,
+            ClockJumps => self.clock_jumps().await,
             ReplaceSafekeeper => self.replace().await,
             RollingRestart => {
                 for daemon in ["broker", "safekeeper-1", "safekeeper-2", "safekeeper-3", "pageserver"] {
@@ -384,6 +396,39 @@ impl Chaos {
         let (times, longest) = self.happened.entry(fault).or_default();
         *times += 1;
         *longest = stall.max(*longest);
+    }
+
+    /// Its connections are made anew, and go through the proxy; and once more, past it.
+    async fn delay(&mut self) {
+        let name = SAFEKEEPERS[self.dice.below(3)];
+        let id = name.trim_start_matches("safekeeper-").parse().expect("a number");
+        let delay = Delay::begin(self.cluster.safekeeper_port(id), self.dice.milliseconds(20, 200)).await;
+        self.cluster.kill(name);
+        self.start(name);
+        let kilobytes = async || delay.late() > 20_000;
+        eventually("WAL comes late", Duration::from_secs(30), kilobytes).await;
+        self.writers().wait_for_progress(20).await;
+        drop(delay);
+    }
+
+    async fn clock_jumps(&mut self) {
+        let jumping = self.dice.below(3);
+        let (name, away) = (SAFEKEEPERS[jumping], SAFEKEEPERS[(jumping + 1) % 3]);
+        let id = name.trim_start_matches("safekeeper-");
+        let clock = Clock::right(&self.cluster);
+        self.cluster.varve(&["safekeeper", "stop", "--id", id]);
+        run(clock.give_to(&mut self.cluster.command(&["safekeeper", "start", "--id", id])));
+        self.cluster.kill(away);
+        for (off, days) in [("+366d", 366), ("-366d", -366), ("+0", 0)] {
+            clock.set(off);
+            let number = id.parse().expect("a number");
+            let jumped = async || days_ahead(&self.cluster, number).await == days;
+            eventually("the clock jumps", Duration::from_secs(20), jumped).await;
+            self.writers().wait_for_progress(20).await;
+        }
+        self.start(away);
+        self.cluster.varve(&["safekeeper", "stop", "--id", id]);
+        self.start(name);
     }
 
     async fn cut(&mut self, way: Way) {

@@ -57,6 +57,6 @@ impl Drop for Cut {
     }
 }
 
-fn as_root() -> Command {
+pub fn as_root() -> Command {
     Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/as-root"))
 }
