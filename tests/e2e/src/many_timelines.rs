@@ -141,7 +141,7 @@ fn timelines_at_rest_cost_next_to_nothing() {
             let (after, told) = (safekeeper.usage(), published() - told);
             let each = after.resident.saturating_sub(empty.resident) / count;
             let written = after.written - before.written;
-            println!(
+            eprintln!(
                 "many timelines: {count} made; {:.2} KiB of memory each; started in {:.2} s (none: {:.2} s); in {} s of \
                  rest {:.2} s of CPU, {written} bytes written, {told} messages to the broker",
                 each as f64 / 1024.0,
