@@ -1,10 +1,5 @@
 //! Making timelines and branches.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use durable_fs::{Faults, Step};
-
 use super::*;
 
 #[tokio::test]
@@ -87,22 +82,6 @@ async fn a_branch_gets_its_ancestors_bytes_from_a_peer() {
     assert!(std::fs::read(timeline.segments().path(1)).unwrap() == theirs);
     donor.stop().await;
     other.stop().await;
-}
-
-/// The first to make a control file waits for the gate.
-struct Gate {
-    reached: AtomicBool,
-    open: Arc<Mutex<()>>,
-}
-
-impl Faults for Gate {
-    fn before(&self, step: Step, path: &Path) -> std::io::Result<()> {
-        let control = step == Step::CreateFile && path.ends_with("control.temporary");
-        if control && !self.reached.swap(true, Ordering::SeqCst) {
-            drop(self.open.lock().unwrap());
-        }
-        Ok(())
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

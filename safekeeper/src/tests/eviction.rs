@@ -1,8 +1,7 @@
 //! A timeline that nobody uses goes out of memory and out of this machine, and comes back as it was.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 
-use durable_fs::{Faults, Step};
 use remote_storage::{Faulty, ListMode, RemoteStorage};
 use safekeeper_api::replication::Until;
 
@@ -141,6 +140,39 @@ async fn without_object_storage_its_wal_stays_and_a_damaged_object_is_told() {
     bytes[140_000] ^= 1;
     inner.put(&key, bytes.into()).await.unwrap();
     assert!(safekeeper.read(START, end).await.unwrap() == written, "with the right object it comes back");
+    safekeeper.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wake_whose_client_went_away_does_not_meet_the_next() {
+    let place = tempfile::tempdir().unwrap();
+    let safekeeper = start(place.path(), None, DurableFs::default()).await;
+    let written = safekeeper.with_wal().await;
+    let end = START + written.len() as u64;
+    assert!(safekeeper.evict().await);
+    safekeeper.stop().await;
+
+    let open = Arc::new(Mutex::new(()));
+    let gate = Arc::new(Gate { reached: AtomicBool::new(false), open: open.clone() });
+    let safekeeper = start(place.path(), None, DurableFs::with_faults(gate.clone())).await;
+    let get = || {
+        let manager = safekeeper.manager.clone();
+        tokio::spawn(async move { manager.get(identity().ttid).await.map(|timeline| timeline.positions()) })
+    };
+    let closed = open.lock().unwrap();
+    let first = get();
+    while !gate.reached.load(Ordering::SeqCst) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    first.abort();
+    let mut second = get();
+    let waited = tokio::task::block_in_place(|| {
+        std::thread::sleep(Duration::from_millis(300));
+        !second.is_finished()
+    });
+    drop(closed);
+    assert!(waited, "the second went on beside the first");
+    assert_eq!((&mut second).await.unwrap().unwrap().flush_lsn, end);
     safekeeper.stop().await;
 }
 

@@ -9,7 +9,8 @@ mod wal;
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use auth::ClusterToken;
@@ -18,7 +19,7 @@ use consensus::{
     AcceptorMessage, AppendRequest, AppendResponse, Configuration, Elected, Member, MembershipGeneration,
     ProposerGreeting, ProposerMessage, TermHistory, TermStart, TimelineIdentity, VoteRequest,
 };
-use durable_fs::DurableFs;
+use durable_fs::{DurableFs, Faults, Step};
 use pg_backend::Limits;
 use pg_frontend::{Address, ConnectParams, CopyReader, CopyWriter, PgClient};
 use prometheus::Registry;
@@ -214,5 +215,21 @@ impl Proposer {
                 return response;
             }
         }
+    }
+}
+
+/// The first to make a control file waits for the gate.
+pub struct Gate {
+    pub reached: AtomicBool,
+    pub open: Arc<Mutex<()>>,
+}
+
+impl Faults for Gate {
+    fn before(&self, step: Step, path: &Path) -> std::io::Result<()> {
+        let control = step == Step::CreateFile && path.ends_with("control.temporary");
+        if control && !self.reached.swap(true, Ordering::SeqCst) {
+            drop(self.open.lock().unwrap());
+        }
+        Ok(())
     }
 }

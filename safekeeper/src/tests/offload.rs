@@ -3,7 +3,6 @@
 use pg_frontend::PgError;
 use remote_storage::{Faulty, LocalDir, ObjectKey, Operation, RemoteStorage};
 use safekeeper_api::replication::{PageserverFeedback, Until, WalRange};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 use crate::offload;

@@ -1,7 +1,5 @@
 //! WAL in, WAL out, and what must not happen on the way.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use durable_fs::{Faults, Step};
 use safekeeper_api::replication::{PageserverFeedback, ReceiverMessage, SenderMessage};
 

@@ -16,7 +16,7 @@ use types::{Lsn, TenantTimelineId};
 
 use super::control_file::{self, AtRest, ControlFile};
 use super::core::Input;
-use super::manager::{Entry, Manager, Settings, Summary};
+use super::manager::{Entry, Manager, Settings, Summary, to_its_end};
 use super::{Timeline, open};
 use crate::datadir;
 use crate::wal_store::{RemoteWalError, WalStoreError};
@@ -65,9 +65,8 @@ pub async fn run(manager: Arc<Manager>) {
 impl Manager {
     /// Evicts a timeline if nobody uses it.
     pub async fn evict(self: &Arc<Self>, ttid: TenantTimelineId) {
-        // Goes on when the process is about to stop: the owner is gone then, and the entry must say so.
         let manager = Arc::clone(self);
-        let evicting = tokio::spawn(async move {
+        to_its_end(async move {
             let _alone = manager.lock(ttid).await;
             let Some(timeline) = manager.take_unused(ttid) else { return };
             if !timeline.rest().await {
@@ -81,8 +80,8 @@ impl Manager {
                 manager.stop_if_sync_failed(ttid, error.sync_failure());
                 tracing::warn!(timeline = %ttid, %error, "its WAL stays here while it is not used");
             }
-        });
-        drop(evicting.await);
+        })
+        .await;
     }
 
     /// Takes a timeline that nobody has out of the map: who asks for it now waits for the lock, and wakes it.

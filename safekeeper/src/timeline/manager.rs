@@ -158,13 +158,17 @@ impl Manager {
     }
 
     /// The timeline, for somebody who uses it: if it was evicted, it is made resident.
-    pub async fn get(&self, ttid: TenantTimelineId) -> Result<Arc<Timeline>, LookupError> {
+    pub async fn get(self: &Arc<Self>, ttid: TenantTimelineId) -> Result<Arc<Timeline>, LookupError> {
         if let Some(timeline) = self.resident(ttid)? {
             timeline.note_used();
             return Ok(timeline);
         }
-        let _alone = self.lock(ttid).await;
-        self.wake(ttid).await
+        let manager = Arc::clone(self);
+        to_its_end(async move {
+            let _alone = manager.lock(ttid).await;
+            manager.wake(ttid).await
+        })
+        .await
     }
 
     /// The timeline, if it is not evicted.
@@ -235,21 +239,16 @@ impl Manager {
         &self.changes
     }
 
-    /// Makes a timeline, or finds that it is there already. True if it was made now. Goes on when the caller goes
-    /// away: files that are half made must not meet the next attempt.
+    /// Makes a timeline, or finds that it is there already. True if it was made now.
     pub async fn create(self: &Arc<Self>, spec: TimelineSpec) -> Result<(Arc<Timeline>, bool), CreateError> {
         let manager = Arc::clone(self);
-        match tokio::spawn(async move { manager.create_alone(spec).await }).await {
-            Ok(outcome) => outcome,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                // The runtime is being dropped; so is this task.
-                Err(_) => std::future::pending().await,
-            },
-        }
+        to_its_end(async move { manager.create_alone(spec).await }).await
     }
 
-    async fn create_alone(&self, spec: TimelineSpec) -> Result<(Arc<Timeline>, bool), CreateError> {
+    async fn create_alone(
+        self: &Arc<Self>,
+        spec: TimelineSpec,
+    ) -> Result<(Arc<Timeline>, bool), CreateError> {
         spec.check(self.settings.node_id)?;
         let ttid = spec.identity.ttid;
         let ancestor = match spec.ancestor {
@@ -316,6 +315,19 @@ impl Manager {
     pub async fn wait(&self) {
         self.owners.close();
         self.owners.wait().await;
+    }
+}
+
+/// Does work on a timeline's files that goes on when the caller goes away: what is half done must not meet the next
+/// attempt. Blocking work cannot be called off, so a lock that goes with the caller would not keep them apart.
+pub(super) async fn to_its_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    match tokio::spawn(work).await {
+        Ok(outcome) => outcome,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is being dropped; so is this task.
+            Err(_) => std::future::pending().await,
+        },
     }
 }
 
