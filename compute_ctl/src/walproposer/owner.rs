@@ -68,6 +68,8 @@ pub struct Owner {
     proposer: Proposer,
     identity: TimelineIdentity,
     reach: Reach,
+    /// Where PostgreSQL began; before that, it has not.
+    base_lsn: Lsn,
     peers: HashMap<NodeId, Peer>,
     /// Links, fetches, and the session with PostgreSQL. All end with the owner.
     tasks: JoinSet<()>,
@@ -101,6 +103,7 @@ impl Owner {
             proposer,
             identity,
             reach,
+            base_lsn: Lsn::INVALID,
             peers: configuration.all_members().into_iter().map(|member| (member.id, peer(member))).collect(),
             closing,
             tasks: JoinSet::new(),
@@ -192,7 +195,14 @@ impl Owner {
         Ok(())
     }
 
+    /// What the pageserver has ingested. It gave the base backup of where PostgreSQL begins, so at least that; while all
+    /// WAL is ingested, it need not be connected to any safekeeper that could tell.
+    fn pageserver_lsn(&self) -> Lsn {
+        self.proposer.pageserver_lsn().max(self.base_lsn)
+    }
+
     fn stream(&mut self, socket: PgSocket) {
+        self.base_lsn = self.proposer.received_lsn();
         let (inputs, wal) = mpsc::channel(WAL_QUEUE);
         self.wal = Some(wal);
         let postgres = Postgres {
@@ -246,10 +256,8 @@ impl Owner {
                 exit = Some(reason);
             }
         }
-        let positions = Positions {
-            commit_lsn: self.proposer.commit_lsn(),
-            pageserver_lsn: self.proposer.pageserver_lsn(),
-        };
+        let positions =
+            Positions { commit_lsn: self.proposer.commit_lsn(), pageserver_lsn: self.pageserver_lsn() };
         self.positions.send_if_modified(|told| std::mem::replace(told, positions) != positions);
         Ok(exit)
     }
@@ -341,7 +349,7 @@ impl Owner {
         let status = WalproposerStatus {
             received_lsn: self.proposer.received_lsn(),
             commit_lsn: self.proposer.commit_lsn(),
-            pageserver_lsn: self.proposer.pageserver_lsn(),
+            pageserver_lsn: self.pageserver_lsn(),
             safekeepers: safekeepers.collect(),
         };
         self.status.send_if_modified(|shown| {

@@ -8,6 +8,7 @@
 mod clock;
 mod cut;
 mod delay;
+mod disk;
 
 use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
@@ -25,6 +26,7 @@ use crate::wal::equal_copies;
 use clock::{Clock, days_ahead};
 use cut::{Cut, Way};
 use delay::Delay;
+use disk::{Disk, Trouble};
 
 /// Bytes of an open layer of the pageserver: a flush every second or so.
 const CHECKPOINT_DISTANCE: u64 = 2_000_000;
@@ -42,6 +44,10 @@ enum Fault {
     CutSafekeeper,
     /// What is sent to it and from it comes late.
     DelaySafekeeper,
+    /// One whose disk is slow, full for a while, or fails to make anything durable.
+    SlowDisk,
+    FullDisk,
+    FailingDisk,
     /// The clock of one that is needed for each commit jumps to next year, to last year, and back.
     ClockJumps,
     /// Another takes its place while computes write, and gives it back.
@@ -74,13 +80,16 @@ enum Fault {
 
 use Fault::*;
 
-const FAULTS: [Fault; 28] = [
+const FAULTS: [Fault; 31] = [
     KillSafekeeper,
     PauseSafekeeper,
     CutToSafekeeper,
     CutFromSafekeeper,
     CutSafekeeper,
     DelaySafekeeper,
+    SlowDisk,
+    FullDisk,
+    FailingDisk,
     ClockJumps,
     ReplaceSafekeeper,
     KillTwoSafekeepers,
@@ -374,6 +383,9 @@ impl Chaos {
             CutFromSafekeeper => self.cut(Way::From).await,
             CutSafekeeper => self.cut(Way::Both).await,
             DelaySafekeeper => self.delay().await,
+            SlowDisk => self.disk(Trouble::Slow(Duration::from_millis(200))).await,
+            FullDisk => self.disk(Trouble::Full).await,
+            FailingDisk => self.disk(Trouble::Failing).await,
             ClockJumps => self.clock_jumps().await,
             ReplaceSafekeeper => self.replace().await,
             RollingRestart => {
@@ -409,6 +421,41 @@ impl Chaos {
         eventually("WAL comes late", Duration::from_secs(30), kilobytes).await;
         self.writers().wait_for_progress(20).await;
         drop(delay);
+    }
+
+    /// One of the safekeepers has a disk of ours, which comes to make trouble and is mended again.
+    async fn disk(&mut self, trouble: Trouble) {
+        let name = SAFEKEEPERS[self.dice.below(3)];
+        let id = name.trim_start_matches("safekeeper-");
+        self.cluster.varve(&["safekeeper", "stop", "--id", id]);
+        let disk = Disk::over(&self.cluster.directory().join(format!("safekeepers/{id}")));
+        self.start(name);
+        self.writers().wait_for_progress(20).await;
+        let pid = self.cluster.pid(name);
+        disk.make(trouble);
+        let hit = async || disk.hits() > 0;
+        eventually("the disk makes trouble", Duration::from_secs(30), hit).await;
+        self.writers().wait_for_progress(50).await;
+        if trouble == Trouble::Failing {
+            // It does not know what it has, so it ends; nobody asks that disk a second time.
+            let status = ["safekeeper", "status", "--id", id];
+            let ended = async || !self.cluster.try_varve(&status).status.success();
+            eventually("the safekeeper ends", Duration::from_secs(30), ended).await;
+            assert!(self.cluster.log(name).contains("a disk it cannot trust"));
+            disk.make(Trouble::None);
+            self.start(name);
+        } else {
+            disk.make(Trouble::None);
+            assert_eq!(self.cluster.pid(name), pid, "it had no reason to end");
+        }
+        let other = SAFEKEEPERS.iter().position(|other| *other != name).expect("another") as u16 + 1;
+        let end = lsn(&self.cluster.safekeeper_timeline(other, "main")["commit_lsn"]);
+        let number = id.parse().expect("a number");
+        let has_all = async || lsn(&self.cluster.safekeeper_timeline(number, "main")["flush_lsn"]) >= end;
+        eventually("it catches up", Duration::from_secs(30), has_all).await;
+        self.cluster.varve(&["safekeeper", "stop", "--id", id]);
+        drop(disk);
+        self.start(name);
     }
 
     async fn clock_jumps(&mut self) {
