@@ -45,11 +45,14 @@ fn wal_that_nobody_needs_is_in_object_storage_only() {
                 lsn(&cluster.safekeeper_timeline(id, "main")["local_start_lsn"]) > early
             })
             .await;
-            let start = lsn(&cluster.safekeeper_timeline(id, "main")["local_start_lsn"]);
-            assert!(files(&cluster, id, "main").len() >= 2, "what is in use is here");
-            let first = files(&cluster, id, "main").remove(0);
-            let number = u64::from_str_radix(&first[16..], 16).expect("a segment");
-            assert_eq!(number, start.0 >> 24, "the first segment here is the one that holds {start}");
+            // More may go while this looks.
+            let agree = async || {
+                let files = files(&cluster, id, "main");
+                let number = u64::from_str_radix(&files[0][16..], 16).expect("a segment");
+                let start = lsn(&cluster.safekeeper_timeline(id, "main")["local_start_lsn"]);
+                files.len() >= 2 && number == start.0 >> 24
+            };
+            eventually("the first segment here is the one it says", Duration::from_secs(20), agree).await;
         }
         // A branch begins with the bytes of a segment that is on no safekeeper any more.
         cluster.varve(&[
