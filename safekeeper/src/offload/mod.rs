@@ -10,15 +10,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use durable_fs::run_blocking;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use types::{NodeId, TenantTimelineId};
 
 use crate::metrics::Metrics;
 use crate::timeline::{Manager, Stopped, Timeline};
-use crate::wal_store::{RemoteSegments, RemoteWalError, WalStoreError};
+use crate::wal_store::{RemoteSegments, RemoteWalError, WalReader, WalStoreError};
 
 /// How often it is looked for whole segments.
 const LOOK: Duration = Duration::from_secs(1);
@@ -143,10 +141,9 @@ impl Offload {
         if !is_there && whole_since.elapsed() < self.patience(timeline) {
             return Ok(false);
         }
-        let path = timeline.segments().path(number);
-        let read =
-            run_blocking(move || std::fs::read(&path).map_err(|source| WalStoreError::Read { path, source }));
-        let segment = Bytes::from(read.await?);
+        let (segments, begin) = (timeline.segments().clone(), timeline.segments().start(number));
+        let end = segments.start(number + 1);
+        let segment = WalReader::new(segments, None, begin).read(end, usize::MAX).await?;
         if !is_there {
             remote.put(number, segment.clone()).await?;
         }

@@ -133,12 +133,7 @@ pub fn write_timeline(
         fs.remove_file_durably(&segments.path(number))?;
     }
     if !before_start.is_empty() {
-        let path = segments.path(segments.number(spec.start_lsn));
-        fs.write_atomically(&path, &before_start)?;
-        // With a hole: it takes its space when WAL comes.
-        let file = fs.open_for_writing(&path)?;
-        fs.set_length(&file, &path, segments.size())?;
-        fs.sync_data(&file, &path)?;
+        segments.write_beginning(fs, segments.number(spec.start_lsn), &before_start)?;
     }
     fs.write_atomically(&control_file::path_in(directory), &spec.control_file().encode())?;
     Ok(())

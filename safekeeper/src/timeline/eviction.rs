@@ -12,14 +12,14 @@ use std::time::Duration;
 
 use durable_fs::{DurableFsError, run_blocking};
 use tokio::sync::oneshot;
-use types::{Lsn, TenantTimelineId};
+use types::TenantTimelineId;
 
 use super::control_file::{self, AtRest, ControlFile};
 use super::core::Input;
 use super::manager::{Entry, Manager, Settings, Summary, to_its_end};
 use super::{Timeline, open};
 use crate::datadir;
-use crate::wal_store::{RemoteWalError, WalStoreError};
+use crate::wal_store::{RemoteWalError, WalReader, WalStoreError};
 
 /// How often it is looked at who may go, at the least and at the most.
 const LOOK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
@@ -131,8 +131,7 @@ async fn offload_last_segment(
     let number = segments.number(flush_lsn);
     let mut partial = None;
     if existing.contains(&number) && segments.offset(flush_lsn) > 0 {
-        let (path, length) = (segments.path(number), segments.offset(flush_lsn));
-        let wal = run_blocking(move || read_start(&path, length)).await?;
+        let wal = WalReader::new(segments.clone(), None, last).read(flush_lsn, usize::MAX).await?;
         partial = Some(remote.put_partial(number, wal).await?);
     }
     let at_rest = Some(AtRest { flush_lsn, partial });
@@ -145,17 +144,6 @@ async fn offload_last_segment(
     .await?;
     tracing::info!(timeline = %ttid, lsn = %flush_lsn, "evicted, its WAL is in object storage");
     Ok(control)
-}
-
-fn read_start(path: &std::path::Path, length: u64) -> Result<bytes::Bytes, WalStoreError> {
-    use std::io::Read;
-    let mut wal = Vec::with_capacity(length as usize);
-    let read = std::fs::File::open(path).and_then(|file| file.take(length).read_to_end(&mut wal));
-    match read {
-        Ok(read) if read as u64 == length => Ok(wal.into()),
-        Ok(_) => Err(WalStoreError::Lost { expected: Lsn(length), path: path.to_owned() }),
-        Err(source) => Err(WalStoreError::Read { path: path.to_owned(), source }),
-    }
 }
 
 impl Timeline {

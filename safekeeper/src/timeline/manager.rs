@@ -251,6 +251,7 @@ impl Manager {
     ) -> Result<(Arc<Timeline>, bool), CreateError> {
         spec.check(self.settings.node_id)?;
         let ttid = spec.identity.ttid;
+        // Before the lock is taken: the ancestor's may be the same one.
         let ancestor = match spec.ancestor {
             Some(timeline_id) => self.get(TenantTimelineId { timeline_id, ..ttid }).await.ok(),
             None => None,

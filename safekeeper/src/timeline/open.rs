@@ -1,13 +1,12 @@
 //! From what is on disk to a timeline that runs.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use consensus::{Acceptor, MissingWal};
-use durable_fs::{DurableFs, DurableFsError, run_blocking};
+use durable_fs::{DurableFsError, run_blocking};
 use pg_format::wal::WalIdentity;
 use safekeeper_api::replication::PageserverFeedback;
 use tokio::sync::{mpsc, watch};
@@ -66,20 +65,18 @@ pub async fn wake(settings: &Settings, ttid: TenantTimelineId) -> Result<Lsn, Op
         return Ok(Lsn::INVALID);
     };
     let segments = segments_of(&control, directory.clone());
-    let number = segments.number(flush_lsn);
     let mut restored = None;
     let mut used = None;
     if let Some(partial) = partial {
         let remote = remote_of(settings, &control, &segments);
         let remote = remote.ok_or_else(|| OpenError::NoRemote(partial.key.clone()))?;
-        restored =
-            Some((segments.path(number), remote.get_partial(&partial, segments.offset(flush_lsn)).await?));
+        restored = Some(remote.get_partial(&partial, segments.offset(flush_lsn)).await?);
         used = Some((remote, partial));
     }
-    let (fs, size) = (settings.fs.clone(), segments.size());
+    let fs = settings.fs.clone();
     run_blocking(move || -> Result<(), DurableFsError> {
-        if let Some((path, wal)) = restored {
-            write_segment(&fs, &path, &wal, size)?;
+        if let Some(wal) = restored {
+            segments.write_beginning(&fs, segments.number(flush_lsn), &wal)?;
         }
         control_file::write(&ControlFile { at_rest: None, ..control }, &fs, &directory)
     })
@@ -91,14 +88,6 @@ pub async fn wake(settings: &Settings, ttid: TenantTimelineId) -> Result<Lsn, Op
         tracing::warn!(timeline = %ttid, %error, "an object that is not needed any more was not deleted");
     }
     Ok(flush_lsn)
-}
-
-/// With a hole behind the WAL: the store fills it when it writes there.
-fn write_segment(fs: &DurableFs, path: &Path, wal: &Bytes, size: u64) -> Result<(), DurableFsError> {
-    fs.write_atomically(path, wal)?;
-    let file = fs.open_for_writing(path)?;
-    fs.set_length(&file, path, size)?;
-    fs.sync_data(&file, path)
 }
 
 /// Opens what is on disk. WAL is known to be whole up to `known_good`, if not further.

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use durable_fs::{DurableFs, DurableFsError};
 use pg_format::wal::WalIdentity;
 use types::{Lsn, WalSegmentSize};
 
@@ -49,6 +50,16 @@ impl Segments {
 
     pub fn path(&self, number: u64) -> PathBuf {
         self.directory.join(self.file_name(number))
+    }
+
+    /// Writes a segment of which only the beginning is known yet, durably, in place of any that is there. The rest is a
+    /// hole: the store fills it when it writes there.
+    pub fn write_beginning(&self, fs: &DurableFs, number: u64, wal: &[u8]) -> Result<(), DurableFsError> {
+        let path = self.path(number);
+        fs.write_atomically(&path, wal)?;
+        let file = fs.open_for_writing(&path)?;
+        fs.set_length(&file, &path, self.size())?;
+        fs.sync_data(&file, &path)
     }
 
     /// Number of the segment that holds the byte at `lsn`.
