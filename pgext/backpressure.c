@@ -31,8 +31,8 @@
 #include "backpressure.h"
 #include "counters.h"
 #include "gucs.h"
-#include "ingest_position.h"
 #include "insert_lsn.h"
+#include "walproposer_reply.h"
 
 /* work between two pauses */
 #define SLICE_US 5000

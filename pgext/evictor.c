@@ -34,8 +34,8 @@
 #include "fsm_images.h"
 #include "grace.h"
 #include "gucs.h"
-#include "ingest_position.h"
 #include "server.h"
+#include "walproposer_reply.h"
 
 /* with nothing to do the disk and the positions are looked at so often */
 #define IDLE_WAIT_MS 100
@@ -96,11 +96,13 @@ static Outlook
 one_round(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	XLogRecPtr	ingested = ingest_position_look();
+	XLogRecPtr	ingested;
 	uint64		excess;
 	uint64		evicted = 0;
 	bool		lagging;
 
+	walproposer_reply_look();
+	ingested = ingest_position();
 	grace_tick(now);
 	lagging = backpressure_regulate(now);
 	fsm_images_after_checkpoint();

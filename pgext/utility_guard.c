@@ -1,8 +1,9 @@
 /*
- * utility_guard.c: the commit guard around COMMIT PREPARED and ROLLBACK PREPARED.
+ * utility_guard.c: the commit guard around COMMIT PREPARED and ROLLBACK PREPARED, the read lease before COPY TO.
  *
- * Both write their record and wait for the quorum inside the statement, before
- * any transaction callback runs.
+ * The first two write their record and wait for the quorum inside the statement,
+ * before any transaction callback runs; COPY of a table reads it without an
+ * executor.
  */
 #include "postgres.h"
 
@@ -10,6 +11,7 @@
 #include "tcop/utility.h"
 
 #include "commit_guard.h"
+#include "read_lease.h"
 
 static ProcessUtility_hook_type next_hook = NULL;
 
@@ -30,6 +32,8 @@ guard_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 {
 	ProcessUtility_hook_type next = next_hook ? next_hook : standard_ProcessUtility;
 
+	if (IsA(pstmt->utilityStmt, CopyStmt) && !((const CopyStmt *) pstmt->utilityStmt)->is_from)
+		read_lease_wait();
 	if (!ends_prepared_transaction(pstmt->utilityStmt))
 	{
 		next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);

@@ -23,13 +23,14 @@
 #include "evictor.h"
 #include "gucs.h"
 #include "hole_punch.h"
-#include "ingest_position.h"
 #include "life.h"
 #include "local_relations.h"
 #include "prefetch.h"
+#include "read_lease.h"
 #include "smgr_table.h"
 #include "sparse_cache.h"
 #include "sync_settings.h"
+#include "walproposer_reply.h"
 
 PG_MODULE_MAGIC;
 
@@ -96,7 +97,7 @@ request_shared_memory(void)
 	local_relations_request_shmem();
 	sparse_cache_request_shmem();
 	disk_space_request_shmem();
-	ingest_position_request_shmem();
+	walproposer_reply_request_shmem();
 	evictor_request_shmem();
 }
 
@@ -116,7 +117,7 @@ start_shared_memory(void)
 	local_relations_start_shmem();
 	sparse_cache_start_shmem();
 	disk_space_start_shmem();
-	ingest_position_start_shmem();
+	walproposer_reply_start_shmem();
 	evictor_start_shmem();
 	if (!IsUnderPostmaster)
 		smgr_table_selftest();
@@ -136,6 +137,7 @@ install_remote_pages(void)
 	backup_refusal_install();
 	prefetch_install();
 	backpressure_install();
+	read_lease_install();
 	evictor_install();
 }
 

@@ -12,7 +12,7 @@
 #include "backpressure.h"
 #include "chunk_table.h"
 #include "counters.h"
-#include "ingest_position.h"
+#include "walproposer_reply.h"
 
 PG_FUNCTION_INFO_V1(varve_cache);
 PG_FUNCTION_INFO_V1(varve_pageserver);

@@ -5,6 +5,7 @@ mod container;
 mod daemon;
 mod endpoint;
 mod help;
+mod moment;
 mod tenant;
 mod timeline;
 
@@ -13,6 +14,8 @@ use std::sync::LazyLock;
 
 use clap::error::ErrorKind;
 use clap::{ColorChoice, CommandFactory, Parser, Subcommand};
+use serde::Deserialize as _;
+use toml::de::ValueDeserializer;
 use types::PgVersion;
 
 pub use cluster::{
@@ -22,6 +25,7 @@ pub use cluster::{
 pub use container::{ContainerCommand, ContainerInitArguments, Part};
 pub use daemon::{DaemonCommand, SafekeeperCommand};
 pub use endpoint::EndpointCommand;
+pub use moment::Moment;
 pub use tenant::TenantCommand;
 pub use timeline::TimelineCommand;
 
@@ -137,6 +141,15 @@ fn parse_pg_version(text: &str) -> Result<PgVersion, String> {
     text.parse().map_err(|_| format!("this is varve {}", *VERSION))
 }
 
+/// What stands in braces, or line by line.
+fn parse_table(text: &str) -> Result<toml::Table, String> {
+    let table = match text.trim() {
+        text if text.starts_with('{') => ValueDeserializer::parse(text).and_then(toml::Table::deserialize),
+        text => toml::from_str(text),
+    };
+    table.map_err(|error| error.message().to_owned())
+}
+
 fn parse_setting(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not NAME=VALUE"))?;
     Ok((name.trim().to_owned(), value.trim().to_owned()))
@@ -181,6 +194,17 @@ mod tests {
             assert!(parse_pg_version(bad).unwrap_err().contains("PostgreSQL 15, 17"), "{bad}");
         }
         assert!(VERSION.starts_with(env!("CARGO_PKG_VERSION")));
+    }
+
+    #[test]
+    fn tables_are_written_in_braces_or_line_by_line() {
+        let table = toml::Table::from_iter([("a".to_owned(), 1.into()), ("b".to_owned(), "c".into())]);
+        for text in ["{ a = 1, b = \"c\" }", "a = 1\nb = \"c\""] {
+            assert_eq!(parse_table(text), Ok(table.clone()));
+        }
+        for bad in ["{ a = 1", "a", "{} x"] {
+            assert!(parse_table(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The storage daemons of the cluster: how each is asked whether it is ready and, where they are processes of
 //! this machine, how it is started and ended.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::Command;
@@ -138,9 +138,7 @@ impl Daemon {
                 command.arg("--listen-pg").arg(local(ports.safekeeper_pg(id.0)).to_string());
                 command.arg("--listen-http").arg(local(ports.safekeeper_http(id.0)).to_string());
                 command.arg("--broker-endpoint").arg(broker_endpoint(env));
-                let remote =
-                    toml::Table::from_iter([("local_path".to_owned(), remote_directory(env).into())]);
-                command.arg("--remote-storage").arg(toml::to_string(&remote)?.trim_end());
+                command.arg("--remote-storage").arg(toml::to_string(&remote_storage(env))?.trim_end());
                 if let Some(seconds) = env.config.safekeeper_evict_after {
                     command.arg("--evict-after").arg(seconds.to_string());
                 }
@@ -151,6 +149,10 @@ impl Daemon {
                 write_pageserver_config(env, &workdir)?;
                 let mut command = Command::new(program("pageserver")?);
                 command.arg("--workdir").arg(workdir);
+                let safekeepers = env.config.safekeeper_ids().into_iter();
+                let addresses: Vec<String> =
+                    safekeepers.map(|id| env.config.safekeeper_http_address(id)).collect();
+                command.arg("--safekeepers").arg(addresses.join(","));
                 return Ok(command);
             }
         };
@@ -176,15 +178,17 @@ fn write_pageserver_config(env: &LocalEnv, workdir: &std::path::Path) -> anyhow:
     set("listen_http_addr", local(ports.pageserver_http()).to_string());
     set("broker_endpoint", broker_endpoint(env));
     set("auth_token_file", env.token_file().display().to_string());
-    let remote = HashMap::from([("local_path", remote_directory(env))]);
-    config.insert("remote_storage".to_owned(), toml::Value::try_from(remote)?);
+    config.insert("remote_storage".to_owned(), remote_storage(env).into());
     durable_fs::DurableFs::default().write_atomically(&path, toml::to_string(&config)?.as_bytes())?;
     Ok(())
 }
 
-/// The directory that is the local cluster's object storage, for all daemons.
-fn remote_directory(env: &LocalEnv) -> String {
-    env.directory.join("remote_storage").display().to_string()
+/// The object storage of all daemons.
+fn remote_storage(env: &LocalEnv) -> toml::Table {
+    env.config.remote_storage.clone().unwrap_or_else(|| {
+        let directory = env.directory.join("remote_storage").display().to_string();
+        toml::Table::from_iter([("local_path".to_owned(), directory.into())])
+    })
 }
 
 pub fn safekeeper_client(env: &LocalEnv, id: NodeId) -> SafekeeperClient {

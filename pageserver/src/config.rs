@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use pageserver_api::history::Interval;
 use remote_storage::RemoteStorageConfig;
 use serde::Deserialize;
-use types::{Generation, NodeId};
+use types::NodeId;
 
+use crate::gc::Retention;
 use crate::storage::StorageConfig;
 
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +32,8 @@ pub struct Config {
     #[serde(default)]
     pub storage: StorageSection,
     #[serde(default)]
+    pub tenant_config: TenantConfigSection,
+    #[serde(default)]
     pub page_service: PageServiceSection,
     #[serde(default)]
     pub wal_receiver: WalReceiverSection,
@@ -45,12 +49,54 @@ pub struct StorageSection {
     pub checkpoint_distance: u64,
     /// Age at which they do even if they are few, so that safekeepers can drop WAL.
     pub checkpoint_timeout_seconds: u64,
+    /// Layers flushed from memory that make compaction worth while.
+    pub compaction_threshold: usize,
+    /// Bytes of a delta layer that compaction makes.
+    pub compaction_target_size: u64,
+    /// Bytes of an image layer.
+    pub image_layer_size: u64,
+    /// Changes of one page in a layer flushed from memory from which on an image of it follows them.
+    pub image_after_changes: usize,
+    /// Changes of one page without an image between them, in the midst of its history.
+    pub most_changes_between_images: usize,
+    /// Of a pageserver that is told of no safekeepers, and so has nobody who grants it one.
     pub generation: u32,
 }
 
 impl Default for StorageSection {
     fn default() -> Self {
-        Self { checkpoint_distance: 256 << 20, checkpoint_timeout_seconds: 600, generation: 1 }
+        Self {
+            checkpoint_distance: 256 << 20,
+            checkpoint_timeout_seconds: 600,
+            compaction_threshold: 4,
+            compaction_target_size: 128 << 20,
+            image_layer_size: 256 << 20,
+            image_after_changes: 12,
+            most_changes_between_images: 32,
+            generation: 1,
+        }
+    }
+}
+
+/// Of tenants that have nothing else set.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TenantConfigSection {
+    /// How far back any moment can be read.
+    pub pitr_interval: Interval,
+    /// Bytes of WAL that can be read back at least, however old they are.
+    pub gc_horizon: u64,
+    /// How often garbage is collected.
+    pub gc_period: Interval,
+}
+
+impl Default for TenantConfigSection {
+    fn default() -> Self {
+        Self {
+            pitr_interval: Interval(Duration::from_secs(7 * 86_400)),
+            gc_horizon: 64 << 20,
+            gc_period: Interval(Duration::from_secs(3600)),
+        }
     }
 }
 
@@ -93,13 +139,22 @@ impl Config {
             .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })
     }
 
+    pub fn retention(&self) -> Retention {
+        let TenantConfigSection { pitr_interval, gc_horizon, .. } = self.tenant_config;
+        Retention { pitr_interval: pitr_interval.0, gc_horizon }
+    }
+
     pub fn storage(&self, workdir: &Path) -> StorageConfig {
         let section = &self.storage;
         let timeout = self.checkpoint_timeout_seconds.unwrap_or(section.checkpoint_timeout_seconds);
         StorageConfig {
-            generation: Generation(section.generation),
             checkpoint_distance: self.checkpoint_distance.unwrap_or(section.checkpoint_distance),
             checkpoint_timeout: Duration::from_secs(timeout),
+            level0_threshold: section.compaction_threshold,
+            target_layer_size: section.compaction_target_size,
+            image_layer_size: section.image_layer_size,
+            image_after_changes: section.image_after_changes,
+            most_changes_between_images: section.most_changes_between_images,
             ..StorageConfig::new(workdir)
         }
     }

@@ -11,22 +11,41 @@ use durable_fs::DurableFs;
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use types::Generation;
 
 use crate::config::Config;
+use crate::gc::GarbageCollector;
 use crate::http::{self, ApiState};
 use crate::ingest::IngestMetrics;
+use crate::owners::SafekeeperOwners;
 use crate::page_service::{PageService, PageServiceMetrics};
 use crate::pages::PageReader;
-use crate::storage::{StorageMetrics, Surroundings, TenantManager};
+use crate::storage::{FixedGeneration, Owners, StorageMetrics, Surroundings, TenantManager};
 use crate::walreceiver::{ReceiverContext, WalReceiverMetrics, WalReceivers};
 
 /// Runs until `shutdown` is cancelled. When it returns, all that was ingested is in remote storage.
-pub async fn run(config: Config, workdir: &Path, shutdown: CancellationToken) -> anyhow::Result<()> {
+///
+/// `safekeepers` are the addresses (`host:port`) of HTTP APIs, of those who grant generations. Without any, this pageserver
+/// must be the only one that its tenants have.
+pub async fn run(
+    config: Config,
+    workdir: &Path,
+    safekeepers: Vec<String>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     let token = ClusterToken::load(&workdir.join(&config.auth_token_file)).context("cluster token")?;
     let registry = Registry::new();
     let pages = PageReader::new(&registry)?;
     let ingest = IngestMetrics::new(&registry)?;
-    let manager = open_storage(&config, workdir, &registry, &pages).await?;
+    let owners: Arc<dyn Owners> = match safekeepers.is_empty() {
+        true => Arc::new(FixedGeneration(Generation(config.storage.generation))),
+        false => Arc::new(SafekeeperOwners::new(safekeepers, token.clone())),
+    };
+    let opening = open_storage(&config, workdir, &registry, &pages, owners);
+    let manager = tokio::select! {
+        manager = opening => manager?,
+        () = shutdown.cancelled() => return Ok(()),
+    };
 
     let context = ReceiverContext {
         node: config.id,
@@ -60,11 +79,19 @@ pub async fn run(config: Config, workdir: &Path, shutdown: CancellationToken) ->
         max_message_bytes: 1 << 20,
         ..pg_backend::Limits::default()
     };
+    // A period of nothing would be a loop without rest.
+    let period = config.tenant_config.gc_period.0.max(Duration::from_secs(1));
+    let gc = Arc::new(GarbageCollector::new(Arc::clone(&manager), config.retention(), period));
+    let collecting = {
+        let (gc, shutdown) = (Arc::clone(&gc), shutdown.clone());
+        tokio::spawn(async move { gc.run(shutdown).await })
+    };
     let api = http::routes(ApiState {
         node: config.id,
         manager: Arc::clone(&manager),
         receivers: Arc::clone(&receivers),
         ingest,
+        gc,
     });
     tracing::info!(id = %config.id, pg = %config.listen_pg_addr, http = %config.listen_http_addr, "pageserver is up");
     let page_service = pg_backend::serve(pg_listener, token.clone(), service, shutdown.clone(), limits);
@@ -73,7 +100,10 @@ pub async fn run(config: Config, workdir: &Path, shutdown: CancellationToken) ->
     served.context("HTTP server")?;
     tracing::info!("shutting down: flushing and uploading");
     receivers.stopped().await;
-    manager.shutdown().await.context("flushing at shutdown")
+    let flushed = manager.shutdown().await.context("flushing at shutdown");
+    // It ends with the timelines; a panic has ended the process.
+    let _ = collecting.await;
+    flushed
 }
 
 async fn open_storage(
@@ -81,6 +111,7 @@ async fn open_storage(
     workdir: &Path,
     registry: &Registry,
     pages: &PageReader,
+    owners: Arc<dyn Owners>,
 ) -> anyhow::Result<Arc<TenantManager>> {
     let fs = DurableFs::default();
     let remote = config.remote_storage.open(workdir, fs.clone()).await?;
@@ -88,6 +119,7 @@ async fn open_storage(
         remote,
         metrics: StorageMetrics::register(registry)?,
         fs,
+        owners,
         redo: Some(Arc::new(pages.clone())),
     };
     TenantManager::open_with(config.storage(workdir), surroundings).await.context("opening storage")

@@ -9,9 +9,12 @@
 pub mod basebackup;
 pub mod config;
 pub mod daemon;
+pub mod gc;
+pub mod history;
 pub mod http;
 pub mod import;
 pub mod ingest;
+pub mod owners;
 pub mod page_service;
 pub mod pages;
 pub mod storage;

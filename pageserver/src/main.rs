@@ -1,6 +1,7 @@
 //! Wires the parts of this program together, and nothing else.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
@@ -16,13 +17,20 @@ struct Arguments {
     /// Directory with pageserver.toml; layer files are cached below it.
     #[arg(long)]
     workdir: PathBuf,
+    /// host:port of the HTTP API of each safekeeper, for those who grant this pageserver its tenants.
+    #[arg(long, value_delimiter = ',')]
+    safekeepers: Vec<String>,
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
     telemetry::init(arguments.log_format);
+    telemetry::exit(run(arguments))
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
     let config = Config::load(&arguments.workdir.join("pageserver.toml"))?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting tokio")?;
@@ -38,6 +46,6 @@ fn main() -> anyhow::Result<()> {
             }
             stop.cancel();
         });
-        pageserver::daemon::run(config, &arguments.workdir, shutdown).await
+        pageserver::daemon::run(config, &arguments.workdir, arguments.safekeepers, shutdown).await
     })
 }

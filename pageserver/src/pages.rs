@@ -23,6 +23,9 @@ pub enum PageError {
 /// Records that one read applies on the thread it runs on; beyond, it goes to a thread for blocking work.
 const MOST_RECORDS_INLINE: usize = 200;
 
+/// A page that is made of so many changes is kept for the next read.
+const LONG_HISTORY: usize = 64;
+
 /// Makes pages, and counts of what.
 #[derive(Clone)]
 pub struct PageReader {
@@ -88,6 +91,27 @@ impl PageReader {
     }
 
     async fn build(
+        &self,
+        timeline: &Timeline,
+        first: Key,
+        found: Vec<Reconstruct>,
+    ) -> Result<Vec<Bytes>, PageError> {
+        let long: Vec<(usize, Lsn)> = found
+            .iter()
+            .enumerate()
+            .filter(|(_, page)| page.deltas.len() >= LONG_HISTORY)
+            .filter_map(|(number, page)| Some((number, page.deltas.last()?.0)))
+            .collect();
+        let pages = self.build_all(timeline, first, found).await?;
+        for (number, lsn) in long {
+            if let Some(key) = std::iter::successors(Some(first), Key::next).nth(number) {
+                timeline.keep_image(key, lsn, &pages[number]);
+            }
+        }
+        Ok(pages)
+    }
+
+    async fn build_all(
         &self,
         timeline: &Timeline,
         first: Key,

@@ -45,7 +45,8 @@ impl Daemon {
         let token = ClusterToken::load(&workdir.join("token")).unwrap();
         let shutdown = CancellationToken::new();
         let (directory, stop) = (workdir.to_owned(), shutdown.clone());
-        let running = tokio::spawn(async move { pageserver::daemon::run(config, &directory, stop).await });
+        let running =
+            tokio::spawn(async move { pageserver::daemon::run(config, &directory, Vec::new(), stop).await });
         let daemon = Daemon {
             http: PageserverClient::new(&http, token.clone()),
             pg: Address::parse(&pg).unwrap(),

@@ -8,13 +8,15 @@ use durable_fs::DurableFs;
 use pageserver::ingest::{Ingest, IngestError, IngestMetrics, RelSize};
 use pageserver::pages::PageReader;
 use pageserver::storage::{
-    StorageConfig, StorageMetrics, Surroundings, TenantManager, Timeline, TimelineMetadata,
+    FixedGeneration, StorageConfig, StorageMetrics, Surroundings, TenantManager, Timeline, TimelineMetadata,
 };
 use pg_format::wal::{RECORD_HEADER_SIZE, RecordHeader};
 use pg_format::{CheckPoint, rmgr};
 use prometheus::Registry;
 use remote_storage::LocalDir;
-use types::{Fork, Key, Lsn, PgVersion, RelTag, TenantId, TenantTimelineId, TimelineId, WalSegmentSize};
+use types::{
+    Fork, Generation, Key, Lsn, PgVersion, RelTag, TenantId, TenantTimelineId, TimelineId, WalSegmentSize,
+};
 use wal_decoder::WalRecord;
 
 const REL: RelTag = RelTag { spc: 1663, db: 5, rel: 16384, fork: Fork::Main };
@@ -39,6 +41,7 @@ impl World {
             remote: Arc::new(LocalDir::open(directory.path().join("remote"), fs.clone()).await.unwrap()),
             metrics: StorageMetrics::register(&registry).unwrap(),
             fs,
+            owners: Arc::new(FixedGeneration(Generation(1))),
             redo: Some(Arc::new(pages.clone())),
         };
         let config = StorageConfig::new(directory.path().join("work"));

@@ -3,6 +3,7 @@
 //! ```text
 //!  <datadir>/safekeeper.id                       whose directory this is, with the format's version
 //!  <datadir>/safekeeper.lock                     held by the running process
+//!  <datadir>/owners                              which pageserver generations it has granted
 //!  <datadir>/<tenant>/<timeline>/control         one timeline: its control file,
 //!  <datadir>/<tenant>/<timeline>/0000…           and its WAL
 //! ```

@@ -16,6 +16,7 @@ mod wal_service;
 mod wal_store;
 
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,9 +39,13 @@ use crate::timeline::{CatchUp, Manager, Settings};
 use crate::wal_service::WalService;
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     telemetry::init(arguments.log_format);
+    telemetry::exit(run(arguments).await)
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
     // WAL holds what users wrote: nobody else on this machine is to read it.
     umask(Mode::S_IRWXG | Mode::S_IRWXO);
     let token = ClusterToken::load(&arguments.auth_token_file)?;

@@ -7,6 +7,7 @@ mod service;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
@@ -31,9 +32,13 @@ struct Arguments {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     telemetry::init(arguments.log_format);
+    telemetry::exit(run(arguments).await)
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let token = ClusterToken::load(&arguments.auth_token_file)?;
     let listener = TcpListener::bind(arguments.listen_addr)
         .await

@@ -10,7 +10,7 @@ use clap_complete::Shell;
 use types::PgVersion;
 
 use super::help::examples;
-use super::parse_pg_version;
+use super::{parse_pg_version, parse_table};
 
 #[derive(Args, Clone, Default)]
 pub struct InitArguments {
@@ -26,6 +26,10 @@ pub struct InitArguments {
     /// Number of safekeepers: 3, 5, 7 or 9.
     #[arg(long)]
     pub num_safekeepers: Option<u64>,
+    /// Object storage, such as '{ bucket_name = "varve", endpoint = "https://s3.example.org" }'. Default: a directory of
+    /// the cluster's own. Credentials are in the environment of whoever starts the cluster.
+    #[arg(long, value_name = "TOML", value_parser = parse_table)]
+    pub remote_storage: Option<toml::Table>,
 }
 
 #[derive(Args, Clone, Copy)]

@@ -26,12 +26,34 @@ pub enum TenantCommand {
     },
     /// All tenants, with the names of their branches.
     List,
+    /// What is kept of a tenant's past; with --set, another setting.
+    #[command(after_help = config_examples())]
+    Config {
+        /// pitr_interval ("7 days": how far back any moment can be read) or gc_horizon (bytes of WAL that are kept at
+        /// least). May be given several times.
+        #[arg(long, value_name = "NAME=VALUE")]
+        set: Vec<String>,
+        /// Back to what the pageserver's configuration says.
+        #[arg(long, value_name = "NAME")]
+        unset: Vec<String>,
+        /// Default: the default tenant.
+        #[arg(long)]
+        tenant_id: Option<TenantId>,
+    },
     /// Use this tenant where no --tenant-id is given.
     SetDefault {
         /// Which one: see `varve tenant list`.
         #[arg(long)]
         tenant_id: TenantId,
     },
+}
+
+fn config_examples() -> StyledStr {
+    examples(&[
+        ("varve tenant config", "how it is now"),
+        ("varve tenant config --set pitr_interval='14 days'", "two weeks of history"),
+        ("varve tenant config --unset pitr_interval", "as for all others"),
+    ])
 }
 
 pub fn group_examples() -> StyledStr {

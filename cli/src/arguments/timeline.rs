@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::Subcommand;
 use clap::builder::StyledStr;
+use clap::{ArgGroup, Subcommand};
 use types::{Lsn, PgVersion, TenantId, TimelineId};
 
 use super::help::examples;
-use super::parse_pg_version;
+use super::{Moment, parse_pg_version};
 
 #[derive(Subcommand)]
 pub enum TimelineCommand {
@@ -38,12 +38,37 @@ pub enum TimelineCommand {
         /// Where to leave it. Default: its head.
         #[arg(long)]
         ancestor_start_lsn: Option<Lsn>,
+        /// When to leave it: with all that was committed until then. "2026-11-22 10:00" or "2 hours ago".
+        #[arg(long, value_name = "TIME", conflicts_with = "ancestor_start_lsn")]
+        ancestor_start_time: Option<Moment>,
         /// Default: the default tenant.
         #[arg(long)]
         tenant_id: Option<TenantId>,
         /// Id of the new timeline, 32 hexadecimal digits. Default: a random one.
         #[arg(long)]
         timeline_id: Option<TimelineId>,
+    },
+    /// Take a branch back to where it was. What it is now stays, under another name.
+    ///
+    /// Endpoints of the branch must be stopped; they find the restored branch when they start.
+    #[command(after_help = restore_examples())]
+    #[command(group = ArgGroup::new("when").required(true).args(["to_time", "to_lsn"]))]
+    Restore {
+        /// Name of the branch.
+        #[arg(long, default_value = "main")]
+        branch_name: String,
+        /// The moment: "2026-11-22 10:00" or "2 hours ago".
+        #[arg(long, value_name = "TIME")]
+        to_time: Option<Moment>,
+        /// Or the LSN.
+        #[arg(long)]
+        to_lsn: Option<Lsn>,
+        /// What the branch as it is now is called from now on. Default: NAME-before-N.
+        #[arg(long, value_name = "NAME")]
+        keep_as: Option<String>,
+        /// Default: the default tenant.
+        #[arg(long)]
+        tenant_id: Option<TenantId>,
     },
     /// The branches as a tree, with positions and sizes.
     List {
@@ -96,6 +121,14 @@ fn branch_examples() -> StyledStr {
         ("varve timeline branch --branch-name work", "main as it is now"),
         ("varve timeline branch --branch-name task --ancestor-branch-name work", "a branch of a branch"),
         ("varve timeline branch --branch-name past --ancestor-start-lsn 0/1A2B3C8", "main as it was then"),
+        ("varve timeline branch --branch-name old --ancestor-start-time '1h ago'", "an hour ago"),
+    ])
+}
+
+fn restore_examples() -> StyledStr {
+    examples(&[
+        ("varve timeline restore --to-time '10 minutes ago'", "main, before the accident"),
+        ("varve timeline restore --to-lsn 0/1A2B3C8 --keep-as wrong", "what was main is wrong now"),
     ])
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use safekeeper_api::control_file::{ControlFile, FILE_NAME};
+use safekeeper_api::framed::Framed;
 use types::{NodeId, TimelineId};
 
 use crate::local_env::LocalEnv;

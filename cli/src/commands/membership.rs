@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use consensus::{ChangeEffect, ChangeEvent, Member, MembershipAnswer, MembershipChange, MembershipRequest};
+use consensus::{
+    ChangeEffect, ChangeEvent, Member, MembershipAnswer, MembershipChange, MembershipQuestion,
+    MembershipReply, MembershipRequest,
+};
 use safekeeper_api::http::{self as safekeeper, Client};
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -150,7 +153,7 @@ struct Driver<'a> {
     /// What those that do not have the timeline yet are to make.
     like: &'a safekeeper::TimelineStatus,
     change: MembershipChange,
-    asking: JoinSet<(NodeId, Result<MembershipAnswer, String>)>,
+    asking: JoinSet<(NodeId, Result<MembershipReply, String>)>,
     /// What each of them said last, if it was not an answer.
     errors: BTreeMap<NodeId, String>,
 }
@@ -166,12 +169,12 @@ impl Driver<'_> {
             let pause = Duration::from_millis(rand::random_range(100..400));
             let done = tokio::select! {
                 Some(answered) = self.asking.join_next() => match answered {
-                    Ok((node, Ok(answer))) => {
+                    Ok((node, Ok(reply))) => {
                         self.errors.remove(&node);
-                        if let MembershipAnswer::Refused { reason } = &answer {
+                        if let MembershipAnswer::Refused { reason } = &reply.answer {
                             self.errors.insert(node, reason.clone());
                         }
-                        self.step(ChangeEvent::Answer { node, answer })
+                        self.step(ChangeEvent::Answer { node, reply })
                     }
                     Ok((node, Err(error))) => {
                         self.errors.insert(node, error);
@@ -199,23 +202,23 @@ impl Driver<'_> {
         let mut done = false;
         for effect in self.change.step(event) {
             match effect {
-                ChangeEffect::Ask { node, request } => self.ask(node, request),
+                ChangeEffect::Ask { node, question } => self.ask(node, question),
                 ChangeEffect::Done { .. } => done = true,
             }
         }
         done
     }
 
-    fn ask(&mut self, node: NodeId, request: MembershipRequest) {
+    fn ask(&mut self, node: NodeId, question: MembershipQuestion) {
         let Some(member) = self.change.member(node) else { return };
         let client = Client::new(&member.http_connstr, self.env.token.clone());
-        let (ttid, creation) = (self.ttid, creation(self.like, &request, member));
+        let (ttid, creation) = (self.ttid, creation(self.like, &question.request, member));
         self.asking.spawn(async move {
             let answer = async {
-                match (client.membership(ttid, &request).await, creation) {
+                match (client.membership(ttid, &question).await, creation) {
                     (Err(error), Some(creation)) if error.is_not_found() => {
                         client.create_timeline(&creation).await?;
-                        client.membership(ttid, &request).await
+                        client.membership(ttid, &question).await
                     }
                     (answer, _) => answer,
                 }
@@ -250,7 +253,7 @@ fn creation(
     request: &MembershipRequest,
     member: &Member,
 ) -> Option<safekeeper::TimelineCreateRequest> {
-    let MembershipRequest::Adopt { configuration } = request else { return None };
+    let MembershipRequest::Adopt { configuration, .. } = request else { return None };
     (!configuration.contains(member.id)).then(|| safekeeper::TimelineCreateRequest {
         tenant_id: like.tenant_id,
         timeline_id: like.timeline_id,

@@ -1,5 +1,7 @@
 //! `tenant`: clusters of PostgreSQL with all their branches.
 
+use anyhow::{Context, bail};
+use pageserver_api::history::{TenantConfig, TenantConfigRequest, TenantConfigResponse};
 use serde_json::json;
 use types::{PgVersion, TenantId, TimelineId};
 
@@ -55,6 +57,10 @@ pub async fn run(env: &LocalEnv, command: TenantCommand, output: Output) -> anyh
             output.result(&value, || text)
         }
         TenantCommand::List => list(&branches, output),
+        TenantCommand::Config { set, unset, tenant_id } => {
+            let tenant = branches.tenant(tenant_id)?;
+            config(env, tenant, &set, &unset, output).await
+        }
         TenantCommand::SetDefault { tenant_id } => {
             branches.set_default(tenant_id)?;
             output.result(&json!({ "default_tenant": tenant_id }), || {
@@ -62,6 +68,69 @@ pub async fn run(env: &LocalEnv, command: TenantCommand, output: Output) -> anyh
             })
         }
     }
+}
+
+async fn config(
+    env: &LocalEnv,
+    tenant: TenantId,
+    set: &[String],
+    unset: &[String],
+    output: Output,
+) -> anyhow::Result<()> {
+    let pageserver = pageserver_client(env);
+    let before = pageserver.tenant_config(tenant).await?;
+    if !set.is_empty() || !unset.is_empty() {
+        let config = changed(before.tenant_specific_overrides, set, unset)?;
+        pageserver.set_tenant_config(&TenantConfigRequest::new(tenant, config)).await?;
+    }
+    let now = pageserver.tenant_config(tenant).await?;
+    let TenantConfigResponse { tenant_specific_overrides: own, effective_config: effective } = &now;
+    output.result(&now, || {
+        let text = |value: Option<String>| value.unwrap_or_default();
+        let whose = |is_own| if is_own { "of this tenant" } else { "of the pageserver" }.to_owned();
+        table(
+            &["SETTING", "VALUE", "SET"],
+            [
+                vec![
+                    "pitr_interval".to_owned(),
+                    text(effective.pitr_interval.map(|interval| interval.to_string())),
+                    whose(own.pitr_interval.is_some()),
+                ],
+                vec![
+                    "gc_horizon".to_owned(),
+                    text(effective.gc_horizon.map(|bytes| bytes.to_string())),
+                    whose(own.gc_horizon.is_some()),
+                ],
+            ],
+        )
+    })
+}
+
+/// The settings of a tenant with what was asked for on the command line.
+fn changed(mut config: TenantConfig, set: &[String], unset: &[String]) -> anyhow::Result<TenantConfig> {
+    let unknown =
+        |name: &str| format!("{name:?} is no setting of a tenant: take pitr_interval or gc_horizon");
+    for name in unset {
+        match name.as_str() {
+            "pitr_interval" => config.pitr_interval = None,
+            "gc_horizon" => config.gc_horizon = None,
+            other => bail!(unknown(other)),
+        }
+    }
+    for setting in set {
+        let (name, value) =
+            setting.split_once('=').with_context(|| format!("{setting:?} is no NAME=VALUE"))?;
+        match name {
+            "pitr_interval" => config.pitr_interval = Some(value.parse()?),
+            "gc_horizon" => {
+                let bytes =
+                    value.parse().with_context(|| format!("gc_horizon {value:?} is no number of bytes"))?;
+                config.gc_horizon = Some(bytes);
+            }
+            other => bail!(unknown(other)),
+        }
+    }
+    Ok(config)
 }
 
 pub async fn create(

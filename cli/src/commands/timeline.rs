@@ -2,6 +2,7 @@
 //! then on every safekeeper.
 
 mod detail;
+mod restore;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -10,16 +11,19 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use consensus::Member;
 use futures_util::future::try_join_all;
+use jiff::Timestamp;
+use pageserver_api::history::LsnKind;
 use pageserver_api::models::{TimelineCreateRequest, TimelineInfo};
 use safekeeper_api::http as safekeeper;
 use serde_json::json;
 use types::{Lsn, NodeId, PgVersion, TenantId, TenantTimelineId, TimelineId};
 
 use super::{export, up};
-use crate::arguments::TimelineCommand;
+use crate::arguments::{Moment, TimelineCommand};
 use crate::local_env::{Branches, LocalEnv};
 use crate::output::Output;
 use crate::storage::{pageserver_client, safekeeper_client, safekeeper_statuses};
+use restore::Restore;
 use tree::draw_tree;
 
 /// How long the pageserver may take to catch up before a branch or an export at the head is given up.
@@ -51,6 +55,7 @@ pub async fn run(env: &LocalEnv, command: TimelineCommand, output: Output) -> an
             branch_name,
             ancestor_branch_name,
             ancestor_start_lsn,
+            ancestor_start_time,
             tenant_id,
             timeline_id,
         } => {
@@ -58,12 +63,17 @@ pub async fn run(env: &LocalEnv, command: TimelineCommand, output: Output) -> an
             branches.check_new_name(tenant, &branch_name)?;
             let timeline = timeline_id.unwrap_or_else(TimelineId::generate);
             let ancestor = branches.timeline(tenant, &ancestor_branch_name)?;
-            let start =
-                available_lsn(env, TenantTimelineId::new(tenant, ancestor), ancestor_start_lsn).await?;
+            let ttid = TenantTimelineId::new(tenant, ancestor);
+            let start = start_of_branch(env, ttid, ancestor_start_lsn, ancestor_start_time).await?;
             let request = TimelineCreateRequest::branch(timeline, ancestor, start);
             let info = create(env, tenant, request).await?;
             branches.add_branch(tenant, &branch_name, timeline, info.pg_version)?;
             announce(&branch_name, &info, output)
+        }
+        TimelineCommand::Restore { branch_name, to_time, to_lsn, keep_as, tenant_id } => {
+            let tenant = branches.tenant(tenant_id)?;
+            let restore = Restore { tenant, branch: branch_name, to_time, to_lsn, keep_as };
+            restore::restore(env, &mut branches, restore, output).await
         }
         TimelineCommand::List { tenant_id, all } => {
             let tenants = match all {
@@ -134,6 +144,37 @@ async fn available_lsn(
             );
         }
         tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Where a new branch leaves another: where that was at a time, at an LSN, or, for neither, at its head.
+async fn start_of_branch(
+    env: &LocalEnv,
+    ttid: TenantTimelineId,
+    lsn: Option<Lsn>,
+    time: Option<Moment>,
+) -> anyhow::Result<Option<Lsn>> {
+    match time {
+        Some(time) => lsn_at(env, ttid, time).await.map(Some),
+        None => available_lsn(env, ttid, lsn).await,
+    }
+}
+
+/// Where a branch was at a time.
+async fn lsn_at(env: &LocalEnv, ttid: TenantTimelineId, time: Moment) -> anyhow::Result<Lsn> {
+    let text = time.0.to_string();
+    if time.0 > Timestamp::now() {
+        bail!("{text} is yet to come");
+    }
+    // What was committed until then may be on its way to the pageserver.
+    available_lsn(env, ttid, None).await?;
+    let found = pageserver_client(env).lsn_by_timestamp(ttid.tenant_id, ttid.timeline_id, &text).await?;
+    match found.kind {
+        LsnKind::Present | LsnKind::Future => Ok(found.lsn),
+        LsnKind::Past => bail!(
+            "what can be read of the branch begins after {text}: `varve tenant config` says how much history is kept"
+        ),
+        LsnKind::NoData => bail!("nothing was ever committed on the branch"),
     }
 }
 
@@ -264,7 +305,7 @@ async fn list(
 #[cfg(test)]
 mod tests {
     use consensus::{Configuration, TermHistory, TermStart};
-    use types::{Term, WalSegmentSize};
+    use types::{Generation, Term, WalSegmentSize};
 
     use super::*;
 
@@ -293,6 +334,7 @@ mod tests {
             walreceivers: Vec::new(),
             backup_lsn: Lsn::INVALID,
             local_start_lsn: Lsn::INVALID,
+            pageserver_generation: Generation(0),
             evicted: false,
         }
     }

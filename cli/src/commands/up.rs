@@ -69,6 +69,7 @@ pub fn init(directory: &Path, arguments: &InitArguments, output: Output) -> anyh
         let postgres = Installation::choose(arguments.pg_version, arguments.pg_bin_dir.as_deref())?;
         let safekeepers = arguments.num_safekeepers.unwrap_or(DEFAULT_SAFEKEEPERS);
         let mut config = Config::new(arguments.port_base, safekeepers, postgres)?;
+        config.remote_storage.clone_from(&arguments.remote_storage);
         std::fs::create_dir_all(directory)
             .with_context(|| format!("cannot make the directory {}", directory.display()))?;
         config.compute_directory = compute_directory(&directory.canonicalize()?)?;
@@ -103,6 +104,7 @@ fn refuse_changes(env: &LocalEnv, arguments: &InitArguments) -> anyhow::Result<(
     let config = &env.config;
     let changed = arguments.port_base.is_some_and(|base| config.port_base != Some(base))
         || arguments.num_safekeepers.is_some_and(|number| config.num_safekeepers != number)
+        || arguments.remote_storage.is_some() && arguments.remote_storage != config.remote_storage
         || arguments.pg_version.is_some_and(|version| config.pg_version != version)
         || arguments.pg_bin_dir.as_ref().is_some_and(|path| *path != config.pg_bin_dir);
     if changed {

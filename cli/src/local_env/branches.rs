@@ -128,6 +128,19 @@ impl Branches {
         self.save()
     }
 
+    /// The name means `timeline` from now on, what it meant before is called `keep_as`; in one step.
+    pub fn replace_branch(
+        &mut self,
+        tenant: TenantId,
+        branch: &str,
+        timeline: TimelineId,
+        keep_as: &str,
+    ) -> anyhow::Result<()> {
+        let before = self.timeline(tenant, branch)?;
+        self.content.tenants.entry(tenant).or_default().insert(keep_as.to_owned(), before);
+        self.add_branch(tenant, branch, timeline, self.pg_version(before))
+    }
+
     pub fn add_branch(
         &mut self,
         tenant: TenantId,

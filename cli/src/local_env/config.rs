@@ -33,6 +33,9 @@ pub struct Config {
     /// Set where the user `postgres` cannot reach the cluster's own directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compute_directory: Option<PathBuf>,
+    /// Object storage of all daemons, in words that they understand. Absent: a directory below the cluster's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote_storage: Option<toml::Table>,
     /// Set where the parts are no processes of this machine, but containers for instance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hosts: Option<Hosts>,
@@ -80,6 +83,7 @@ impl Config {
             pg_version: postgres.version,
             pg_bin_dir: postgres.bin_dir,
             compute_directory: None,
+            remote_storage: None,
             hosts: None,
         })
     }

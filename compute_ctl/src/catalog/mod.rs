@@ -29,7 +29,9 @@ impl Superuser {
             // Our own changes must not be cut short by what a user has set for everybody.
             .option("statement_timeout", "0")
             .option("lock_timeout", "0")
-            .option("search_path", "pg_catalog");
+            .option("search_path", "pg_catalog")
+            // What it reads, it is about to write or to stop.
+            .option("varve.read_lease", "0");
         let connected = PgClient::connect(&params).await;
         connected.map(Superuser).map_err(sql("connect to PostgreSQL"))
     }

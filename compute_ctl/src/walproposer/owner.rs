@@ -1,6 +1,6 @@
 //! [`Owner`]: the one task that owns the proposer. It selects an event, steps, and carries out the effects.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,6 +22,8 @@ use super::safekeeper::Link;
 use super::{Exit, PgSocket, Reach, WalproposerError};
 
 const TICK: Duration = Duration::from_secs(1);
+/// Kept while no quorum answers. What is older is of no use to anybody.
+const TICKS: usize = 600;
 const STATUS_INTERVAL: Duration = Duration::from_millis(200);
 /// So long, and up to as long again, all safekeepers have for their greeting; each campaign after that has
 /// twice the time of the one before.
@@ -77,6 +79,8 @@ pub struct Owner {
     received: mpsc::Receiver<Input>,
     wal: Option<mpsc::Receiver<PostgresInput>>,
     positions: watch::Sender<Positions>,
+    /// When the ticks were that no quorum has answered yet, and the last that one has.
+    ticks: BTreeMap<u64, std::time::Instant>,
     status: watch::Sender<WalproposerStatus>,
     established: Option<oneshot::Sender<(Term, Lsn)>>,
     closing: CancellationToken,
@@ -111,6 +115,7 @@ impl Owner {
             received,
             wal: None,
             positions: watch::Sender::default(),
+            ticks: BTreeMap::new(),
             status,
             established: Some(established),
         };
@@ -143,7 +148,13 @@ impl Owner {
                     self.stream(socket);
                     None
                 }
-                _ = tick.tick() => self.step(ProposerEvent::Tick)?,
+                _ = tick.tick() => {
+                    self.ticks.insert(self.proposer.tick() + 1, std::time::Instant::now());
+                    if self.ticks.len() > TICKS {
+                        self.ticks.pop_first();
+                    }
+                    self.step(ProposerEvent::Tick)?
+                }
                 _ = show.tick() => {
                     self.show_status();
                     None
@@ -256,8 +267,13 @@ impl Owner {
                 exit = Some(reason);
             }
         }
-        let positions =
-            Positions { commit_lsn: self.proposer.commit_lsn(), pageserver_lsn: self.pageserver_lsn() };
+        let confirmed = self.proposer.confirmed_tick();
+        self.ticks.retain(|tick, _| *tick >= confirmed);
+        let positions = Positions {
+            commit_lsn: self.proposer.commit_lsn(),
+            pageserver_lsn: self.pageserver_lsn(),
+            followed: self.ticks.get(&confirmed).copied(),
+        };
         self.positions.send_if_modified(|told| std::mem::replace(told, positions) != positions);
         Ok(exit)
     }

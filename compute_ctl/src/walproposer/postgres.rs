@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Positions {
     pub commit_lsn: Lsn,
     pub pageserver_lsn: Lsn,
+    /// At some time after that, a quorum of safekeepers followed this compute. None: that is not known yet.
+    pub followed: Option<Instant>,
 }
 
 pub enum PostgresInput {
@@ -144,12 +146,13 @@ async fn reply(
     asked: &Notify,
 ) -> Result<(), WalproposerError> {
     loop {
-        let Positions { commit_lsn, pageserver_lsn } = *positions.borrow_and_update();
+        let Positions { commit_lsn, pageserver_lsn, followed } = *positions.borrow_and_update();
         let status = StandbyStatus {
             write_lsn: commit_lsn,
             flush_lsn: commit_lsn,
             apply_lsn: pageserver_lsn,
-            timestamp: timestamp(SystemTime::now()),
+            // Not when this was sent: pgext/read_lease.c goes by it.
+            timestamp: followed.map_or(0, |time| timestamp(SystemTime::now() - time.elapsed())),
             reply_requested: false,
         };
         writer.send(&ReceiverMessage::StandbyStatus(status)).await?;

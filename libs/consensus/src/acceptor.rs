@@ -68,6 +68,13 @@ impl AcceptorState {
             horizon_lsn: start_lsn,
         }
     }
+
+    /// Of one that is to come in and takes over what is committed elsewhere. It is part of every later log, so whoever
+    /// has it has promised nothing.
+    pub fn with_committed(self, history: &TermHistory, commit_lsn: Lsn) -> Self {
+        let history = history.up_to(commit_lsn);
+        Self { term: history.last().term, history, commit_lsn, ..self }
+    }
 }
 
 /// This acceptor promised WAL that it does not have: it must not take part until it was made anew.
@@ -103,6 +110,8 @@ pub struct Acceptor {
     pull: Option<Pull>,
     /// The connection that leads this term here; its appends are acknowledged to it.
     leader: Option<ConnectionId>,
+    /// The highest tick of the leader of this term.
+    tick: u64,
     /// The leader waits for an acknowledgement at the next flush.
     acknowledgement_due: bool,
     /// Votes wait until all WAL written before is flushed: it is part of what the vote speaks for.
@@ -130,6 +139,7 @@ impl Acceptor {
             peers: BTreeMap::new(),
             pull: None,
             leader: None,
+            tick: 0,
             acknowledgement_due: false,
             votes_due: Vec::new(),
         })
@@ -306,6 +316,7 @@ impl Acceptor {
     fn follow(&mut self, term: Term) {
         self.state.term = term;
         self.leader = None;
+        self.tick = 0;
         self.pull = None;
         self.acknowledgement_due = false;
     }
@@ -390,6 +401,7 @@ impl Acceptor {
             return Err(Refusal::NotContiguous { begin: request.begin_lsn, write_lsn: self.write_lsn });
         }
         self.leads(from);
+        self.tick = self.tick.max(request.tick);
         if !request.wal.is_empty() {
             if request.begin_lsn != self.write_lsn {
                 return Err(Refusal::NotContiguous { begin: request.begin_lsn, write_lsn: self.write_lsn });
@@ -477,11 +489,12 @@ impl Acceptor {
     /// is elected after that finds it.
     fn commit_what_a_quorum_holds(&mut self, effects: &mut Vec<Effect>) {
         let term = self.state.history.last().term;
-        if self.last_log_term() != term {
+        // One in a higher term than its log's may be on its way to that term's X, with older WAL. Also this one: it may
+        // have had the WAL before it was a member, while others elected the proposer of the higher term without it.
+        if self.last_log_term() != term || self.state.term != term {
             return;
         }
-        // A peer in a higher term than its log's may be on its way to that term's X, with older WAL.
-        // And one in another configuration may count towards another quorum only.
+        // One in another configuration may count towards another quorum only.
         let generation = self.state.configuration.generation;
         let same = |peer: &PeerPosition| {
             peer.term == term && peer.last_log_term == term && peer.generation == generation
@@ -509,14 +522,18 @@ impl Acceptor {
         effects.push(Effect::CommitAdvanced { commit_lsn });
     }
 
+    /// Before it has heard of this term's election it holds nothing of what the leader counts.
     fn reply_with_positions(&self, to: ConnectionId, after: Durability, effects: &mut Vec<Effect>) {
+        let has_followed = self.state.history.last().term == self.state.term;
+        let held = |lsn| if has_followed { lsn } else { Lsn::INVALID };
         let response = AppendResponse {
             generation: self.state.configuration.generation,
             term: self.state.term,
-            flush_lsn: self.flush_lsn,
-            durable_lsn: self.durable_lsn,
+            flush_lsn: held(self.flush_lsn),
+            durable_lsn: held(self.durable_lsn),
             commit_lsn: self.state.commit_lsn,
             pageserver_lsn: self.pageserver_lsn,
+            tick: self.tick,
         };
         effects.push(Effect::Reply { to, message: AcceptorMessage::AppendResponse(response), after });
     }

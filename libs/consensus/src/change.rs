@@ -11,8 +11,13 @@
 //! Writes go on all the while. Within the joint configuration every election and every commit needs a majority of
 //! both sets, so it is safe whatever the new ones have. It may be left for B alone once a majority of B has, in the
 //! order of elections (term of the last entry, then length), at least what any of a majority of A had after it had
-//! heard of the joint configuration: everything that was ever committed by A alone. With the entries come their
-//! terms, so B elects nobody else in a term in which a proposer of A leads on (only one that was established does).
+//! heard of the joint configuration: everything that was ever committed by A alone.
+//!
+//! That majority of B must also be in the highest term that any of these of A was in. Somebody may have been elected
+//! in it by A alone, and have got no further than one log: B must neither elect another one in that term nor commit on
+//! in an older one, for that log counts as further on wherever it turns up. And it must have heard of the highest
+//! pageserver generation that any of these of A knew ([`Ownership`](crate::Ownership)). Nothing but the administrator
+//! brings these two to B.
 //!
 //! It may be left for A alone at any time.
 //!
@@ -21,7 +26,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use types::{Lsn, NodeId, Term};
+use types::{Generation, Lsn, NodeId, Term};
 
 use crate::membership::{Configuration, Member, MembershipGeneration, ids};
 use crate::register::{Ballot, Decree, DecreeStage};
@@ -33,8 +38,9 @@ const CLOSE: u64 = 16 << 20;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum MembershipRequest {
-    /// Take on this configuration, which is decided. Also to ask where the acceptor is.
-    Adopt { configuration: Configuration },
+    /// Take on this configuration, which is decided, and follow nobody of a term lower than this. Also to ask where the
+    /// acceptor is.
+    Adopt { configuration: Configuration, term: Term },
     /// Accept nothing of a lower ballot in the register for the configuration after `generation`.
     Promise { generation: MembershipGeneration, ballot: Ballot },
     /// Accept this as the configuration after `generation`.
@@ -68,6 +74,25 @@ pub enum MembershipAnswer {
     },
 }
 
+/// What goes over the network. Whoever hosts an acceptor raises what it remembers of the tenant's pageserver
+/// ([`Ownership`](crate::Ownership)) to the generation given, before it hands the request to the acceptor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MembershipQuestion {
+    pub request: MembershipRequest,
+    /// The highest that the administrator has heard of.
+    pub pageserver_generation: Generation,
+}
+
+/// The acceptor's answer, with the highest pageserver generation that was remembered *after* the acceptor had given it:
+/// one that was granted in an older configuration is in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MembershipReply {
+    pub answer: MembershipAnswer,
+    pub pageserver_generation: Generation,
+}
+
 /// Where an acceptor is, all durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -78,18 +103,11 @@ pub struct MemberPosition {
     pub commit_lsn: Lsn,
 }
 
-impl MemberPosition {
-    /// Logs in the order of elections: what is further on has all that is committed of what is not.
-    fn log(&self) -> (Term, Lsn) {
-        (self.last_log_term, self.flush_lsn)
-    }
-}
-
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     Answer {
         node: NodeId,
-        answer: MembershipAnswer,
+        reply: MembershipReply,
     },
     /// Time has gone by: ask again. With a higher ballot if another one was seen, so after a random while.
     AskAgain,
@@ -99,12 +117,43 @@ pub enum Event {
 pub enum Effect {
     Ask {
         node: NodeId,
-        request: MembershipRequest,
+        question: MembershipQuestion,
     },
     /// A majority of the members knows what was decided. It is the end.
     Done {
         configuration: Box<Configuration>,
     },
+}
+
+/// What one has, of all that must not be lost with the old members.
+#[derive(Clone, Copy, Debug)]
+struct Progress {
+    /// Logs in the order of elections: what is further on has all that is committed of what is not.
+    log: (Term, Lsn),
+    /// Votes are given in higher ones only, and WAL is taken from nobody of a lower one.
+    term: Term,
+    pageserver_generation: Generation,
+}
+
+impl Progress {
+    fn of(position: &MemberPosition, pageserver_generation: Generation) -> Self {
+        let log = (position.last_log_term, position.flush_lsn);
+        Self { log, term: position.term, pageserver_generation }
+    }
+
+    fn has(self, other: Self) -> bool {
+        self.log >= other.log
+            && self.term >= other.term
+            && self.pageserver_generation >= other.pageserver_generation
+    }
+
+    fn joined(self, other: Self) -> Self {
+        Self {
+            log: self.log.max(other.log),
+            term: self.term.max(other.term),
+            pageserver_generation: self.pageserver_generation.max(other.pageserver_generation),
+        }
+    }
 }
 
 /// See the head of this module.
@@ -118,9 +167,11 @@ pub struct MembershipChange {
     /// All who were ever asked, so that those who are removed hear of it.
     contacts: BTreeMap<NodeId, Member>,
     /// Of those who are in `known`.
-    positions: BTreeMap<NodeId, MemberPosition>,
-    /// Where the log of a majority of B has to be before A is left out.
-    sync: Option<(Term, Lsn)>,
+    positions: BTreeMap<NodeId, Progress>,
+    /// Where a majority of B has to be before A is left out.
+    sync: Option<Progress>,
+    /// The highest that anybody knew of.
+    pageserver_generation: Generation,
     decree: Option<Decree<Configuration>>,
     /// The highest that was seen.
     round: u64,
@@ -138,6 +189,7 @@ impl MembershipChange {
             contacts: BTreeMap::new(),
             positions: BTreeMap::new(),
             sync: None,
+            pageserver_generation: Generation(0),
             decree: None,
             round: 0,
             outbid: false,
@@ -177,24 +229,27 @@ impl MembershipChange {
                     None => self.go_on(&mut effects),
                 }
             }
-            Event::Answer { node, answer } => self.answer(node, answer, &mut effects),
+            Event::Answer { node, reply } => {
+                self.pageserver_generation = self.pageserver_generation.max(reply.pageserver_generation);
+                self.answer(node, reply, &mut effects);
+            }
         }
         effects
     }
 
-    fn answer(&mut self, node: NodeId, answer: MembershipAnswer, effects: &mut Vec<Effect>) {
+    fn answer(&mut self, node: NodeId, reply: MembershipReply, effects: &mut Vec<Effect>) {
         let ours = self.known.generation;
-        match answer {
+        match reply.answer {
             MembershipAnswer::Position { configuration, position } => {
                 if configuration.generation < ours {
-                    effects.push(Effect::Ask { node, request: self.adoption() });
+                    self.ask(node, self.adoption(node), effects);
                     return;
                 }
                 if configuration.generation > ours {
                     self.learn(configuration);
                     self.ask_positions(effects);
                 }
-                self.positions.insert(node, position);
+                self.positions.insert(node, Progress::of(&position, reply.pageserver_generation));
                 self.go_on(effects);
             }
             MembershipAnswer::Promised { generation, ballot, accepted } if generation == ours => {
@@ -245,12 +300,20 @@ impl MembershipChange {
     }
 
     fn ask_positions(&self, effects: &mut Vec<Effect>) {
-        effects
-            .extend(self.contacts.keys().map(|node| Effect::Ask { node: *node, request: self.adoption() }));
+        self.contacts.keys().for_each(|node| self.ask(*node, self.adoption(*node), effects));
     }
 
-    fn adoption(&self) -> MembershipRequest {
-        MembershipRequest::Adopt { configuration: self.known.clone() }
+    fn ask(&self, node: NodeId, request: MembershipRequest, effects: &mut Vec<Effect>) {
+        let question = MembershipQuestion { request, pageserver_generation: self.pageserver_generation };
+        effects.push(Effect::Ask { node, question });
+    }
+
+    /// Who is in a term takes no more WAL of older ones than is committed, unless a proposer brings it. So the term
+    /// comes last.
+    fn adoption(&self, node: NodeId) -> MembershipRequest {
+        let has_log = |sync: &Progress| self.positions.get(&node).is_some_and(|its| its.log >= sync.log);
+        let term = self.sync.filter(has_log).map(|sync| sync.term).unwrap_or_default();
+        MembershipRequest::Adopt { configuration: self.known.clone(), term }
     }
 
     fn ask_decree(&self, effects: &mut Vec<Effect>) {
@@ -262,8 +325,7 @@ impl MembershipChange {
                 MembershipRequest::Accept { generation, ballot, configuration }
             }
         };
-        let members = self.known.all_members().into_iter();
-        effects.extend(members.map(|member| Effect::Ask { node: member.id, request: request.clone() }));
+        self.known.all_members().iter().for_each(|member| self.ask(member.id, request.clone(), effects));
     }
 
     fn go_on(&mut self, effects: &mut Vec<Effect>) {
@@ -273,8 +335,8 @@ impl MembershipChange {
         }
         if self.known.new_members.is_some() && self.sync.is_none() && self.known.old_quorum().reached(heard) {
             // All of it was asked for after a majority of the old members had taken on the joint configuration.
-            let logs = self.known.members.iter().filter_map(|member| self.positions.get(&member.id));
-            self.sync = logs.map(MemberPosition::log).max();
+            let old = self.known.members.iter().filter_map(|member| self.positions.get(&member.id));
+            self.sync = old.copied().reduce(Progress::joined);
         }
         if !self.known.quorum().reached(heard) {
             return;
@@ -313,7 +375,7 @@ impl MembershipChange {
 
     /// Before they count: with new members that lack much, nothing could be committed until they have it.
     fn newcomers_are_close(&self) -> bool {
-        let head = |member: &Member| self.positions.get(&member.id).map(|position| position.flush_lsn);
+        let head = |member: &Member| self.positions.get(&member.id).map(|progress| progress.log.1);
         let end = self.known.members.iter().filter_map(head).max().unwrap_or_default();
         let mut newcomers = self.target.iter().filter(|member| !self.known.contains(member.id));
         newcomers.all(|member| head(member).is_some_and(|lsn| end.saturating_distance(lsn) < CLOSE))
@@ -321,10 +383,9 @@ impl MembershipChange {
 
     fn newcomers_have_all(&self) -> bool {
         let Some(sync) = self.sync else { return false };
-        self.known.new_quorum().reached(|id| {
-            let position = self.positions.get(&id);
-            position.is_some_and(|position| position.log() >= sync)
-        })
+        self.known
+            .new_quorum()
+            .reached(|id| self.positions.get(&id).is_some_and(|progress| progress.has(sync)))
     }
 }
 

@@ -13,6 +13,7 @@
 //! - **configuration**: who the acceptors are, with a generation ([`Configuration`], [`Quorum`]). A change of them
 //!   goes through a joint configuration ([`MembershipChange`]); each is decided by the members of the one before
 //!   ([`Slot`], [`Decree`]).
+//! - **generation** of a pageserver: the number of its ownership of a tenant, granted by safekeepers ([`Ownership`]).
 //!
 //! [`Acceptor`], [`Proposer`] and [`MembershipChange`] are state machines: `step(event)` gives effects, which the caller carries
 //! out in order. Nothing here knows what a socket, a file, a clock, a thread or a random number is, so the
@@ -26,6 +27,7 @@ mod change;
 mod history;
 mod membership;
 mod message;
+mod ownership;
 mod proposer;
 mod register;
 
@@ -35,7 +37,7 @@ pub use acceptor::{
 };
 pub use change::{
     Effect as ChangeEffect, Event as ChangeEvent, MemberPosition, MembershipAnswer, MembershipChange,
-    MembershipRequest,
+    MembershipQuestion, MembershipReply, MembershipRequest,
 };
 pub use history::{HistoryError, TermHistory, TermStart};
 pub use membership::{Configuration, ConfigurationError, Member, MembershipGeneration, Quorum};
@@ -43,5 +45,6 @@ pub use message::{
     AcceptorGreeting, AcceptorMessage, AppendRequest, AppendResponse, Elected, ProposerGreeting,
     ProposerMessage, TimelineIdentity, VoteRequest, VoteResponse,
 };
+pub use ownership::{Canvass, Ownership, OwnershipAnswer, OwnershipRequest, Verdict};
 pub use proposer::{Effect as ProposerEffect, Event as ProposerEvent, PeerStatus, Proposer, Stage};
 pub use register::{Ballot, Decree, DecreeStage, Outbid, Slot};

@@ -181,13 +181,18 @@ impl Quorum {
 
     /// The highest LSN that a quorum has reached, when each member has reached `reached(id)`.
     pub fn lsn(&self, reached: impl Fn(NodeId) -> Lsn) -> Lsn {
+        Lsn(self.number(|id| reached(id).0))
+    }
+
+    /// The same for other numbers.
+    pub fn number(&self, reached: impl Fn(NodeId) -> u64) -> u64 {
         let of_set = |set: &BTreeSet<NodeId>| {
-            let mut lsns: Vec<Lsn> = set.iter().map(|id| reached(*id)).collect();
-            lsns.sort_unstable();
+            let mut numbers: Vec<u64> = set.iter().map(|id| reached(*id)).collect();
+            numbers.sort_unstable();
             // The majority's slowest: with n members, n/2 of them may be behind it (rounded down, less one when even).
-            lsns[(lsns.len() - 1) / 2]
+            numbers[(numbers.len() - 1) / 2]
         };
-        self.sets.iter().map(of_set).min().unwrap_or(Lsn::INVALID)
+        self.sets.iter().map(of_set).min().unwrap_or_default()
     }
 }
 

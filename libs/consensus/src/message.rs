@@ -57,6 +57,8 @@ pub struct AppendRequest {
     pub commit_lsn: Lsn,
     /// Every acceptor holds all WAL below; above, a peer may still have to be caught up.
     pub horizon_lsn: Lsn,
+    /// How often time has gone by for the proposer when it sent this.
+    pub tick: u64,
     pub wal: Bytes,
 }
 
@@ -97,13 +99,16 @@ pub struct AppendResponse {
     pub generation: MembershipGeneration,
     /// A term above the proposer's means: you are fenced.
     pub term: Term,
-    /// Up to here records are durable and complete: this is what counts.
+    /// Up to here records of this term's log are durable and complete: this is what counts. Zero, as the next one, as
+    /// long as the acceptor has not heard of the election.
     pub flush_lsn: Lsn,
     /// Up to here bytes are durable; the last record may be incomplete. Only for the pace of sending.
     pub durable_lsn: Lsn,
     pub commit_lsn: Lsn,
     /// How far the pageserver has ingested, as this safekeeper has heard; zero if it has not.
     pub pageserver_lsn: Lsn,
+    /// The highest that the leader of the term has sent: the acceptor followed it at some time after that.
+    pub tick: u64,
 }
 
 impl AcceptorMessage {

@@ -64,6 +64,8 @@ pub struct Proposer {
     /// Zero until the term is established.
     commit_lsn: Lsn,
     horizon_lsn: Lsn,
+    tick: u64,
+    confirmed_tick: u64,
 }
 
 impl Proposer {
@@ -80,6 +82,8 @@ impl Proposer {
             window: Window::empty_at(Lsn::INVALID),
             commit_lsn: Lsn::INVALID,
             horizon_lsn: Lsn::INVALID,
+            tick: 0,
+            confirmed_tick: 0,
         }
     }
 
@@ -107,6 +111,16 @@ impl Proposer {
     /// The furthest that any acceptor has heard the pageserver to be.
     pub fn pageserver_lsn(&self) -> Lsn {
         self.peers.values().map(|peer| peer.pageserver_lsn).max().unwrap_or(Lsn::INVALID)
+    }
+
+    /// How often [`Event::Tick`] has come.
+    pub fn tick(&self) -> u64 {
+        self.tick
+    }
+
+    /// The last tick after which a quorum still followed: whoever has taken over did so later. Zero if there is none.
+    pub fn confirmed_tick(&self) -> u64 {
+        self.confirmed_tick
     }
 
     pub fn peers(&self) -> impl Iterator<Item = (NodeId, PeerStatus)> + '_ {
@@ -165,7 +179,7 @@ impl Proposer {
                     peer.fetching = None;
                 }
             }
-            Event::Tick => self.tick(effects),
+            Event::Tick => self.ticked(effects),
         }
     }
 
@@ -188,6 +202,7 @@ impl Proposer {
             peer.acknowledged_lsn = Lsn::INVALID;
             peer.durable_lsn = Lsn::INVALID;
             peer.next_lsn = Lsn::INVALID;
+            peer.tick = 0;
             peers.insert(member.id, peer);
         }
         self.peers = peers;
@@ -409,6 +424,9 @@ impl Proposer {
         // Answers may overtake each other between connections; what was durable in this term stays so.
         peer.acknowledged_lsn = peer.acknowledged_lsn.max(response.flush_lsn);
         peer.durable_lsn = peer.durable_lsn.max(response.durable_lsn);
+        peer.tick = peer.tick.max(response.tick);
+        let confirmed = self.quorum.number(|id| self.peers.get(&id).map_or(0, |peer| peer.tick));
+        self.confirmed_tick = self.confirmed_tick.max(confirmed);
         if self.advance_commit(effects) {
             self.pump_all(effects);
         } else {
@@ -482,6 +500,7 @@ impl Proposer {
             begin_lsn: peer.next_lsn,
             commit_lsn: self.commit_lsn,
             horizon_lsn: self.horizon_lsn,
+            tick: self.tick,
             wal,
         };
         peer.next_lsn = request.end_lsn();
@@ -520,7 +539,8 @@ impl Proposer {
         self.pump(node, effects);
     }
 
-    fn tick(&mut self, effects: &mut Vec<Effect>) {
+    fn ticked(&mut self, effects: &mut Vec<Effect>) {
+        self.tick += 1;
         self.pump_all(effects);
         for node in self.nodes(|peer| peer.stage == Stage::Streaming) {
             self.send_append(node, Bytes::new(), effects);

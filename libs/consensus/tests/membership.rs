@@ -35,6 +35,19 @@ fn refusal(effects: &[AcceptorEffect]) -> Option<&Refusal> {
     })
 }
 
+/// Eight bytes of term 1.
+fn append(generation: MembershipGeneration, begin_lsn: Lsn) -> ProposerMessage {
+    ProposerMessage::AppendRequest(AppendRequest {
+        generation,
+        term: Term(1),
+        begin_lsn,
+        commit_lsn: START,
+        horizon_lsn: START,
+        tick: 0,
+        wal: Bytes::from_static(b"a record"),
+    })
+}
+
 /// Follows term 1 and has eight bytes of it.
 fn with_wal_of_term_1() -> Acceptor {
     let mut acceptor = acceptor();
@@ -44,43 +57,81 @@ fn with_wal_of_term_1() -> Acceptor {
     say(&mut acceptor, ProposerMessage::VoteRequest(VoteRequest { generation: FIRST, term }));
     let elected = Elected { generation: FIRST, term, start_streaming_at: START, history };
     say(&mut acceptor, ProposerMessage::Elected(elected));
-    let append = AppendRequest {
-        generation: FIRST,
-        term,
-        begin_lsn: START,
-        commit_lsn: START,
-        horizon_lsn: START,
-        wal: Bytes::from_static(b"a record"),
-    };
-    assert!(refusal(&say(&mut acceptor, ProposerMessage::AppendRequest(append))).is_none());
+    assert!(refusal(&say(&mut acceptor, append(FIRST, START))).is_none());
     acceptor.step(AcceptorEvent::BatchEnd);
     let end = START + 8;
     acceptor.step(AcceptorEvent::Flushed { log_version: 0, durable_lsn: end, record_end: end });
     acceptor
 }
 
-#[test]
-fn positions_in_another_configuration_do_not_make_a_quorum_here() {
-    let end = START + 8;
-    let position = |generation| PeerPosition {
+/// A peer that has the same.
+fn has_wal_of_term_1(generation: u32) -> PeerPosition {
+    PeerPosition {
         generation: MembershipGeneration(generation),
         term: Term(1),
         last_log_term: Term(1),
-        flush_lsn: end,
+        flush_lsn: START + 8,
         commit_lsn: START,
-    };
-    for (generation, commit_lsn) in [(2, START), (1, end)] {
+    }
+}
+
+#[test]
+fn positions_in_another_configuration_do_not_make_a_quorum_here() {
+    for (generation, commit_lsn) in [(2, START), (1, START + 8)] {
         let mut acceptor = with_wal_of_term_1();
-        acceptor.step(AcceptorEvent::PeerPosition { node: NodeId(2), position: position(generation) });
+        acceptor
+            .step(AcceptorEvent::PeerPosition { node: NodeId(2), position: has_wal_of_term_1(generation) });
         assert_eq!(acceptor.commit_lsn(), commit_lsn, "generation {generation}");
     }
+}
+
+/// Others may have elected the proposer of the higher term when this one was no member yet.
+#[test]
+fn who_has_promised_to_a_higher_term_is_none_of_the_quorum_of_an_older_one() {
+    for (term, commit_lsn) in [(2, START), (1, START + 8)] {
+        let mut acceptor = with_wal_of_term_1();
+        vote(&mut acceptor, term);
+        acceptor.step(AcceptorEvent::PeerPosition { node: NodeId(2), position: has_wal_of_term_1(1) });
+        assert_eq!(acceptor.commit_lsn(), commit_lsn, "in term {term}");
+    }
+}
+
+#[test]
+fn an_administrator_brings_the_term_of_those_who_are_to_go() {
+    let mut acceptor = with_wal_of_term_1();
+    let adopt = |configuration: &Configuration, term| AcceptorEvent::Membership {
+        from: RequestId(1),
+        request: MembershipRequest::Adopt { configuration: configuration.clone(), term: Term(term) },
+    };
+    let joint = first().joint_with(members([2, 3, 4]));
+    let effects = acceptor.step(adopt(&joint, 7));
+    let persisted = matches!(&effects[0], AcceptorEffect::PersistState(state) if state.term == Term(7));
+    let told = effects.iter().any(|effect| {
+        matches!(effect, AcceptorEffect::Answer { answer: MembershipAnswer::Position { position, .. }, .. }
+            if position.term == Term(7))
+    });
+    assert!(persisted && told, "{effects:?}");
+    // Whoever led in term 1 is told, and whoever leads in term 7 cannot take it for an acknowledgement.
+    let effects = say(&mut acceptor, append(joint.generation, START + 8));
+    let [AcceptorEffect::Reply { message: AcceptorMessage::AppendResponse(response), .. }] = &effects[..]
+    else {
+        panic!("{effects:?}");
+    };
+    assert_eq!((response.term, response.flush_lsn, response.durable_lsn), (Term(7), Lsn(0), Lsn(0)));
+    assert_eq!(acceptor.write_lsn(), START + 8);
+
+    acceptor.step(adopt(&joint, 3));
+    assert_eq!(acceptor.term(), Term(7), "a term never falls");
+    acceptor.step(adopt(&joint.finished(), 0));
+    acceptor.step(adopt(&joint, 9));
+    assert_eq!(acceptor.term(), Term(7), "of a configuration that is over");
 }
 
 #[test]
 fn who_was_removed_takes_no_part_and_tells_the_newer_configuration() {
     let mut acceptor = acceptor();
     let last = first().joint_with(members([2, 3, 4])).finished();
-    let adopt = MembershipRequest::Adopt { configuration: last.clone() };
+    let adopt = MembershipRequest::Adopt { configuration: last.clone(), term: Term(0) };
     let effects = acceptor.step(AcceptorEvent::Membership { from: RequestId(1), request: adopt });
     let answer = effects.iter().find_map(|effect| match effect {
         AcceptorEffect::Answer { answer, .. } => Some(answer),

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use consensus::{
-    ChangeEffect, ChangeEvent, Member, MembershipAnswer, MembershipChange, MembershipRequest, RequestId,
+    ChangeEffect, ChangeEvent, Member, MembershipAnswer, MembershipChange, MembershipQuestion,
+    MembershipReply, MembershipRequest, RequestId,
 };
 use rand::RngExt;
 use types::{Lsn, NodeId};
@@ -79,13 +80,15 @@ impl World {
     }
 
     pub(crate) fn step_administrator(&mut self, administrator: u32, event: ChangeEvent) {
-        if matches!(event, ChangeEvent::Answer { answer: MembershipAnswer::Outbid { .. }, .. }) {
+        if let ChangeEvent::Answer { reply, .. } = &event
+            && matches!(reply.answer, MembershipAnswer::Outbid { .. })
+        {
             self.counts.outbid += 1;
         }
         let Some(change) = self.administrators.at_work.get_mut(&administrator) else { return };
         for effect in change.step(event) {
             match effect {
-                ChangeEffect::Ask { node, request } => self.ask(administrator, node, request),
+                ChangeEffect::Ask { node, question } => self.ask(administrator, node, question),
                 ChangeEffect::Done { configuration } => {
                     self.decided(&format!("administrator {administrator}"), &configuration);
                     self.administrators.at_work.remove(&administrator);
@@ -100,20 +103,24 @@ impl World {
         }
     }
 
-    fn ask(&mut self, administrator: u32, node: NodeId, request: MembershipRequest) {
-        if let MembershipRequest::Adopt { configuration } = &request {
+    fn ask(&mut self, administrator: u32, node: NodeId, question: MembershipQuestion) {
+        if let MembershipRequest::Adopt { configuration, .. } = &question.request {
             self.decided(&format!("administrator {administrator}"), configuration);
         }
         if self.is_lost(node, Direction::ToAcceptor) {
             return;
         }
         let delay = self.random(DELAY);
-        self.after(delay, Action::Ask { administrator, node, request });
+        self.after(delay, Action::Ask { administrator, node, question });
     }
 
-    pub(crate) fn asked(&mut self, administrator: u32, node: NodeId, request: MembershipRequest) {
-        if let MembershipRequest::Adopt { configuration } = &request {
+    pub(crate) fn asked(&mut self, administrator: u32, node: NodeId, question: MembershipQuestion) {
+        let MembershipQuestion { request, pageserver_generation } = question;
+        if let MembershipRequest::Adopt { configuration, .. } = &request {
             self.join(node, configuration);
+        }
+        if self.node(node).is_up() {
+            self.node(node).ownership.raise(pageserver_generation);
         }
         let numbers = &mut self.administrators;
         numbers.numbered += 1;
@@ -131,7 +138,9 @@ impl World {
             return;
         }
         let delay = self.random(DELAY);
-        self.after(delay, Action::Answer { administrator, node, answer });
+        let pageserver_generation = self.nodes[&node].ownership.highest();
+        let reply = MembershipReply { answer, pageserver_generation };
+        self.after(delay, Action::Answer { administrator, node, reply });
     }
 
     fn is_lost(&mut self, node: NodeId, direction: Direction) -> bool {

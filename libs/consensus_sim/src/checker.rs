@@ -1,8 +1,9 @@
 //! What must hold, whatever goes wrong. Everything is held against one history: the bytes that anybody was ever told
 //! to be committed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Bound;
 
 use consensus::{Configuration, Member, MembershipGeneration, Refusal, TimelineIdentity};
 use types::{Lsn, NodeId, PgVersion, TenantId, TenantTimelineId, Term, TimelineId, WalSegmentSize};
@@ -46,12 +47,21 @@ pub struct Counts {
     pub changes: u64,
     /// WAL that one acceptor fetched from another.
     pub pulls: u64,
+    /// Acceptors that came in with WAL that was committed before.
+    pub snapshots: u64,
     /// Attempts of an administrator's that another outbid.
     pub outbid: u64,
+    /// Times at which a leader was known to be followed.
+    pub leases: u64,
+    /// Pageserver generations.
+    pub grants: u64,
+    pub confirmations: u64,
+    /// Pageservers that found out that another came after them.
+    pub superseded: u64,
 }
 
 impl Counts {
-    fn fields(&mut self, other: &Counts) -> [(&mut u64, u64); 14] {
+    fn fields(&mut self, other: &Counts) -> [(&mut u64, u64); 19] {
         [
             (&mut self.elections, other.elections),
             (&mut self.commits, other.commits),
@@ -66,7 +76,12 @@ impl Counts {
             (&mut self.stalls, other.stalls),
             (&mut self.changes, other.changes),
             (&mut self.pulls, other.pulls),
+            (&mut self.snapshots, other.snapshots),
             (&mut self.outbid, other.outbid),
+            (&mut self.leases, other.leases),
+            (&mut self.grants, other.grants),
+            (&mut self.confirmations, other.confirmations),
+            (&mut self.superseded, other.superseded),
         ]
     }
 
@@ -87,7 +102,8 @@ impl fmt::Display for Counts {
         write!(
             f,
             "{} elections, {} truncations, {} commits ({} inferred), {} crashes ({} torn tails), {} full disks, \
-             {} stalled connections, {} fetches, {} pulls, {} refusals, {} fenced, {} membership changes ({} outbid)",
+             {} stalled connections, {} fetches, {} pulls, {} snapshots, {} refusals, {} fenced, {} membership changes ({} outbid), \
+             {} leases, {} pageserver generations ({} confirmations, {} superseded)",
             self.elections,
             self.truncations,
             self.commits,
@@ -98,10 +114,15 @@ impl fmt::Display for Counts {
             self.stalls,
             self.fetches,
             self.pulls,
+            self.snapshots,
             self.refusals,
             self.fenced,
             self.changes,
-            self.outbid
+            self.outbid,
+            self.leases,
+            self.grants,
+            self.confirmations,
+            self.superseded
         )
     }
 }
@@ -130,7 +151,10 @@ pub struct History {
     /// From [`START`] on.
     pub bytes: Vec<u8>,
     by_term: BTreeMap<Term, Lsn>,
-    won: BTreeSet<Term>,
+    /// Who was elected, and where its WAL begins: also those that nobody followed.
+    elected: BTreeMap<Term, (u32, Lsn)>,
+    /// And when that was known.
+    won: BTreeMap<Term, Micros>,
     /// What each acceptor has said to be committed since it was started.
     by_node: BTreeMap<NodeId, Lsn>,
     /// One after the other, from the first.
@@ -138,6 +162,11 @@ pub struct History {
 }
 
 impl History {
+    /// Nothing further is known to be committed.
+    fn end(&self) -> Lsn {
+        START + self.bytes.len() as u64
+    }
+
     /// The newest that was decided, or the first.
     pub fn configuration(&self, newest: bool) -> &Configuration {
         let mut all = self.configurations.values();
@@ -158,17 +187,37 @@ impl World {
         self.note(10, u64::from(compute), start_lsn, || {
             format!("compute {compute} leads term {term} from {start_lsn}")
         });
-        let first = self.history.won.insert(term);
+        let first = self.history.won.insert(term, self.now).is_none();
         self.require(first, || format!("term {term} was won twice"));
-        // News of an old term may come late, so only what older terms have committed binds it.
+    }
+
+    /// It tells so to an acceptor, the first or another one.
+    pub(crate) fn elected(&mut self, compute: u32, term: Term, start_lsn: Lsn) {
+        let known = *self.history.elected.entry(term).or_insert((compute, start_lsn));
+        self.require(known == (compute, start_lsn), || {
+            let (other, start) = known;
+            format!(
+                "computes {other} (from {start}) and {compute} (from {start_lsn}) were elected in term {term}"
+            )
+        });
         let older = self.history.by_term.range(..term).map(|(_, lsn)| *lsn).max();
         self.require(older.is_none_or(|lsn| start_lsn >= lsn), || {
             format!("term {term} begins at {start_lsn}, before WAL that older terms have committed")
         });
     }
 
+    /// The compute may read, since nobody had taken over at the time of its tick.
+    pub(crate) fn followed(&mut self, compute: u32, term: Term, tick: Micros) {
+        self.counts.leases += 1;
+        let later = (Bound::Excluded(term), Bound::Unbounded);
+        let earlier = self.history.won.range(later).find(|(_, at)| **at < tick).map(|(later, _)| *later);
+        self.require(earlier.is_none(), || {
+            format!("compute {compute} is followed in term {term} after {earlier:?} was won")
+        });
+    }
+
     /// At this very moment a quorum must have it durable, from this term's beginning on, equal, and equal to all that
-    /// was committed before.
+    /// was committed before. Whoever was elected in a later term must know it: acceptors believe the later term.
     pub(crate) fn committed(
         &mut self,
         who: &str,
@@ -180,6 +229,16 @@ impl World {
         self.note(11, term.0, commit_lsn, || format!("{who}: {commit_lsn} is committed in term {term}"));
         let before = self.history.by_term.entry(term).or_default();
         *before = commit_lsn.max(*before);
+        let later = (Bound::Excluded(term), Bound::Unbounded);
+        let ignorant = self
+            .history
+            .elected
+            .range(later)
+            .find(|(_, (_, start))| *start < commit_lsn)
+            .map(|(term, _)| *term);
+        self.require(ignorant.is_none(), || {
+            format!("{who}: {commit_lsn} was committed in term {term} behind {ignorant:?}, whose WAL begins before")
+        });
         let quorum = configuration.quorum();
         let holds = |id: NodeId| {
             let node = &self.nodes[&id];
@@ -216,7 +275,7 @@ impl World {
         }
         self.counts.changes += u64::from(generation.0 > 1);
         self.history.configurations.insert(generation, configuration.clone());
-        let end = START + self.history.bytes.len() as u64;
+        let end = self.history.end();
         self.note(13, u64::from(generation.0), end, || {
             format!("{who}: configuration {} is decided: {configuration:?}", generation.0)
         });
@@ -244,7 +303,7 @@ impl World {
         self.require(commit_lsn >= before, || {
             format!("{id}: the commit LSN moved back from {before} to {commit_lsn}")
         });
-        if commit_lsn > START + self.history.bytes.len() as u64 {
+        if commit_lsn > self.history.end() {
             self.counts.inferred += 1;
             if let Some(acceptor) = &self.nodes[&id].acceptor {
                 let (configuration, term) =
@@ -261,7 +320,15 @@ impl World {
 
     /// After a restart it knows what it had written down.
     pub(crate) fn begin_commit_again(&mut self, id: NodeId) {
-        let commit_lsn = self.nodes[&id].disk.state().commit_lsn;
+        let state = self.nodes[&id].disk.state();
+        let commit_lsn = state.commit_lsn;
+        // It found out, wrote it down, and went down before it could tell.
+        if commit_lsn > self.history.end() {
+            self.counts.inferred += 1;
+            let (configuration, term) =
+                (state.configuration.clone(), state.history.last_log_term(commit_lsn));
+            self.committed(&format!("acceptor {id}, before it went down"), &configuration, term, commit_lsn);
+        }
         self.history.by_node.insert(id, commit_lsn);
         let same = self.holds_history(id, START, commit_lsn);
         self.require(same, || format!("{id}: committed WAL is damaged after a restart"));

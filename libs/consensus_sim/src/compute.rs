@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use consensus::{Configuration, ConnectionId, Proposer, ProposerEffect, ProposerEvent};
+use consensus::{
+    Configuration, ConnectionId, Elected, Proposer, ProposerEffect, ProposerEvent, ProposerMessage,
+};
 use rand::RngExt;
 use types::{Lsn, NodeId, Term};
 
@@ -26,9 +28,14 @@ pub struct Compute {
     pub members: BTreeSet<NodeId>,
     pub connections: BTreeMap<NodeId, ConnectionId>,
     pub established: Option<(Term, Lsn)>,
+    /// When each tick was.
+    ticks: Vec<Micros>,
+    confirmed_tick: u64,
     /// It knows that it leads no more.
     pub over: bool,
     pub cut: Cut,
+    /// How much later it hears everything.
+    pub late: Micros,
     /// Of the records written so far, what was not handed over yet.
     unsent: Vec<u8>,
     /// Where the next record begins.
@@ -52,8 +59,11 @@ impl World {
             members: members.clone(),
             connections: BTreeMap::new(),
             established: None,
+            ticks: Vec::new(),
+            confirmed_tick: 0,
             over: false,
             cut: Cut::default(),
+            late: 0,
             unsent: Vec::new(),
             insert_lsn: Lsn::INVALID,
         };
@@ -138,6 +148,10 @@ impl World {
     pub(crate) fn tick(&mut self, number: u32) {
         if self.computes.get(&number).is_some_and(|compute| !compute.over) {
             self.after(TICK, Action::Tick { compute: number });
+            let now = self.now;
+            if let Some(compute) = self.computes.get_mut(&number) {
+                compute.ticks.push(now);
+            }
             self.step_compute(number, ProposerEvent::Tick);
         }
     }
@@ -179,6 +193,13 @@ impl World {
         let before = compute.proposer.commit_lsn();
         let effects = compute.proposer.step(event);
         let after = compute.proposer.commit_lsn();
+        let confirmed = compute.proposer.confirmed_tick();
+        if confirmed > compute.confirmed_tick {
+            compute.confirmed_tick = confirmed;
+            let tick = compute.ticks.get(confirmed as usize - 1).copied();
+            let (term, tick) = (compute.proposer.term(), tick.unwrap_or(Micros::MAX));
+            self.followed(number, term.unwrap_or_default(), tick);
+        }
         self.require(after >= before, || format!("the commit LSN of compute {number} moved back to {after}"));
         for effect in effects {
             self.compute_effect(number, effect);
@@ -189,6 +210,11 @@ impl World {
         let Some(compute) = self.computes.get_mut(&number) else { return };
         match effect {
             ProposerEffect::Send { node, message } => {
+                if let ProposerMessage::Elected(Elected { term, history, .. }) = &message {
+                    let (term, start_lsn) = (*term, history.last().lsn);
+                    self.elected(number, term, start_lsn);
+                }
+                let Some(compute) = self.computes.get(&number) else { return };
                 if let Some(id) = compute.connections.get(&node).copied() {
                     self.send(id, Direction::ToAcceptor, |connection| Action::ToAcceptor {
                         connection,

@@ -5,7 +5,7 @@
 //! ```text
 //! schedule.rs  what goes wrong in the world of a seed, and when
 //! world.rs     the clock and the queue of what happens next
-//! administrator.rs   who changes the members
+//! administrator.rs   who changes the members        pageserver.rs   who wants to own the tenant
 //! compute.rs   a proposer and what hosts it         node.rs   an acceptor and what hosts it
 //! network.rs   connections, delays, partitions      disk.rs   sectors, syncs, power cuts
 //! records.rs   WAL in which a torn tail is found    checker.rs  what must hold after each step
@@ -24,6 +24,7 @@ mod compute;
 mod disk;
 mod network;
 mod node;
+mod pageserver;
 mod records;
 mod schedule;
 mod shrink;

@@ -7,7 +7,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use consensus::{
     Acceptor, AcceptorEffect, AcceptorEvent, AcceptorMessage, AcceptorState, Configuration, ConnectionId,
-    MembershipAnswer, MembershipRequest, PeerLog, PeerPosition, ProposerMessage, RequestId,
+    MembershipAnswer, MembershipRequest, Ownership, PeerLog, PeerPosition, ProposerMessage, RequestId,
 };
 use rand::RngExt;
 use types::{Lsn, NodeId, Term};
@@ -46,6 +46,8 @@ pub struct Node {
     pub disk: Disk,
     /// It has the timeline.
     pub joined: bool,
+    /// Whether it has a timeline of the tenant or not.
+    pub ownership: Ownership,
     /// None while it is down.
     pub acceptor: Option<Acceptor>,
     /// Counts restarts, so that what was begun before one does not end after it.
@@ -66,9 +68,17 @@ pub struct Node {
 
 impl Node {
     pub fn new(id: NodeId, state: AcceptorState) -> Self {
-        let disk = Disk::new(state.clone());
+        Self::with_wal(id, state, &[])
+    }
+
+    /// WAL that ends with a record.
+    fn with_wal(id: NodeId, state: AcceptorState, wal: &[u8]) -> Self {
+        let mut disk = Disk::new(state.clone());
+        disk.append(wal);
+        disk.sync();
         Self {
             joined: true,
+            ownership: Ownership::default(),
             acceptor: Acceptor::new(id, state, disk.record_end()).ok(),
             disk,
             incarnation: 0,
@@ -172,10 +182,19 @@ impl World {
     fn step_node(&mut self, id: NodeId, event: AcceptorEvent) {
         let node = self.node(id);
         let Some(acceptor) = node.acceptor.as_mut() else { return };
+        let effects = acceptor.step(event);
+        let votes = effects.iter().any(|effect| {
+            matches!(effect, AcceptorEffect::Reply { message: AcceptorMessage::VoteResponse(vote), .. } if vote.vote_given)
+        });
+        let (durable_lsn, write_lsn) = (acceptor.durable_lsn(), acceptor.write_lsn());
         // What an event brings about comes before what was to be done after it.
-        for effect in acceptor.step(event).into_iter().rev() {
+        for effect in effects.into_iter().rev() {
             node.effects.push_front(effect);
         }
+        // Or the log would grow behind what the vote says of it.
+        self.require(!votes || durable_lsn == write_lsn, || {
+            format!("{id}: votes with WAL up to {write_lsn}, of which {durable_lsn} is durable")
+        });
     }
 
     fn node_effect(&mut self, id: NodeId, effect: AcceptorEffect) {
@@ -393,11 +412,35 @@ impl World {
             return;
         }
         let generation = configuration.generation.0;
-        self.note(27, id.0, START, || format!("{id}: gets the timeline, in configuration {generation}"));
+        let genesis = AcceptorState::genesis(identity(), configuration.clone(), START);
+        let (node, commit_lsn) = match self.donor(configuration) {
+            Some(donor) => {
+                let (commit_lsn, disk) = (self.commit_lsn_of(donor), &self.nodes[&donor].disk);
+                self.counts.snapshots += 1;
+                let state = genesis.with_committed(&disk.state().history, commit_lsn);
+                (Node::with_wal(id, state, disk.wal_up_to(commit_lsn)), commit_lsn)
+            }
+            None => (Node::new(id, genesis), START),
+        };
+        self.note(27, id.0, commit_lsn, || {
+            format!("{id}: gets the timeline, in configuration {generation}, with WAL up to {commit_lsn}")
+        });
         let (incarnation, full) = (self.nodes[&id].incarnation, self.nodes[&id].full);
-        let node = Node::new(id, AcceptorState::genesis(identity(), configuration.clone(), START));
         let (cut, slow) = (self.nodes[&id].cut, self.nodes[&id].slow.clone());
-        self.nodes.insert(id, Node { incarnation, full, cut, slow, ..node });
+        let ownership = self.nodes[&id].ownership;
+        self.nodes.insert(id, Node { incarnation, full, cut, slow, ownership, ..node });
+        self.begin_commit_again(id);
+    }
+
+    /// From whom a new acceptor takes over what is committed: every other time, and if somebody is there.
+    fn donor(&self, configuration: &Configuration) -> Option<NodeId> {
+        let (members, now) = (configuration.ids(), self.now);
+        let is_there = |node: &NodeId| self.nodes[node].is_up() && self.commit_lsn_of(*node) > START;
+        members
+            .into_iter()
+            .filter(is_there)
+            .max_by_key(|node| self.commit_lsn_of(*node))
+            .filter(|_| now % 2 == 0)
     }
 
     /// Now and then it looks whether somebody has more, while no compute brings it.

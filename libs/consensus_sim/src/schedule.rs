@@ -61,6 +61,11 @@ pub enum Fault {
         way: Way,
         lasts: Micros,
     },
+    /// The newest compute hears everything that much later.
+    LateAnswers {
+        by: Micros,
+        lasts: Micros,
+    },
     /// Every connection breaks.
     Disconnect,
     /// Acceptors hear nothing of each other.
@@ -102,8 +107,12 @@ impl Schedule {
         if spares > 0 && random.random_range(0..3) == 0 {
             quarrel(&mut random, nodes + spares, &mut faults);
         }
+        late_answers(seed, &mut faults);
+        let claimed = spares > 1 && claim_amid_change(seed, nodes, spares, &mut faults);
         faults.sort_by_key(|(at, _)| *at);
-        let catch_up = [None, None, Some(20_000), Some(300_000)][random.random_range(0..4)];
+        let drawn = [None, None, Some(20_000), Some(300_000)][random.random_range(0..4)];
+        // Those who come in then have nothing yet.
+        let catch_up = if claimed { Some(20_000) } else { drawn };
         Self { nodes, spares, unordered, catch_up, faults }
     }
 }
@@ -139,6 +148,53 @@ fn change_of_members(random: &mut StdRng, all: u64) -> Fault {
     let stays = random.random_range(0..3) > 0;
     let gone_after = if stays { FAULTS_END } else { random.random_range(1000..SECOND) };
     Fault::ChangeMembers { to, gone_after }
+}
+
+/// In a fifth of the worlds: somebody takes over while the newest compute hears what was said long ago. With dice of its
+/// own, so that the other worlds are as they were before there was this.
+fn late_answers(seed: u64, faults: &mut Vec<(Micros, Fault)>) {
+    let mut random = StdRng::seed_from_u64(seed ^ 0x01A7_E000);
+    if random.random_range(0..5) > 0 {
+        return;
+    }
+    for _ in 0..random.random_range(1..4) {
+        let begin = random.random_range(SECOND..FAULTS_END);
+        let by = random.random_range(100_000..900_000);
+        faults.push((begin, Fault::LateAnswers { by, lasts: random.random_range(SECOND / 10..SECOND) }));
+        let take_over = Fault::Failover { kill: false };
+        faults.push((begin + random.random_range(1000..by), take_over));
+    }
+}
+
+/// In half of the worlds with spares enough: who led hears of nothing for a while; somebody else is elected, reaches
+/// one acceptor and no more; that one is gone as well, and the members become others, none of whom has heard of that
+/// election. Dice as for [`late_answers`].
+fn claim_amid_change(seed: u64, nodes: u64, spares: u64, faults: &mut Vec<(Micros, Fault)>) -> bool {
+    let mut random = StdRng::seed_from_u64(seed ^ 0xC1A1_3000);
+    if random.random_range(0..2) > 0 {
+        return false;
+    }
+    let way = Way::Both;
+    let begin = random.random_range(SECOND / 2..FAULTS_END - SECOND);
+    let deaf = random.random_range(SECOND / 3..SECOND);
+    let claim = begin + random.random_range(0..20_000);
+    // That long an election takes.
+    let elected = claim + random.random_range(5_000..9_000);
+    let cut = elected + random.random_range(2_000..10_000);
+    let reached = NodeId(random.random_range(1..=nodes));
+    faults.push((begin, Fault::CutCompute { way, lasts: deaf }));
+    faults.push((claim, Fault::Failover { kill: false }));
+    for node in (1..=nodes).map(NodeId).filter(|node| *node != reached) {
+        faults.push((elected, Fault::Isolate { node, way: Way::ToAcceptor, lasts: cut - elected }));
+    }
+    faults.push((cut, Fault::CutCompute { way, lasts: 2 * SECOND }));
+    faults.push((cut, Fault::PowerCut { node: reached, lasts: deaf + random.random_range(0..SECOND) }));
+    let mut to = ((1u16 << spares) - 1) << nodes;
+    if spares == 2 || random.random_range(0..2) == 0 {
+        to |= 1 << (reached.0 - 1);
+    }
+    faults.push((cut, Fault::ChangeMembers { to, gone_after: FAULTS_END }));
+    true
 }
 
 /// Administrators at the very same time, and acceptors that forget what they did not write down.

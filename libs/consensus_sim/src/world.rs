@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use consensus::{
-    AcceptorMessage, AcceptorState, ChangeEvent, ConnectionId, MembershipAnswer, MembershipRequest, PeerLog,
-    PeerPosition, ProposerMessage,
+    AcceptorMessage, AcceptorState, ChangeEvent, ConnectionId, MembershipQuestion, MembershipReply,
+    OwnershipAnswer, OwnershipRequest, PeerLog, PeerPosition, ProposerMessage,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -16,6 +16,7 @@ use crate::compute::Compute;
 use crate::disk::START;
 use crate::network::{Direction, Network};
 use crate::node::{Input, Node};
+use crate::pageserver::Pageservers;
 use crate::schedule::{FAULTS_END, Fault, Micros, SECOND, Schedule};
 use crate::trace::Trace;
 
@@ -98,18 +99,33 @@ pub(crate) enum Action {
     Ask {
         administrator: u32,
         node: NodeId,
-        request: MembershipRequest,
+        question: MembershipQuestion,
     },
     Answer {
         administrator: u32,
         node: NodeId,
-        answer: MembershipAnswer,
+        reply: MembershipReply,
     },
     AskAgain {
         administrator: u32,
     },
     Dismiss {
         administrator: u32,
+    },
+    PageserverActs {
+        pageserver: u32,
+    },
+    AskOwnership {
+        pageserver: u32,
+        number: u64,
+        node: NodeId,
+        request: OwnershipRequest,
+    },
+    AnswerOwnership {
+        pageserver: u32,
+        number: u64,
+        node: NodeId,
+        answer: OwnershipAnswer,
     },
     Begin {
         fault: Fault,
@@ -131,6 +147,7 @@ pub(crate) struct World {
     pub computes: BTreeMap<u32, Compute>,
     pub newest: u32,
     pub administrators: Administrators,
+    pub pageservers: Pageservers,
     /// Numbers for pulls, never used twice.
     pub pulls: u64,
     pub catch_up: Option<Micros>,
@@ -183,6 +200,7 @@ impl World {
             computes: BTreeMap::new(),
             newest: 0,
             administrators: Administrators::default(),
+            pageservers: Pageservers::new(seed, schedule.nodes, all),
             pulls: 0,
             catch_up: schedule.catch_up,
             network: Network::new(schedule.unordered),
@@ -201,6 +219,7 @@ impl World {
         }
         world.decided("the world", &configuration);
         world.new_compute();
+        world.begin_pageservers();
         world
     }
 
@@ -267,12 +286,19 @@ impl World {
             Action::Pull { to, from, pull, last_term, begin, end } => {
                 self.pull(to, from, pull, last_term, begin..end);
             }
-            Action::Ask { administrator, node, request } => self.asked(administrator, node, request),
-            Action::Answer { administrator, node, answer } => {
-                self.step_administrator(administrator, ChangeEvent::Answer { node, answer });
+            Action::Ask { administrator, node, question } => self.asked(administrator, node, question),
+            Action::Answer { administrator, node, reply } => {
+                self.step_administrator(administrator, ChangeEvent::Answer { node, reply });
             }
             Action::AskAgain { administrator } => self.ask_again(administrator),
             Action::Dismiss { administrator } => self.dismiss(administrator),
+            Action::PageserverActs { pageserver } => self.pageserver_acts(pageserver),
+            Action::AskOwnership { pageserver, number, node, request } => {
+                self.ownership_asked(pageserver, number, node, request);
+            }
+            Action::AnswerOwnership { pageserver, number, node, answer } => {
+                self.pageserver_hears(pageserver, number, node, answer);
+            }
             Action::Begin { fault } => self.begin(fault),
             Action::End { fault, compute } => self.end(fault, compute),
         }
@@ -314,7 +340,14 @@ impl World {
         direction: Direction,
         action: impl Fn(ConnectionId) -> Action,
     ) {
-        for arrival in self.network.arrivals(id, direction, self.now, &mut self.random) {
+        let late = match direction {
+            Direction::ToAcceptor => 0,
+            Direction::ToProposer => {
+                let compute = self.network.connections.get(&id).and_then(|it| self.computes.get(&it.compute));
+                compute.map_or(0, |compute| compute.late)
+            }
+        };
+        for arrival in self.network.arrivals(id, direction, self.now + late, &mut self.random) {
             self.after(arrival - self.now, action(id));
         }
     }
@@ -363,6 +396,12 @@ impl World {
                 }
                 lasts
             }
+            Fault::LateAnswers { by, lasts } => {
+                if let Some(compute) = self.computes.get_mut(&newest) {
+                    compute.late += by;
+                }
+                lasts
+            }
             Fault::BrokerAway { lasts } => {
                 self.broker_away += 1;
                 lasts
@@ -386,6 +425,11 @@ impl World {
             Fault::CutCompute { way, .. } => {
                 if let Some(compute) = self.computes.get_mut(&compute) {
                     compute.cut.end(way);
+                }
+            }
+            Fault::LateAnswers { by, .. } => {
+                if let Some(compute) = self.computes.get_mut(&compute) {
+                    compute.late -= by;
                 }
             }
             Fault::BrokerAway { .. } => self.broker_away -= 1,
@@ -435,7 +479,7 @@ impl World {
             let leader = self.newest;
             self.run_until(deadline, |world| world.computes[&leader].established.is_some());
         }
-        let leader = self.newest;
+        let (leader, peace) = (self.newest, self.now);
         let Some(end) = self.write_rest(leader) else {
             let what = || format!("no compute leads {} s after the last fault", PATIENCE / SECOND);
             self.require(false, what);
@@ -446,11 +490,14 @@ impl World {
             let everywhere = world.members().all(|node| {
                 node.acceptor.as_ref().is_some_and(|it| it.flush_lsn() >= end && it.commit_lsn() >= end)
             });
-            committed && everywhere && world.administrators.are_done()
+            let granted = world.pageservers.granted_since(peace);
+            committed && everywhere && granted && world.administrators.are_done()
         };
         self.run_until(deadline, at_end);
         let reached = at_end(self);
         self.require(self.administrators.are_done(), || "members still change".to_owned());
+        let granted = self.pageservers.granted_since(peace);
+        self.require(granted, || "no pageserver was granted a generation once faults stopped".to_owned());
         self.require(reached, || format!("not all members have committed {end} once faults stopped"));
     }
 

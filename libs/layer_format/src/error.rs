@@ -23,12 +23,17 @@ pub enum LayerError {
 impl LayerError {
     /// The stored bytes are wrong; reading them again will not help, fetching the layer again may.
     pub fn is_corruption(&self) -> bool {
+        self.damaged_file().is_some()
+    }
+
+    /// What the file is called whose bytes are wrong.
+    pub fn damaged_file(&self) -> Option<&str> {
         match self {
-            LayerError::Corrupt { .. } | LayerError::WrongLayer { .. } => true,
+            LayerError::Corrupt { file, .. } | LayerError::WrongLayer { file, .. } => Some(file),
             LayerError::UnknownVersion { .. }
             | LayerError::Read { .. }
             | LayerError::Write(_)
-            | LayerError::BadEntry { .. } => false,
+            | LayerError::BadEntry { .. } => None,
         }
     }
 }

@@ -22,6 +22,6 @@ pub use block::Compression;
 pub use error::LayerError;
 pub use footer::{Identity, LayerKind};
 pub use name::{LayerLsns, LayerName, ParseLayerNameError};
-pub use reader::{BlockCache, LayerReader, ReadAt};
+pub use reader::{BlockCache, Entries, LayerReader, ReadAt};
 pub use value::{Entry, Value};
 pub use writer::{LayerSummary, LayerWriter};

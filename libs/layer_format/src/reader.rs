@@ -148,27 +148,11 @@ impl<R: ReadAt> LayerReader<R> {
         }
     }
 
-    /// All entries of keys in `keys`, in order of key and LSN.
-    pub fn scan(&self, keys: &KeyRange, mut visit: impl FnMut(&Entry)) -> Result<(), LayerError> {
-        if keys.is_empty() {
-            return Ok(());
-        }
-        for leaf in index::first_from(&self.root, &keys.start)..self.root.len() {
-            if self.root[leaf].key >= keys.end {
-                break;
-            }
-            let pointers = self.leaf(leaf)?;
-            for pointer in &pointers[index::first_from(pointers, &keys.start)..] {
-                if pointer.key >= keys.end {
-                    return Ok(());
-                }
-                let entries = self.decode_entries(*pointer)?;
-                let start = entries.partition_point(|entry| entry.key < keys.start);
-                let end = entries.partition_point(|entry| entry.key < keys.end);
-                entries[start..end].iter().for_each(&mut visit);
-            }
-        }
-        Ok(())
+    /// All entries of keys in `keys`, in order of key and LSN, with one block in memory at a time.
+    ///
+    /// After an error there is nothing more.
+    pub fn entries_in(&self, keys: KeyRange) -> Entries<'_, R> {
+        Entries { reader: self, keys, place: Place::Start, block: Vec::new().into_iter() }
     }
 
     fn leaf(&self, number: usize) -> Result<&[Pointer], LayerError> {
@@ -226,6 +210,75 @@ impl<R: ReadAt> LayerReader<R> {
             return Err(damaged("its checksum is not the one that the index holds"));
         }
         block::decode(kind, offset, framed).map_err(|reason| damaged(&reason))
+    }
+}
+
+/// Where the next block of entries is.
+#[derive(Clone, Copy)]
+enum Place {
+    Start,
+    At { leaf: usize, slot: usize },
+    End,
+}
+
+/// See [`LayerReader::entries_in`].
+pub struct Entries<'a, R> {
+    reader: &'a LayerReader<R>,
+    keys: KeyRange,
+    place: Place,
+    block: std::vec::IntoIter<Entry>,
+}
+
+impl<R: ReadAt> Entries<'_, R> {
+    /// The next block that may have some of the keys; none behind the last.
+    fn next_block(&mut self) -> Result<Option<Vec<Entry>>, LayerError> {
+        let (reader, first) = (self.reader, &self.keys.start);
+        let (mut leaf, mut slot) = match self.place {
+            Place::End => return Ok(None),
+            Place::At { leaf, slot } => (leaf, slot),
+            Place::Start if self.keys.is_empty() || reader.root.is_empty() => return Ok(None),
+            Place::Start => {
+                let leaf = index::first_from(&reader.root, first);
+                (leaf, index::first_from(reader.leaf(leaf)?, first))
+            }
+        };
+        if slot == reader.leaf(leaf)?.len() {
+            (leaf, slot) = (leaf + 1, 0);
+        }
+        let behind = |pointer: &Pointer| pointer.key >= self.keys.end;
+        if reader.root.get(leaf).is_none_or(behind) || behind(&reader.leaf(leaf)?[slot]) {
+            return Ok(None);
+        }
+        self.place = Place::At { leaf, slot: slot + 1 };
+        reader.decode_entries(reader.leaf(leaf)?[slot]).map(Some)
+    }
+}
+
+impl<R: ReadAt> Iterator for Entries<'_, R> {
+    type Item = Result<Entry, LayerError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(entry) = self.block.find(|entry| entry.key >= self.keys.start) {
+                if entry.key < self.keys.end {
+                    return Some(Ok(entry));
+                }
+                self.place = Place::End;
+            }
+            match self.next_block() {
+                Ok(Some(block)) => self.block = block.into_iter(),
+                Ok(None) => {
+                    self.place = Place::End;
+                    self.block = Vec::new().into_iter();
+                    return None;
+                }
+                Err(error) => {
+                    self.place = Place::End;
+                    self.block = Vec::new().into_iter();
+                    return Some(Err(error));
+                }
+            }
+        }
     }
 }
 

@@ -85,8 +85,7 @@ proptest! {
                 prop_assert_eq!(newest_first(&reader, key(block), lsns), expected);
             }
         }
-        let mut scanned = Vec::new();
-        reader.scan(&(key(3)..key(15)), |entry| scanned.push(entry.clone())).unwrap();
+        let scanned: Vec<Entry> = reader.entries_in(key(3)..key(15)).map(Result::unwrap).collect();
         let expected: Vec<Entry> = entries.iter().filter(|e| (key(3)..key(15)).contains(&e.key)).cloned().collect();
         prop_assert_eq!(scanned, expected);
     }
@@ -108,9 +107,8 @@ fn versions_of_one_key_span_leaves() {
     let found = newest_first(&reader, key(0), LSNS);
     assert!(found.iter().eq(entries[..1000].iter().rev()));
     assert_eq!(newest_first(&reader, key(0), Lsn(110)..Lsn(111)).len(), 20);
-    let mut scanned = 0;
-    reader.scan(&(key(1)..key(2)), |_| scanned += 1).unwrap();
-    assert_eq!(scanned, 300);
+    assert_eq!(reader.entries_in(key(1)..key(2)).map(Result::unwrap).count(), 300);
+    assert_eq!(reader.entries_in(key(0)..key(1)).map(Result::unwrap).count(), 1000);
 }
 
 #[test]
@@ -148,9 +146,7 @@ fn every_flipped_byte_is_found() {
 
 fn read_all(bytes: Bytes, identity: &Identity) -> Result<Vec<Entry>, layer_format::LayerError> {
     let reader = LayerReader::open(bytes, "some-layer", identity)?;
-    let mut entries = Vec::new();
-    reader.scan(&(Key::MIN..Key::MAX), |entry| entries.push(entry.clone()))?;
-    Ok(entries)
+    reader.entries_in(Key::MIN..Key::MAX).collect()
 }
 
 #[test]

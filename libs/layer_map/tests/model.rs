@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use layer_map::{Coverage, Extent, LayerMap};
+use layer_map::{Coverage, Extent, LayerMap, Step};
 use proptest::prelude::*;
 use types::{Key, Lsn};
 
@@ -70,6 +70,24 @@ fn read(map: &LayerMap<Layer>, number: u32, mut end: u64) -> Option<u64> {
     None
 }
 
+/// All steps that there are for a key.
+fn descend(map: &LayerMap<Layer>, number: u32, mut end: u64) -> Vec<Step<Layer>> {
+    let mut steps = Vec::new();
+    while let Some(step) = map.search(&key(number), Lsn(end)) {
+        end = step.lsns.start.0;
+        let last = step.coverage == Coverage::Image;
+        steps.push(step);
+        if last {
+            break;
+        }
+    }
+    steps
+}
+
+fn extents(steps: &[Step<Layer>]) -> Vec<(Extent, std::ops::Range<Lsn>)> {
+    steps.iter().map(|step| (step.layer.extent.clone(), step.lsns.clone())).collect()
+}
+
 fn cuts() -> impl Strategy<Value = Vec<u64>> {
     proptest::collection::btree_set(1..LSNS, 0..6)
         .prop_map(|set| [0].into_iter().chain(set).chain([LSNS]).collect())
@@ -89,6 +107,7 @@ proptest! {
         cuts in cuts(),
         merged in proptest::collection::vec(rectangle(), 0..4),
         images in proptest::collection::vec((rectangle(), 0..LSNS), 0..4),
+        extra in proptest::collection::vec(rectangle(), 0..4),
         order in any::<u64>(),
     ) {
         let history: History = writes;
@@ -106,20 +125,31 @@ proptest! {
                 prop_assert_eq!(read(&map, number, end), expected, "key {} below {}", number, end);
             }
         }
-        // A scan takes the newest entry of each key among all layers that it is given.
+        // A plan has all keys of its range, in order, each with the steps that a search of it takes.
         for (start, stop, end) in [(0, KEYS, LSNS), (2, 5, LSNS / 2), (3, 4, LSNS / 3)] {
-            let mut found: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
-            for step in map.overlapping(&(key(start)..key(stop)), Lsn(end)) {
-                for ((k, lsn), value) in &step.layer.entries {
-                    if (start..stop).contains(k) && *lsn < end && found.get(k).is_none_or(|(old, _)| old < lsn) {
-                        found.insert(*k, (*lsn, *value));
-                    }
-                }
-            }
+            let plan = map.plan(&(key(start)..key(stop)), Lsn(end));
+            prop_assert_eq!(plan.first().map(|first| first.keys.start), Some(key(start)));
+            prop_assert_eq!(plan.last().map(|last| last.keys.end), Some(key(stop)));
+            prop_assert!(plan.windows(2).all(|pair| pair[0].keys.end == pair[1].keys.start));
             for number in start..stop {
-                let expected = newest(&history, number, end).map(|(_, value)| value);
-                prop_assert_eq!(found.get(&number).map(|(_, value)| *value), expected);
+                let descent = plan.iter().find(|descent| descent.keys.contains(&key(number))).unwrap();
+                prop_assert_eq!(extents(&descent.steps), extents(&descend(&map, number, end)));
             }
+        }
+        // Layers that come one after the other make the map that they make together; none leaves a trace.
+        let mut other = LayerMap::default();
+        for layer in map.iter().map(|(_, layer)| layer.clone()).collect::<Vec<_>>() {
+            other = other.with_changes(&[], [(layer.extent.clone(), layer)]);
+        }
+        let extra: Vec<Layer> = extra.into_iter().map(|(k, l)| delta(&history, k, l)).collect();
+        let extra: Vec<Layer> = extra.into_iter().filter(|layer| !map.contains(&layer.extent)).collect();
+        let gone: Vec<Extent> = extra.iter().map(|layer| layer.extent.clone()).collect();
+        let more = map.with_changes(&[], extra.into_iter().map(|layer| (layer.extent.clone(), layer)));
+        let less = more.with_changes(&gone, []);
+        for (number, end) in (0..KEYS).flat_map(|number| (0..=LSNS).map(move |end| (number, end))) {
+            let steps = extents(&descend(&map, number, end));
+            prop_assert_eq!(&steps, &extents(&descend(&other, number, end)));
+            prop_assert_eq!(&steps, &extents(&descend(&less, number, end)));
         }
     }
 }

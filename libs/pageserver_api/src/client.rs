@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use auth::ClusterToken;
-use http_client::{HttpClient, HttpError, Method, StatusCode};
-use types::{PgVersion, TenantId, TimelineId};
+use http_client::{HttpClient, HttpError, Method, RequestBuilder, StatusCode};
+use types::{Lsn, PgVersion, TenantId, TimelineId};
 
+use crate::history::{GcResult, LsnByTimestamp, TenantConfig, TenantConfigRequest, TenantConfigResponse};
 use crate::models::{
-    StatusResponse, TemplateInfo, TenantCreateRequest, TenantInfo, TimelineCreateRequest, TimelineInfo,
+    CompactionResult, StatusResponse, TemplateInfo, TenantCreateRequest, TenantInfo, TimelineCreateRequest,
+    TimelineInfo,
 };
 
 #[derive(Clone, Debug)]
@@ -40,6 +42,15 @@ impl PageserverClient {
         self.0.send(self.0.request(Method::POST, "/v1/tenant").json(&body)).await
     }
 
+    pub async fn tenant_config(&self, tenant: TenantId) -> Result<TenantConfigResponse, HttpError> {
+        self.0.json(self.0.request(Method::GET, &format!("/v1/tenant/{tenant}/config"))).await
+    }
+
+    /// Takes the place of all that was set before.
+    pub async fn set_tenant_config(&self, request: &TenantConfigRequest) -> Result<(), HttpError> {
+        self.0.send(self.0.request(Method::PUT, "/v1/tenant/config").json(request)).await
+    }
+
     pub async fn tenants(&self) -> Result<Vec<TenantInfo>, HttpError> {
         self.0.json(self.0.request(Method::GET, "/v1/tenant")).await
     }
@@ -60,6 +71,57 @@ impl PageserverClient {
 
     pub async fn timeline(&self, tenant: TenantId, timeline: TimelineId) -> Result<TimelineInfo, HttpError> {
         self.0.json(self.0.request(Method::GET, &format!("/v1/tenant/{tenant}/timeline/{timeline}"))).await
+    }
+
+    /// `timestamp` as in RFC 3339. 406 if the history there is gone.
+    pub async fn lsn_by_timestamp(
+        &self,
+        tenant: TenantId,
+        timeline: TimelineId,
+        timestamp: &str,
+    ) -> Result<LsnByTimestamp, HttpError> {
+        let path = format!("/v1/tenant/{tenant}/timeline/{timeline}/get_lsn_by_timestamp");
+        self.0.json(self.0.request(Method::GET, &path).query(&[("timestamp", timestamp)])).await
+    }
+
+    /// The latest time of a commit up to `lsn`, as in RFC 3339; none if there is none.
+    pub async fn timestamp_of_lsn(
+        &self,
+        tenant: TenantId,
+        timeline: TimelineId,
+        lsn: Lsn,
+    ) -> Result<Option<String>, HttpError> {
+        let path = format!("/v1/tenant/{tenant}/timeline/{timeline}/get_timestamp_of_lsn?lsn={lsn}");
+        absent_is_none(self.0.json(self.0.request(Method::GET, &path)).await)
+    }
+
+    /// All that was ingested is in remote storage when this returns.
+    pub async fn checkpoint(&self, tenant: TenantId, timeline: TimelineId) -> Result<(), HttpError> {
+        self.0.send(self.work(tenant, timeline, "checkpoint")).await
+    }
+
+    pub async fn compact(
+        &self,
+        tenant: TenantId,
+        timeline: TimelineId,
+    ) -> Result<CompactionResult, HttpError> {
+        self.0.json(self.work(tenant, timeline, "compact")).await
+    }
+
+    /// Of all timelines of the tenant, with what is said instead of its configuration; the answer's cutoff is this
+    /// timeline's.
+    pub async fn do_gc(
+        &self,
+        tenant: TenantId,
+        timeline: TimelineId,
+        this_once: &TenantConfig,
+    ) -> Result<GcResult, HttpError> {
+        self.0.json(self.work(tenant, timeline, "do_gc").json(this_once)).await
+    }
+
+    fn work(&self, tenant: TenantId, timeline: TimelineId, what: &str) -> RequestBuilder {
+        let path = format!("/v1/tenant/{tenant}/timeline/{timeline}/{what}");
+        self.0.request(Method::PUT, &path).timeout(Duration::from_secs(600))
     }
 }
 

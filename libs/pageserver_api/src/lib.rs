@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! models      JSON of the HTTP API          client       the HTTP client
+//! history     JSON about what is kept, and about when was what
 //! pagestream  messages of pagestream_v3     page_client  a client of the page service
 //! manifest    what a base backup says about itself
 //! ```
 //! Nothing here knows how an answer is made.
 
 pub mod client;
+pub mod history;
 pub mod manifest;
 pub mod models;
 pub mod page_client;

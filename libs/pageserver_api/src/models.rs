@@ -88,6 +88,8 @@ pub struct TimelineInfo {
     pub remote_consistent_lsn: Lsn,
     /// Where this timeline's own WAL begins: the end of initdb's, or the branch point.
     pub initdb_lsn: Lsn,
+    /// Below it only the beginnings of branches can be read; all zero if nothing was collected yet.
+    pub gc_cutoff_lsn: Lsn,
     /// Bytes of all relations at the last record.
     pub current_logical_size: u64,
     /// Bytes of this timeline's own layer files.
@@ -99,6 +101,13 @@ pub struct TimelineInfo {
     /// Which safekeeper WAL comes from, or why from none.
     pub walreceiver_status: String,
     pub state: TimelineState,
+}
+
+/// `PUT /v1/tenant/{t}/timeline/{tl}/compact`: what there was to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompactionResult {
+    pub merges: usize,
+    pub images: usize,
 }
 
 #[cfg(test)]

@@ -99,7 +99,7 @@ impl SegmentWriter<'_> {
     fn begin(&mut self) {
         let identity = self.identity;
         let segment_size = identity.segment_size;
-        let segment_start = Lsn(self.position.0 - self.position.segment_offset(segment_size.bytes()));
+        let segment_start = self.position.segment_start(segment_size.bytes());
         let page_start = Lsn(self.position.0 - self.position.page_offset());
         let header = page_header_size(page_start, segment_size) as u64;
         let before = self.position.page_offset() - header;

@@ -136,7 +136,8 @@ async fn streams_wal_from_stock_postgres_until_it_stops() {
         }
         let confirmed = [received.to_be_bytes(); 3].concat();
         let reply = [&b"r"[..], &confirmed, &0u64.to_be_bytes(), &[0]].concat();
-        writer.send(&reply).await.unwrap();
+        // Once everything is confirmed it ends, and the last of what it had sent is still to be read.
+        let _ = writer.send(&reply).await;
     }
     assert!(received > 0);
 }

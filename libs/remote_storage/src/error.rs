@@ -12,6 +12,16 @@ pub enum RemoteError {
     Io { action: &'static str, key: String, source: std::io::Error },
     #[error("cannot {action} object {key}: {source}")]
     NotDurable { action: &'static str, key: String, source: durable_fs::DurableFsError },
+    /// `status`: what the store answered, if it did.
+    #[error("cannot {action} object {key}: the store says{}: {source}", said(*status))]
+    S3 {
+        action: &'static str,
+        key: String,
+        status: Option<u16>,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("cannot use bucket {bucket:?}: the store says{}: {source}", said(*status))]
+    Bucket { bucket: String, status: Option<u16>, source: Box<dyn std::error::Error + Send + Sync> },
     /// Only ever from [`crate::Faulty`].
     #[error("cannot {action} object {key}: this fault was asked for")]
     Injected { action: &'static str, key: String },
@@ -26,7 +36,17 @@ impl RemoteError {
     pub fn is_retryable(&self) -> bool {
         match self {
             RemoteError::NotFound(_) | RemoteError::BadRange { .. } => false,
+            // 4xx says that the request is wrong, or who asks; except for time-outs and too many requests.
+            RemoteError::S3 { status: Some(status), .. }
+            | RemoteError::Bucket { status: Some(status), .. } => {
+                !(400..500).contains(status) || [408, 409, 429].contains(status)
+            }
+            RemoteError::S3 { status: None, .. } | RemoteError::Bucket { status: None, .. } => true,
             RemoteError::Io { .. } | RemoteError::NotDurable { .. } | RemoteError::Injected { .. } => true,
         }
     }
+}
+
+fn said(status: Option<u16>) -> String {
+    status.map_or_else(|| " nothing".to_owned(), |status| format!(" {status}"))
 }

@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use durable_fs::DurableFs;
-use remote_storage::{Faulty, ListMode, LocalDir, ObjectKey, Operation, RemoteError, RemoteStorage};
+use remote_storage::{
+    Credentials, Faulty, ListMode, LocalDir, ObjectKey, Operation, RemoteError, RemoteStorage, S3Bucket,
+    S3Config,
+};
+use s3_server::S3Server;
 
 fn key(text: &str) -> ObjectKey {
     text.parse().unwrap()
@@ -127,4 +131,84 @@ async fn a_cut_off_put_leaves_nothing() {
     let left: Vec<_> =
         std::fs::read_dir(in_progress).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["2-0"], "another process is at work on it");
+}
+
+fn bucket(server: &S3Server) -> S3Config {
+    S3Config {
+        bucket_name: "bucket".to_owned(),
+        bucket_region: None,
+        endpoint: Some(server.endpoint().to_owned()),
+        prefix_in_bucket: Some(key("of/varve")),
+        concurrency_limit: 4,
+    }
+}
+
+fn credentials(secret: &str) -> Option<Credentials> {
+    Some(Credentials::new(s3_server::ACCESS_KEY_ID, secret, None, None, "test"))
+}
+
+#[tokio::test]
+async fn a_bucket_conforms() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = S3Server::start("bucket");
+    let config = bucket(&server);
+    let store = S3Bucket::open_as(&config, credentials(s3_server::SECRET_ACCESS_KEY)).await.unwrap();
+    conformance(&store, directory.path()).await;
+
+    server.set_away(true);
+    let refused = store.put(&key("ours"), Bytes::from_static(b"lost")).await.unwrap_err();
+    assert!(refused.is_retryable() && refused.to_string().contains("503"), "{refused}");
+    server.set_away(false);
+
+    // What others have in the bucket is not seen, and two prefixes do not meet.
+    store.put(&key("ours"), Bytes::from_static(b"here")).await.unwrap();
+    server.objects().insert("of/varve/not a key".to_owned(), Bytes::new());
+    assert_eq!(server.objects()["of/varve/ours"], &b"here"[..]);
+    let listing = store.list(None, ListMode::Children).await.unwrap();
+    let names: Vec<&str> = listing.objects.iter().map(|object| object.key.as_str()).collect();
+    assert_eq!(names, ["ours"]);
+    let whole = S3Config { prefix_in_bucket: None, ..config };
+    let whole = S3Bucket::open_as(&whole, credentials(s3_server::SECRET_ACCESS_KEY)).await.unwrap();
+    assert_eq!(whole.get(&key("of/varve/ours")).await.unwrap(), &b"here"[..]);
+    assert_eq!(whole.list(None, ListMode::Children).await.unwrap().directories, [key("of")]);
+}
+
+#[tokio::test]
+async fn listings_of_a_bucket_have_many_pages() {
+    let server = S3Server::start("bucket");
+    let store = S3Bucket::open_as(&bucket(&server), credentials(s3_server::SECRET_ACCESS_KEY)).await.unwrap();
+    let all = (0..2500).map(|number| (format!("of/varve/many/object-{number:04}"), Bytes::new()));
+    server.objects().extend(all);
+    let listing = store.list(Some(&key("many")), ListMode::Recursive).await.unwrap();
+    let expected: Vec<ObjectKey> = (0..2500).map(|number| key(&format!("many/object-{number:04}"))).collect();
+    let found: Vec<ObjectKey> = listing.objects.into_iter().map(|object| object.key).collect();
+    assert!(found == expected, "{} objects", found.len());
+
+    let all = (0..2500).map(|number| (format!("of/varve/{:04}/{}", number / 2, number % 2), Bytes::new()));
+    server.objects().extend(all);
+    let listing = store.list(None, ListMode::Children).await.unwrap();
+    let mut expected: Vec<ObjectKey> = (0..1250).map(|number| key(&format!("{number:04}"))).collect();
+    expected.push(key("many"));
+    assert!(listing.directories == expected, "{} directories", listing.directories.len());
+}
+
+#[tokio::test]
+async fn a_bucket_that_cannot_be_used_is_said_to_be_so() {
+    let server = S3Server::start("bucket");
+    let config = bucket(&server);
+    let refused = S3Bucket::open_as(&config, credentials("a guess")).await.unwrap_err();
+    assert!(!refused.is_retryable(), "{refused}");
+    assert!(
+        refused.to_string().contains("bucket \"bucket\": the store says 403: SignatureDoesNotMatch"),
+        "{refused}"
+    );
+    let absent = S3Config { bucket_name: "another".to_owned(), ..config.clone() };
+    let absent = S3Bucket::open_as(&absent, credentials(s3_server::SECRET_ACCESS_KEY)).await.unwrap_err();
+    assert!(absent.to_string().contains("bucket \"another\": the store says 404: NoSuchBucket"), "{absent}");
+
+    // It may be there later: what is asked of it fails until then.
+    drop(server);
+    let store = S3Bucket::open_as(&config, credentials(s3_server::SECRET_ACCESS_KEY)).await.unwrap();
+    let error = store.get(&key("object")).await.unwrap_err();
+    assert!(error.is_retryable() && error.to_string().contains("refused"), "{error}");
 }

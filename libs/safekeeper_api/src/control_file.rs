@@ -1,11 +1,5 @@
 //! The format of a safekeeper's control file: what a timeline must remember over a crash, beside its WAL. Here, and not
 //! in the safekeeper, because tools read it where no safekeeper runs.
-//!
-//! ```text
-//!  0        4         8        12          12+n
-//!  "VSKC"   version   n        body        CRC-32C of all before        integers little-endian
-//! ```
-//! The body is JSON, for people with an editor in a bad night.
 
 use std::fmt;
 
@@ -13,12 +7,10 @@ use consensus::AcceptorState;
 use serde::{Deserialize, Serialize};
 use types::{Lsn, TimelineId};
 
+use crate::framed::Framed;
+
 /// Its name in a timeline's directory.
 pub const FILE_NAME: &str = "control";
-pub const FORMAT_VERSION: u32 = 1;
-
-const MAGIC: &[u8; 4] = b"VSKC";
-const HEAD: usize = 12;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -61,14 +53,6 @@ pub struct PartialSegment {
     pub crc32c: u32,
 }
 
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum ControlFileError {
-    #[error("damaged: {0}")]
-    Damaged(String),
-    #[error("it has the format version {0}, this program reads {FORMAT_VERSION}")]
-    Version(u32),
-}
-
 impl ControlFile {
     /// Of a timeline that has just been made.
     pub fn new(acceptor: AcceptorState, tli: u32, ancestor: Option<TimelineId>) -> Self {
@@ -82,36 +66,11 @@ impl ControlFile {
             at_rest: None,
         }
     }
+}
 
-    pub fn encode(&self) -> Vec<u8> {
-        let body = serde_json::to_vec(self).expect("plain data always becomes JSON");
-        let mut bytes = Vec::with_capacity(HEAD + body.len() + 4);
-        bytes.extend(MAGIC);
-        bytes.extend(FORMAT_VERSION.to_le_bytes());
-        bytes.extend(u32::try_from(body.len()).expect("a control file is small").to_le_bytes());
-        bytes.extend(body);
-        bytes.extend(crc32c::crc32c(&bytes).to_le_bytes());
-        bytes
-    }
-
-    pub fn decode(bytes: &[u8]) -> Result<ControlFile, ControlFileError> {
-        let damaged = |reason: &str| ControlFileError::Damaged(reason.to_owned());
-        let (content, crc) = bytes.split_last_chunk().ok_or_else(|| damaged("too short"))?;
-        let body = content.get(HEAD..).ok_or_else(|| damaged("too short"))?;
-        if &content[..4] != MAGIC {
-            return Err(damaged("it does not begin like a control file"));
-        }
-        let word =
-            |at: usize| u32::from_le_bytes([content[at], content[at + 1], content[at + 2], content[at + 3]]);
-        // The version first: another version may have its checksum elsewhere.
-        if word(4) != FORMAT_VERSION {
-            return Err(ControlFileError::Version(word(4)));
-        }
-        if crc32c::crc32c(content) != u32::from_le_bytes(*crc) || word(8) as usize != body.len() {
-            return Err(damaged("wrong checksum"));
-        }
-        serde_json::from_slice(body).map_err(|error| ControlFileError::Damaged(error.to_string()))
-    }
+impl Framed for ControlFile {
+    const MAGIC: &[u8; 4] = b"VSKC";
+    const WHAT: &str = "a control file";
 }
 
 /// In words.

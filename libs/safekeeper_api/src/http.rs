@@ -5,9 +5,11 @@
 
 mod client;
 
-use consensus::{Configuration, Member, TermHistory};
+use std::collections::BTreeMap;
+
+use consensus::{Configuration, Member, OwnershipAnswer, OwnershipRequest, TermHistory};
 use serde::{Deserialize, Serialize};
-use types::{Lsn, NodeId, PgVersion, TenantId, Term, TimelineId, WalSegmentSize};
+use types::{Generation, Lsn, NodeId, PgVersion, TenantId, Term, TimelineId, WalSegmentSize};
 
 pub use client::Client;
 pub use http_client::HttpError;
@@ -50,6 +52,21 @@ pub struct SafekeeperStatus {
     pub timelines: usize,
 }
 
+/// `POST /v1/ownership`, of a pageserver about its tenants. See [`consensus::Ownership`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OwnershipQuestion {
+    pub tenants: BTreeMap<TenantId, OwnershipRequest>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnershipReply {
+    /// Who answers.
+    pub id: NodeId,
+    /// Without those that it cannot answer for just now.
+    pub tenants: BTreeMap<TenantId, OwnershipAnswer>,
+}
+
 /// An element of `GET /v1/tenant/timeline`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimelineListEntry {
@@ -80,6 +97,9 @@ pub struct TimelineStatus {
     /// Segments before the one that holds it are there only.
     #[serde(default)]
     pub local_start_lsn: Lsn,
+    /// The highest that it has granted a pageserver for the tenant, or heard of.
+    #[serde(default)]
+    pub pageserver_generation: Generation,
     /// Nobody has used it for a while, so it takes no memory here.
     #[serde(default)]
     pub evicted: bool,

@@ -28,7 +28,7 @@ use types::{Lsn, NodeId, PgVersion, TenantId, TenantTimelineId, Term, TimelineId
 use crate::cursor::{Cursor, DecodeError};
 
 /// In START_WAL_PUSH and in both greetings. A peer with another version is refused.
-pub const PROTOCOL_VERSION: u8 = 1;
+pub const PROTOCOL_VERSION: u8 = 2;
 
 /// WAL that one append carries at most.
 pub const MAX_APPEND_BYTES: usize = 128 << 10;
@@ -68,6 +68,7 @@ pub fn encode_proposer_message(message: &ProposerMessage) -> Bytes {
             out.put_u64(request.begin_lsn.0);
             out.put_u64(request.commit_lsn.0);
             out.put_u64(request.horizon_lsn.0);
+            out.put_u64(request.tick);
             out.put_slice(&request.wal);
         }
     }
@@ -113,13 +114,14 @@ pub fn decode_proposer_message(bytes: Bytes) -> Result<ProposerMessage, DecodeEr
             let begin_lsn = Lsn(cursor.u64("begin")?);
             let commit_lsn = Lsn(cursor.u64("commit")?);
             let horizon_lsn = Lsn(cursor.u64("horizon")?);
+            let tick = cursor.u64("tick")?;
             let message = cursor.message;
             let wal = cursor.remainder();
             if begin_lsn.0.checked_add(wal.len() as u64).is_none() {
                 let reason = format!("{begin_lsn} with {} bytes goes past the last LSN", wal.len());
                 return Err(DecodeError::Invalid { message, field: "begin", reason });
             }
-            let request = AppendRequest { generation, term, begin_lsn, commit_lsn, horizon_lsn, wal };
+            let request = AppendRequest { generation, term, begin_lsn, commit_lsn, horizon_lsn, tick, wal };
             Ok(ProposerMessage::AppendRequest(request))
         }
         other => Err(DecodeError::UnknownTag(other)),
@@ -150,6 +152,7 @@ pub fn encode_acceptor_message(message: &AcceptorMessage) -> Bytes {
             out.put_u64(response.durable_lsn.0);
             out.put_u64(response.commit_lsn.0);
             out.put_u64(response.pageserver_lsn.0);
+            out.put_u64(response.tick);
         }
     }
     out.freeze()
@@ -185,9 +188,10 @@ pub fn decode_acceptor_message(bytes: Bytes) -> Result<AcceptorMessage, DecodeEr
             let durable_lsn = Lsn(cursor.u64("durable")?);
             let commit_lsn = Lsn(cursor.u64("commit")?);
             let pageserver_lsn = Lsn(cursor.u64("pageserver")?);
+            let tick = cursor.u64("tick")?;
             cursor.finish()?;
             let response =
-                AppendResponse { generation, term, flush_lsn, durable_lsn, commit_lsn, pageserver_lsn };
+                AppendResponse { generation, term, flush_lsn, durable_lsn, commit_lsn, pageserver_lsn, tick };
             Ok(AcceptorMessage::AppendResponse(response))
         }
         other => Err(DecodeError::UnknownTag(other)),

@@ -1,6 +1,8 @@
-//! Logs to standard error, for people or for machines, and what a panic does to a daemon.
+//! Logs to standard error, for people or for machines; what a panic does to a daemon, and how it ends.
 
+use std::fmt::Display;
 use std::panic::PanicHookInfo;
+use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
 
@@ -28,6 +30,18 @@ pub fn init(format: LogFormat) {
         LogFormat::Json => builder.json().init(),
     }
     std::panic::set_hook(Box::new(abort_on_panic));
+}
+
+/// How a daemon ends: its error is the last line of its log, with its causes and, whatever the environment asks
+/// for, without a backtrace, since whoever reads the end of the log looks for what to do.
+pub fn exit(outcome: Result<(), impl Display>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn abort_on_panic(info: &PanicHookInfo<'_>) {

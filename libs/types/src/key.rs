@@ -40,12 +40,14 @@ pub enum KeyKind {
     ControlFile = 0x20,
     /// `CheckPoint` (88 bytes) as a checkpoint at this LSN would say it.
     Checkpoint = 0x21,
+    /// The latest time of a commit so far: microseconds since 2000-01-01, i64 little-endian. A version for each commit.
+    CommitTime = 0x23,
     /// A file that PostgreSQL keeps beside the database, by hash of its name.
     AuxFile = 0x22,
 }
 
 impl KeyKind {
-    pub const ALL: [KeyKind; 11] = [
+    pub const ALL: [KeyKind; 12] = [
         KeyKind::RelBlock,
         KeyKind::SlruBlock,
         KeyKind::RelSize,
@@ -56,6 +58,7 @@ impl KeyKind {
         KeyKind::Tablespace,
         KeyKind::ControlFile,
         KeyKind::Checkpoint,
+        KeyKind::CommitTime,
         KeyKind::AuxFile,
     ];
 
@@ -162,6 +165,10 @@ impl Key {
 
     pub const fn checkpoint() -> Key {
         Key::pack(KeyKind::Checkpoint, 0, 0, 0, 0, 0)
+    }
+
+    pub const fn commit_time() -> Key {
+        Key::pack(KeyKind::CommitTime, 0, 0, 0, 0, 0)
     }
 
     /// All keys of one kind.

@@ -35,6 +35,11 @@ impl Lsn {
         self.0 % segment_size
     }
 
+    /// Where the segment that holds this position begins.
+    pub const fn segment_start(self, segment_size: u64) -> Lsn {
+        Lsn(self.0 - self.segment_offset(segment_size))
+    }
+
     /// Number of the segment that holds the byte at this position.
     pub const fn segment_number(self, segment_size: u64) -> u64 {
         self.0 / segment_size

@@ -10,11 +10,16 @@ pub(super) fn storage(error: StorageError) -> ApiError {
     match error {
         StorageError::TenantNotFound(_) | StorageError::TimelineNotFound(_) => ApiError::not_found(message),
         StorageError::TenantExists(_) | StorageError::TimelineExists(_) => ApiError::conflict(message),
-        StorageError::BadBranchPoint { .. } | StorageError::BeforeHistory { .. } => {
-            ApiError::not_acceptable(message)
-        }
-        StorageError::ShuttingDown | StorageError::WaitLsnTimeout { .. } => ApiError::unavailable(message),
+        StorageError::BadBranchPoint { .. }
+        | StorageError::BeforeHistory { .. }
+        | StorageError::Collected { .. } => ApiError::not_acceptable(message),
+        StorageError::Superseded { .. } => ApiError::conflict(message),
+        StorageError::ShuttingDown
+        | StorageError::WaitLsnTimeout { .. }
+        | StorageError::NotConfirmed { .. }
+        | StorageError::NotGranted { .. } => ApiError::unavailable(message),
         StorageError::BadBatch { .. }
+        | StorageError::LayerExists { .. }
         | StorageError::KeyOrder { .. }
         | StorageError::Source(_)
         | StorageError::Layer(_)

@@ -1,6 +1,7 @@
 //! The HTTP API: templates, tenants, timelines. Errors become statuses in error.rs.
 
 mod error;
+mod history;
 mod templates;
 mod tenants;
 mod timelines;
@@ -13,6 +14,7 @@ use axum::{Json, Router};
 use pageserver_api::models::StatusResponse;
 use types::NodeId;
 
+use crate::gc::GarbageCollector;
 use crate::ingest::IngestMetrics;
 use crate::storage::TenantManager;
 use crate::walreceiver::WalReceivers;
@@ -26,6 +28,7 @@ pub struct ApiState {
     pub manager: Arc<TenantManager>,
     pub receivers: Arc<WalReceivers>,
     pub ingest: IngestMetrics,
+    pub gc: Arc<GarbageCollector>,
 }
 
 pub fn routes(state: ApiState) -> Router {
@@ -37,6 +40,13 @@ pub fn routes(state: ApiState) -> Router {
         .route("/v1/tenant", get(tenants::list).post(tenants::create))
         .route("/v1/tenant/{tenant}/timeline", get(timelines::list).post(timelines::create))
         .route("/v1/tenant/{tenant}/timeline/{timeline}", get(timelines::describe))
+        .route("/v1/tenant/config", put(history::set_config))
+        .route("/v1/tenant/{tenant}/config", get(history::config))
+        .route("/v1/tenant/{tenant}/timeline/{timeline}/get_lsn_by_timestamp", get(history::lsn_by_timestamp))
+        .route("/v1/tenant/{tenant}/timeline/{timeline}/get_timestamp_of_lsn", get(history::timestamp_of_lsn))
+        .route("/v1/tenant/{tenant}/timeline/{timeline}/checkpoint", put(history::checkpoint))
+        .route("/v1/tenant/{tenant}/timeline/{timeline}/compact", put(history::compact))
+        .route("/v1/tenant/{tenant}/timeline/{timeline}/do_gc", put(history::do_gc))
         .with_state(state)
 }
 

@@ -14,8 +14,16 @@ use super::{ApiState, error, templates};
 use crate::ingest::relation_size;
 use crate::storage::{StorageError, Timeline};
 
-fn bad_id(error: types::ParseIdError) -> ApiError {
+pub(super) fn bad_id(error: types::ParseIdError) -> ApiError {
     ApiError::bad_request(error.to_string())
+}
+
+/// Of a path: tenant and timeline.
+pub(super) type Ids = Path<(String, String)>;
+
+pub(super) fn timeline(state: &ApiState, Path((tenant, timeline)): Ids) -> Result<Arc<Timeline>, ApiError> {
+    let id = TenantTimelineId::new(tenant.parse().map_err(bad_id)?, timeline.parse().map_err(bad_id)?);
+    state.manager.get_timeline(id).map_err(error::storage)
 }
 
 pub(super) async fn list(
@@ -32,11 +40,9 @@ pub(super) async fn list(
 
 pub(super) async fn describe(
     State(state): State<ApiState>,
-    Path((tenant, timeline)): Path<(String, String)>,
+    ids: Ids,
 ) -> Result<Json<TimelineInfo>, ApiError> {
-    let id = TenantTimelineId::new(tenant.parse().map_err(bad_id)?, timeline.parse().map_err(bad_id)?);
-    let timeline = state.manager.get_timeline(id).map_err(error::storage)?;
-    Ok(Json(info(&state, &timeline).await?))
+    Ok(Json(info(&state, &*timeline(&state, ids)?).await?))
 }
 
 pub(super) async fn create(
@@ -152,6 +158,7 @@ async fn info(state: &ApiState, timeline: &Timeline) -> Result<TimelineInfo, Api
         disk_consistent_lsn: timeline.disk_consistent_lsn(),
         remote_consistent_lsn: timeline.remote_consistent_lsn(),
         initdb_lsn: timeline.start_lsn(),
+        gc_cutoff_lsn: timeline.gc_cutoff(),
         current_logical_size: blocks * BLCKSZ as u64,
         current_physical_size: timeline.stats().physical_size,
         pg_version: metadata.pg_version,

@@ -98,6 +98,8 @@ pub struct Ingest {
     metrics: IngestMetrics,
     metadata: MetadataCache,
     checkpoint: CheckPoint,
+    /// The latest time of a commit, in microseconds since 2000-01-01.
+    newest_commit: i64,
     entries: Vec<(Key, Lsn, Value)>,
     bytes: usize,
     records: usize,
@@ -120,6 +122,13 @@ impl Ingest {
         let bytes = metadata.read(Key::checkpoint()).await?.ok_or_else(missing)?;
         let bytes = <[u8; CheckPoint::SIZE]>::try_from(&bytes[..]).map_err(|_| missing())?;
         let checkpoint = CheckPoint::decode(&bytes, version);
+        let newest_commit = match metadata.read(Key::commit_time()).await? {
+            Some(bytes) => {
+                let missing = || IngestError::Missing { what: "the time of the last commit", lsn: last };
+                i64::from_le_bytes(bytes[..].try_into().map_err(|_| missing())?)
+            }
+            None => i64::MIN,
+        };
         Ok(Ingest {
             timeline,
             version,
@@ -127,6 +136,7 @@ impl Ingest {
             metrics,
             metadata,
             checkpoint,
+            newest_commit,
             entries: Vec::new(),
             bytes: 0,
             records: 0,

@@ -15,8 +15,13 @@ use crate::storage::{StorageError, Value};
 impl Ingest {
     pub(super) async fn transaction(&mut self, record: &DecodedRecord) -> Result<(), IngestError> {
         match xact::decode(record, self.version)? {
-            XactRecord::Commit(end) | XactRecord::Abort(end) => self.transaction_end(&end, record).await,
-            XactRecord::CommitPrepared(end) | XactRecord::AbortPrepared(end) => {
+            XactRecord::Commit(end) => self.commit(&end, record).await,
+            XactRecord::Abort(end) => self.transaction_end(&end, record).await,
+            XactRecord::CommitPrepared(end) => {
+                self.put(self.two_phase_key(end.xid), record.end_lsn, Value::Image(Bytes::new()));
+                self.commit(&end, record).await
+            }
+            XactRecord::AbortPrepared(end) => {
                 self.put(self.two_phase_key(end.xid), record.end_lsn, Value::Image(Bytes::new()));
                 self.transaction_end(&end, record).await
             }
@@ -39,6 +44,14 @@ impl Ingest {
             PgVersion::V17 => checkpoint::epoch_of(&self.checkpoint, xid),
         };
         Key::two_phase(u64::from(epoch) << 32 | u64::from(xid))
+    }
+
+    async fn commit(&mut self, end: &XactEnd, record: &DecodedRecord) -> Result<(), IngestError> {
+        // Also if it is not later than the one before: it is the last of that time.
+        self.newest_commit = self.newest_commit.max(end.time);
+        let time = Bytes::copy_from_slice(&self.newest_commit.to_le_bytes());
+        self.put(Key::commit_time(), record.end_lsn, Value::Image(time));
+        self.transaction_end(end, record).await
     }
 
     async fn transaction_end(&mut self, end: &XactEnd, record: &DecodedRecord) -> Result<(), IngestError> {

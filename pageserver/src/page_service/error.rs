@@ -9,16 +9,20 @@ use crate::storage::StorageError;
 fn storage(error: &StorageError) -> &'static str {
     match error {
         StorageError::TenantNotFound(_) | StorageError::TimelineNotFound(_) => sqlstate::UNDEFINED_OBJECT,
-        StorageError::BeforeHistory { .. } | StorageError::BadBranchPoint { .. } => {
-            sqlstate::INVALID_PARAMETER_VALUE
-        }
+        StorageError::BeforeHistory { .. }
+        | StorageError::Collected { .. }
+        | StorageError::BadBranchPoint { .. } => sqlstate::INVALID_PARAMETER_VALUE,
         StorageError::ShuttingDown => sqlstate::ADMIN_SHUTDOWN,
-        StorageError::WaitLsnTimeout { .. } => sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
+        StorageError::WaitLsnTimeout { .. }
+        | StorageError::Superseded { .. }
+        | StorageError::NotConfirmed { .. }
+        | StorageError::NotGranted { .. } => sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
         error if error.is_corruption() => sqlstate::DATA_CORRUPTED,
         StorageError::Io { .. } | StorageError::Remote(_) | StorageError::NotDurable(_) => sqlstate::IO_ERROR,
         StorageError::TenantExists(_)
         | StorageError::TimelineExists(_)
         | StorageError::BadBatch { .. }
+        | StorageError::LayerExists { .. }
         | StorageError::KeyOrder { .. }
         | StorageError::Source(_)
         | StorageError::Layer(_)

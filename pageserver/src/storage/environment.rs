@@ -12,18 +12,22 @@ use std::sync::Arc;
 
 use durable_fs::DurableFs;
 use remote_storage::{ObjectKey, RemoteStorage};
+use tokio::sync::Semaphore;
 use types::{Generation, TenantId, TenantTimelineId};
 
 use super::layers::OpenFiles;
-use super::{Redo, StorageConfig, StorageMetrics};
+use super::{Owners, Redo, StorageConfig, StorageMetrics};
 
 pub(super) struct Environment {
     pub(super) config: StorageConfig,
     pub(super) remote: Arc<dyn RemoteStorage>,
     pub(super) fs: DurableFs,
     pub(super) metrics: StorageMetrics,
+    pub(super) owners: Arc<dyn Owners>,
     pub(super) redo: Option<Arc<dyn Redo>>,
     pub(super) open_files: Arc<OpenFiles>,
+    /// Turns for heavy work; whoever waits longest is next, so no timeline starves another.
+    pub(super) background: Semaphore,
 }
 
 /// Ids, generations and layer names have only characters that keys may have.
@@ -46,6 +50,10 @@ impl Environment {
 
     pub(super) fn tenant_object(tenant: TenantId, file_name: &str) -> ObjectKey {
         key(format!("tenants/{tenant}/{file_name}"))
+    }
+
+    pub(super) fn tenant_prefix(tenant: TenantId) -> ObjectKey {
+        key(format!("tenants/{tenant}"))
     }
 
     pub(super) fn timelines_prefix(tenant: TenantId) -> ObjectKey {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use types::{Key, Lsn, TenantId, TenantTimelineId};
+use types::{Generation, Key, Lsn, TenantId, TenantTimelineId};
 
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
@@ -19,6 +19,12 @@ pub enum StorageError {
     BadBranchPoint { timeline: TenantTimelineId, lsn: Lsn, reason: String },
     #[error("timeline {timeline} has no history at {lsn}: it starts at {start}")]
     BeforeHistory { timeline: TenantTimelineId, lsn: Lsn, start: Lsn },
+    #[error(
+        "timeline {timeline} has no history at {lsn} any more: garbage was collected up to {cutoff} (pitr_interval)"
+    )]
+    Collected { timeline: TenantTimelineId, lsn: Lsn, cutoff: Lsn },
+    #[error("timeline {timeline} has a layer {layer} already, or had it a moment ago")]
+    LayerExists { timeline: TenantTimelineId, layer: String },
     #[error("timeline {timeline} waited {timeout:?} for WAL up to {wanted} and has only {last_record_lsn}")]
     WaitLsnTimeout { timeline: TenantTimelineId, wanted: Lsn, last_record_lsn: Lsn, timeout: Duration },
     #[error("timeline {timeline} refuses a batch that ends at {end_lsn}: {reason}")]
@@ -37,6 +43,15 @@ pub enum StorageError {
     Io { action: &'static str, path: PathBuf, source: std::io::Error },
     #[error(transparent)]
     NotDurable(#[from] durable_fs::DurableFsError),
+    #[error(
+        "tenant {tenant} belongs to another pageserver now: a generation above {generation}, which this one has, was \
+         granted"
+    )]
+    Superseded { tenant: TenantId, generation: Generation },
+    #[error("timeline {timeline}: no quorum of its safekeepers confirms generation {generation}: {reason}")]
+    NotConfirmed { timeline: TenantTimelineId, generation: Generation, reason: String },
+    #[error("tenant {tenant}: no quorum of safekeepers has granted a generation within {timeout:?}")]
+    NotGranted { tenant: TenantId, timeout: Duration },
     #[error("the storage engine is shutting down")]
     ShuttingDown,
 }
@@ -45,6 +60,15 @@ impl StorageError {
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StorageError {
         let path = path.to_owned();
         move |source| StorageError::Io { action, path, source }
+    }
+
+    /// A file or an object is not there.
+    pub fn is_not_found(&self) -> bool {
+        match self {
+            StorageError::Remote(error) => error.is_not_found(),
+            StorageError::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+            _ => false,
+        }
     }
 
     /// The stored bytes are not what was written: no retry will help.
@@ -58,6 +82,8 @@ impl StorageError {
             | StorageError::TimelineExists(_)
             | StorageError::BadBranchPoint { .. }
             | StorageError::BeforeHistory { .. }
+            | StorageError::Collected { .. }
+            | StorageError::LayerExists { .. }
             | StorageError::WaitLsnTimeout { .. }
             | StorageError::BadBatch { .. }
             | StorageError::KeyOrder { .. }
@@ -65,6 +91,9 @@ impl StorageError {
             | StorageError::Remote(_)
             | StorageError::Io { .. }
             | StorageError::NotDurable(_)
+            | StorageError::Superseded { .. }
+            | StorageError::NotConfirmed { .. }
+            | StorageError::NotGranted { .. }
             | StorageError::ShuttingDown => false,
         }
     }

@@ -13,6 +13,12 @@ pub struct StorageMetrics {
     pub upload_errors: IntCounter,
     pub put_batch_waits: IntCounter,
     pub flush_seconds: Histogram,
+    pub images_kept: IntCounter,
+    pub compaction_errors: IntCounter,
+    pub compaction_seconds: Histogram,
+    pub versions_dropped: IntCounter,
+    pub layers_collected: IntCounter,
+    pub objects_deleted: IntCounter,
 }
 
 impl StorageMetrics {
@@ -46,6 +52,22 @@ impl StorageMetrics {
                 "put_batch_waits_total",
                 "Times that ingest waited for layers to be written",
             )?,
+            images_kept: counter(
+                "images_kept_total",
+                "Images that reads made of many changes in memory, kept for the next read",
+            )?,
+            compaction_errors: counter("compaction_errors_total", "Failed jobs of compaction")?,
+            compaction_seconds: histogram(
+                "compaction_seconds",
+                "Time of one job of compaction",
+                vec![0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0],
+            )?,
+            versions_dropped: counter(
+                "versions_dropped_total",
+                "Versions that nobody could read any more, left out by compaction",
+            )?,
+            layers_collected: counter("layers_collected_total", "Layers that garbage collection removed")?,
+            objects_deleted: counter("objects_deleted_total", "Objects deleted from remote storage")?,
             flush_seconds: histogram(
                 "flush_seconds",
                 "Time to write one frozen layer to disk",

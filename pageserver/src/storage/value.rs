@@ -30,6 +30,17 @@ pub struct Reconstruct {
 }
 
 impl Reconstruct {
+    /// Takes the next newer version.
+    pub(super) fn add(&mut self, lsn: Lsn, value: Value) {
+        match value {
+            Value::Image(image) => *self = Self { image: Some((lsn, image)), deltas: Vec::new() },
+            Value::Delta { will_init: true, change } => {
+                *self = Self { image: None, deltas: vec![(lsn, change)] };
+            }
+            Value::Delta { will_init: false, change } => self.deltas.push((lsn, change)),
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.image.is_none() && self.deltas.is_empty()
     }

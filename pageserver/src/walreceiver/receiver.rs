@@ -37,6 +37,7 @@ enum Event {
     Message(Result<Bytes, StreamError>),
     Subscribe,
     Tick,
+    Superseded,
     Shutdown,
 }
 
@@ -61,12 +62,17 @@ impl Receiver {
         loop {
             let event = tokio::select! {
                 () = shutdown.cancelled() => Event::Shutdown,
+                () = self.timeline.superseded() => Event::Superseded,
                 event = next_of_broker(&mut self.subscription, self.subscribe_at) => event,
                 message = next_of_stream(&mut self.stream) => Event::Message(message),
                 _ = tick.tick() => Event::Tick,
             };
             match event {
                 Event::Shutdown => return,
+                Event::Superseded => {
+                    self.say("another pageserver owns the tenant now".to_owned(), true);
+                    return;
+                }
                 Event::Heard(info) => self.heard(info),
                 Event::BrokerLost => {
                     self.subscription = None;

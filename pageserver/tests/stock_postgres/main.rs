@@ -16,12 +16,14 @@ use pageserver::basebackup::{BackupError, BackupKind, BackupOptions, ChunkSink, 
 use pageserver::import::{Imported, NewIdentity, import_template};
 use pageserver::ingest::{Ingest, IngestMetrics};
 use pageserver::pages::PageReader;
-use pageserver::storage::{StorageConfig, StorageMetrics, Surroundings, TenantManager, Timeline};
+use pageserver::storage::{
+    FixedGeneration, StorageConfig, StorageMetrics, Surroundings, TenantManager, Timeline,
+};
 use pg_format::ControlFile;
 use prometheus::Registry;
 use remote_storage::LocalDir;
 use server::Server;
-use types::{Lsn, PgVersion, TenantId, TenantTimelineId, TimelineId};
+use types::{Generation, Lsn, PgVersion, TenantId, TenantTimelineId, TimelineId};
 use wal_decoder::WalStreamDecoder;
 
 struct Store {
@@ -40,6 +42,7 @@ async fn open_store(directory: &Path, imported: Imported) -> Store {
         remote: Arc::new(remote),
         metrics: StorageMetrics::register(&registry).unwrap(),
         fs,
+        owners: Arc::new(FixedGeneration(Generation(1))),
         redo: Some(Arc::new(pages.clone())),
     };
     // Small, so that all kinds of layers are read.

@@ -165,7 +165,7 @@ async fn a_failed_download_fails_the_read_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn missing_and_cut_layers_are_fetched_and_damaged_ones_are_told() {
+async fn missing_cut_and_damaged_layers_are_fetched() {
     let disk = Disk::new();
     let manager = disk.open().await;
     let timeline = root(&manager).await;
@@ -191,8 +191,7 @@ async fn missing_and_cut_layers_are_fetched_and_damaged_ones_are_told() {
         let mut damaged = bytes.clone();
         damaged[40] ^= 0x10;
         std::fs::write(file, damaged).unwrap();
-        let error = read().await.unwrap_err();
-        assert!(error.is_corruption() && error.to_string().contains(file.to_str().unwrap()), "{error}");
-        std::fs::write(file, bytes).unwrap();
+        assert_eq!(text(&read().await.unwrap()), expected, "{}", file.display());
+        assert_eq!(std::fs::read(file).unwrap(), bytes);
     }
 }

@@ -1,8 +1,10 @@
 //! The storage engine against a model, and against file systems and object stores that fail.
 
 mod branches;
+mod compaction;
 mod crashes;
 mod faults;
 mod model;
+mod ownership;
 mod reads;
 mod support;

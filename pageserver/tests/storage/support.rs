@@ -8,12 +8,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use durable_fs::DurableFs;
 use pageserver::storage::{
-    Reconstruct, Redo, StorageConfig, StorageError, StorageMetrics, Surroundings, TenantManager, Timeline,
-    TimelineMetadata, Value, WriteBatch,
+    FixedGeneration, Owners, Reconstruct, Redo, StorageConfig, StorageError, StorageMetrics, Surroundings,
+    TenantManager, Timeline, TimelineMetadata, Value, WriteBatch,
 };
 use remote_storage::{Faulty, LocalDir, Operation, RemoteStorage};
 use tempfile::TempDir;
-use types::{Fork, Key, Lsn, PgVersion, RelTag, TenantId, TenantTimelineId, TimelineId, WalSegmentSize};
+use types::{
+    Fork, Generation, Key, Lsn, PgVersion, RelTag, TenantId, TenantTimelineId, TimelineId, WalSegmentSize,
+};
 
 pub const TENANT: TenantId = TenantId([0xAA; 16]);
 pub const INITDB: Lsn = Lsn(1000);
@@ -98,10 +100,19 @@ impl Disk {
         fs: DurableFs,
         redo: Option<Arc<dyn Redo>>,
     ) -> Arc<TenantManager> {
+        self.open_as(Arc::new(FixedGeneration(Generation(1))), remote, fs, redo).await
+    }
+
+    pub async fn open_as(
+        &self,
+        owners: Arc<dyn Owners>,
+        remote: Arc<dyn RemoteStorage>,
+        fs: DurableFs,
+        redo: Option<Arc<dyn Redo>>,
+    ) -> Arc<TenantManager> {
         let metrics = StorageMetrics::register(&prometheus::Registry::new()).unwrap();
-        TenantManager::open_with(self.config.clone(), Surroundings { remote, metrics, fs, redo })
-            .await
-            .unwrap()
+        let surroundings = Surroundings { remote, metrics, fs, owners, redo };
+        TenantManager::open_with(self.config.clone(), surroundings).await.unwrap()
     }
 
     pub async fn open_with_judge(

@@ -7,13 +7,16 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use consensus::{Configuration, MembershipAnswer, MembershipRequest, PeerLog, TimelineIdentity};
+use consensus::{Configuration, MembershipQuestion, MembershipReply, PeerLog, TimelineIdentity};
 use http_server::ApiError;
-use safekeeper_api::http::{SafekeeperStatus, TimelineCreateRequest, TimelineListEntry, TimelineStatus};
+use safekeeper_api::http::{
+    OwnershipQuestion, OwnershipReply, SafekeeperStatus, TimelineCreateRequest, TimelineListEntry,
+    TimelineStatus,
+};
 use types::{NodeId, TenantTimelineId};
 
 use crate::http::status;
-use crate::timeline::{CreateError, LookupError, Manager, Stopped, Timeline, TimelineSpec};
+use crate::timeline::{CreateError, LookupError, Manager, OwnershipError, Stopped, Timeline, TimelineSpec};
 
 struct Api {
     node_id: NodeId,
@@ -23,6 +26,7 @@ struct Api {
 pub fn routes(node_id: NodeId, manager: Arc<Manager>) -> Router {
     Router::new()
         .route("/v1/status", get(safekeeper_status))
+        .route("/v1/ownership", post(ownership))
         .route("/v1/tenant/timeline", post(create_timeline).get(list_timelines))
         .route("/v1/tenant/{tenant_id}/timeline/{timeline_id}", get(timeline_status))
         .route("/v1/tenant/{tenant_id}/timeline/{timeline_id}/membership", post(membership))
@@ -48,9 +52,10 @@ async fn timeline_status(
     Path((tenant, timeline)): Path<(String, String)>,
 ) -> Result<Json<TimelineStatus>, ApiError> {
     let ttid = parse(&tenant, &timeline)?;
+    let generation = api.manager.pageserver_generation(ttid.tenant_id);
     let status = match api.manager.resident(ttid).map_err(lookup_error)? {
-        Some(timeline) => status::of(&timeline),
-        None => status::of_evicted(&api.manager.control_file(ttid).await.map_err(lookup_error)?),
+        Some(timeline) => status::of(&timeline, generation),
+        None => status::of_evicted(&api.manager.control_file(ttid).await.map_err(lookup_error)?, generation),
     };
     Ok(Json(status))
 }
@@ -69,11 +74,32 @@ async fn find(api: &Api, tenant: &str, timeline: &str) -> Result<Arc<Timeline>, 
 async fn membership(
     State(api): State<Arc<Api>>,
     Path((tenant, timeline)): Path<(String, String)>,
-    body: Result<Json<MembershipRequest>, JsonRejection>,
-) -> Result<Json<MembershipAnswer>, ApiError> {
-    let Json(request) = body.map_err(|error| ApiError::bad_request(error.body_text()))?;
-    let timeline = find(&api, &tenant, &timeline).await?;
-    Ok(Json(timeline.membership(request).await.map_err(stopped)?))
+    body: Result<Json<MembershipQuestion>, JsonRejection>,
+) -> Result<Json<MembershipReply>, ApiError> {
+    let Json(question) = body.map_err(|error| ApiError::bad_request(error.body_text()))?;
+    let ttid = parse(&tenant, &timeline)?;
+    Ok(Json(api.manager.membership(ttid, question).await.map_err(ownership_error)?))
+}
+
+/// A pageserver claims tenants, or asks whether they are still its own. What decides is in the consensus crate.
+async fn ownership(
+    State(api): State<Arc<Api>>,
+    body: Result<Json<OwnershipQuestion>, JsonRejection>,
+) -> Result<Json<OwnershipReply>, ApiError> {
+    let Json(question) = body.map_err(|error| ApiError::bad_request(error.body_text()))?;
+    let tenants = api.manager.ownership(question.tenants).await.map_err(ownership_error)?;
+    Ok(Json(OwnershipReply { id: api.node_id, tenants }))
+}
+
+fn ownership_error(error: OwnershipError) -> ApiError {
+    match error {
+        OwnershipError::Lookup(error) => lookup_error(error),
+        OwnershipError::Stopped(error) => stopped(error),
+        OwnershipError::Disk(error) if error.is_disk_full() => {
+            ApiError::new(StatusCode::INSUFFICIENT_STORAGE, error.to_string())
+        }
+        OwnershipError::Disk(error) => ApiError::internal(error.to_string()),
+    }
 }
 
 async fn log(
@@ -95,7 +121,8 @@ async fn create_timeline(
     let Json(request) = body.map_err(|error| ApiError::bad_request(error.body_text()))?;
     let (timeline, new) = api.manager.create(spec_of(request)?).await.map_err(create_error)?;
     let code = if new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((code, Json(status::of(&timeline))))
+    let generation = api.manager.pageserver_generation(timeline.ttid().tenant_id);
+    Ok((code, Json(status::of(&timeline, generation))))
 }
 
 fn spec_of(request: TimelineCreateRequest) -> Result<TimelineSpec, ApiError> {

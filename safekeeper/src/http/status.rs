@@ -3,11 +3,12 @@
 use consensus::AcceptorState;
 use safekeeper_api::control_file::ControlFile;
 use safekeeper_api::http::{TimelineListEntry, TimelineStatus, WalReceiverStatus, WalSenderStatus};
-use types::TimelineId;
+use types::{Generation, TimelineId};
 
 use crate::timeline::{Summary, Timeline};
 
-pub fn of(timeline: &Timeline) -> TimelineStatus {
+/// `pageserver_generation` is the tenant's.
+pub fn of(timeline: &Timeline, pageserver_generation: Generation) -> TimelineStatus {
     let sender = |state: crate::timeline::SenderState| WalSenderStatus {
         application_name: state.application_name,
         peer_addr: state.peer.to_string(),
@@ -18,7 +19,12 @@ pub fn of(timeline: &Timeline) -> TimelineStatus {
         evicted: false,
         walsenders: timeline.senders().into_iter().map(sender).collect(),
         walreceivers: timeline.proposers().into_iter().map(receiver).collect(),
-        ..at_rest(&timeline.summary(), &timeline.persisted_state(), timeline.ancestor())
+        ..at_rest(
+            &timeline.summary(),
+            &timeline.persisted_state(),
+            timeline.ancestor(),
+            pageserver_generation,
+        )
     }
 }
 
@@ -26,11 +32,16 @@ fn receiver((peer, leads): (std::net::SocketAddr, bool)) -> WalReceiverStatus {
     WalReceiverStatus { peer_addr: peer.to_string(), leads }
 }
 
-pub fn of_evicted(control: &ControlFile) -> TimelineStatus {
-    at_rest(&Summary::at_rest(control), &control.acceptor, control.ancestor)
+pub fn of_evicted(control: &ControlFile, pageserver_generation: Generation) -> TimelineStatus {
+    at_rest(&Summary::at_rest(control), &control.acceptor, control.ancestor, pageserver_generation)
 }
 
-fn at_rest(summary: &Summary, state: &AcceptorState, ancestor: Option<TimelineId>) -> TimelineStatus {
+fn at_rest(
+    summary: &Summary,
+    state: &AcceptorState,
+    ancestor: Option<TimelineId>,
+    pageserver_generation: Generation,
+) -> TimelineStatus {
     let (identity, positions) = (&state.identity, &summary.positions);
     TimelineStatus {
         tenant_id: identity.ttid.tenant_id,
@@ -45,6 +56,7 @@ fn at_rest(summary: &Summary, state: &AcceptorState, ancestor: Option<TimelineId
         remote_consistent_lsn: positions.remote_consistent_lsn,
         backup_lsn: positions.backup_lsn,
         local_start_lsn: positions.local_start_lsn,
+        pageserver_generation,
         evicted: true,
         pg_version: identity.pg_version,
         system_id: identity.system_id,

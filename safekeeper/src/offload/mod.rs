@@ -72,13 +72,10 @@ impl Offload {
     }
 
     fn is_due(&self, timeline: &Timeline) -> bool {
-        let Some(number) = next_segment(timeline) else {
+        let Some(number) = timeline.next_to_offload() else {
             self.attempts().remove(&timeline.ttid());
             return false;
         };
-        if timeline.remote().is_none() {
-            return false;
-        }
         let now = Instant::now();
         let new = Attempt { segment: (number, now), failures: 0, not_before: now };
         let mut attempts = self.attempts();
@@ -110,7 +107,7 @@ impl Offload {
     /// One segment after the other, as long as there are some.
     async fn segments(&self, timeline: &Timeline, mut attempt: Attempt) -> Result<(), OffloadError> {
         let Some(remote) = timeline.remote() else { return Ok(()) };
-        while let Some(number) = next_segment(timeline) {
+        while let Some(number) = timeline.next_to_offload() {
             if attempt.segment.0 != number {
                 attempt.segment = (number, Instant::now());
             }
@@ -155,10 +152,4 @@ impl Offload {
         let members: Vec<NodeId> = timeline.persisted_state().configuration.ids().into_iter().collect();
         plan::patience(timeline.ttid().timeline_id, &members, self.node_id)
     }
-}
-
-fn next_segment(timeline: &Timeline) -> Option<u64> {
-    let positions = timeline.positions();
-    let size = timeline.segments().size();
-    plan::next_segment(timeline.start_lsn(), positions.backup_lsn, positions.commit_lsn, size)
 }

@@ -20,7 +20,7 @@ pub struct View {
 pub fn remove_before(view: &View, local_start_lsn: Lsn, segment_size: u64) -> Option<Lsn> {
     let View { backup_lsn, remote_consistent_lsn, horizon_lsn, commit_lsn } = *view;
     let needed = backup_lsn.min(remote_consistent_lsn).min(horizon_lsn).min(commit_lsn);
-    let before = Lsn(needed.0 - needed.segment_offset(segment_size));
+    let before = needed.segment_start(segment_size);
     (before > local_start_lsn).then_some(before)
 }
 

@@ -234,3 +234,21 @@ async fn a_crash_at_any_step_of_evicting_and_waking_loses_nothing() {
     let count = |end| ends.get(&end).copied().unwrap_or(0);
     assert!(count((false, false)) >= 5 && count((true, false)) >= 5 && count((true, true)) >= 1, "{ends:?}");
 }
+
+#[tokio::test]
+async fn who_has_a_segment_that_object_storage_lacks_is_not_evicted() {
+    let place = tempfile::tempdir().unwrap();
+    let remote = storage(place.path()).await;
+    let safekeeper = start(place.path(), Some(remote), DurableFs::default()).await;
+    safekeeper.manager.create(spec()).await.unwrap();
+    let mut proposer = safekeeper.proposer().await;
+    proposer.lead(1, &[(0, START), (1, START)], START).await;
+    proposer.write_up_to(1, START, Lsn(2 * SEGMENT + 5000), 400_000).await;
+    drop(proposer);
+    assert!(!safekeeper.evict().await, "evicted, nobody would put the segment there");
+    let timeline = safekeeper.manager.get(identity().ttid).await.unwrap();
+    timeline.note_backed_up(Lsn(2 * SEGMENT)).await.unwrap();
+    drop(timeline);
+    assert!(safekeeper.evict().await);
+    safekeeper.stop().await;
+}

@@ -3,7 +3,9 @@
 
 mod creating;
 mod eviction;
+mod joining;
 mod offload;
+mod ownership;
 mod stock_tools;
 mod wal;
 
@@ -186,7 +188,7 @@ impl Proposer {
         wal: Bytes,
     ) {
         let (generation, term) = (GENERATION, Term(term));
-        let request = AppendRequest { generation, term, begin_lsn, commit_lsn, horizon_lsn, wal };
+        let request = AppendRequest { generation, term, begin_lsn, commit_lsn, horizon_lsn, tick: 0, wal };
         self.say(ProposerMessage::AppendRequest(request)).await;
     }
 

@@ -18,7 +18,7 @@ fn segment_key(number: u64) -> ObjectKey {
 }
 
 /// The safekeeper that is first to offload the test's timeline.
-fn first_id() -> u64 {
+pub fn first_id() -> u64 {
     let members = [NodeId(1), NodeId(2), NodeId(3)];
     let first = |id: &u64| {
         offload::plan::patience(identity().ttid.timeline_id, &members, NodeId(*id)) == Duration::ZERO
@@ -27,7 +27,11 @@ fn first_id() -> u64 {
 }
 
 impl Safekeeper {
-    async fn start_offloading(id: u64, place: &Path, remote: Arc<dyn RemoteStorage>) -> (Self, Arc<Metrics>) {
+    pub async fn start_offloading(
+        id: u64,
+        place: &Path,
+        remote: Arc<dyn RemoteStorage>,
+    ) -> (Self, Arc<Metrics>) {
         let settings = Settings {
             remote: Some(remote),
             ..settings(id, &place.join(format!("sk{id}")), ClusterToken::generate())
@@ -60,7 +64,7 @@ fn plain(error: safekeeper_api::replication::ReplicationError) -> PgError {
     PgError::Protocol(error.to_string())
 }
 
-async fn until(timeline: &Timeline, condition: impl FnMut(&crate::timeline::Positions) -> bool) {
+pub async fn until(timeline: &Timeline, condition: impl FnMut(&crate::timeline::Positions) -> bool) {
     let mut positions = timeline.watch_positions();
     let waited = tokio::time::timeout(Duration::from_secs(20), positions.wait_for(condition)).await;
     waited.expect("it comes").expect("the owner lives");

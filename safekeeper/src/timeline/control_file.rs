@@ -4,15 +4,16 @@
 use std::path::{Path, PathBuf};
 
 use durable_fs::{DurableFs, DurableFsError};
-use safekeeper_api::control_file::{self as format, FILE_NAME};
+use safekeeper_api::control_file::FILE_NAME;
 pub use safekeeper_api::control_file::{AtRest, ControlFile};
+use safekeeper_api::framed::{FrameError, Framed};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ControlFileError {
     #[error("cannot read {}: {source}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
     #[error("{}: {source}", path.display())]
-    Content { path: PathBuf, source: format::ControlFileError },
+    Content { path: PathBuf, source: FrameError },
 }
 
 /// Name of the file in a timeline's directory.

@@ -96,6 +96,8 @@ pub enum FatalError {
     MissingWal { ttid: TenantTimelineId, source: MissingWal },
     #[error("timeline {ttid}: {reason}")]
     Sync { ttid: TenantTimelineId, reason: String },
+    #[error("{reason}")]
+    Owners { reason: String },
 }
 
 pub struct Core {
@@ -252,12 +254,13 @@ impl Core {
     fn carry_out(&mut self, effect: AcceptorEffect) -> Result<Option<AcceptorEvent>, WalStoreError> {
         match effect {
             AcceptorEffect::WriteWal { begin, wal } => {
-                let timer = self.metrics.wal_write_seconds.start_timer();
                 self.store.append(begin, &wal)?;
-                timer.observe_duration();
                 self.metrics.wal_received_bytes.inc_by(wal.len() as u64);
             }
             AcceptorEffect::FlushWal { log_version } => {
+                let timer = self.metrics.wal_write_seconds.start_timer();
+                self.store.write_out()?;
+                timer.observe_duration();
                 let timer = self.metrics.wal_flush_seconds.start_timer();
                 let record_end = self.store.flush()?;
                 timer.observe_duration();

@@ -9,6 +9,7 @@ use consensus::{AcceptorState, Configuration, TimelineIdentity};
 use durable_fs::{DurableFs, DurableFsError};
 use pg_format::wal::page_header_size;
 use pg_frontend::Address;
+use safekeeper_api::framed::Framed;
 use safekeeper_api::replication::{ReplicationError, Until, WalRange, connect_params};
 use types::{Lsn, NodeId, TenantTimelineId, TimelineId};
 
@@ -118,24 +119,26 @@ impl TimelineSpec {
     }
 }
 
-/// Writes everything, the control file last.
+/// Writes everything, the control file last. `beginning`: the bytes of the first segment here before the commit LSN, where
+/// WAL goes on.
 pub fn write_timeline(
     fs: &DurableFs,
     directory: &Path,
-    spec: &TimelineSpec,
-    before_start: Vec<u8>,
+    control: &ControlFile,
+    beginning: &[u8],
 ) -> Result<(), CreateError> {
     fs.create_dir_durably(directory)?;
-    let segments = Segments::new(directory.to_owned(), TLI, spec.identity.wal_seg_size);
+    let wal_seg_size = control.acceptor.identity.wal_seg_size;
+    let segments = Segments::new(directory.to_owned(), TLI, wal_seg_size);
     let leftovers =
         segments.existing().map_err(|source| WalStoreError::Read { path: directory.to_owned(), source })?;
     for number in leftovers {
         fs.remove_file_durably(&segments.path(number))?;
     }
-    if !before_start.is_empty() {
-        segments.write_beginning(fs, segments.number(spec.start_lsn), &before_start)?;
+    if !beginning.is_empty() {
+        segments.write_beginning(fs, segments.number(control.acceptor.commit_lsn), beginning)?;
     }
-    fs.write_atomically(&control_file::path_in(directory), &spec.control_file().encode())?;
+    fs.write_atomically(&control_file::path_in(directory), &control.encode())?;
     Ok(())
 }
 
@@ -147,7 +150,7 @@ pub async fn bytes_before_start(
     node_id: NodeId,
     token: &ClusterToken,
 ) -> Result<Vec<u8>, CreateError> {
-    let from = Lsn(spec.start_lsn.0 - spec.start_lsn.segment_offset(spec.identity.wal_seg_size.bytes()));
+    let from = spec.start_lsn.segment_start(spec.identity.wal_seg_size.bytes());
     if from == spec.start_lsn {
         return Ok(Vec::new());
     }
@@ -161,8 +164,9 @@ pub async fn bytes_before_start(
         None => reasons.push("it is not here".to_owned()),
     }
     for peer in spec.configuration.all_members().into_iter().filter(|member| member.id != node_id) {
+        let ttid = TenantTimelineId { timeline_id: ancestor_id, ..spec.identity.ttid };
         let fetched =
-            tokio::time::timeout(FETCH_TIMEOUT, fetch(&peer.pg_connstr, spec, ancestor_id, from, token));
+            tokio::time::timeout(FETCH_TIMEOUT, fetch(&peer.pg_connstr, ttid, from, spec.start_lsn, token));
         match fetched.await {
             Ok(Ok(bytes)) => return Ok(bytes),
             Ok(Err(error)) => reasons.push(format!("safekeeper {}: {error}", peer.id)),
@@ -204,18 +208,17 @@ async fn copy_from(
     Ok(Ok(bytes))
 }
 
-/// From a peer, as any reader of WAL would.
-async fn fetch(
+/// What is committed of a timeline, from a peer, as any reader of WAL would.
+pub async fn fetch(
     pg_connstr: &str,
-    spec: &TimelineSpec,
-    ancestor: TimelineId,
+    ttid: TenantTimelineId,
     from: Lsn,
+    to: Lsn,
     token: &ClusterToken,
 ) -> Result<Vec<u8>, ReplicationError> {
-    let ttid = TenantTimelineId { timeline_id: ancestor, ..spec.identity.ttid };
     let params = connect_params(Address::parse(pg_connstr)?, ttid, token, "safekeeper");
-    let mut range = WalRange::open(&params, from, spec.start_lsn, Until::Committed).await?;
-    let mut bytes = Vec::with_capacity((spec.start_lsn - from) as usize);
+    let mut range = WalRange::open(&params, from, to, Until::Committed).await?;
+    let mut bytes = Vec::with_capacity((to - from) as usize);
     while let Some((_, wal)) = range.next().await? {
         bytes.extend_from_slice(&wal);
     }

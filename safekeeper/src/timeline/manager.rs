@@ -11,10 +11,10 @@ use std::time::Duration;
 use auth::ClusterToken;
 use durable_fs::{DurableFs, run_blocking};
 use remote_storage::RemoteStorage;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use types::{Lsn, NodeId, TenantTimelineId};
+use types::{Lsn, NodeId, TenantId, TenantTimelineId, TimelineId};
 
 use crate::datadir;
 use crate::metrics::Metrics;
@@ -23,7 +23,8 @@ use crate::timeline::control_file::{self, ControlFile};
 use crate::timeline::core::FatalError;
 use crate::timeline::create::{self, CreateError, TimelineSpec};
 use crate::timeline::open::{self, OpenError};
-use crate::timeline::{Positions, Timeline, owner};
+use crate::timeline::owners::OwnersFile;
+use crate::timeline::{Positions, Timeline, joining, owner};
 
 /// What all timelines have in common.
 #[derive(Clone)]
@@ -85,20 +86,26 @@ pub struct Manager {
     /// Held while a timeline is made, woken or evicted, so that two of these never meet.
     locks: [tokio::sync::Mutex<()>; LOCKS],
     changes: Arc<Changes>,
+    pub(super) owners_file: OwnersFile,
     owners: TaskTracker,
+    /// Of owners that stay on a thread.
+    staying: Arc<Semaphore>,
     fatal: mpsc::Sender<FatalError>,
 }
 
 impl Manager {
     /// Opens all timelines in the data directory. What ends the process comes out of the receiver.
-    pub async fn open(settings: Settings) -> std::io::Result<(Arc<Self>, mpsc::Receiver<FatalError>)> {
+    pub async fn open(settings: Settings) -> anyhow::Result<(Arc<Self>, mpsc::Receiver<FatalError>)> {
         let (fatal, receiver) = mpsc::channel(1);
+        let owners_file = OwnersFile::open(settings.fs.clone(), &settings.datadir)?;
         let manager = Arc::new(Self {
             settings,
             timelines: RwLock::default(),
             locks: std::array::from_fn(|_| tokio::sync::Mutex::default()),
             changes: Arc::default(),
+            owners_file,
             owners: TaskTracker::new(),
+            staying: Arc::new(Semaphore::new(owner::STAYING)),
             fatal,
         });
         let path = manager.settings.datadir.clone();
@@ -216,6 +223,13 @@ impl Manager {
         self.look(|timelines| timelines.get(&ttid).and_then(Entry::summary))
     }
 
+    /// All that have a directory here, those that could not be opened too.
+    pub(super) fn timelines_of(&self, tenant: TenantId) -> Vec<TimelineId> {
+        let first = TenantTimelineId::new(tenant, TimelineId([0; 16]));
+        let last = TenantTimelineId::new(tenant, TimelineId([0xFF; 16]));
+        self.look(|timelines| timelines.range(first..=last).map(|(ttid, _)| ttid.timeline_id).collect())
+    }
+
     /// Those that are resident and of which `wanted` is true.
     pub fn residents(&self, mut wanted: impl FnMut(&Timeline) -> bool) -> Vec<Arc<Timeline>> {
         self.look(|timelines| {
@@ -267,24 +281,30 @@ impl Manager {
                 return Err(conflict(error));
             }
         }
-        let before_start = create::bytes_before_start(
-            &spec,
-            ancestor.as_deref(),
-            self.settings.node_id,
-            &self.settings.token,
-        )
-        .await?;
+        let snapshot = match spec.joins && self.settings.remote.is_some() {
+            true => joining::snapshot(&spec, &self.settings.token).await,
+            false => None,
+        };
+        let (control, beginning) = match snapshot {
+            Some(snapshot) => snapshot,
+            None => {
+                let (ancestor, token) = (ancestor.as_deref(), &self.settings.token);
+                let bytes = create::bytes_before_start(&spec, ancestor, self.settings.node_id, token).await?;
+                (spec.control_file(), bytes)
+            }
+        };
         let (fs, directory) =
             (self.settings.fs.clone(), datadir::timeline_directory(&self.settings.datadir, ttid));
         let written =
-            run_blocking(move || create::write_timeline(&fs, &directory, &spec, before_start)).await;
+            run_blocking(move || create::write_timeline(&fs, &directory, &control, &beginning)).await;
         if let Err(error) = written {
             self.stop_if_sync_failed(ttid, error.sync_failure());
             return Err(error);
         }
         let timeline =
             self.start(ttid, Lsn::INVALID).await.map_err(|error| CreateError::Conflict(error.to_string()))?;
-        tracing::info!(timeline = %ttid, start_lsn = %timeline.start_lsn(), "timeline created");
+        let flush_lsn = timeline.positions().flush_lsn;
+        tracing::info!(timeline = %ttid, start_lsn = %timeline.start_lsn(), %flush_lsn, "timeline created");
         self.insert(ttid, Entry::Resident(timeline.clone()));
         self.changes.note(ttid);
         Ok((timeline, true))
@@ -293,9 +313,13 @@ impl Manager {
     /// The process must not go on when it is unknown what is on disk.
     pub(super) fn stop_if_sync_failed(&self, ttid: TenantTimelineId, failure: Option<String>) {
         if let Some(reason) = failure {
-            // One is enough to end the process, so a full channel has said it already.
-            drop(self.fatal.try_send(FatalError::Sync { ttid, reason }));
+            self.stop(FatalError::Sync { ttid, reason });
         }
+    }
+
+    pub(super) fn stop(&self, error: FatalError) {
+        // One is enough to end the process, so a full channel has said it already.
+        drop(self.fatal.try_send(error));
     }
 
     /// Opens what is on disk, and starts the owner. WAL is known to be whole up to `known_good`, if not further.
@@ -304,8 +328,9 @@ impl Manager {
         let (core, timeline, inputs) =
             run_blocking(move || open::open(&settings, ttid, known_good, changes)).await?;
         let (fatal, shutdown) = (self.fatal.clone(), self.settings.shutdown.clone());
+        let staying = self.staying.clone();
         self.owners.spawn(async move {
-            if let Err(error) = owner::run(core, inputs, shutdown).await {
+            if let Err(error) = owner::run(core, inputs, staying, shutdown).await {
                 drop(fatal.try_send(error));
             }
         });

@@ -14,9 +14,11 @@ mod control_file;
 mod core;
 mod create;
 mod eviction;
+mod joining;
 mod manager;
 mod open;
 mod owner;
+mod owners;
 mod registry;
 
 use std::net::SocketAddr;
@@ -37,11 +39,13 @@ pub use self::core::FatalError;
 pub use self::create::{CreateError, TimelineSpec};
 pub use self::eviction::run as evict;
 pub use self::manager::{LookupError, Manager, Settings, Summary};
+pub use self::owners::OwnershipError;
 pub use self::registry::{SenderState, WalSender};
 
 use self::core::{Input, PullRequest};
 use self::registry::{Registration, Registry};
 use crate::metrics::{Counted, Metrics};
+use crate::offload::plan;
 use crate::wal_store::{RemoteSegments, Segments, WalReader};
 use safekeeper_api::replication::PageserverFeedback;
 
@@ -145,10 +149,17 @@ impl Timeline {
         *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// Nobody has asked for it for long, and no compute is here.
+    /// Nobody has asked for it for long, no compute is here, and it has nothing left to do.
     fn is_idle(&self) -> bool {
         let used = *self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        used.elapsed() >= self.evict_after && self.proposers.is_empty()
+        used.elapsed() >= self.evict_after && self.proposers.is_empty() && self.next_to_offload().is_none()
+    }
+
+    /// The first segment that is whole, and not known to be in object storage.
+    pub fn next_to_offload(&self) -> Option<u64> {
+        let Positions { backup_lsn, commit_lsn, .. } = self.positions();
+        self.remote.as_ref()?;
+        plan::next_segment(self.start_lsn, backup_lsn, commit_lsn, self.segments.size())
     }
 
     /// How long it must not be used before it is evicted.
@@ -222,8 +233,8 @@ impl Timeline {
         self.inputs.send(Input::BackedUp { backup_lsn }).await.map_err(|_| Stopped(self.ttid()))
     }
 
-    /// An administrator asks.
-    pub async fn membership(&self, request: MembershipRequest) -> Result<MembershipAnswer, Stopped> {
+    /// An administrator asks; see [`Manager::membership`].
+    async fn membership(&self, request: MembershipRequest) -> Result<MembershipAnswer, Stopped> {
         self.ask(|reply| Input::Membership { request, reply }).await
     }
 

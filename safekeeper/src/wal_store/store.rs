@@ -5,13 +5,16 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use durable_fs::DurableFs;
 use types::{Lsn, PgVersion, WalSegmentSize};
 
 use crate::wal_store::records::RecordTracker;
 use crate::wal_store::recovery;
 use crate::wal_store::{Segments, WalStoreError};
+
+/// Appended WAL that waits in memory to be written, at most.
+const PENDING_BYTES: usize = 1 << 20;
 
 type Result<T> = std::result::Result<T, WalStoreError>;
 
@@ -21,6 +24,10 @@ pub struct WalStore {
     version: PgVersion,
     segment_size: WalSegmentSize,
     begin: Begin,
+    /// What was appended and is in no file yet: small pieces come one after the other, and are written as one.
+    pending: BytesMut,
+    /// Where that begins.
+    written_lsn: Lsn,
     write_lsn: Lsn,
     flush_lsn: Lsn,
     records: RecordTracker,
@@ -71,6 +78,8 @@ impl WalStore {
             version,
             segment_size,
             begin,
+            pending: BytesMut::new(),
+            written_lsn: end,
             write_lsn: end,
             flush_lsn: end,
             records: RecordTracker::new(end, version, segment_size),
@@ -103,14 +112,26 @@ impl WalStore {
         }
         self.interrupted = true;
         self.records.feed(bytes).map_err(|source| WalStoreError::NotWal { lsn, source })?;
-        self.write(bytes)?;
+        self.pending.extend_from_slice(bytes);
+        self.write_lsn += bytes.len() as u64;
         self.interrupted = false;
-        Ok(())
+        if self.pending.len() < PENDING_BYTES { Ok(()) } else { self.write_out() }
+    }
+
+    /// Writes what was appended to the files.
+    pub fn write_out(&mut self) -> Result<()> {
+        let mut pending = std::mem::take(&mut self.pending);
+        let outcome = self.write(&pending);
+        self.interrupted |= outcome.is_err();
+        // Its memory is used again.
+        pending.clear();
+        self.pending = pending;
+        outcome
     }
 
     fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
-            let at = self.write_lsn;
+            let at = self.written_lsn;
             let length = bytes.len().min(self.segments.rest(at) as usize);
             let (now, later) = bytes.split_at(length);
             let offset = self.segments.offset(at);
@@ -119,14 +140,17 @@ impl WalStore {
                 open.dirty = true;
                 self.fs.write_at(&open.file, &open.path, now, offset)?;
             }
-            self.write_lsn += length as u64;
+            self.written_lsn += length as u64;
             bytes = later;
         }
         Ok(())
     }
 
-    /// Makes everything written durable. The flush LSN is then the end of the last whole record.
+    /// Makes everything appended durable. The flush LSN is then the end of the last whole record.
     pub fn flush(&mut self) -> Result<Lsn> {
+        if !self.interrupted {
+            self.write_out()?;
+        }
         self.sync_open()?;
         if !self.interrupted {
             self.flush_lsn = self.records.boundary();
@@ -143,7 +167,9 @@ impl WalStore {
         }
         if lsn != self.write_lsn || self.interrupted {
             self.interrupted = true;
+            self.pending.clear();
             self.cut_behind(lsn)?;
+            self.written_lsn = lsn;
             self.write_lsn = lsn;
             self.flush_lsn = lsn;
         }
@@ -248,7 +274,7 @@ impl WalStore {
         if metadata.blocks() * 512 >= self.segments.size() {
             return Ok(());
         }
-        let used = self.write_lsn.saturating_distance(self.segments.start(number));
+        let used = self.written_lsn.saturating_distance(self.segments.start(number));
         let rest = self.segments.size().saturating_sub(used);
         self.fs.write_at(file, path, &vec![0; rest as usize], used)?;
         Ok(self.fs.sync_data(file, path)?)

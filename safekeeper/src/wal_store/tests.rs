@@ -4,7 +4,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use durable_fs::{DurableFs, Faults, Step};
@@ -54,8 +54,10 @@ impl Place {
     }
 }
 
+/// In the file, and not durable.
 fn append(store: &mut WalStore, bytes: &Bytes) {
     store.append(store.write_lsn(), bytes).unwrap();
+    store.write_out().unwrap();
 }
 
 const START: Lsn = Lsn(SEGMENT + 0x2_0028);
@@ -111,6 +113,45 @@ fn a_sparse_segment_is_filled_before_it_is_written_to() {
     append(&mut store, &TestWal::new(START).record(100, 1));
     assert!(blocks() >= SEGMENT);
     assert_eq!(place.bytes(Lsn(SEGMENT), START), synthesise(&IDENTITY, START));
+}
+
+/// Counts writes.
+#[derive(Default)]
+struct Writes(AtomicUsize);
+
+impl Faults for Writes {
+    fn before(&self, step: Step, _path: &Path) -> io::Result<()> {
+        self.0.fetch_add(usize::from(step == Step::Write), Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+#[test]
+fn small_pieces_are_written_as_one_and_a_truncation_forgets_them() {
+    let place = Place::new(START);
+    let writes = Arc::new(Writes::default());
+    let mut store = place.open_from(DurableFs::with_faults(writes.clone()), START).unwrap();
+    let mut wal = TestWal::new(START);
+    append(&mut store, &wal.record(100, 1));
+    store.flush().unwrap();
+    let kept = store.write_lsn();
+    let before = writes.0.load(Ordering::Relaxed);
+    for number in 0..50 {
+        store.append(store.write_lsn(), &wal.record(100, number)).unwrap();
+    }
+    assert_eq!(writes.0.load(Ordering::Relaxed), before);
+    assert_eq!(store.flush().unwrap(), wal.position());
+    assert_eq!(writes.0.load(Ordering::Relaxed), before + 1);
+    let flushed = store.write_lsn();
+    store.append(flushed, &wal.record(100, 7)).unwrap();
+    store.truncate(kept).unwrap();
+    assert_eq!(store.write_lsn(), kept);
+    append(&mut store, &TestWal::new(kept).record(200, 8));
+    store.flush().unwrap();
+    assert!(
+        place.bytes(flushed, Lsn(2 * SEGMENT)).iter().all(|byte| *byte == 0),
+        "what was forgotten came back"
+    );
 }
 
 #[test]

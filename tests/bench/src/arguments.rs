@@ -34,6 +34,8 @@ pub struct Arguments {
 pub enum Part {
     /// pgbench: TPC-B, one-row INSERT, SELECT
     Transactions,
+    /// How long one commit takes, beside a flush of the disk and round trips
+    Commit,
     /// How fast the pageserver takes in WAL, beside crash recovery
     Ingest,
     /// Page redo on one core, beside crash recovery

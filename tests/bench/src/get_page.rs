@@ -28,17 +28,24 @@ const PAGES: &str = "pageserver_page_service_pages_total";
 struct Table {
     relation: RelTag,
     blocks: u32,
-    /// Before the last change. As of the newest one the pageserver keeps an image of a page that changed often.
+    /// Before the last change, behind which an image may stand.
     read_at: Lsn,
 }
 
 pub fn measure(sides: &Sides, arguments: &Arguments, report: &mut Report) {
+    // What is measured is redo: the pageserver must not make images of pages that change often.
+    let path = sides.cluster.directory().join("pageserver/pageserver.toml");
+    let configuration = std::fs::read_to_string(&path).expect("the pageserver's configuration");
+    sides.cluster.configure(
+        "pageserver/pageserver.toml",
+        "storage.image_after_changes = 1000\nstorage.most_changes_between_images = 1000",
+    );
+    restart(sides);
     let tables: Vec<(usize, Table)> =
         CHANGES.iter().map(|&changes| (changes, prepare(sides, changes))).collect();
     wait_for_pageserver(sides, insert_lsn(sides, Side::Varve));
     // What is in memory is written to layer files at a stop.
-    sides.cluster.varve(&["pageserver", "stop"]);
-    sides.cluster.varve(&["pageserver", "start"]);
+    restart(sides);
     for (changes, table) in &tables {
         for connections in CONNECTIONS {
             let before = [REDO, PAGES].map(|name| metric(sides, name));
@@ -55,6 +62,13 @@ pub fn measure(sides: &Sides, arguments: &Arguments, report: &mut Report) {
             }));
         }
     }
+    std::fs::write(&path, configuration).expect("the configuration as it was");
+    restart(sides);
+}
+
+fn restart(sides: &Sides) {
+    sides.cluster.varve(&["pageserver", "stop"]);
+    sides.cluster.varve(&["pageserver", "start"]);
 }
 
 pub fn name_of(what: &str, connections: usize) -> String {

@@ -28,7 +28,7 @@ pub fn measure(sides: &Sides, arguments: &Arguments, report: &mut Report) {
     type Work<'a> = &'a dyn Fn(Side);
     let works: [(&str, Work<'_>); 2] = [
         ("ingest-pgbench", &|side| {
-            pgbench::tps(&sides.connstr(side), Workload::TpcB, CLIENTS, Length::Transactions(transactions));
+            pgbench::bench(&sides.connstr(side), Workload::TpcB, CLIENTS, Length::Transactions(transactions));
         }),
         ("ingest-bulk-insert", &|side| sides.execute(side, &bulk)),
     ];
@@ -57,7 +57,7 @@ pub fn prepare(sides: &Sides) {
         for table in ["accounts", "branches", "tellers", "history"] {
             sides.execute(side, &format!("VACUUM pgbench_{table}; SELECT count(*) FROM pgbench_{table}"));
         }
-        pgbench::tps(&sides.connstr(side), Workload::TpcB, CLIENTS, Length::Transactions(100));
+        pgbench::bench(&sides.connstr(side), Workload::TpcB, CLIENTS, Length::Transactions(100));
     }
 }
 

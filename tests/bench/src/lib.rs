@@ -6,12 +6,13 @@
 //! sides       the two servers               report      what was found: lines, Markdown, plots
 //! servers     stock PostgreSQL, receivers   machine     what it was measured on
 //! pgbench     runs of pgbench               settings    in which settings the servers differ
-//! transactions, ingest, redo, get_page, branches, cold_start  the measurements
+//! transactions, commit, ingest, redo, get_page, branches, cold_start  the measurements
 //! ```
 
 mod arguments;
 mod branches;
 mod cold_start;
+mod commit;
 mod get_page;
 mod ingest;
 mod machine;
@@ -38,6 +39,7 @@ pub fn run(arguments: &Arguments) -> Report {
     for part in arguments.parts() {
         match part {
             Part::Transactions => transactions::measure(&sides, arguments, &mut report),
+            Part::Commit => commit::measure(&sides, arguments, &mut report),
             Part::Ingest => ingest::measure(&sides, arguments, &mut report),
             Part::Redo => redo::measure(&sides, arguments, &mut report),
             Part::GetPage => get_page::measure(&sides, arguments, &mut report),

@@ -41,7 +41,7 @@ pub fn measure(sides: &Sides, arguments: &Arguments, report: &mut Report) {
         ("redo-pgbench", &|| {
             let clients = ingest::CLIENTS;
             let connstr = sides.connstr(Side::Stock);
-            pgbench::tps(&connstr, Workload::TpcB, clients, Length::Transactions(transactions));
+            pgbench::bench(&connstr, Workload::TpcB, clients, Length::Transactions(transactions));
         }),
         ("redo-bulk-insert", &|| sides.execute(Side::Stock, &bulk)),
     ];

@@ -127,7 +127,9 @@ How it is measured: the sides take turns, and each number is the median of a sid
 runs twice in a row; if these two runs differ by more than 10 %, three times over, there is no result. A checkpoint
 comes before each run.
 In `tpcb`, `insert` and `select` (pgbench's own, one-row INSERT, pgbench `--select-only`) more is better; all data
-fits into memory on both sides. `ingest` compares the pageserver, taking in WAL that piled up while it was stopped,
+fits into memory on both sides. `commit-p50` is the time of a one-row INSERT of a single client, in turns with the same
+statement under `synchronous_commit = off`, with fdatasync alone on the same disk, and with round trips over loopback.
+`ingest` compares the pageserver, taking in WAL that piled up while it was stopped,
 with PostgreSQL's crash recovery over WAL of the same transactions. `redo` compares page redo alone, on one core, with
 PostgreSQL's crash recovery of the very same WAL, both by the CPU time that they take; and `redo-chain` is the time for
 100 records of one page. `getpage` asks the page service for single pages at

@@ -3,10 +3,10 @@
 use harness::block_on;
 
 use crate::arguments::Arguments;
-use crate::pgbench::{self, Length, Workload};
+use crate::pgbench::{self, Length, Run, Workload};
 use crate::report::{Finding, Measurement, Report};
 use crate::sides::{Side, Sides};
-use crate::statistics::{TOLERANCE, difference, median};
+use crate::statistics::{TOLERANCE, difference, median, percentile};
 
 /// So often two equal runs may disagree.
 const ATTEMPTS: usize = 3;
@@ -38,7 +38,7 @@ impl Cell<'_> {
         }
         let mut apart = Vec::new();
         let agreed = (0..ATTEMPTS).any(|_| {
-            let [one, two] = [(); 2].map(|()| self.run(Side::Stock));
+            let [one, two] = [(); 2].map(|()| self.run(Side::Stock).tps);
             apart.push(100.0 * difference(one, two));
             difference(one, two) <= TOLERANCE
         });
@@ -47,38 +47,59 @@ impl Cell<'_> {
             let reason = format!("two equal runs on stock PostgreSQL differed by {last:.0} %");
             return Finding::NoResult { name, reason };
         }
-        let (mut varve, mut stock) = (Vec::new(), Vec::new());
+        let (mut varve, mut stock) = (Numbers::default(), Numbers::default());
         let mut flushed = Flushes::default();
         for _ in 0..rounds {
-            stock.push(self.run(Side::Stock));
+            stock.add(self.run(Side::Stock));
             let before = Flushes::so_far(self.sides);
-            varve.push(self.run(Side::Varve));
+            varve.add(self.run(Side::Varve));
             flushed = Flushes::so_far(self.sides).since(&before);
         }
-        let transactions = varve.last().copied().unwrap_or_default() * f64::from(self.seconds);
-        let mut note = format!("A/A {last:.0} %");
+        let transactions = varve.tps.last().copied().unwrap_or_default() * f64::from(self.seconds);
+        let mut note = format!("A/A {last:.0} %; ms: {varve}, on stock {stock}");
         if self.workload != Workload::Select {
             note.push_str(&format!("; flushed for {transactions:.0} commits: {flushed}"));
         }
         Finding::Measured(Measurement {
             name,
             unit: "tps",
-            varve: median(&varve),
-            stock: Some(median(&stock)),
+            varve: median(&varve.tps),
+            stock: Some(median(&stock.tps)),
             note,
         })
     }
 
-    fn run(&self, side: Side) -> f64 {
+    fn run(&self, side: Side) -> Run {
         self.sides.execute(side, "CHECKPOINT");
-        let tps = pgbench::tps(
+        let run = pgbench::bench(
             &self.sides.connstr(side),
             self.workload,
             self.clients,
             Length::Seconds(self.seconds),
         );
-        eprintln!("  {side:?}: {} with {} clients: {tps:.0} tps", self.workload.name(), self.clients);
-        tps
+        eprintln!("  {side:?}: {} with {} clients: {:.0} tps", self.workload.name(), self.clients, run.tps);
+        run
+    }
+}
+
+/// Of all runs on a side.
+#[derive(Default)]
+struct Numbers {
+    tps: Vec<f64>,
+    latencies: Vec<f64>,
+}
+
+impl Numbers {
+    fn add(&mut self, run: Run) {
+        self.tps.push(run.tps);
+        self.latencies.extend(run.latencies);
+    }
+}
+
+impl std::fmt::Display for Numbers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [p50, p99] = [0.5, 0.99].map(|part| percentile(&self.latencies, part));
+        write!(f, "p50 {p50:.2}, p99 {p99:.2}")
     }
 }
 

@@ -34,6 +34,7 @@ fn every_part_is_measured_and_written_down() {
         "tpcb-2-clients",
         "insert-2-clients",
         "select-2-clients",
+        "commit-p50",
         "ingest-pgbench",
         "ingest-bulk-insert",
         "redo-pgbench",

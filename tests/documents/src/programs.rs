@@ -43,6 +43,7 @@ pub fn check_extension(name: &str) {
             "postmaster" => "start",
             "sighup" => "reload",
             "user" => "session",
+            "superuser" => "superuser session",
             other => panic!("{name}: what is the context {other}?"),
         };
         let (_, row) = rows
@@ -114,8 +115,13 @@ pub fn check_keys() {
     keys.extend(
         sections.iter().flat_map(|name| pageserver_keys(place.path(), &format!("[{name}]\n{UNKNOWN} = 1\n"))),
     );
-    keys.extend(pageserver_keys(place.path(), &format!("[remote_storage]\n{UNKNOWN} = 1\n")));
     must_have(&pageserver, &keys, "pageserver.toml");
+    let remote_storage = section_of("Object storage");
+    let keys = pageserver_keys(place.path(), &format!("[remote_storage]\n{UNKNOWN} = 1\n"));
+    for (documented, _) in rows(&remote_storage) {
+        assert!(keys.contains(documented), "object storage has no {documented}");
+    }
+    must_have(&remote_storage, &keys, "object storage");
 
     let spec = section_of("compute_ctl");
     let mut keys = spec_keys(place.path(), "");

@@ -28,8 +28,9 @@ use cut::{Cut, Way};
 use delay::Delay;
 use disk::{Disk, Trouble};
 
-/// Bytes of an open layer of the pageserver: a flush every second or so.
-const CHECKPOINT_DISTANCE: u64 = 2_000_000;
+/// A flush every second or so, and layers so small that there is something to compact all the time.
+const PAGESERVER: &str = "checkpoint_distance = 2000000\n\
+                          storage.compaction_target_size = 1000000\nstorage.image_layer_size = 2000000";
 const SAFEKEEPERS: [&str; 3] = ["safekeeper-1", "safekeeper-2", "safekeeper-3"];
 const EVERYTHING: [&str; 6] =
     ["endpoint-main", "safekeeper-1", "safekeeper-2", "safekeeper-3", "pageserver", "broker"];
@@ -228,6 +229,8 @@ fn nothing_is_lost_in_chaos() {
                 chaos.check_everything().await;
             }
         }
+        let compactions = "pageserver_storage_compaction_seconds_count";
+        assert!(chaos.cluster.metric("pageserver", compactions) > 0.0, "nothing was compacted");
         let missing: Vec<_> = FAULTS.iter().filter(|fault| !chaos.happened.contains_key(fault)).collect();
         assert!(missing.is_empty(), "never happened: {missing:?}");
         for (fault, (times, stall)) in &chaos.happened {
@@ -250,12 +253,7 @@ fn nothing_is_lost_in_chaos() {
 impl Chaos {
     async fn begin(seed: u64) -> Chaos {
         let cluster = Cluster::up(&format!("chaos-{seed}"));
-        cluster.varve(&["pageserver", "stop"]);
-        let configuration = cluster.directory().join("pageserver/pageserver.toml");
-        let text = std::fs::read_to_string(&configuration).expect("the pageserver's configuration");
-        std::fs::write(&configuration, format!("checkpoint_distance = {CHECKPOINT_DISTANCE}\n{text}"))
-            .unwrap();
-        cluster.varve(&["pageserver", "start"]);
+        cluster.reconfigure_pageserver(PAGESERVER);
         let connstr = cluster.connstr("main");
         run(Command::new(pg_program("pgbench")).args(["-q", "-i", &connstr]));
         let client = cluster.connect("main").await;

@@ -4,7 +4,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use harness::{Cluster, block_on, eventually, lsn};
+use tokio_postgres::Client;
 use types::Lsn;
+
+/// A table of 20,000 rows, each with 900 bytes of `filler`: more than a segment of WAL.
+pub async fn fill(client: &Client, n: i32) {
+    let fill = format!(
+        "CREATE TABLE t{n} AS SELECT n, repeat(chr(65 + n % 26), 900) AS filler FROM generate_series(1, 20000) n"
+    );
+    client.batch_execute(&fill).await.unwrap();
+}
 
 /// Names of the files that a safekeeper has of the branch.
 fn files(cluster: &Cluster, id: u16, branch: &str) -> Vec<String> {
@@ -24,13 +33,7 @@ fn wal_that_nobody_needs_is_in_object_storage_only() {
             .need_not_evict("it writes much and reads little");
     block_on(async {
         let main = cluster.connect("main").await;
-        let fill = async |n: i32| {
-            let fill = format!(
-                "CREATE TABLE t{n} AS SELECT n, repeat(chr(65 + n % 26), 900) AS filler FROM generate_series(1, 20000) n"
-            );
-            main.batch_execute(&fill).await.unwrap();
-        };
-        fill(1).await;
+        fill(&main, 1).await;
         let early: Lsn = main
             .query_one("SELECT pg_current_wal_flush_lsn()::text", &[])
             .await
@@ -38,8 +41,8 @@ fn wal_that_nobody_needs_is_in_object_storage_only() {
             .get::<_, String>(0)
             .parse()
             .unwrap();
-        fill(2).await;
-        fill(3).await;
+        fill(&main, 2).await;
+        fill(&main, 3).await;
         for id in 1..=3 {
             eventually("segments are in object storage only", Duration::from_secs(60), async || {
                 lsn(&cluster.safekeeper_timeline(id, "main")["local_start_lsn"]) > early
@@ -70,12 +73,20 @@ fn wal_that_nobody_needs_is_in_object_storage_only() {
         assert_eq!(early.query_one(tables, &[]).await.unwrap().get::<_, i64>(0), 1);
         drop(early);
 
+        // A safekeeper that comes in gets from the others only what object storage does not have.
+        cluster.varve(&["safekeeper", "add", "4"]);
+        let newcomer = cluster.safekeeper_timeline(4, "main");
+        let start = lsn(&newcomer["timeline_start_lsn"]);
+        assert!(lsn(&newcomer["local_start_lsn"]) > start + (16 << 20), "{newcomer}");
+        assert!(lsn(&newcomer["commit_lsn"]) > lsn(&newcomer["local_start_lsn"]), "{newcomer}");
+        fill(&main, 4).await;
+
         // Without a compute, all of it goes.
         drop(main);
         cluster.varve(&["endpoint", "stop", "early"]);
         cluster.varve(&["endpoint", "stop", "main"]);
         for branch in ["main", "early"] {
-            for id in 1..=3 {
+            for id in 1..=4 {
                 eventually("the timeline is evicted", Duration::from_secs(60), async || {
                     files(&cluster, id, branch) == ["control"]
                 })
@@ -99,13 +110,13 @@ fn wal_that_nobody_needs_is_in_object_storage_only() {
         cluster.varve(&["endpoint", "start", "main"]);
         let main = cluster.connect("main").await;
         assert_eq!(main.query_one(tables, &[]).await.unwrap().get::<_, i64>(0), 3);
-        main.batch_execute("CREATE TABLE t4 AS SELECT 1; CHECKPOINT").await.unwrap();
+        main.batch_execute("CREATE TABLE t5 AS SELECT 1; CHECKPOINT").await.unwrap();
         let end = lsn(&cluster.safekeeper_timeline(1, "main")["commit_lsn"]);
         eventually("the pageserver has what is new", Duration::from_secs(30), async || {
             lsn(&cluster.pageserver_timeline("main")["last_record_lsn"]) >= end
         })
         .await;
-        for id in 1..=3 {
+        for id in 1..=4 {
             assert!(cluster.metric(&format!("safekeeper-{id}"), "safekeeper_wakes_total") >= 1.0);
         }
     });

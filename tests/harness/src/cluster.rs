@@ -26,10 +26,19 @@ pub struct Cluster {
     directory: PathBuf,
     ports: PortRange,
     settings: EndpointSettings,
+    /// Object storage other than its own directory.
+    remote: Option<Remote>,
     /// Why a full cache may do without evictions and blocks that are fetched again.
     excuse: Option<&'static str>,
     /// Logs of endpoints that the test deletes. They can still be read, to the end, after their names are gone.
     deleted_logs: Mutex<Vec<File>>,
+}
+
+/// Where a cluster's objects are, and what its daemons need in their environment for that.
+pub struct Remote {
+    /// As `varve init` takes it.
+    pub remote_storage: String,
+    pub environment: Vec<(&'static str, String)>,
 }
 
 impl Cluster {
@@ -45,15 +54,33 @@ impl Cluster {
         cluster
     }
 
+    /// On an object store that is not a directory, with lines at the head of its `pageserver.toml`.
+    pub fn up_on(name: &str, remote: Remote, pageserver: &str) -> Cluster {
+        let cluster = Cluster::make_on(name, EndpointSettings::of_this_run(), Some(remote));
+        cluster.up_with_lines("", pageserver);
+        cluster
+    }
+
     /// With lines at the head of its `config.toml` and of its `pageserver.toml`.
     pub fn up_configured(name: &str, config: &str, pageserver: &str) -> Cluster {
         let cluster = Cluster::init(name);
-        cluster.varve(&["start"]);
-        cluster.varve(&["stop"]);
-        cluster.configure("config.toml", config);
-        cluster.configure("pageserver/pageserver.toml", pageserver);
-        cluster.varve(&["up"]);
+        cluster.up_with_lines(config, pageserver);
         cluster
+    }
+
+    fn up_with_lines(&self, config: &str, pageserver: &str) {
+        self.varve(&["start"]);
+        self.varve(&["stop"]);
+        self.configure("config.toml", config);
+        self.configure("pageserver/pageserver.toml", pageserver);
+        self.varve(&["up"]);
+    }
+
+    /// Restarts the pageserver with lines at the head of its `pageserver.toml`.
+    pub fn reconfigure_pageserver(&self, lines: &str) {
+        self.varve(&["pageserver", "stop"]);
+        self.configure("pageserver/pageserver.toml", lines);
+        self.varve(&["pageserver", "start"]);
     }
 
     /// Puts lines at the head of a file that `varve` has written.
@@ -69,6 +96,10 @@ impl Cluster {
     }
 
     fn make(name: &str, settings: EndpointSettings) -> Cluster {
+        Cluster::make_on(name, settings, None)
+    }
+
+    fn make_on(name: &str, settings: EndpointSettings, remote: Option<Remote>) -> Cluster {
         let ports = PortRange::reserve();
         let directory = Path::new(TESTS).join(format!("{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&directory);
@@ -77,9 +108,14 @@ impl Cluster {
         let version = pg_version().to_string();
         let template_file = template.join(format!("pg{version}.tar.zst"));
         std::fs::copy(shared_template(), template_file).expect("a copy of the template");
-        let cluster = Cluster { directory, ports, settings, excuse: None, deleted_logs: Mutex::default() };
+        let deleted_logs = Mutex::default();
+        let cluster = Cluster { directory, ports, settings, remote, excuse: None, deleted_logs };
         let base = cluster.ports.base.to_string();
-        cluster.varve(&["init", "--port-base", &base, "--pg-version", &version]);
+        let mut init = vec!["init", "--port-base", &base, "--pg-version", &version];
+        if let Some(remote) = &cluster.remote {
+            init.extend(["--remote-storage", &remote.remote_storage]);
+        }
+        cluster.varve(&init);
         if !cluster.settings.is_empty() {
             cluster.create_main();
         }
@@ -144,6 +180,7 @@ impl Cluster {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(program("varve"));
         command.arg("--data-dir").arg(&self.directory).args(self.settings.added_to(arguments));
+        command.envs(self.remote.iter().flat_map(|remote| remote.environment.clone()));
         command
     }
 

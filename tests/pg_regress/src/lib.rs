@@ -29,6 +29,13 @@ const SETTINGS: [&str; 3] = [
 const BOUNDED_CACHE: [&str; 4] =
     ["varve.cache_size=4MB", "varve.log_cache_interval=1", "varve.debug=on", "varve.test_shadow=on"];
 
+/// Layers are so small and history so short that the suite's pages come from merged layers and images, beside which
+/// garbage is collected all the time.
+const PAGESERVER: &str = "checkpoint_distance = 1048576\n\
+                          storage.compaction_target_size = 1048576\nstorage.image_layer_size = 2097152\n\
+                          tenant_config.pitr_interval = \"0s\"\ntenant_config.gc_horizon = 1048576\n\
+                          tenant_config.gc_period = \"1s\"";
+
 /// Less, and the comparison would say little.
 const LEAST_TESTS: usize = 200;
 const LEAST_EVICTIONS: u64 = 5_000;
@@ -39,6 +46,7 @@ const SHOWN: usize = 10;
 #[test]
 fn the_suite_prints_on_an_endpoint_what_it_prints_on_stock() {
     let cluster = Cluster::up_with("pg-regress", &[&SETTINGS[..], &BOUNDED_CACHE].concat());
+    cluster.reconfigure_pageserver(PAGESERVER);
     let suite = Suite::prepare(cluster.directory().join("suite"));
     let stock = on_stock(&cluster, &suite);
     let endpoint = suite.run_on("on-endpoint", &socket_of(&cluster.pgdata("main")));
@@ -49,7 +57,10 @@ fn the_suite_prints_on_an_endpoint_what_it_prints_on_stock() {
     }
     let activity = cluster.cache_activity();
     let (tests, failures) = (endpoint.results.len(), endpoint.failed.len());
+    let storage = |name: &str| cluster.metric("pageserver", &format!("pageserver_storage_{name}"));
+    let (compacted, collected) = (storage("compaction_seconds_count"), storage("layers_collected_total"));
     tell(&format!("pg-regress: {activity}"));
+    tell(&format!("pg-regress: {compacted} jobs of compaction, {collected} layers collected"));
     tell(&format!(
         "pg-regress: PG {}: {tests} tests, {failures} failed against the expected output, {} differ from stock",
         pg_version(),
@@ -57,6 +68,7 @@ fn the_suite_prints_on_an_endpoint_what_it_prints_on_stock() {
     ));
     assert!(differing.is_empty(), "other results than stock PostgreSQL's: {}", differing.join(", "));
     assert!(tests >= LEAST_TESTS && failures <= MOST_FAILURES, "not the suite: {:?} fail", endpoint.failed);
+    assert!(compacted > 20.0 && collected > 20.0, "too little of the pageserver's background work");
     assert!(activity.evicted_chunks.min(activity.refetched_blocks) >= LEAST_EVICTIONS, "{activity}");
 }
 

@@ -94,6 +94,10 @@ fn in_words(
                 "Pageserver: {ancestor}ingested up to {}, on disk up to {}, in object storage up to {}\n  {}\n",
                 info.last_record_lsn, info.disk_consistent_lsn, info.remote_consistent_lsn, info.walreceiver_status
             ));
+            let generation = answers().map(|status| status.pageserver_generation).max();
+            if let Some(generation) = generation {
+                text.push_str(&format!("  safekeepers have granted generation {generation}\n"));
+            }
         }
         Err(error) => text.push_str(&format!("Pageserver: {error}\n")),
     }

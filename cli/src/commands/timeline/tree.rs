@@ -77,6 +77,7 @@ mod tests {
             disk_consistent_lsn: Lsn(0),
             remote_consistent_lsn: Lsn(0),
             initdb_lsn: Lsn(0),
+            gc_cutoff_lsn: Lsn(0),
             current_logical_size: 3 << 20,
             current_physical_size: 0,
             pg_version: PgVersion::V15,

@@ -1,5 +1,7 @@
 //! The acceptor's part in membership changes: its half of the register, and what it takes on as decided.
 
+use types::Term;
+
 use super::{Acceptor, Durability, Effect, Refusal, RequestId};
 use crate::change::{MemberPosition, MembershipAnswer, MembershipRequest};
 use crate::membership::Configuration;
@@ -14,7 +16,8 @@ impl Acceptor {
     ) {
         let ours = self.state.configuration.generation;
         let (answer, is_changed) = match request {
-            MembershipRequest::Adopt { configuration } => match self.adopt_decided(configuration) {
+            MembershipRequest::Adopt { configuration, term } => match self.adopt_decided(configuration, term)
+            {
                 Ok(is_changed) => (self.member_position(), is_changed),
                 Err(refusal) => (MembershipAnswer::Refused { reason: refusal.to_string() }, false),
             },
@@ -48,14 +51,20 @@ impl Acceptor {
         effects.push(Effect::Answer { to: from, answer, after: Durability::StatePersisted });
     }
 
-    /// Also by one that is no member of it: it is told so, and takes part no more.
-    fn adopt_decided(&mut self, configuration: Configuration) -> Result<bool, Refusal> {
-        let is_newer = configuration.generation > self.state.configuration.generation;
+    /// Also by one that is no member of it: it is told so, and takes part no more. The term is that of who is in this
+    /// configuration, so it means nothing in a newer one.
+    fn adopt_decided(&mut self, configuration: Configuration, term: Term) -> Result<bool, Refusal> {
+        let theirs = configuration.generation;
+        let is_newer = theirs > self.state.configuration.generation;
         if is_newer {
             configuration.validate().map_err(Refusal::BadConfiguration)?;
             self.adopt(configuration);
         }
-        Ok(is_newer)
+        let enters = theirs == self.state.configuration.generation && term > self.state.term;
+        if enters {
+            self.follow(term);
+        }
+        Ok(is_newer || enters)
     }
 
     /// The caller persists it.

@@ -62,6 +62,8 @@ pub(super) struct Peer {
     pub next_lsn: Lsn,
     pub told_commit_lsn: Lsn,
     pub pageserver_lsn: Lsn,
+    /// It followed us at some time after this tick, in the present configuration.
+    pub tick: u64,
     /// WAL for it, up to here, is on its way from another acceptor.
     pub fetching: Option<Lsn>,
 }

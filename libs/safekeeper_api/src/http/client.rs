@@ -1,11 +1,14 @@
 //! [`Client`]: one method per route.
 
 use auth::ClusterToken;
-use consensus::{MembershipAnswer, MembershipRequest, PeerLog};
+use consensus::{MembershipQuestion, MembershipReply, PeerLog};
 use http_client::{HttpClient, HttpError, Method};
 use types::TenantTimelineId;
 
-use crate::http::{SafekeeperStatus, TimelineCreateRequest, TimelineListEntry, TimelineStatus};
+use crate::http::{
+    OwnershipQuestion, OwnershipReply, SafekeeperStatus, TimelineCreateRequest, TimelineListEntry,
+    TimelineStatus,
+};
 
 #[derive(Clone, Debug)]
 pub struct Client(HttpClient);
@@ -32,10 +35,15 @@ impl Client {
     pub async fn membership(
         &self,
         ttid: TenantTimelineId,
-        request: &MembershipRequest,
-    ) -> Result<MembershipAnswer, HttpError> {
+        question: &MembershipQuestion,
+    ) -> Result<MembershipReply, HttpError> {
         let path = format!("/v1/tenant/{}/timeline/{}/membership", ttid.tenant_id, ttid.timeline_id);
-        self.0.json(self.0.request(Method::POST, &path).json(request)).await
+        self.0.json(self.0.request(Method::POST, &path).json(question)).await
+    }
+
+    /// Which pageserver owns tenants; see [`consensus::Ownership`].
+    pub async fn ownership(&self, question: &OwnershipQuestion) -> Result<OwnershipReply, HttpError> {
+        self.0.json(self.0.request(Method::POST, "/v1/ownership").json(question)).await
     }
 
     /// What another safekeeper needs to know before it reads WAL from this one.

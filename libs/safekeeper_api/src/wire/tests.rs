@@ -61,14 +61,15 @@ fn proposer_messages() -> impl Strategy<Value = ProposerMessage> {
             history,
         })
     });
-    let append = (any::<(u32, u64, u32, u64, u64)>(), vec(any::<u8>(), 0..500)).prop_map(
-        |((generation, term, begin, commit, horizon), wal)| {
+    let append = (any::<(u32, u64, u32, u64, u64, u64)>(), vec(any::<u8>(), 0..500)).prop_map(
+        |((generation, term, begin, commit, horizon, tick), wal)| {
             ProposerMessage::AppendRequest(AppendRequest {
                 generation: MembershipGeneration(generation),
                 term: Term(term),
                 begin_lsn: Lsn(begin.into()),
                 commit_lsn: Lsn(commit),
                 horizon_lsn: Lsn(horizon),
+                tick,
                 wal: wal.into(),
             })
         },
@@ -92,8 +93,8 @@ fn acceptor_messages() -> impl Strategy<Value = AcceptorMessage> {
             })
         },
     );
-    let append = any::<(u32, u64, u64, u64, u64, u64)>().prop_map(
-        |(generation, term, flush, durable, commit, pageserver)| {
+    let append = any::<(u32, u64, u64, u64, u64, u64, u64)>().prop_map(
+        |(generation, term, flush, durable, commit, pageserver, tick)| {
             AcceptorMessage::AppendResponse(AppendResponse {
                 generation: MembershipGeneration(generation),
                 term: Term(term),
@@ -101,6 +102,7 @@ fn acceptor_messages() -> impl Strategy<Value = AcceptorMessage> {
                 durable_lsn: Lsn(durable),
                 commit_lsn: Lsn(commit),
                 pageserver_lsn: Lsn(pageserver),
+                tick,
             })
         },
     );

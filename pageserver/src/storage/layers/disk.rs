@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use durable_fs::run_blocking;
 use layer_format::{BlockCache, Identity, LayerReader};
 use remote_storage::ObjectKey;
+use types::{Key, TenantTimelineId};
 
 use super::{LayerFileName, OpenFiles};
 use crate::storage::StorageError;
@@ -24,6 +25,8 @@ pub(in crate::storage) struct DiskLayer {
     pub(in crate::storage) remote_key: ObjectKey,
     /// A put of it has succeeded; an index may name it.
     uploaded: AtomicBool,
+    /// Others have taken its place: its file goes with the last reader that has it.
+    obsolete: AtomicBool,
     reader: Mutex<Option<Arc<LayerReader<File>>>>,
     open_files: Arc<OpenFiles>,
     /// Held while the layer is fetched, so that readers who miss it together fetch it once.
@@ -46,6 +49,7 @@ impl DiskLayer {
             file_name,
             file_size,
             uploaded: AtomicBool::new(uploaded),
+            obsolete: AtomicBool::new(false),
             reader: Mutex::new(None),
             open_files: Arc::clone(&environment.open_files),
             fetching: tokio::sync::Mutex::new(()),
@@ -58,6 +62,10 @@ impl DiskLayer {
 
     pub(in crate::storage) fn set_uploaded(&self) {
         self.uploaded.store(true, Ordering::Release);
+    }
+
+    pub(in crate::storage) fn set_obsolete(&self) {
+        self.obsolete.store(true, Ordering::Release);
     }
 
     /// The next read opens the file again.
@@ -83,9 +91,64 @@ impl DiskLayer {
         Ok(Some(reader))
     }
 
+    /// The same of a layer that was made sure to be there.
+    pub(in crate::storage) fn local_reader(self: &Arc<Self>) -> Result<Arc<LayerReader<File>>, StorageError> {
+        let missing = || StorageError::io("open", &self.path)(io::ErrorKind::NotFound.into());
+        self.reader()?.ok_or_else(missing)
+    }
+
     /// Fetches the layer from remote storage unless it has come in the meantime.
-    pub(in crate::storage) async fn fetch(&self, environment: &Arc<Environment>) -> Result<(), StorageError> {
+    pub(in crate::storage) async fn ensure_local(
+        &self,
+        environment: &Environment,
+    ) -> Result<(), StorageError> {
         let _fetching = self.fetching.lock().await;
+        self.fetch_if_missing(environment).await
+    }
+
+    /// Throws the local file away, unless another reader has done so, and fetches the layer again, since what the file
+    /// holds is not what was written. An error if there is no better copy.
+    pub(in crate::storage) async fn replace_damaged(
+        self: &Arc<Self>,
+        environment: &Environment,
+        damage: StorageError,
+    ) -> Result<(), StorageError> {
+        if !self.is_uploaded() {
+            return Err(damage);
+        }
+        let _fetching = self.fetching.lock().await;
+        if self.verify().await.is_ok() {
+            return Ok(());
+        }
+        tracing::error!(timeline = %self.id(), layer = %self.file_name, error = %damage, "a damaged layer is fetched again");
+        match tokio::fs::remove_file(&self.path).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(StorageError::io("remove", &self.path)(error));
+            }
+            Ok(()) | Err(_) => self.close(),
+        }
+        self.fetch_if_missing(environment).await?;
+        self.verify().await
+    }
+
+    /// Reads the whole file, as it is on disk now.
+    async fn verify(self: &Arc<Self>) -> Result<(), StorageError> {
+        self.close();
+        let layer = Arc::clone(self);
+        run_blocking(move || {
+            for entry in layer.local_reader()?.entries_in(Key::MIN..Key::MAX) {
+                entry?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    fn id(&self) -> TenantTimelineId {
+        self.identity.timeline
+    }
+
+    async fn fetch_if_missing(&self, environment: &Environment) -> Result<(), StorageError> {
         if tokio::fs::try_exists(&self.path).await.map_err(StorageError::io("look up", &self.path))? {
             return Ok(());
         }
@@ -117,8 +180,17 @@ impl DiskLayer {
     }
 }
 
+impl Drop for DiskLayer {
+    fn drop(&mut self) {
+        if self.obsolete.load(Ordering::Acquire) {
+            // Best effort: what stays is removed at the next start.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
 /// A layer as one read uses it: blocks in the cache are of this reader alone.
-type OpenLayer = (Arc<LayerReader<File>>, BlockCache);
+pub(in crate::storage) type OpenLayer = (Arc<LayerReader<File>>, BlockCache);
 
 /// The layers that one read has open, with the blocks it has met.
 #[derive(Default)]

@@ -40,6 +40,9 @@ struct Slot {
     tag: u8,
 }
 
+/// LSN, tag and bytes of a version.
+type Version<'a> = (Lsn, u8, &'a [u8]);
+
 #[derive(Default)]
 pub(super) struct Contents {
     /// The versions of each key in order of their LSNs; those of one LSN in the order in which they came.
@@ -78,10 +81,11 @@ impl Contents {
         Value::from_tag(slot.tag, bytes).expect("tags come from Value::tag")
     }
 
-    /// All entries in the order in which a layer file has them: key, LSN, tag and bytes of each.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Key, Lsn, u8, &[u8])> {
-        let entries = self.index.iter().flat_map(|(key, slots)| slots.iter().map(move |slot| (*key, *slot)));
-        entries.map(|(key, slot)| (key, slot.lsn, slot.tag, self.slice(slot)))
+    /// In order of keys, each with its versions from old to new.
+    pub(super) fn keys(&self) -> impl Iterator<Item = (Key, impl ExactSizeIterator<Item = Version<'_>>)> {
+        self.index
+            .iter()
+            .map(|(key, slots)| (*key, slots.iter().map(|slot| (slot.lsn, slot.tag, self.slice(*slot)))))
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -109,6 +113,19 @@ impl MemoryLayer {
             let added: u64 = some.iter().map(|(key, lsn, value)| contents.push(*key, *lsn, value)).sum();
             self.gauge.add(added as i64);
         }
+    }
+
+    /// Puts an image of a key behind its last change at `lsn`. False if that is not here, if there is one already, or
+    /// if the layer is just being written to disk.
+    pub(in crate::storage) fn keep_image(&self, key: Key, lsn: Lsn, image: &Bytes) -> bool {
+        let Ok(mut contents) = self.contents.try_write() else { return false };
+        let last = contents.index.get(&key).and_then(|slots| below(slots, lsn + 1).last()).copied();
+        if last.is_none_or(|slot| slot.lsn != lsn || slot.tag == Value::IMAGE_TAG) {
+            return false;
+        }
+        let added = contents.push(key, lsn, &Value::Image(image.clone()));
+        self.gauge.add(added as i64);
+        true
     }
 
     pub(in crate::storage) fn bytes(&self) -> u64 {
@@ -151,26 +168,6 @@ impl MemoryLayer {
                 visit(*key, slot.lsn, Bytes::copy_from_slice(contents.slice(*slot)));
             }
         }
-    }
-
-    /// Keys with at least `threshold` changes since their last base in this layer; at most `count` of them, those
-    /// with the most.
-    pub(in crate::storage) fn longest_histories(&self, threshold: usize, count: usize) -> Vec<Key> {
-        let contents = self.contents();
-        let mut long: Vec<(usize, Key)> = Vec::new();
-        for (key, slots) in &contents.index {
-            let base = slots.iter().rposition(|slot| slot.tag != Value::CHANGE_TAG);
-            // A change that is a base counts: it must be applied. An image need not.
-            let changes = match base {
-                Some(base) if slots[base].tag == Value::IMAGE_TAG => slots.len() - base - 1,
-                Some(base) => slots.len() - base,
-                None => slots.len(),
-            };
-            long.extend((changes >= threshold).then_some((changes, *key)));
-        }
-        long.sort_unstable_by(|a, b| b.cmp(a));
-        long.truncate(count);
-        long.into_iter().map(|(_, key)| key).collect()
     }
 }
 
@@ -217,6 +214,28 @@ mod tests {
         assert_eq!(read(Lsn(111)), [change("three"), change("two"), image("one")]);
         assert_eq!(read(Lsn(121)).len(), 4);
         assert_eq!(read(Lsn(110)), []);
+    }
+
+    #[test]
+    fn an_image_is_kept_behind_the_change_that_it_is_of() {
+        let layer = layer();
+        let key = Key::checkpoint();
+        layer.append(&[(key, Lsn(110), change("one")), (key, Lsn(110), change("two"))]);
+        layer.append(&[(key, Lsn(120), change("three"))]);
+        let page = Bytes::from_static(b"page");
+        assert!(layer.keep_image(key, Lsn(110), &page));
+        assert!(!layer.keep_image(key, Lsn(110), &page), "there is one");
+        assert!(!layer.keep_image(key, Lsn(115), &page), "nothing changed there");
+        assert!(!layer.keep_image(Key::control_file(), Lsn(110), &page), "another key");
+        let mut found = Vec::new();
+        layer.visit_newest_first(key, Lsn(121), |_, value| {
+            found.push(value.clone());
+            !value.is_base()
+        });
+        assert_eq!(found, [change("three"), image("page")]);
+        let reading = layer.contents();
+        assert!(!layer.keep_image(key, Lsn(120), &page), "it is being read for as long as it takes");
+        drop(reading);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Makes layer files: under a temporary name, fsynced, renamed, directory fsynced.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufWriter;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use durable_fs::TEMPORARY_SUFFIX;
 use layer_format::{Compression, Identity, LayerName, LayerWriter, Value};
-use types::{Key, Lsn, TenantTimelineId};
+use types::{Generation, Key, KeyRange, Lsn, TenantTimelineId};
 
+use super::shortener::{Images, Shortener};
 use super::{DiskLayer, LayerFileName, MemoryLayer};
 use crate::storage::StorageError;
 use crate::storage::environment::Environment;
@@ -30,19 +31,24 @@ pub(in crate::storage) fn is_temporary(file_name: &str) -> bool {
 }
 
 /// A layer file while it is written; removed again unless it is finished.
-struct FileWriter {
+pub(in crate::storage) struct FileWriter {
     environment: Arc<Environment>,
+    generation: Generation,
     temporary: PathBuf,
     writer: Option<LayerWriter<BufWriter<File>>>,
 }
 
 impl FileWriter {
-    fn create(environment: &Arc<Environment>, identity: Identity) -> Result<Self, StorageError> {
+    fn create(
+        environment: &Arc<Environment>,
+        identity: Identity,
+        generation: Generation,
+    ) -> Result<Self, StorageError> {
         let temporary = temporary_path(&environment.timeline_dir(identity.timeline).join("layer"));
         let file = File::create(&temporary).map_err(StorageError::io("create", &temporary))?;
         let writer =
             LayerWriter::new(BufWriter::with_capacity(256 << 10, file), identity, Compression::default())?;
-        Ok(Self { environment: Arc::clone(environment), temporary, writer: Some(writer) })
+        Ok(Self { environment: Arc::clone(environment), generation, temporary, writer: Some(writer) })
     }
 
     fn writer(&mut self) -> &mut LayerWriter<BufWriter<File>> {
@@ -58,8 +64,7 @@ impl FileWriter {
         let file = sink
             .into_inner()
             .map_err(|error| StorageError::io("write", &self.temporary)(error.into_error()))?;
-        let file_name =
-            LayerFileName { name: identity.name.clone(), generation: self.environment.config.generation };
+        let file_name = LayerFileName { name: identity.name.clone(), generation: self.generation };
         let layer = DiskLayer::new(&self.environment, identity, file_name, summary.file_length, false);
         self.environment.fs.sync_data(&file, &self.temporary)?;
         self.environment.fs.rename_durably(&self.temporary, &layer.path)?;
@@ -76,38 +81,121 @@ impl Drop for FileWriter {
     }
 }
 
-/// Writes what a frozen layer holds, all of whose LSNs lie above its base and not above `last`, and each of `images`
-/// behind the last change of its key. None if the layer is empty. Blocks.
+/// What takes the entries of delta layers, in order of key and LSN.
+pub(in crate::storage) trait EntrySink {
+    fn put(&mut self, key: Key, lsn: Lsn, value: &Value) -> Result<(), StorageError>;
+}
+
+impl EntrySink for &mut FileWriter {
+    fn put(&mut self, key: Key, lsn: Lsn, value: &Value) -> Result<(), StorageError> {
+        Ok(self.writer().put(key, lsn, value)?)
+    }
+}
+
+/// Writes what a frozen layer holds, all of whose LSNs lie above its base and not above `last`, with images of keys
+/// that it changed often. None if the layer is empty. Blocks.
 pub(in crate::storage) fn write_delta_layer(
     environment: &Arc<Environment>,
     timeline: TenantTimelineId,
+    generation: Generation,
     frozen: &MemoryLayer,
     last: Lsn,
-    mut images: BTreeMap<Key, Bytes>,
+    images: Option<&dyn Images>,
 ) -> Result<Option<DiskLayer>, StorageError> {
     let contents = frozen.contents();
     if contents.is_empty() {
         return Ok(None);
     }
     let name = LayerName::delta(Key::MIN..Key::MAX, frozen.base + 1..last + 1);
-    let mut file = FileWriter::create(environment, Identity { timeline, name })?;
-    let mut entries = contents.iter().peekable();
-    while let Some((key, lsn, tag, bytes)) = entries.next() {
-        file.writer().put_parts(key, lsn, tag, bytes)?;
-        let key_ends = entries.peek().is_none_or(|(next, ..)| *next != key);
-        if key_ends && let Some(image) = images.remove(&key) {
-            file.writer().put(key, lsn, &Value::Image(image))?;
+    let mut file = FileWriter::create(environment, Identity { timeline, name }, generation)?;
+    let spacing = environment.config.spacing();
+    for (key, versions) in contents.keys() {
+        match images.filter(|_| versions.len() >= spacing.at_end) {
+            Some(images) => {
+                let mut shortener = Shortener::new(&mut file, images, spacing);
+                for (lsn, tag, bytes) in versions {
+                    let value = Value::from_tag(tag, Bytes::copy_from_slice(bytes));
+                    shortener.put(key, lsn, &value.expect("tags come from Value::tag"))?;
+                }
+                shortener.finish()?;
+            }
+            None => {
+                for (lsn, tag, bytes) in versions {
+                    file.writer().put_parts(key, lsn, tag, bytes)?;
+                }
+            }
         }
     }
     file.finish().map(Some)
 }
 
-/// Cuts a stream of keys into image layers that together cover every key there can be.
+/// Cuts a stream of changes into delta layers of about the target size, each of as few keys as it has.
+pub(in crate::storage) struct DeltaLayersWriter {
+    environment: Arc<Environment>,
+    timeline: TenantTimelineId,
+    generation: Generation,
+    lsns: Range<Lsn>,
+    current: Option<FileWriter>,
+    previous: Option<Key>,
+    finished: Vec<DiskLayer>,
+}
+
+impl DeltaLayersWriter {
+    pub(in crate::storage) fn new(
+        environment: &Arc<Environment>,
+        timeline: TenantTimelineId,
+        generation: Generation,
+        lsns: Range<Lsn>,
+    ) -> Self {
+        let environment = Arc::clone(environment);
+        Self { environment, timeline, generation, lsns, current: None, previous: None, finished: Vec::new() }
+    }
+
+    fn close(&mut self) -> Result<(), StorageError> {
+        if let Some(mut file) = self.current.take() {
+            let end = self.previous.and_then(|key| key.next()).unwrap_or(Key::MAX);
+            file.writer().narrow_keys(end)?;
+            self.finished.push(file.finish()?);
+        }
+        Ok(())
+    }
+
+    pub(in crate::storage) fn finish(mut self) -> Result<Vec<DiskLayer>, StorageError> {
+        self.close()?;
+        Ok(self.finished)
+    }
+}
+
+impl EntrySink for DeltaLayersWriter {
+    fn put(&mut self, key: Key, lsn: Lsn, value: &Value) -> Result<(), StorageError> {
+        let target = self.environment.config.target_layer_size;
+        // All versions of a key stay together: layers that lie beside each other cover the same LSNs.
+        let is_full = |file: &mut FileWriter| file.writer().written() >= target;
+        if self.previous != Some(key) && self.current.as_mut().is_some_and(is_full) {
+            self.close()?;
+        }
+        self.previous = Some(key);
+        let file = match &mut self.current {
+            Some(file) => file,
+            empty => {
+                let name = LayerName::delta(key..Key::MAX, self.lsns.clone());
+                let identity = Identity { timeline: self.timeline, name };
+                empty.insert(FileWriter::create(&self.environment, identity, self.generation)?)
+            }
+        };
+        Ok(file.writer().put(key, lsn, value)?)
+    }
+}
+
+/// Cuts a stream of keys into image layers that together cover a range of them.
 pub(in crate::storage) struct ImageLayersWriter {
     environment: Arc<Environment>,
     timeline: TenantTimelineId,
+    generation: Generation,
     lsn: Lsn,
-    current: FileWriter,
+    end: Key,
+    /// None: all of the range is covered, or left out.
+    current: Option<FileWriter>,
     previous: Option<Key>,
     finished: Vec<DiskLayer>,
 }
@@ -116,34 +204,78 @@ impl ImageLayersWriter {
     pub(in crate::storage) fn create(
         environment: &Arc<Environment>,
         timeline: TenantTimelineId,
+        generation: Generation,
+        keys: KeyRange,
         lsn: Lsn,
     ) -> Result<Self, StorageError> {
-        let name = LayerName::image(Key::MIN..Key::MAX, lsn);
-        let current = FileWriter::create(environment, Identity { timeline, name })?;
-        let environment = Arc::clone(environment);
-        Ok(Self { environment, timeline, lsn, current, previous: None, finished: Vec::new() })
+        let mut writer = Self {
+            environment: Arc::clone(environment),
+            timeline,
+            generation,
+            lsn,
+            end: keys.end,
+            current: None,
+            previous: None,
+            finished: Vec::new(),
+        };
+        writer.open(keys.start)?;
+        Ok(writer)
+    }
+
+    /// The next file begins at `start`.
+    fn open(&mut self, start: Key) -> Result<(), StorageError> {
+        if start < self.end {
+            let name = LayerName::image(start..self.end, self.lsn);
+            let identity = Identity { timeline: self.timeline, name };
+            self.current = Some(FileWriter::create(&self.environment, identity, self.generation)?);
+        }
+        Ok(())
+    }
+
+    /// The present file ends before `end`, unless it would cover nothing.
+    fn close(&mut self, end: Key) -> Result<(), StorageError> {
+        if let Some(mut file) = self.current.take()
+            && file.writer().identity().name.keys.start < end
+        {
+            file.writer().narrow_keys(end)?;
+            self.finished.push(file.finish()?);
+        }
+        Ok(())
+    }
+
+    fn check_order(&mut self, key: Key) -> Result<(), StorageError> {
+        match self.previous.replace(key).filter(|previous| *previous >= key) {
+            Some(previous) => Err(StorageError::KeyOrder { previous, key }),
+            None => Ok(()),
+        }
     }
 
     pub(in crate::storage) fn put(&mut self, key: Key, image: Bytes) -> Result<(), StorageError> {
-        if let Some(previous) = self.previous.filter(|previous| *previous >= key) {
-            return Err(StorageError::KeyOrder { previous, key });
-        }
-        self.previous = Some(key);
+        self.check_order(key)?;
         if image.is_empty() {
             // Dropped, which in an image layer is to be absent.
             return Ok(());
         }
-        if self.current.writer().written() >= self.environment.config.image_layer_size {
-            self.current.writer().narrow_keys(key)?;
-            let name = LayerName::image(key..Key::MAX, self.lsn);
-            let next = FileWriter::create(&self.environment, Identity { timeline: self.timeline, name })?;
-            self.finished.push(std::mem::replace(&mut self.current, next).finish()?);
+        let target = self.environment.config.image_layer_size;
+        if self.current.as_mut().is_some_and(|file| file.writer().written() >= target) {
+            self.close(key)?;
+            self.open(key)?;
         }
-        Ok(self.current.writer().put(key, self.lsn, &Value::Image(image))?)
+        match &mut self.current {
+            Some(file) => Ok(file.writer().put(key, self.lsn, &Value::Image(image))?),
+            None => Ok(()),
+        }
+    }
+
+    /// The value of `key` is not known: no layer covers it.
+    pub(in crate::storage) fn leave_out(&mut self, key: Key) -> Result<(), StorageError> {
+        self.check_order(key)?;
+        self.close(key)?;
+        self.open(key.next().unwrap_or(Key::MAX))
     }
 
     pub(in crate::storage) fn finish(mut self) -> Result<Vec<DiskLayer>, StorageError> {
-        self.finished.push(self.current.finish()?);
+        self.close(self.end)?;
         Ok(self.finished)
     }
 }

@@ -3,31 +3,59 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use durable_fs::run_blocking;
 use layer_map::LayerMap;
-use types::{Key, Lsn, TenantId, TenantTimelineId, TimelineId};
+use pageserver_api::history::TenantConfig;
+use types::{Generation, Key, Lsn, TenantId, TenantTimelineId, TimelineId};
 
 use super::tenant_object::{TENANT_STEM, TenantObject};
 use super::{Tenant, TenantManager};
 use crate::storage::environment::{Environment, with_generation};
 use crate::storage::layers::{DiskLayer, ImageLayersWriter};
-use crate::storage::timeline::extent;
+use crate::storage::ownership::Ownership;
+use crate::storage::timeline::{Orphans, extent};
 use crate::storage::upload::{INDEX_STEM, IndexLayer, IndexPart};
 use crate::storage::{StorageError, Timeline, TimelineMetadata};
+
+/// For a new tenant.
+const GRANT_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl TenantManager {
     pub async fn create_tenant(&self, id: TenantId) -> Result<(), StorageError> {
         let _creating = self.creating.lock().await;
-        if self.tenant(id).is_ok() {
-            return Err(StorageError::TenantExists(id));
+        match self.tenant(id) {
+            Ok(_) => return Err(StorageError::TenantExists(id)),
+            Err(StorageError::TenantNotFound(_)) => {}
+            // It is another pageserver's: to claim it anew here would hide what that one has.
+            Err(error) => return Err(error),
         }
-        let key =
-            Environment::tenant_object(id, &with_generation(TENANT_STEM, self.environment.config.generation));
-        self.environment.remote.put(&key, TenantObject::encode(id)).await?;
-        let tenant = Tenant::new(BTreeMap::new());
+        let claim = self.environment.owners.claim(BTreeMap::from([(id, Vec::new())]));
+        let granted = tokio::time::timeout(GRANT_TIMEOUT, claim).await;
+        let granted =
+            granted.map_err(|_| StorageError::NotGranted { tenant: id, timeout: GRANT_TIMEOUT })??;
+        let generation = granted[&id];
+        let key = Environment::tenant_object(id, &with_generation(TENANT_STEM, generation));
+        self.environment.remote.put(&key, TenantObject::encode(id, TenantConfig::default())).await?;
+        let tenant =
+            Tenant::new(Arc::new(Ownership::new(id, generation)), TenantConfig::default(), BTreeMap::new());
         self.tenants.write().expect("no holder panics").insert(id, tenant);
+        Ok(())
+    }
+
+    pub fn tenant_config(&self, id: TenantId) -> Result<TenantConfig, StorageError> {
+        Ok(*self.tenant(id)?.config.lock().expect("no holder panics"))
+    }
+
+    /// Takes the place of what was set before. In remote storage when this returns.
+    pub async fn set_tenant_config(&self, id: TenantId, config: TenantConfig) -> Result<(), StorageError> {
+        let tenant = self.tenant(id)?;
+        let _creating = tenant.creating.lock().await;
+        let key = Environment::tenant_object(id, &with_generation(TENANT_STEM, tenant.ownership.generation));
+        self.environment.remote.put(&key, TenantObject::encode(id, config)).await?;
+        *tenant.config.lock().expect("no holder panics") = config;
         Ok(())
     }
 
@@ -50,8 +78,10 @@ impl TenantManager {
         let _creating = tenant.creating.lock().await;
         self.check_new(&tenant, id)?;
         let (environment, lsn) = (Arc::clone(&self.environment), metadata.initdb_lsn);
-        let layers = run_blocking(move || write_images(&environment, id, lsn, entries)).await?;
-        let mut index = IndexPart::new(id, self.environment.config.generation, metadata, None);
+        let generation = tenant.ownership.generation;
+        let write = move || write_images(&environment, id, generation, lsn, entries);
+        let layers = run_blocking(write).await?;
+        let mut index = IndexPart::new(id, generation, metadata, None);
         index.prev_record_lsn = prev_record_lsn;
         for layer in &layers {
             self.environment.remote.put_file(&layer.remote_key, &layer.path).await?;
@@ -84,9 +114,10 @@ impl TenantManager {
         if lsn > last {
             return bad(format!("its WAL has arrived only up to {last}"));
         }
+        ancestor.check_readable(lsn)?;
         let metadata = TimelineMetadata { initdb_lsn: lsn, ..ancestor.metadata().clone() };
         let branch_point = Some((ancestor_id.timeline_id, lsn));
-        let mut index = IndexPart::new(id, self.environment.config.generation, metadata, branch_point);
+        let mut index = IndexPart::new(id, tenant.ownership.generation, metadata, branch_point);
         index.prev_record_lsn = if lsn == last { prev } else { Lsn::INVALID };
         let (environment, directory) = (Arc::clone(&self.environment), self.environment.timeline_dir(id));
         run_blocking(move || environment.fs.create_dir_durably(&directory)).await?;
@@ -108,7 +139,8 @@ impl TenantManager {
         let name = with_generation(INDEX_STEM, index.generation);
         let key = self.environment.timeline_object(index.timeline, &name);
         self.environment.remote.put(&key, index.encode()).await?;
-        let timeline = Timeline::open(&self.environment, index, ancestor, layers);
+        let timeline =
+            Timeline::open(&self.environment, &tenant.ownership, index, ancestor, layers, Orphans::default());
         timeline.start_background();
         let mut timelines = tenant.timelines.write().expect("no holder panics");
         timelines.insert(index.timeline.timeline_id, Arc::clone(&timeline));
@@ -120,11 +152,12 @@ impl TenantManager {
 fn write_images<E: Into<Box<dyn Error + Send + Sync>>>(
     environment: &Arc<Environment>,
     id: TenantTimelineId,
+    generation: Generation,
     lsn: Lsn,
     entries: impl Iterator<Item = Result<(Key, Bytes), E>>,
 ) -> Result<Vec<DiskLayer>, StorageError> {
     environment.fs.create_dir_durably(&environment.timeline_dir(id))?;
-    let mut writer = ImageLayersWriter::create(environment, id, lsn)?;
+    let mut writer = ImageLayersWriter::create(environment, id, generation, Key::MIN..Key::MAX, lsn)?;
     for entry in entries {
         let (key, image) = entry.map_err(|error| StorageError::Source(error.into()))?;
         writer.put(key, image)?;

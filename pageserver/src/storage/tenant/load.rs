@@ -8,29 +8,70 @@ use std::sync::Arc;
 use durable_fs::run_blocking;
 use layer_format::{Identity, LayerName};
 use layer_map::LayerMap;
-use remote_storage::{ListMode, ObjectKey};
+use remote_storage::{ListMode, Listing, ObjectKey};
 use types::{Generation, TenantId, TenantTimelineId, TimelineId};
 
 use super::Tenant;
 use super::tenant_object::{TENANT_STEM, TenantObject};
 use crate::storage::environment::{Environment, generation_of};
 use crate::storage::layers::{DiskLayer, LayerFileName, is_temporary};
-use crate::storage::timeline::extent;
+use crate::storage::ownership::Ownership;
+use crate::storage::timeline::{Orphans, extent};
 use crate::storage::upload::{INDEX_STEM, IndexPart};
 use crate::storage::{StorageError, Timeline};
 
 pub(super) async fn load_tenants(
     environment: &Arc<Environment>,
 ) -> Result<BTreeMap<TenantId, Arc<Tenant>>, StorageError> {
-    let mut tenants = BTreeMap::new();
+    let mut found = BTreeMap::new();
     let listing = environment.remote.list(Some(&Environment::tenants_prefix()), ListMode::Children).await?;
     for directory in listing.directories {
         let Ok(id) = directory.file_name().parse::<TenantId>() else { continue };
-        let Some(key) = newest_generation(environment, &directory, TENANT_STEM).await? else { continue };
-        TenantObject::check(key.as_str(), &environment.remote.get(&key).await?, id)?;
-        tenants.insert(id, Tenant::new(load_timelines(environment, id).await?));
+        let any = newest_generation(environment, &directory, TENANT_STEM, Generation(u32::MAX)).await?;
+        if any.is_some() {
+            found.insert(id, timelines_of(environment, id).await?);
+        }
+    }
+    // Only now is it read what they are: whoever owned them before may have written until now.
+    let mut tenants = BTreeMap::new();
+    for (id, generation) in environment.owners.claim(found.clone()).await? {
+        let known = found.remove(&id).unwrap_or_default();
+        let (generation, timelines) = claim_new_timelines(environment, id, generation, known).await?;
+        let directory = Environment::tenant_prefix(id);
+        let Some(key) = newest_generation(environment, &directory, TENANT_STEM, generation).await? else {
+            continue;
+        };
+        let config = TenantObject::decode(key.as_str(), &environment.remote.get(&key).await?, id)?;
+        let ownership = Arc::new(Ownership::new(id, generation));
+        let timelines = load_timelines(environment, &ownership, timelines).await?;
+        tenants.insert(id, Tenant::new(ownership, config, timelines));
     }
     Ok(tenants)
+}
+
+/// A timeline may have been made before the generation was granted, and after it was looked which there are: then its
+/// safekeepers were not asked. Returns all that there are, and what they are granted.
+async fn claim_new_timelines(
+    environment: &Environment,
+    id: TenantId,
+    mut generation: Generation,
+    mut known: Vec<TimelineId>,
+) -> Result<(Generation, Vec<TimelineId>), StorageError> {
+    loop {
+        let now = timelines_of(environment, id).await?;
+        if now.iter().all(|timeline| known.contains(timeline)) {
+            return Ok((generation, now));
+        }
+        known = now;
+        let granted = environment.owners.claim(BTreeMap::from([(id, known.clone())])).await?;
+        generation = granted[&id];
+    }
+}
+
+async fn timelines_of(environment: &Environment, id: TenantId) -> Result<Vec<TimelineId>, StorageError> {
+    let prefix = Environment::timelines_prefix(id);
+    let listing = environment.remote.list(Some(&prefix), ListMode::Children).await?;
+    Ok(listing.directories.iter().filter_map(|directory| directory.file_name().parse().ok()).collect())
 }
 
 /// The object of that stem with the highest generation that is not above our own: a higher one belongs to a
@@ -39,56 +80,77 @@ async fn newest_generation(
     environment: &Environment,
     directory: &ObjectKey,
     stem: &str,
+    ours: Generation,
 ) -> Result<Option<ObjectKey>, StorageError> {
     let listing = environment.remote.list(Some(directory), ListMode::Children).await?;
-    let ours = |generation: &Generation| *generation <= environment.config.generation;
-    let found = listing
-        .objects
-        .into_iter()
-        .filter_map(|object| {
-            generation_of(object.key.file_name(), stem).filter(ours).map(|g| (g, object.key))
+    Ok(newest_of(&listing, stem, ours))
+}
+
+fn newest_of(listing: &Listing, stem: &str, ours: Generation) -> Option<ObjectKey> {
+    let is_ours = |generation: &Generation| *generation <= ours;
+    let found = listing.objects.iter().filter_map(|object| {
+        generation_of(object.key.file_name(), stem).filter(is_ours).map(|g| (g, &object.key))
+    });
+    found.max().map(|(_, key)| key.clone())
+}
+
+/// Layers that the index does not name, and older indexes. What has a higher generation belongs to a pageserver that
+/// came after us, and what has a name of another kind is not ours to judge.
+fn orphans(listing: &Listing, index: &IndexPart, index_key: &ObjectKey, ours: Generation) -> Orphans {
+    let is_orphan = |key: &ObjectKey| {
+        if let Some(generation) = generation_of(key.file_name(), INDEX_STEM) {
+            return generation <= ours && key != index_key;
+        }
+        key.file_name().parse::<LayerFileName>().is_ok_and(|layer| {
+            let named = index.layers.get(&layer.name.to_string());
+            layer.generation <= ours && named.is_none_or(|named| named.generation != layer.generation)
         })
-        .max();
-    Ok(found.map(|(_, key)| key))
+    };
+    let keys = listing.objects.iter().map(|object| &object.key);
+    Orphans(keys.filter(|key| is_orphan(key)).cloned().collect())
 }
 
 async fn load_timelines(
     environment: &Arc<Environment>,
-    tenant: TenantId,
+    ownership: &Arc<Ownership>,
+    timelines: Vec<TimelineId>,
 ) -> Result<BTreeMap<TimelineId, Arc<Timeline>>, StorageError> {
-    let prefix = Environment::timelines_prefix(tenant);
-    let listing = environment.remote.list(Some(&prefix), ListMode::Children).await?;
-    let mut waiting: BTreeMap<TimelineId, IndexPart> = BTreeMap::new();
-    for directory in listing.directories {
-        let Ok(timeline) = directory.file_name().parse::<TimelineId>() else { continue };
+    let mut waiting: BTreeMap<TimelineId, (IndexPart, Orphans)> = BTreeMap::new();
+    for timeline in timelines {
+        let id = TenantTimelineId::new(ownership.tenant, timeline);
+        let directory = Environment::timeline_prefix(id);
+        let ours = ownership.generation;
+        let listing = environment.remote.list(Some(&directory), ListMode::Children).await?;
         // Without an index it was never finished, and nobody was told that it exists.
-        let Some(key) = newest_generation(environment, &directory, INDEX_STEM).await? else { continue };
+        let Some(key) = newest_of(&listing, INDEX_STEM, ours) else { continue };
         let bytes = environment.remote.get(&key).await?;
-        let id = TenantTimelineId::new(tenant, timeline);
-        waiting.insert(timeline, IndexPart::decode(key.as_str(), &bytes, id)?);
+        let index = IndexPart::decode(key.as_str(), &bytes, id)?;
+        let orphans = orphans(&listing, &index, &key, ours);
+        waiting.insert(timeline, (index, orphans));
     }
-    open_in_order(environment, waiting).await
+    open_in_order(environment, ownership, waiting).await
 }
 
 /// Opens each timeline after its ancestor.
 async fn open_in_order(
     environment: &Arc<Environment>,
-    mut waiting: BTreeMap<TimelineId, IndexPart>,
+    ownership: &Arc<Ownership>,
+    mut waiting: BTreeMap<TimelineId, (IndexPart, Orphans)>,
 ) -> Result<BTreeMap<TimelineId, Arc<Timeline>>, StorageError> {
     let mut opened: BTreeMap<TimelineId, Arc<Timeline>> = BTreeMap::new();
     loop {
         let ready = |index: &IndexPart| index.ancestor().is_none_or(|(id, _)| opened.contains_key(&id));
-        let Some(id) = waiting.iter().find(|(_, index)| ready(index)).map(|(id, _)| *id) else { break };
-        let Some(index) = waiting.remove(&id) else { break };
+        let next = waiting.iter().find(|(_, (index, _))| ready(index)).map(|(id, _)| *id);
+        let Some((id, (index, orphans))) = next.and_then(|id| waiting.remove_entry(&id)) else { break };
         let ancestor = index.ancestor().and_then(|(id, _)| opened.get(&id).cloned());
         let layers = load_layers(environment, &index).await?;
-        opened.insert(id, Timeline::open(environment, &index, ancestor, layers));
+        opened.insert(id, Timeline::open(environment, ownership, &index, ancestor, layers, orphans));
         tracing::info!(timeline = %index.timeline, disk_consistent_lsn = %index.disk_consistent_lsn, "loaded a timeline");
     }
     match waiting.into_values().next() {
-        Some(orphan) => Err(StorageError::DamagedObject {
-            key: Environment::timeline_prefix(orphan.timeline).to_string(),
-            reason: format!("its ancestor {:?} does not exist", orphan.ancestor_timeline_id),
+        Some((alone, _)) => Err(StorageError::DamagedObject {
+            key: Environment::timeline_prefix(alone.timeline).to_string(),
+            reason: format!("its ancestor {:?} does not exist", alone.ancestor_timeline_id),
         }),
         None => Ok(opened),
     }

@@ -3,20 +3,24 @@
 //! Remote storage says what exists; the local disk is a cache of it. Making a tenant or timeline ends with one put,
 //! and before that put it does not exist.
 
+mod collect;
 mod create;
 mod load;
 mod tenant_object;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 use durable_fs::DurableFs;
+use pageserver_api::history::TenantConfig;
 use remote_storage::{ObjectKey, RemoteStorage};
-use types::{PgVersion, TenantId, TenantTimelineId, TimelineId};
+use tokio::sync::Semaphore;
+use types::{Generation, PgVersion, TenantId, TenantTimelineId, TimelineId};
 
 use super::environment::Environment;
 use super::layers::OpenFiles;
-use super::{Redo, StorageConfig, StorageError, StorageMetrics, Timeline};
+use super::ownership::Ownership;
+use super::{FixedGeneration, Owners, Redo, StorageConfig, StorageError, StorageMetrics, Timeline};
 
 /// Object that holds what a new root timeline of this version begins with: `initdb`'s output, packed.
 pub fn template_key(version: PgVersion) -> ObjectKey {
@@ -28,19 +32,27 @@ pub struct Surroundings {
     pub remote: Arc<dyn RemoteStorage>,
     pub metrics: StorageMetrics,
     pub fs: DurableFs,
+    pub owners: Arc<dyn Owners>,
     /// Who makes pages of changes; see [`Redo`].
     pub redo: Option<Arc<dyn Redo>>,
 }
 
 struct Tenant {
+    ownership: Arc<Ownership>,
+    config: Mutex<TenantConfig>,
     timelines: RwLock<BTreeMap<TimelineId, Arc<Timeline>>>,
     /// Held while a timeline is made, so that two requests for one id do not make it twice.
     creating: tokio::sync::Mutex<()>,
 }
 
 impl Tenant {
-    fn new(timelines: BTreeMap<TimelineId, Arc<Timeline>>) -> Arc<Self> {
-        Arc::new(Self { timelines: RwLock::new(timelines), creating: tokio::sync::Mutex::new(()) })
+    fn new(
+        ownership: Arc<Ownership>,
+        config: TenantConfig,
+        timelines: BTreeMap<TimelineId, Arc<Timeline>>,
+    ) -> Arc<Self> {
+        let (config, timelines) = (Mutex::new(config), RwLock::new(timelines));
+        Arc::new(Self { ownership, config, timelines, creating: tokio::sync::Mutex::new(()) })
     }
 
     fn timeline(&self, id: TimelineId) -> Option<Arc<Timeline>> {
@@ -59,24 +71,29 @@ pub struct TenantManager {
 }
 
 impl TenantManager {
-    /// Loads all tenants and timelines that are in remote storage. Nothing shortens long histories of pages.
+    /// Loads all tenants and timelines that are in remote storage. Nothing shortens long histories of pages, and there
+    /// is no other pageserver.
     pub async fn open(
         config: StorageConfig,
         remote: Arc<dyn RemoteStorage>,
         metrics: StorageMetrics,
     ) -> Result<Arc<Self>, StorageError> {
-        Self::open_with(config, Surroundings { remote, metrics, fs: DurableFs::default(), redo: None }).await
+        let (fs, owners) = (DurableFs::default(), Arc::new(FixedGeneration(Generation(1))));
+        Self::open_with(config, Surroundings { remote, metrics, fs, owners, redo: None }).await
     }
 
-    /// Loads all tenants and timelines that are in remote storage.
+    /// Claims all tenants that are in remote storage, and loads them and their timelines. Waits until they are granted.
     pub async fn open_with(
         config: StorageConfig,
         surroundings: Surroundings,
     ) -> Result<Arc<Self>, StorageError> {
-        let Surroundings { remote, metrics, fs, redo } = surroundings;
+        let Surroundings { remote, metrics, fs, owners, redo } = surroundings;
         let open_files = Arc::new(OpenFiles::new(config.max_open_layers));
-        let environment = Arc::new(Environment { config, remote, fs, metrics, redo, open_files });
+        let background = Semaphore::new(config.background_jobs.max(1));
+        let environment =
+            Arc::new(Environment { config, remote, fs, metrics, owners, redo, open_files, background });
         let tenants = load::load_tenants(&environment).await?;
+        tenants.values().for_each(|tenant| tenant.set_horizons(&BTreeMap::new()));
         for timeline in tenants.values().flat_map(|tenant| tenant.timelines()) {
             timeline.start_background();
         }
@@ -98,7 +115,9 @@ impl TenantManager {
 
     fn tenant(&self, id: TenantId) -> Result<Arc<Tenant>, StorageError> {
         let tenants = self.tenants.read().expect("no holder panics");
-        tenants.get(&id).cloned().ok_or(StorageError::TenantNotFound(id))
+        let tenant = tenants.get(&id).cloned().ok_or(StorageError::TenantNotFound(id))?;
+        tenant.ownership.check()?;
+        Ok(tenant)
     }
 
     pub fn get_timeline(&self, id: TenantTimelineId) -> Result<Arc<Timeline>, StorageError> {

@@ -1,7 +1,8 @@
-//! The two tasks of a timeline: one writes frozen layers to disk, one uploads. Each tries again, more and more slowly,
-//! until it succeeds or the timeline is closed.
+//! The tasks of a timeline: one writes frozen layers to disk, one compacts, one uploads. Each tries again, more and
+//! more slowly, until it succeeds or the timeline is closed.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Timeline;
@@ -13,13 +14,15 @@ const SLOWEST_RETRY: Duration = Duration::from_secs(10);
 impl Timeline {
     pub(in crate::storage) fn start_background(self: &Arc<Self>) {
         self.tasks.spawn(Arc::clone(self).flush_loop());
+        self.tasks.spawn(Arc::clone(self).compact_loop());
         self.tasks.spawn(Arc::clone(self).upload_loop());
     }
 
     /// Refuses further batches, ends the tasks, and puts everything into remote storage.
-    pub(in crate::storage) async fn close(&self) -> Result<(), StorageError> {
+    pub(in crate::storage) async fn close(self: &Arc<Self>) -> Result<(), StorageError> {
         self.stop().await;
-        self.flush_and_upload().await
+        // What another pageserver writes now is what counts.
+        if self.ownership.check().is_err() { Ok(()) } else { self.flush_and_put().await }
     }
 
     /// As [`Timeline::close`], but what is in memory is forgotten, as in a crash.
@@ -49,15 +52,52 @@ impl Timeline {
         }
     }
 
-    async fn upload_loop(self: Arc<Self>) {
-        let mut durable = self.disk_consistent_lsn.subscribe();
+    async fn compact_loop(self: Arc<Self>) {
+        let mut changed = self.view_changed.subscribe();
+        // What was left when it was closed.
+        changed.mark_changed();
+        let mut delay = FIRST_RETRY;
         loop {
             tokio::select! {
                 () = self.closed.cancelled() => return,
-                _ = durable.changed() => {}
+                () = self.ownership.lost.cancelled() => return,
+                _ = changed.changed() => {}
+            }
+            while let Err(error) = self.compact().await {
+                if self.closed.is_cancelled() {
+                    return;
+                }
+                self.environment.metrics.compaction_errors.inc();
+                self.compaction_fails.store(true, Ordering::Relaxed);
+                // Whoever waits for a merge need not wait any more.
+                self.view_changed.send_replace(());
+                tracing::error!(timeline = %self.id, %error, ?delay, "cannot compact, will try again");
+                if self.closed_within(&mut delay).await {
+                    return;
+                }
+            }
+            self.compaction_fails.store(false, Ordering::Relaxed);
+            delay = FIRST_RETRY;
+        }
+    }
+
+    async fn upload_loop(self: Arc<Self>) {
+        let mut changed = self.view_changed.subscribe();
+        if self.said().is_none() {
+            changed.mark_changed();
+        }
+        loop {
+            tokio::select! {
+                () = self.closed.cancelled() => return,
+                () = self.ownership.lost.cancelled() => return,
+                _ = changed.changed() => {}
             }
             let mut delay = FIRST_RETRY;
-            while let Err(error) = self.upload_durable().await {
+            while let Err(error) = self.upload_and_confirm().await {
+                if self.ownership.check().is_err() {
+                    tracing::error!(timeline = %self.id, %error, "nothing more is uploaded");
+                    return;
+                }
                 self.environment.metrics.upload_errors.inc();
                 tracing::error!(timeline = %self.id, %error, ?delay, "cannot upload, will try again");
                 if self.closed_within(&mut delay).await {
@@ -65,6 +105,12 @@ impl Timeline {
                 }
             }
         }
+    }
+
+    async fn upload_and_confirm(&self) -> Result<(), StorageError> {
+        self.ownership.check()?;
+        self.upload_durable().await?;
+        self.confirm_uploaded().await
     }
 
     /// Sleeps, then doubles the delay for the next time. True if the timeline was closed meanwhile.

@@ -1,18 +1,21 @@
 //! Frozen layers become files.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use durable_fs::run_blocking;
+use types::Lsn;
 
+use super::compact::TimelineImages;
 use super::view::{FrozenLayer, View};
 use super::{Timeline, extent};
 use crate::storage::StorageError;
-use crate::storage::layers::{DiskLayer, write_delta_layer};
+use crate::storage::layers::{DiskLayer, Images, write_delta_layer};
 
 impl Timeline {
     /// Writes all frozen layers to disk, oldest first. An error leaves the layer frozen and the disk consistent LSN
     /// where it was.
-    pub(super) async fn flush_frozen(&self) -> Result<(), StorageError> {
+    pub(super) async fn flush_frozen(self: &Arc<Self>) -> Result<(), StorageError> {
         let _flushing = self.flushing.lock().await;
         loop {
             let Some(oldest) = self.view.load().frozen.first().cloned() else { return Ok(()) };
@@ -23,11 +26,44 @@ impl Timeline {
         }
     }
 
-    async fn write_frozen(&self, frozen: &Arc<FrozenLayer>) -> Result<Option<DiskLayer>, StorageError> {
-        let images = self.shortening_images(frozen).await;
-        let (environment, id, frozen) = (Arc::clone(&self.environment), self.id, Arc::clone(frozen));
-        run_blocking(move || write_delta_layer(&environment, id, &frozen.layer, frozen.end.last, images))
-            .await
+    /// Writes all that was put to disk.
+    pub(super) async fn flush(self: &Arc<Self>) -> Result<(), StorageError> {
+        {
+            let writing = self.writing.lock().await;
+            self.freeze(&writing);
+        }
+        self.flush_frozen().await
+    }
+
+    /// Writes everything up to `lsn` to disk. An error if that has not come yet, as after a restart.
+    pub(super) async fn ensure_durable(self: &Arc<Self>, lsn: Lsn) -> Result<(), StorageError> {
+        if self.disk_consistent_lsn() < lsn {
+            self.flush().await?;
+        }
+        if self.disk_consistent_lsn() < lsn {
+            let (last_record_lsn, timeout) = (self.last_record_lsn(), Duration::ZERO);
+            return Err(StorageError::WaitLsnTimeout {
+                timeline: self.id,
+                wanted: lsn,
+                last_record_lsn,
+                timeout,
+            });
+        }
+        Ok(())
+    }
+
+    async fn write_frozen(
+        self: &Arc<Self>,
+        frozen: &Arc<FrozenLayer>,
+    ) -> Result<Option<DiskLayer>, StorageError> {
+        let (timeline, frozen) = (Arc::clone(self), Arc::clone(frozen));
+        run_blocking(move || {
+            let (environment, generation) = (&timeline.environment, timeline.ownership.generation);
+            let images = TimelineImages::new(&timeline);
+            let images = environment.redo.is_some().then_some(&images as &dyn Images);
+            write_delta_layer(environment, timeline.id, generation, &frozen.layer, frozen.end.last, images)
+        })
+        .await
     }
 
     /// In one step: a reader sees the frozen layer or the file.
@@ -36,10 +72,10 @@ impl Timeline {
             tracing::info!(timeline = %self.id, layer = %layer.file_name, bytes = layer.file_size, "wrote a layer");
         }
         self.change_view(|view| View {
-            open: Arc::clone(&view.open),
             frozen: view.frozen.iter().filter(|frozen| !Arc::ptr_eq(frozen, oldest)).cloned().collect(),
             layers: view.layers.with_changes(&[], written.map(|layer| (extent(&layer.identity.name), layer))),
             durable: oldest.end,
+            ..view.clone()
         });
         self.disk_consistent_lsn.send_replace(oldest.end.last);
     }

@@ -4,36 +4,44 @@
 //! view.rs        the immutable snapshot that every read starts from
 //! write.rs       put_batch, freezing
 //! flush.rs       frozen layers to disk
-//! shorten.rs     images of pages that a frozen layer changed often
+//! compact.rs     layers merged, images made
+//! collect.rs     what nobody may read any more
 //! upload.rs      layers and index to remote storage
 //! read.rs        one key, or a run of keys, at an LSN
 //! scan.rs        all keys of a range at an LSN
-//! background.rs  the two tasks that flush and upload
+//! background.rs  the tasks that flush, compact and upload
 //! ```
 
 mod background;
+mod collect;
+mod compact;
 mod flush;
 mod read;
 mod scan;
-mod shorten;
 mod upload;
 mod view;
 mod write;
 
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use layer_map::LayerMap;
+use remote_storage::ObjectKey;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use types::{Lsn, TenantTimelineId, TimelineId};
+use types::{Key, Lsn, TenantTimelineId, TimelineId};
 
+use super::compaction;
 use super::environment::Environment;
 use super::layers::DiskLayer;
-use super::upload::IndexPart;
+use super::ownership::Ownership;
+use super::upload::{IndexPart, Said};
 use super::{StorageError, TimelineMetadata};
+pub use compact::Compacted;
 pub(super) use view::extent;
 use view::{Position, View};
 
@@ -47,6 +55,36 @@ pub struct TimelineStats {
     pub frozen_layers: usize,
 }
 
+/// What may be read: everything from the cutoff on, and below it the pins, at which branches begin.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Horizon {
+    pub(super) cutoff: Lsn,
+    pub(super) pins: Vec<Lsn>,
+}
+
+/// Objects of a timeline that its index does not name: layers that no index came to name, older indexes.
+#[derive(Debug, Default)]
+pub(super) struct Orphans(pub(super) Vec<ObjectKey>);
+
+impl Orphans {
+    /// A few are no reason to write an index: they go with the next one that something else is a reason for.
+    const FEW: usize = 4;
+
+    fn are_many(&self) -> bool {
+        self.0.len() > Self::FEW
+    }
+}
+
+/// An object that no index need name any more.
+struct Obsolete {
+    /// The number of the view's change that made it so: it may be deleted when an index of that view or a later one is in
+    /// remote storage, and nobody has come after us.
+    change: u64,
+    key: ObjectKey,
+    /// It was there when the timeline was opened, and no layer of ours has had its name.
+    is_orphan: bool,
+}
+
 struct Ancestor {
     timeline: Arc<Timeline>,
     lsn: Lsn,
@@ -56,6 +94,7 @@ pub struct Timeline {
     id: TenantTimelineId,
     metadata: TimelineMetadata,
     ancestor: Option<Ancestor>,
+    ownership: Arc<Ownership>,
     environment: Arc<Environment>,
     view: ArcSwap<View>,
     /// Held for the moment in which one view is made from another.
@@ -63,39 +102,69 @@ pub struct Timeline {
     /// Held by whoever appends or freezes.
     writing: tokio::sync::Mutex<()>,
     flushing: tokio::sync::Mutex<()>,
+    /// Held by whoever replaces or removes layer files.
+    compacting: tokio::sync::Mutex<()>,
     uploading: tokio::sync::Mutex<()>,
     last_record: watch::Sender<Position>,
     disk_consistent_lsn: watch::Sender<Lsn>,
     remote_consistent_lsn: watch::Sender<Lsn>,
     frozen: Notify,
+    view_changed: watch::Sender<()>,
+    /// Layers that were flushed and not merged yet.
+    level0_layers: AtomicUsize,
+    compaction_fails: AtomicBool,
+    /// Keys whose values could not be made when images were.
+    unmakeable: Mutex<BTreeSet<Key>>,
+    horizon: ArcSwap<Horizon>,
+    obsolete: Mutex<Vec<Obsolete>>,
+    /// What the index that was put last says. None if there are objects that may be deleted only after this pageserver
+    /// has put one.
+    said: Mutex<Option<Said>>,
     closed: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl Timeline {
-    /// A timeline as its index in remote storage says; the index has been uploaded.
+    /// A timeline as its index in remote storage says; the index has been uploaded. Orphans are deleted when this
+    /// pageserver has put an index, since only then nobody goes back to an older one that may name them.
     pub(super) fn open(
         environment: &Arc<Environment>,
+        ownership: &Arc<Ownership>,
         index: &IndexPart,
         ancestor: Option<Arc<Timeline>>,
         layers: LayerMap<Arc<DiskLayer>>,
+        orphans: Orphans,
     ) -> Arc<Self> {
         let durable = Position { last: index.disk_consistent_lsn, prev: index.prev_record_lsn };
+        let said = Said { durable: durable.last, changes: 0, gc_cutoff: index.gc_cutoff };
+        let (said, when) = if orphans.are_many() { (None, 0) } else { (Some(said), 1) };
+        let obsolete =
+            orphans.0.into_iter().map(|key| Obsolete { change: when, key, is_orphan: true }).collect();
+        let level0 = compaction::level0(&layers).len();
         let view = View::new(durable, layers, environment.metrics.memory_layer_bytes.clone());
         Arc::new(Self {
             id: index.timeline,
             metadata: index.metadata.clone(),
             ancestor: ancestor.zip(index.ancestor_lsn).map(|(timeline, lsn)| Ancestor { timeline, lsn }),
+            ownership: Arc::clone(ownership),
             environment: Arc::clone(environment),
             view: ArcSwap::from_pointee(view),
             changing_view: Mutex::new(()),
             writing: tokio::sync::Mutex::new(()),
             flushing: tokio::sync::Mutex::new(()),
+            compacting: tokio::sync::Mutex::new(()),
             uploading: tokio::sync::Mutex::new(()),
             last_record: watch::Sender::new(durable),
             disk_consistent_lsn: watch::Sender::new(durable.last),
             remote_consistent_lsn: watch::Sender::new(durable.last),
             frozen: Notify::new(),
+            view_changed: watch::Sender::new(()),
+            level0_layers: AtomicUsize::new(level0),
+            compaction_fails: AtomicBool::new(false),
+            unmakeable: Mutex::default(),
+            horizon: ArcSwap::from_pointee(Horizon { cutoff: index.gc_cutoff, pins: Vec::new() }),
+            obsolete: Mutex::new(obsolete),
+            said: Mutex::new(said),
             closed: CancellationToken::new(),
             tasks: TaskTracker::new(),
         })
@@ -143,7 +212,8 @@ impl Timeline {
         *self.disk_consistent_lsn.borrow()
     }
 
-    /// Everything up to here is in remote storage, index included: safekeepers may drop that WAL.
+    /// Everything up to here is in remote storage, index included, where whoever owns the tenant next finds it:
+    /// safekeepers may drop that WAL.
     pub fn remote_consistent_lsn(&self) -> Lsn {
         *self.remote_consistent_lsn.borrow()
     }
@@ -170,7 +240,13 @@ impl Timeline {
                 }),
             },
             () = self.closed.cancelled() => Err(StorageError::ShuttingDown),
+            () = self.ownership.lost.cancelled() => Err(self.ownership.error()),
         }
+    }
+
+    /// Returns when another pageserver has come after this one.
+    pub async fn superseded(&self) {
+        self.ownership.lost.cancelled().await;
     }
 
     pub fn stats(&self) -> TimelineStats {
@@ -188,6 +264,8 @@ impl Timeline {
         let _changing = self.changing_view.lock().expect("no holder panics");
         let next = change(&self.view.load());
         next.assert_invariants();
+        self.level0_layers.store(compaction::level0(&next.layers).len(), Ordering::Relaxed);
         self.view.store(Arc::new(next));
+        self.view_changed.send_replace(());
     }
 }

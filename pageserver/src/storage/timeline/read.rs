@@ -12,7 +12,7 @@ use types::{Key, Lsn};
 
 use super::Timeline;
 use super::view::View;
-use crate::storage::layers::{Collector, DiskLayer, LayerSession};
+use crate::storage::layers::{Collector, DiskLayer, LayerSession, OpenLayer};
 use crate::storage::{Reconstruct, StorageError};
 
 /// A timeline's view with the end of the LSNs that count in it.
@@ -21,11 +21,31 @@ pub(super) struct Level {
     pub(super) end: Lsn,
 }
 
-/// How far a piece of blocking work came.
-pub(super) enum Progress<T> {
-    Done(T),
+/// Why a piece of blocking work stopped before it was done.
+pub(super) enum Stop {
     /// It needs this layer, which is not on local disk.
     Missing(Arc<DiskLayer>),
+    /// This layer is not what was written.
+    Damaged(Arc<DiskLayer>, StorageError),
+    Failed(StorageError),
+}
+
+impl Stop {
+    /// What an error at a layer means.
+    pub(super) fn at<E: Into<StorageError>>(layer: &Arc<DiskLayer>) -> impl Fn(E) -> Stop {
+        move |error| match error.into() {
+            error if error.is_corruption() => Stop::Damaged(Arc::clone(layer), error),
+            error => Stop::Failed(error),
+        }
+    }
+}
+
+/// The layer, open in the session.
+pub(super) fn open<'a>(
+    session: &'a mut LayerSession,
+    layer: &Arc<DiskLayer>,
+) -> Result<&'a mut OpenLayer, Stop> {
+    session.open(layer).map_err(Stop::at(layer))?.ok_or_else(|| Stop::Missing(Arc::clone(layer)))
 }
 
 impl Timeline {
@@ -42,7 +62,30 @@ impl Timeline {
         count: u32,
         lsn: Lsn,
     ) -> Result<Vec<Reconstruct>, StorageError> {
-        let levels = self.levels(lsn).await?;
+        self.read_at(lsn, |levels| self.reconstruct_run(levels, first, count)).await
+    }
+
+    /// Reads as of an LSN; once more if a layer of the snapshot was replaced and removed before it was fetched.
+    pub(super) async fn read_at<T, R>(
+        &self,
+        lsn: Lsn,
+        read: impl Fn(Vec<Level>) -> R,
+    ) -> Result<T, StorageError>
+    where
+        R: Future<Output = Result<T, StorageError>>,
+    {
+        match read(self.levels(lsn).await?).await {
+            Err(error) if error.is_not_found() => read(self.levels(lsn).await?).await,
+            outcome => outcome,
+        }
+    }
+
+    pub(super) async fn reconstruct_run(
+        &self,
+        levels: Vec<Level>,
+        first: Key,
+        count: u32,
+    ) -> Result<Vec<Reconstruct>, StorageError> {
         let keys = std::iter::successors(Some(first), Key::next).take(count as usize);
         let mut walks: Vec<(Key, Collector)> = keys.map(|key| (key, Collector::default())).collect();
         if let Some(newest) = levels.first() {
@@ -60,8 +103,29 @@ impl Timeline {
         Ok(walks.into_iter().map(|(_, collector)| collector.finish()).collect())
     }
 
-    /// The views that a read at `lsn` goes through: this timeline's, then its ancestors'.
+    /// The views that a read at `lsn` goes through: this timeline's, then its ancestors'. Of an LSN that nobody may
+    /// read any more, since garbage was collected, an error.
     pub(super) async fn levels(&self, lsn: Lsn) -> Result<Vec<Level>, StorageError> {
+        let levels = self.levels_unchecked(lsn).await?;
+        // After the views were taken: what is removed from now on, they have.
+        self.check_readable(lsn)?;
+        Ok(levels)
+    }
+
+    /// Whether the history at `lsn` is still there: it is from the cutoff on, and at each pin.
+    pub fn check_readable(&self, lsn: Lsn) -> Result<(), StorageError> {
+        let mut timeline = self;
+        while let Some(ancestor) = timeline.ancestor.as_ref().filter(|ancestor| lsn <= ancestor.lsn) {
+            timeline = &ancestor.timeline;
+        }
+        let horizon = timeline.horizon.load();
+        if lsn >= horizon.cutoff || horizon.pins.contains(&lsn) {
+            return Ok(());
+        }
+        Err(StorageError::Collected { timeline: timeline.id, lsn, cutoff: horizon.cutoff })
+    }
+
+    pub(super) async fn levels_unchecked(&self, lsn: Lsn) -> Result<Vec<Level>, StorageError> {
         let mut end = lsn.min(Lsn(u64::MAX - 1)) + 1;
         let mut levels = vec![Level { view: self.view.load_full(), end }];
         let mut timeline = self;
@@ -80,18 +144,30 @@ impl Timeline {
         Ok(levels)
     }
 
-    /// Runs `work` on a thread for blocking work, again after each layer that it misses.
+    /// Runs `work` on a thread for blocking work, again after each layer that it misses, and once after each that is
+    /// damaged.
     pub(super) async fn blocking<T: Send + 'static>(
         &self,
         levels: Vec<Level>,
-        work: impl Fn(&[Level]) -> Result<Progress<T>, StorageError> + Send + Sync + 'static,
+        work: impl Fn(&[Level]) -> Result<T, Stop> + Send + Sync + 'static,
     ) -> Result<T, StorageError> {
         let (levels, work) = (Arc::new(levels), Arc::new(work));
+        let mut replaced: Vec<Arc<DiskLayer>> = Vec::new();
         loop {
             let (levels, work) = (Arc::clone(&levels), Arc::clone(&work));
-            match run_blocking(move || work(&levels)).await? {
-                Progress::Done(result) => return Ok(result),
-                Progress::Missing(layer) => layer.fetch(&self.environment).await?,
+            match run_blocking(move || work(&levels)).await {
+                Ok(result) => return Ok(result),
+                Err(Stop::Failed(error)) => return Err(error),
+                Err(Stop::Missing(layer)) => layer.ensure_local(&self.environment).await?,
+                Err(Stop::Damaged(layer, error))
+                    if replaced.iter().any(|other| Arc::ptr_eq(other, &layer)) =>
+                {
+                    return Err(error);
+                }
+                Err(Stop::Damaged(layer, error)) => {
+                    layer.replace_damaged(&self.environment, error).await?;
+                    replaced.push(layer);
+                }
             }
         }
     }
@@ -114,35 +190,33 @@ impl Level {
         key: Key,
         collector: &mut Collector,
         session: &mut LayerSession,
-    ) -> Result<Option<Arc<DiskLayer>>, StorageError> {
+    ) -> Result<(), Stop> {
         let mut end = self.end;
         while !collector.is_complete() {
-            let Some(step) = self.view.layers.search(&key, end) else { return Ok(None) };
-            let Some((reader, cache)) = session.open(&step.layer)? else { return Ok(Some(step.layer)) };
+            let Some(step) = self.view.layers.search(&key, end) else { break };
+            let (reader, cache) = open(session, &step.layer)?;
             end = step.lsns.start;
-            reader.visit_newest_first(&key, step.lsns, cache, |entry| {
-                collector.take(entry.lsn, &entry.value)
-            })?;
+            reader
+                .visit_newest_first(&key, step.lsns, cache, |entry| collector.take(entry.lsn, &entry.value))
+                .map_err(Stop::at(&step.layer))?;
             if step.coverage == Coverage::Image {
                 collector.end_of_history();
             }
         }
-        Ok(None)
+        Ok(())
     }
 }
 
-fn read_keys(levels: &[Level], keys: &[Key]) -> Result<Progress<Vec<Collector>>, StorageError> {
+fn read_keys(levels: &[Level], keys: &[Key]) -> Result<Vec<Collector>, Stop> {
     let mut session = LayerSession::default();
     let mut collectors = Vec::with_capacity(keys.len());
     for key in keys {
         let mut collector = Collector::default();
         for level in levels {
             level.read_memory(*key, &mut collector);
-            if let Some(missing) = level.read_files(*key, &mut collector, &mut session)? {
-                return Ok(Progress::Missing(missing));
-            }
+            level.read_files(*key, &mut collector, &mut session)?;
         }
         collectors.push(collector);
     }
-    Ok(Progress::Done(collectors))
+    Ok(collectors)
 }

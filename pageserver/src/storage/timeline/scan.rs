@@ -7,7 +7,7 @@ use layer_format::Value;
 use types::{Key, KeyRange, Lsn};
 
 use super::Timeline;
-use super::read::{Level, Progress};
+use super::read::{Level, Stop, open};
 use crate::storage::StorageError;
 use crate::storage::layers::LayerSession;
 
@@ -20,8 +20,11 @@ impl Timeline {
     /// Meant for keys whose values are always whole. Changes are passed over: of a key that has them, this is the
     /// newest image.
     pub async fn scan(&self, keys: KeyRange, lsn: Lsn) -> Result<Vec<(Key, Bytes)>, StorageError> {
-        let levels = self.levels(lsn).await?;
-        let found = self.blocking(levels, move |levels| scan_levels(levels, &keys)).await?;
+        let scan = |levels| {
+            let keys = keys.clone();
+            self.blocking(levels, move |levels| scan_levels(levels, &keys))
+        };
+        let found = self.read_at(lsn, scan).await?;
         Ok(found
             .into_iter()
             .filter(|(_, (_, image))| !image.is_empty())
@@ -37,7 +40,7 @@ fn note(found: &mut Found, key: Key, lsn: Lsn, image: &Bytes) {
     }
 }
 
-fn scan_levels(levels: &[Level], keys: &KeyRange) -> Result<Progress<Found>, StorageError> {
+fn scan_levels(levels: &[Level], keys: &KeyRange) -> Result<Found, Stop> {
     let mut found = Found::new();
     let mut session = LayerSession::default();
     for Level { view, end } in levels {
@@ -45,15 +48,19 @@ fn scan_levels(levels: &[Level], keys: &KeyRange) -> Result<Progress<Found>, Sto
         for layer in frozen.chain([&view.open]) {
             layer.newest_images(keys, *end, |key, lsn, image| note(&mut found, key, lsn, &image));
         }
-        for step in view.layers.overlapping(keys, *end) {
-            let Some((reader, _)) = session.open(&step.layer)? else {
-                return Ok(Progress::Missing(step.layer));
-            };
-            reader.scan(keys, |entry| match &entry.value {
-                Value::Image(image) if entry.lsn < *end => note(&mut found, entry.key, entry.lsn, image),
-                Value::Image(_) | Value::Delta { .. } => {}
-            })?;
+        for descent in view.layers.plan(keys, *end) {
+            for step in descent.steps {
+                let (reader, _) = open(&mut session, &step.layer)?;
+                for entry in reader.entries_in(descent.keys.clone()) {
+                    let entry = entry.map_err(Stop::at(&step.layer))?;
+                    if let Value::Image(image) = &entry.value
+                        && step.lsns.contains(&entry.lsn)
+                    {
+                        note(&mut found, entry.key, entry.lsn, image);
+                    }
+                }
+            }
         }
     }
-    Ok(Progress::Done(found))
+    Ok(found)
 }

@@ -1,33 +1,45 @@
 //! Layer files and the index that names them go to remote storage.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use remote_storage::ObjectKey;
+use types::Lsn;
 
 use super::Timeline;
 use super::view::View;
 use crate::storage::StorageError;
 use crate::storage::environment::with_generation;
-use crate::storage::upload::{INDEX_STEM, IndexLayer, IndexPart, plan};
+use crate::storage::upload::{INDEX_STEM, IndexLayer, IndexPart, Said, plan};
 
 impl Timeline {
-    /// Uploads what is on disk and not yet in remote storage. An error leaves the remote consistent LSN where it was.
+    /// Uploads what is on disk and not yet in remote storage. It counts only when it was confirmed.
     pub(super) async fn upload_durable(&self) -> Result<(), StorageError> {
         let _uploading = self.uploading.lock().await;
         let view = self.view.load_full();
+        // After the view: layers are removed when the cutoff that allows it is set, so an index never lacks what its
+        // cutoff says can be read.
+        let gc_cutoff = self.gc_cutoff();
         let layers = view.layers.iter().map(|(_, layer)| (layer, layer.is_uploaded()));
-        let plan = plan(layers, view.durable.last, self.remote_consistent_lsn());
+        let now = Said { durable: view.durable.last, changes: view.changes, gc_cutoff };
+        let before = self.said();
+        let plan = plan(layers, now, before);
         for layer in plan.layers {
+            // An object of that name, left by an attempt that no index came to name, is replaced and stays.
+            self.obsolete.lock().expect("no holder panics").retain(|object| object.key != layer.remote_key);
             self.environment.remote.put_file(&layer.remote_key, &layer.path).await?;
             layer.set_uploaded();
             self.environment.metrics.layer_bytes_uploaded.inc_by(layer.file_size);
         }
         if plan.index {
-            self.upload_index(&self.index_part(&view)).await?;
+            self.upload_index(&self.index_part(&view, gc_cutoff)).await?;
+            *self.said.lock().expect("no holder panics") = Some(now);
         }
         Ok(())
     }
 
-    fn index_part(&self, view: &View) -> IndexPart {
-        let generation = self.environment.config.generation;
+    fn index_part(&self, view: &View, gc_cutoff: Lsn) -> IndexPart {
+        let generation = self.ownership.generation;
         let layers: BTreeMap<String, IndexLayer> = view
             .layers
             .iter()
@@ -39,6 +51,7 @@ impl Timeline {
         IndexPart {
             disk_consistent_lsn: view.durable.last,
             prev_record_lsn: view.durable.prev,
+            gc_cutoff,
             layers,
             ..IndexPart::new(self.id, generation, self.metadata.clone(), self.ancestor())
         }
@@ -48,18 +61,59 @@ impl Timeline {
         let name = with_generation(INDEX_STEM, index.generation);
         let key = self.environment.timeline_object(self.id, &name);
         self.environment.remote.put(&key, index.encode()).await?;
-        self.remote_consistent_lsn.send_replace(index.disk_consistent_lsn);
-        tracing::debug!(timeline = %self.id, remote_consistent_lsn = %index.disk_consistent_lsn, "uploaded the index");
         Ok(())
     }
 
-    /// All that was put is in remote storage when this returns: at a shutdown, after an import.
-    pub async fn flush_and_upload(&self) -> Result<(), StorageError> {
-        {
-            let writing = self.writing.lock().await;
-            self.freeze(&writing);
+    /// Moves the remote consistent LSN to what is uploaded, and deletes the objects that the uploaded index names no
+    /// more, if nobody has come after this pageserver: whoever comes from now on begins with that index. An error
+    /// leaves all where it was.
+    pub(super) async fn confirm_uploaded(&self) -> Result<(), StorageError> {
+        let Some(Said { durable, changes, .. }) = self.said() else { return Ok(()) };
+        if durable <= self.remote_consistent_lsn() && self.deletable(changes).is_empty() {
+            return Ok(());
         }
-        self.flush_frozen().await?;
+        let confirmed = self.environment.owners.confirm(self.id, self.ownership.generation).await;
+        if let Err(StorageError::Superseded { .. }) = &confirmed {
+            self.ownership.lost.cancel();
+        }
+        confirmed?;
+        if durable > self.remote_consistent_lsn() {
+            self.remote_consistent_lsn.send_replace(durable);
+            tracing::debug!(timeline = %self.id, remote_consistent_lsn = %durable, "uploaded the index");
+        }
+        self.delete_objects(changes).await
+    }
+
+    /// What the index says that was put last by this pageserver, or by another and needs no other.
+    pub(super) fn said(&self) -> Option<Said> {
+        *self.said.lock().expect("no holder panics")
+    }
+
+    fn deletable(&self, changes: u64) -> Vec<ObjectKey> {
+        let obsolete = self.obsolete.lock().expect("no holder panics");
+        obsolete.iter().filter(|object| object.change <= changes).map(|object| object.key.clone()).collect()
+    }
+
+    async fn delete_objects(&self, changes: u64) -> Result<(), StorageError> {
+        // A put of one of them that began before it was obsolete has ended, and none begins.
+        let _uploading = self.uploading.lock().await;
+        for key in self.deletable(changes) {
+            self.environment.remote.delete(&key).await?;
+            self.environment.metrics.objects_deleted.inc();
+            self.obsolete.lock().expect("no holder panics").retain(|object| object.key != key);
+        }
+        Ok(())
+    }
+
+    /// All that was put is in remote storage when this returns.
+    pub async fn flush_and_upload(self: &Arc<Self>) -> Result<(), StorageError> {
+        self.flush_and_put().await?;
+        self.confirm_uploaded().await
+    }
+
+    /// The same at a shutdown, when nobody needs to know any more and safekeepers may be gone.
+    pub(super) async fn flush_and_put(self: &Arc<Self>) -> Result<(), StorageError> {
+        self.flush().await?;
         self.upload_durable().await
     }
 }

@@ -7,6 +7,7 @@ use layer_map::{Coverage, Extent, LayerMap};
 use prometheus::IntGauge;
 use types::Lsn;
 
+use crate::storage::compaction;
 use crate::storage::layers::{DiskLayer, MemoryLayer};
 
 /// A place between two records.
@@ -26,6 +27,7 @@ pub(super) struct FrozenLayer {
 }
 
 /// What a timeline consists of at a moment. From new to old: open, frozen from the last to the first, layers.
+#[derive(Clone)]
 pub(super) struct View {
     pub(super) open: Arc<MemoryLayer>,
     /// Oldest first.
@@ -33,11 +35,14 @@ pub(super) struct View {
     pub(super) layers: LayerMap<Arc<DiskLayer>>,
     /// Everything up to here is in `layers`.
     pub(super) durable: Position,
+    /// How often layers took the place of others since the timeline was opened.
+    pub(super) changes: u64,
 }
 
 impl View {
     pub(super) fn new(durable: Position, layers: LayerMap<Arc<DiskLayer>>, gauge: IntGauge) -> Self {
-        Self { open: Arc::new(MemoryLayer::new(durable.last, gauge)), frozen: Vec::new(), layers, durable }
+        let open = Arc::new(MemoryLayer::new(durable.last, gauge));
+        Self { open, frozen: Vec::new(), layers, durable, changes: 0 }
     }
 
     /// Each layer begins where the one before it ends: nothing is lost between them, nothing is there twice.
@@ -48,6 +53,16 @@ impl View {
             end = frozen.end.last;
         }
         assert_eq!(self.open.base, end, "the open layer must follow the frozen ones");
+    }
+}
+
+impl compaction::Layer for Arc<DiskLayer> {
+    fn extent(&self) -> Extent {
+        extent(&self.identity.name)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.file_size
     }
 }
 

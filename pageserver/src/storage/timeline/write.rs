@@ -1,8 +1,11 @@
 //! The way in: batches go to the open layer, which is frozen when it is large or old.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use tokio::sync::MutexGuard;
+use types::{Key, Lsn};
 
 use super::Timeline;
 use super::view::{FrozenLayer, Position, View};
@@ -10,9 +13,10 @@ use crate::storage::layers::MemoryLayer;
 use crate::storage::{StorageError, WriteBatch};
 
 impl Timeline {
-    /// Takes the changes of a run of records; they can be read when this returns. Waits while too many frozen layers
-    /// have not been written to disk. After an error nothing of the batch is there.
+    /// Takes the changes of a run of records; they can be read when this returns. Waits while too many layers
+    /// have not been written to disk, or have not been merged. After an error nothing of the batch is there.
     pub async fn put_batch(&self, batch: WriteBatch) -> Result<(), StorageError> {
+        self.ownership.check()?;
         self.wait_for_room().await?;
         let writing = self.writing.lock().await;
         if self.closed.is_cancelled() {
@@ -44,18 +48,44 @@ impl Timeline {
         }
     }
 
+    /// Takes an image that a read had to make of many changes, so that the next read need not. `lsn` is that of the last
+    /// of them. Only where they are in memory: in files compaction sees to it.
+    pub fn keep_image(&self, key: Key, lsn: Lsn, image: &Bytes) {
+        // Of a batch that is just being put, not all changes of a record may be there.
+        if lsn > self.last_record_lsn() {
+            return;
+        }
+        let view = self.view.load();
+        let layers = view.frozen.iter().map(|frozen| &frozen.layer).chain([&view.open]);
+        if let Some(layer) = layers.rev().find(|layer| layer.base < lsn)
+            && layer.keep_image(key, lsn, image)
+        {
+            self.environment.metrics.images_kept.inc();
+        }
+    }
+
+    /// Memory waits to be written, or files to be merged: whoever brings more waits, and by and by the compute. A merge
+    /// that fails does not stop ingest: layers of level 0 cost time, not memory.
+    fn is_full(&self) -> bool {
+        let config = &self.environment.config;
+        let view = self.view.load();
+        view.frozen.len() >= config.max_frozen_layers
+            || (self.level0_layers.load(Ordering::Relaxed) >= config.most_level0_layers()
+                && !self.compaction_fails.load(Ordering::Relaxed))
+    }
+
     async fn wait_for_room(&self) -> Result<(), StorageError> {
-        let full = || self.view.load().frozen.len() >= self.environment.config.max_frozen_layers;
-        if !full() {
+        if !self.is_full() {
             return Ok(());
         }
         self.environment.metrics.put_batch_waits.inc();
-        // Subscribed before the check: a flush in between is not missed.
-        let mut flushed = self.disk_consistent_lsn.subscribe();
-        while full() {
+        // Subscribed before the check: a change in between is not missed.
+        let mut changed = self.view_changed.subscribe();
+        while self.is_full() {
             tokio::select! {
-                _ = flushed.changed() => {}
+                _ = changed.changed() => {}
                 () = self.closed.cancelled() => return Err(StorageError::ShuttingDown),
+                () = self.ownership.lost.cancelled() => return Err(self.ownership.error()),
             }
         }
         Ok(())
@@ -76,8 +106,7 @@ impl Timeline {
                 let last = Arc::new(FrozenLayer { layer: Arc::clone(&view.open), end });
                 view.frozen.iter().cloned().chain([last]).collect()
             },
-            layers: view.layers.clone(),
-            durable: view.durable,
+            ..view.clone()
         });
         self.frozen.notify_one();
     }

@@ -30,8 +30,17 @@ pub(in crate::storage) struct IndexPart {
     pub(in crate::storage) disk_consistent_lsn: Lsn,
     /// Start of the record that ends there; zero if it is not known.
     pub(in crate::storage) prev_record_lsn: Lsn,
+    /// Below it only branches' beginnings can be read.
+    #[serde(default, skip_serializing_if = "is_invalid")]
+    pub(in crate::storage) gc_cutoff: Lsn,
     /// By their names without generation.
     pub(in crate::storage) layers: BTreeMap<String, IndexLayer>,
+}
+
+/// As the cutoff is before anything was collected. It is not written then: indexes from before there was one have their
+/// checksums.
+fn is_invalid(lsn: &Lsn) -> bool {
+    !lsn.is_valid()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +67,7 @@ impl IndexPart {
             disk_consistent_lsn: metadata.initdb_lsn,
             metadata,
             prev_record_lsn: Lsn::INVALID,
+            gc_cutoff: Lsn::INVALID,
             layers: BTreeMap::new(),
         }
     }

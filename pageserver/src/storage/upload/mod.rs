@@ -4,4 +4,4 @@ mod index_part;
 mod plan;
 
 pub(super) use index_part::{INDEX_STEM, IndexLayer, IndexPart};
-pub(super) use plan::plan;
+pub(super) use plan::{Said, plan};

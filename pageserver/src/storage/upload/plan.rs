@@ -12,16 +12,26 @@ pub(in crate::storage) struct Plan<L> {
     pub(in crate::storage) index: bool,
 }
 
-/// `layers` are those of the snapshot, each with whether it is uploaded; `durable` the snapshot's disk consistent
-/// LSN and `remote` that of the last index that was put.
+/// What an index says besides the layers that it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::storage) struct Said {
+    /// The disk consistent LSN.
+    pub(in crate::storage) durable: Lsn,
+    /// How often layers took the place of others.
+    pub(in crate::storage) changes: u64,
+    pub(in crate::storage) gc_cutoff: Lsn,
+}
+
+/// `layers` are those of the snapshot, each with whether it is uploaded; `now` is what its index would say, `before`
+/// what the last index that was put says, none if another one is wanted in any case.
 pub(in crate::storage) fn plan<L>(
     layers: impl IntoIterator<Item = (L, bool)>,
-    durable: Lsn,
-    remote: Lsn,
+    now: Said,
+    before: Option<Said>,
 ) -> Plan<L> {
     let missing: Vec<L> =
         layers.into_iter().filter(|(_, uploaded)| !uploaded).map(|(layer, _)| layer).collect();
-    let index = durable > remote || !missing.is_empty();
+    let index = Some(now) != before || !missing.is_empty();
     Plan { layers: missing, index }
 }
 
@@ -31,13 +41,22 @@ mod tests {
 
     #[test]
     fn uploads_what_is_missing_and_then_the_index() {
-        let nothing = plan([("a", true)], Lsn(10), Lsn(10));
+        let said = |durable, changes| Said { durable: Lsn(durable), changes, gc_cutoff: Lsn(5) };
+        let nothing = plan([("a", true)], said(10, 0), Some(said(10, 0)));
         assert_eq!(nothing, Plan { layers: vec![], index: false });
-        let one = plan([("a", true), ("b", false)], Lsn(20), Lsn(10));
+        let one = plan([("a", true), ("b", false)], said(20, 0), Some(said(10, 0)));
         assert_eq!(one, Plan { layers: vec!["b"], index: true });
         // WAL without any change to a page: no layer, but safekeepers must learn that it may go.
-        assert_eq!(plan([("a", true)], Lsn(20), Lsn(10)), Plan { layers: vec![], index: true });
+        assert_eq!(plan([("a", true)], said(20, 0), Some(said(10, 0))), Plan { layers: vec![], index: true });
         // A layer that came without the LSN moving, as compaction makes them.
-        assert_eq!(plan([("c", false)], Lsn(10), Lsn(10)), Plan { layers: vec!["c"], index: true });
+        assert_eq!(
+            plan([("c", false)], said(10, 1), Some(said(10, 0))),
+            Plan { layers: vec!["c"], index: true }
+        );
+        // One that went.
+        assert_eq!(plan([("a", true)], said(10, 2), Some(said(10, 1))), Plan { layers: vec![], index: true });
+        let later = Said { gc_cutoff: Lsn(6), ..said(10, 0) };
+        assert_eq!(plan([("a", true)], said(10, 0), None), Plan { layers: vec![], index: true });
+        assert_eq!(plan([("a", true)], later, Some(said(10, 0))), Plan { layers: vec![], index: true });
     }
 }

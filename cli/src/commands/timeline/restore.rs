@@ -1,0 +1,73 @@
+//! `timeline restore`: a branch as it was, under its own name; what it was until now keeps its data under another.
+
+use anyhow::bail;
+use pageserver_api::models::TimelineCreateRequest;
+use serde_json::json;
+use types::{Lsn, TenantId, TenantTimelineId, TimelineId};
+
+use super::{create, start_of_branch};
+use crate::arguments::Moment;
+use crate::endpoints::Endpoint;
+use crate::local_env::{Branches, LocalEnv};
+use crate::output::Output;
+
+pub struct Restore {
+    pub tenant: TenantId,
+    pub branch: String,
+    pub to_time: Option<Moment>,
+    pub to_lsn: Option<Lsn>,
+    pub keep_as: Option<String>,
+}
+
+pub async fn restore(
+    env: &LocalEnv,
+    branches: &mut Branches,
+    restore: Restore,
+    output: Output,
+) -> anyhow::Result<()> {
+    let Restore { tenant, branch, to_time, to_lsn, keep_as } = restore;
+    let before = branches.timeline(tenant, &branch)?;
+    let kept = keep_as.unwrap_or_else(|| free_name(branches, tenant, &branch));
+    branches.check_new_name(tenant, &kept)?;
+    let endpoints: Vec<Endpoint> = Endpoint::all(env)?
+        .into_iter()
+        .filter(|endpoint| endpoint.tenant_id == tenant && endpoint.timeline_id == before)
+        .collect();
+    if let Some(running) = endpoints.iter().find(|e| e.wanted || e.process(env).pid().is_some()) {
+        bail!(
+            "endpoint {:?} runs on branch {branch:?}: `varve endpoint stop {}` first, it finds the restored branch \
+             when it starts again",
+            running.name,
+            running.name
+        );
+    }
+    let ttid = TenantTimelineId::new(tenant, before);
+    let start = start_of_branch(env, ttid, to_lsn, to_time).await?;
+    let request = TimelineCreateRequest::branch(TimelineId::generate(), before, start);
+    let info = create(env, tenant, request).await?;
+    // The name first: an endpoint that is left behind by a crash in between is on what it was on.
+    branches.replace_branch(tenant, &branch, info.timeline_id, &kept)?;
+    for mut endpoint in endpoints {
+        endpoint.timeline_id = info.timeline_id;
+        endpoint.save(env)?;
+    }
+    let value = json!({
+        "branch_name": branch,
+        "timeline_id": info.timeline_id,
+        "start_lsn": info.initdb_lsn,
+        "kept_as": kept,
+        "kept_timeline_id": before,
+    });
+    output.result(&value, || {
+        format!(
+            "branch {branch:?} is as it was at {}; what it was until now is branch {kept:?}",
+            info.initdb_lsn
+        )
+    })
+}
+
+fn free_name(branches: &Branches, tenant: TenantId, branch: &str) -> String {
+    let names = branches.names(tenant);
+    let mut candidates = (1_u64..).map(|number| format!("{branch}-before-{number}"));
+    candidates.find(|name| !names.contains_key(name)).unwrap_or_default()
+}

@@ -1,0 +1,108 @@
+//! How much of the past is kept: from time to time, and when somebody asks, cutoffs are computed and given to storage.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use pageserver_api::history::{LsnKind, POSTGRES_EPOCH, TenantConfig};
+use tokio_util::sync::CancellationToken;
+use types::{Lsn, TenantId};
+
+use crate::history::{commit_time, lsn_of_time};
+use crate::storage::{StorageError, TenantManager, Timeline};
+
+/// What counts for a tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    pub pitr_interval: Duration,
+    /// Bytes of WAL.
+    pub gc_horizon: u64,
+}
+
+impl Retention {
+    /// With what is set in its place.
+    pub fn with(self, config: TenantConfig) -> Self {
+        Self {
+            pitr_interval: config.pitr_interval.map_or(self.pitr_interval, |interval| interval.0),
+            gc_horizon: config.gc_horizon.unwrap_or(self.gc_horizon),
+        }
+    }
+}
+
+pub struct GarbageCollector {
+    manager: Arc<TenantManager>,
+    defaults: Retention,
+    period: Duration,
+}
+
+impl GarbageCollector {
+    pub fn new(manager: Arc<TenantManager>, defaults: Retention, period: Duration) -> Self {
+        Self { manager, defaults, period }
+    }
+
+    pub const fn defaults(&self) -> Retention {
+        self.defaults
+    }
+
+    pub fn retention(&self, tenant: TenantId) -> Result<Retention, StorageError> {
+        Ok(self.defaults.with(self.manager.tenant_config(tenant)?))
+    }
+
+    /// Collects of all tenants, one after the other, until `shutdown` is cancelled.
+    pub async fn run(&self, shutdown: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(self.period) => {}
+            }
+            for tenant in self.manager.list_tenants() {
+                let collecting = async {
+                    let retention = self.retention(tenant)?;
+                    self.collect(tenant, retention).await
+                };
+                // Not dropped at a shutdown: what it has begun must not go on beside what comes next. It ends when
+                // the timelines are closed.
+                match collecting.await {
+                    Ok(_) => {}
+                    Err(StorageError::ShuttingDown) => return,
+                    Err(error) => tracing::error!(%tenant, %error, "cannot collect garbage, will try again"),
+                }
+            }
+        }
+    }
+
+    /// Of all timelines of a tenant. Returns how many layers were removed.
+    pub async fn collect(&self, tenant: TenantId, retention: Retention) -> Result<usize, StorageError> {
+        let mut cutoffs = BTreeMap::new();
+        for timeline in self.manager.list_timelines(tenant)? {
+            if let Some(cutoff) = cutoff(&timeline, retention).await? {
+                cutoffs.insert(timeline.id().timeline_id, cutoff);
+            }
+        }
+        self.manager.collect_garbage(tenant, &cutoffs).await
+    }
+}
+
+/// Everything from the returned LSN on is kept.
+///
+/// The interval is counted from the branch's last commit, or from now if that is earlier: so a branch that nobody
+/// writes to keeps its past, and a clock of ours that runs ahead removes nothing.
+async fn cutoff(timeline: &Timeline, retention: Retention) -> Result<Option<Lsn>, StorageError> {
+    let last = timeline.last_record_lsn();
+    let Some((newest, _)) = commit_time(timeline, last).await? else { return Ok(None) };
+    let end = newest.min(now());
+    let interval = i64::try_from(retention.pitr_interval.as_micros()).unwrap_or(i64::MAX);
+    let found = lsn_of_time(timeline, end.saturating_sub(interval)).await?;
+    Ok(match found.kind {
+        LsnKind::Present | LsnKind::Future => {
+            Some(found.lsn.min(Lsn(last.0.saturating_sub(retention.gc_horizon))))
+        }
+        LsnKind::Past | LsnKind::NoData => None,
+    })
+}
+
+/// Microseconds since 2000-01-01.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX).saturating_sub(POSTGRES_EPOCH)
+}

@@ -1,0 +1,196 @@
+//! Generations from safekeepers: asks them over HTTP what [`consensus::Ownership`] knows, and counts their answers with
+//! [`consensus::Canvass`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use auth::ClusterToken;
+use consensus::{Canvass, OwnershipRequest, Verdict};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use safekeeper_api::http::{Client, OwnershipQuestion};
+use tokio::time::Instant;
+use types::{Generation, TenantId, TenantTimelineId, TimelineId};
+
+use crate::storage::{Owners, StorageError};
+
+/// What was written before there were grants has this one.
+const UNGRANTED: Generation = Generation(1);
+const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+/// Tenants in one request: an answer has the members of each of their timelines.
+const TENANTS_AT_ONCE: usize = 500;
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+type Timelines = BTreeMap<TenantId, Vec<TimelineId>>;
+
+#[derive(Debug)]
+pub struct SafekeeperOwners {
+    /// `host:port` of the HTTP API of those that the pageserver was told of.
+    contacts: Vec<String>,
+    token: ClusterToken,
+}
+
+/// One question to all, and what became of it.
+struct Round<'a> {
+    timelines: &'a Timelines,
+    canvasses: BTreeMap<TenantId, Canvass>,
+    errors: BTreeMap<String, String>,
+}
+
+impl Round<'_> {
+    fn verdict(&self, tenant: TenantId) -> Verdict {
+        let timelines = self.timelines.get(&tenant).into_iter().flatten().copied();
+        self.canvasses.get(&tenant).map_or(Verdict::Open, |canvass| canvass.verdict(timelines))
+    }
+
+    fn is_decided(&self) -> bool {
+        self.canvasses.keys().all(|tenant| self.verdict(*tenant) != Verdict::Open)
+    }
+
+    /// Addresses of members that nobody named before.
+    fn more_to_ask(&self, asked: &BTreeSet<String>) -> BTreeSet<String> {
+        let of_tenant = |(tenant, canvass): (&TenantId, &Canvass)| {
+            canvass.missing(self.timelines.get(tenant).into_iter().flatten().copied())
+        };
+        let addresses = self.canvasses.iter().flat_map(of_tenant).map(|member| member.http_connstr);
+        addresses.filter(|address| !asked.contains(address)).collect()
+    }
+}
+
+/// Why there was no quorum.
+impl fmt::Display for Round<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.errors.is_empty() {
+            return f.write_str(
+                "those that answer are no quorum of the timelines' members, or members just change",
+            );
+        }
+        let errors: Vec<String> = self.errors.values().cloned().collect();
+        f.write_str(&errors.join("; "))
+    }
+}
+
+impl SafekeeperOwners {
+    pub fn new(contacts: Vec<String>, token: ClusterToken) -> Self {
+        Self { contacts, token }
+    }
+
+    /// Asks all contacts, and members that they name, until every tenant is decided or nobody is left to be asked.
+    async fn ask<'a>(
+        &self,
+        requests: &BTreeMap<TenantId, OwnershipRequest>,
+        timelines: &'a Timelines,
+    ) -> Round<'a> {
+        let canvass = |tenant: &TenantId| (*tenant, Canvass::new(self.contacts.len()));
+        let canvasses = requests.keys().map(canvass).collect();
+        let mut round = Round { timelines, canvasses, errors: BTreeMap::new() };
+        let mut asked: BTreeSet<String> = self.contacts.iter().cloned().collect();
+        let question = OwnershipQuestion { tenants: requests.clone() };
+        let ask_one = async |address: String, is_contact: bool| {
+            let client = Client::new(&address, self.token.clone());
+            let answer = match tokio::time::timeout(ASK_TIMEOUT, client.ownership(&question)).await {
+                Ok(answer) => answer.map_err(|error| error.to_string()),
+                Err(_) => Err(format!("the safekeeper at {address} does not answer within {ASK_TIMEOUT:?}")),
+            };
+            (address, is_contact, answer)
+        };
+        let mut asking: FuturesUnordered<_> =
+            asked.iter().map(|address| ask_one(address.clone(), true)).collect();
+        while !round.is_decided()
+            && let Some((address, is_contact, answer)) = asking.next().await
+        {
+            match answer {
+                Ok(reply) => {
+                    for (tenant, answer) in reply.tenants {
+                        if let Some(canvass) = round.canvasses.get_mut(&tenant) {
+                            canvass.answered(reply.id, is_contact, answer);
+                        }
+                    }
+                }
+                Err(error) => drop(round.errors.insert(address, error)),
+            }
+            for address in round.more_to_ask(&asked) {
+                asking.push(ask_one(address.clone(), false));
+                asked.insert(address);
+            }
+        }
+        round
+    }
+
+    /// Looks for the highest generations, and claims higher ones. Those that were granted, and why others were not.
+    async fn claim_once(&self, timelines: &Timelines) -> (BTreeMap<TenantId, Generation>, Option<String>) {
+        let look = timelines.keys().map(|tenant| (*tenant, OwnershipRequest::Look)).collect();
+        let seen = self.ask(&look, timelines).await;
+        let next = |tenant: &TenantId| {
+            let highest = seen.canvasses[tenant].highest().max(UNGRANTED);
+            let generation = Generation(highest.0.checked_add(1)?);
+            (seen.verdict(*tenant) == Verdict::Agreed).then_some((*tenant, generation))
+        };
+        let claimed: BTreeMap<TenantId, Generation> = timelines.keys().filter_map(next).collect();
+        if claimed.is_empty() {
+            return (BTreeMap::new(), Some(seen.to_string()));
+        }
+        let claim = |(tenant, generation): (&TenantId, &Generation)| {
+            (*tenant, OwnershipRequest::Claim { generation: *generation })
+        };
+        let round = self.ask(&claimed.iter().map(claim).collect(), timelines).await;
+        let refused = claimed.keys().any(|tenant| round.verdict(*tenant) == Verdict::Refused);
+        let granted: BTreeMap<TenantId, Generation> =
+            claimed.into_iter().filter(|(tenant, _)| round.verdict(*tenant) == Verdict::Agreed).collect();
+        let missing = granted.len() < timelines.len();
+        let reason = match refused {
+            true => "another pageserver claims them as well".to_owned(),
+            false => round.to_string(),
+        };
+        (granted, missing.then_some(reason))
+    }
+}
+
+#[async_trait]
+impl Owners for SafekeeperOwners {
+    async fn claim(
+        &self,
+        mut tenants: BTreeMap<TenantId, Vec<TimelineId>>,
+    ) -> Result<BTreeMap<TenantId, Generation>, StorageError> {
+        let mut granted = BTreeMap::new();
+        let (begun, mut told) = (Instant::now(), Instant::now());
+        let mut pause = SHORTEST_PAUSE;
+        while !tenants.is_empty() {
+            let some = tenants.iter().take(TENANTS_AT_ONCE).map(|(id, timelines)| (*id, timelines.clone()));
+            let (new, reason) = self.claim_once(&some.collect()).await;
+            for (tenant, generation) in new {
+                tracing::info!(%tenant, %generation, "granted a generation");
+                tenants.remove(&tenant);
+                granted.insert(tenant, generation);
+            }
+            let Some(reason) = reason else { continue };
+            if told.elapsed() >= TELL_EVERY || begun == told {
+                told = Instant::now();
+                let (waiting, reason) = (tenants.len(), reason.as_str());
+                tracing::warn!(waiting, reason, "no quorum of safekeepers has granted a generation yet");
+            }
+            // Two that want the same tenant must not stay in step.
+            tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.5))).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        Ok(granted)
+    }
+
+    async fn confirm(&self, timeline: TenantTimelineId, generation: Generation) -> Result<(), StorageError> {
+        let tenant = timeline.tenant_id;
+        let requests = BTreeMap::from([(tenant, OwnershipRequest::Confirm { generation })]);
+        let timelines = BTreeMap::from([(tenant, vec![timeline.timeline_id])]);
+        let round = self.ask(&requests, &timelines).await;
+        match round.verdict(tenant) {
+            Verdict::Agreed => Ok(()),
+            Verdict::Refused => Err(StorageError::Superseded { tenant, generation }),
+            Verdict::Open => {
+                Err(StorageError::NotConfirmed { timeline, generation, reason: round.to_string() })
+            }
+        }
+    }
+}

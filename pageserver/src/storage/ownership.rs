@@ -1,0 +1,66 @@
+//! Whose tenants these are. A generation is the number of this pageserver's ownership of a tenant; it is part of the
+//! name of every object that is written for it. Who grants it is somebody else's business.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+use types::{Generation, TenantId, TenantTimelineId, TimelineId};
+
+use super::StorageError;
+
+/// Who grants generations, and knows whether there is a higher one by now.
+#[async_trait]
+pub trait Owners: Send + Sync + Debug + 'static {
+    /// Generations that nobody else has, higher than all before, of tenants with the timelines that are known of them.
+    /// Waits until they are granted.
+    async fn claim(
+        &self,
+        tenants: BTreeMap<TenantId, Vec<TimelineId>>,
+    ) -> Result<BTreeMap<TenantId, Generation>, StorageError>;
+
+    /// Succeeds if no higher one had been granted when this began.
+    async fn confirm(&self, timeline: TenantTimelineId, generation: Generation) -> Result<(), StorageError>;
+}
+
+/// Of a pageserver that is alone, because somebody has made sure of it.
+#[derive(Clone, Copy, Debug)]
+pub struct FixedGeneration(pub Generation);
+
+#[async_trait]
+impl Owners for FixedGeneration {
+    async fn claim(
+        &self,
+        tenants: BTreeMap<TenantId, Vec<TimelineId>>,
+    ) -> Result<BTreeMap<TenantId, Generation>, StorageError> {
+        Ok(tenants.into_keys().map(|tenant| (tenant, self.0)).collect())
+    }
+
+    async fn confirm(&self, _: TenantTimelineId, _: Generation) -> Result<(), StorageError> {
+        Ok(())
+    }
+}
+
+/// Of one tenant.
+#[derive(Debug)]
+pub(super) struct Ownership {
+    pub(super) tenant: TenantId,
+    pub(super) generation: Generation,
+    /// Another pageserver came after this one.
+    pub(super) lost: CancellationToken,
+}
+
+impl Ownership {
+    pub(super) fn new(tenant: TenantId, generation: Generation) -> Self {
+        Self { tenant, generation, lost: CancellationToken::new() }
+    }
+
+    pub(super) fn check(&self) -> Result<(), StorageError> {
+        if self.lost.is_cancelled() { Err(self.error()) } else { Ok(()) }
+    }
+
+    pub(super) fn error(&self) -> StorageError {
+        StorageError::Superseded { tenant: self.tenant, generation: self.generation }
+    }
+}

@@ -1,0 +1,52 @@
+//! Garbage collection of a tenant: branches pin what their ancestors have.
+
+use std::collections::BTreeMap;
+
+use types::{Lsn, TenantId, TimelineId};
+
+use super::{Tenant, TenantManager};
+use crate::storage::StorageError;
+
+impl Tenant {
+    /// Where the branches of each timeline begin.
+    fn pins(&self) -> BTreeMap<TimelineId, Vec<Lsn>> {
+        let mut pins: BTreeMap<TimelineId, Vec<Lsn>> = BTreeMap::new();
+        for timeline in self.timelines() {
+            if let Some((ancestor, lsn)) = timeline.ancestor() {
+                pins.entry(ancestor).or_default().push(lsn);
+            }
+        }
+        pins
+    }
+
+    /// Moves the cutoffs of the timelines that are named; the pins are of this moment. Nobody makes a branch meanwhile.
+    pub(super) fn set_horizons(&self, cutoffs: &BTreeMap<TimelineId, Lsn>) {
+        let mut pins = self.pins();
+        for timeline in self.timelines() {
+            let id = timeline.id().timeline_id;
+            let cutoff = cutoffs.get(&id).copied().unwrap_or(Lsn::INVALID);
+            timeline.set_horizon(cutoff, pins.remove(&id).unwrap_or_default());
+        }
+    }
+}
+
+impl TenantManager {
+    /// From now on nothing below these cutoffs may be read, but where branches begin; removes what that makes garbage.
+    /// Returns how many layers were removed.
+    pub async fn collect_garbage(
+        &self,
+        tenant: TenantId,
+        cutoffs: &BTreeMap<TimelineId, Lsn>,
+    ) -> Result<usize, StorageError> {
+        let tenant = self.tenant(tenant)?;
+        {
+            let _creating = tenant.creating.lock().await;
+            tenant.set_horizons(cutoffs);
+        }
+        let mut removed = 0;
+        for timeline in tenant.timelines() {
+            removed += timeline.collect_garbage().await?;
+        }
+        Ok(removed)
+    }
+}

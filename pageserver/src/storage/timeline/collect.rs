@@ -1,0 +1,49 @@
+//! Garbage collection: what nobody may read any more goes.
+
+use std::sync::Arc;
+
+use types::Lsn;
+
+use super::{Horizon, Timeline};
+use crate::storage::{StorageError, compaction};
+
+impl Timeline {
+    pub fn gc_cutoff(&self) -> Lsn {
+        self.horizon.load().cutoff
+    }
+
+    /// From now on only these may be read. The cutoff never goes back, and never beyond what is in layer files.
+    pub(in crate::storage) fn set_horizon(&self, cutoff: Lsn, mut pins: Vec<Lsn>) {
+        pins.sort_unstable();
+        pins.dedup();
+        let cutoff = cutoff.min(self.disk_consistent_lsn()).max(self.gc_cutoff());
+        self.horizon.store(Arc::new(Horizon { cutoff, pins }));
+    }
+
+    /// Removes what the horizon has made garbage; makes images where that sets more free than it costs. Returns how
+    /// many layers were removed. Their objects are deleted by and by.
+    pub(in crate::storage) async fn collect_garbage(self: &Arc<Self>) -> Result<usize, StorageError> {
+        let mut removed = 0;
+        loop {
+            let _turn = self.turn().await?;
+            let _compacting = self.compacting.lock().await;
+            let Horizon { cutoff, pins } = &*self.horizon.load_full();
+            let garbage = compaction::garbage(&self.view.load().layers, *cutoff, pins);
+            if !garbage.is_empty() {
+                self.replace_layers(&garbage, Vec::new())?;
+                self.environment.metrics.layers_collected.inc_by(garbage.len() as u64);
+                tracing::info!(timeline = %self.id, %cutoff, layers = garbage.len(), "removed layers");
+                removed += garbage.len();
+            }
+            let job = {
+                let unmakeable = self.unmakeable.lock().expect("no holder panics");
+                let layers = &self.view.load().layers;
+                compaction::rewrite(layers, *cutoff, pins, &unmakeable, &self.limits())
+            };
+            match job {
+                Some(job) => self.run_job(job).await?,
+                None => return Ok(removed),
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Two pageservers that think they own one tenant: what counts is what the later one finds and writes.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use durable_fs::DurableFs;
+use pageserver::storage::{FixedGeneration, Owners, StorageError};
+use remote_storage::{ListMode, RemoteStorage};
+use types::{Generation, Lsn, TenantId, TenantTimelineId, TimelineId};
+
+use crate::support::*;
+
+/// What a quorum would know.
+#[derive(Clone, Debug)]
+struct Highest(Arc<Mutex<Generation>>);
+
+#[async_trait]
+impl Owners for Highest {
+    async fn claim(
+        &self,
+        tenants: BTreeMap<TenantId, Vec<TimelineId>>,
+    ) -> Result<BTreeMap<TenantId, Generation>, StorageError> {
+        let mut highest = self.0.lock().unwrap();
+        if !tenants.is_empty() {
+            highest.0 += 1;
+        }
+        Ok(tenants.into_keys().map(|tenant| (tenant, *highest)).collect())
+    }
+
+    async fn confirm(&self, timeline: TenantTimelineId, generation: Generation) -> Result<(), StorageError> {
+        let is_highest = generation == *self.0.lock().unwrap();
+        let tenant = timeline.tenant_id;
+        if is_highest { Ok(()) } else { Err(StorageError::Superseded { tenant, generation }) }
+    }
+}
+
+async fn open(
+    disk: &Disk,
+    highest: &Highest,
+    store: &Arc<dyn RemoteStorage>,
+) -> Arc<pageserver::storage::TenantManager> {
+    disk.open_as(Arc::new(highest.clone()), store.clone(), DurableFs::default(), None).await
+}
+
+async fn objects(store: &Arc<dyn RemoteStorage>) -> Vec<String> {
+    let all = store.list(None, ListMode::Recursive).await.unwrap();
+    all.objects.into_iter().map(|object| object.key.file_name().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn what_a_superseded_pageserver_writes_is_not_found_and_frees_no_wal() {
+    let (first_disk, second_disk) = (Disk::new(), Disk::new());
+    let store = first_disk.store().await;
+    let highest = Highest(Arc::new(Mutex::new(Generation(1))));
+    let first = open(&first_disk, &highest, &store).await;
+    let old = root(&first).await;
+    old.put_batch(batch(1100, vec![(block(1), 1100, change("both"))])).await.unwrap();
+    old.flush_and_upload().await.unwrap();
+    assert_eq!(old.remote_consistent_lsn(), Lsn(1100));
+
+    let second = open(&second_disk, &highest, &store).await;
+    let new = second.get_timeline(ttid(1)).unwrap();
+    assert_eq!(new.last_record_lsn(), Lsn(1100));
+
+    // It does not know, and writes on: the very same layers, by their ranges.
+    old.put_batch(batch(1200, vec![(block(1), 1200, change("stale"))])).await.unwrap();
+    let error = old.flush_and_upload().await.unwrap_err();
+    assert!(matches!(error, StorageError::Superseded { .. }), "{error}");
+    assert_eq!(old.remote_consistent_lsn(), Lsn(1100), "safekeepers may not drop what the other one needs");
+    let error = old.put_batch(batch(1300, Vec::new())).await.unwrap_err();
+    assert!(matches!(error, StorageError::Superseded { .. }), "{error}");
+    let error = first.get_timeline(ttid(1)).map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("belongs to another pageserver now"), "{error}");
+    let error = first.create_tenant(TENANT).await.unwrap_err();
+    assert!(matches!(error, StorageError::Superseded { .. }), "it must not be made once more: {error}");
+    let error = old.wait_lsn(Lsn(5000), PATIENCE).await.unwrap_err();
+    assert!(matches!(error, StorageError::Superseded { .. }), "{error}");
+
+    new.put_batch(batch(1200, vec![(block(1), 1200, change("true"))])).await.unwrap();
+    new.flush_and_upload().await.unwrap();
+    assert_eq!(new.remote_consistent_lsn(), Lsn(1200));
+    let before = objects(&store).await;
+    first.shutdown().await.unwrap();
+    assert_eq!(objects(&store).await, before, "it wrote once more");
+    second.shutdown().await.unwrap();
+
+    let names = objects(&store).await;
+    let twice = names.iter().filter(|name| name.ends_with("-00000002")).filter(|name| {
+        let other = name.replace("-00000002", "-00000003");
+        !name.starts_with("index_part") && !name.starts_with("tenant") && names.contains(&other)
+    });
+    assert_eq!(twice.count(), 1, "both wrote one layer, and neither over the other's: {names:?}");
+
+    let third_disk = Disk::new();
+    let third = open(&third_disk, &highest, &store).await;
+    let timeline = third.get_timeline(ttid(1)).unwrap();
+    let found = timeline.get_reconstruct(block(1), Lsn(1200)).await.unwrap();
+    assert_eq!(text(&found), ["1000 page 1", "1100 both", "1200 true"]);
+    third.shutdown().await.unwrap();
+}
+
+/// No quorum answers: all is uploaded, and nobody is told that WAL may go until it is confirmed.
+#[tokio::test]
+async fn what_nobody_confirms_frees_no_wal() {
+    #[derive(Debug)]
+    struct Silent(Mutex<bool>);
+
+    #[async_trait]
+    impl Owners for Silent {
+        async fn claim(
+            &self,
+            tenants: BTreeMap<TenantId, Vec<TimelineId>>,
+        ) -> Result<BTreeMap<TenantId, Generation>, StorageError> {
+            FixedGeneration(Generation(2)).claim(tenants).await
+        }
+
+        async fn confirm(
+            &self,
+            timeline: TenantTimelineId,
+            generation: Generation,
+        ) -> Result<(), StorageError> {
+            let reason = "nobody is there".to_owned();
+            if *self.0.lock().unwrap() {
+                return Ok(());
+            }
+            Err(StorageError::NotConfirmed { timeline, generation, reason })
+        }
+    }
+
+    let disk = Disk::new();
+    let silent = Arc::new(Silent(Mutex::new(false)));
+    let manager = disk.open_as(silent.clone(), disk.store().await, DurableFs::default(), None).await;
+    let timeline = root(&manager).await;
+    timeline.put_batch(batch(1100, vec![(block(1), 1100, change("a"))])).await.unwrap();
+    let error = timeline.flush_and_upload().await.unwrap_err();
+    assert!(matches!(error, StorageError::NotConfirmed { .. }), "{error}");
+    assert_eq!(timeline.remote_consistent_lsn(), INITDB);
+    timeline.put_batch(batch(1200, Vec::new())).await.expect("it goes on");
+    *silent.0.lock().unwrap() = true;
+    eventually("it is tried again", || timeline.remote_consistent_lsn() == Lsn(1100)).await;
+    manager.shutdown().await.unwrap();
+}

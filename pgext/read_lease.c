@@ -1,0 +1,107 @@
+/*
+ * read_lease.c: queries wait while it is unknown whether this is still the primary.
+ *
+ * Another compute may take the timeline over while this one hears nothing of
+ * it.  Commits wait then, but a query would read on, older and older data.  So
+ * a query begins only if at some time within the last varve.read_lease a quorum
+ * of safekeepers followed this compute: whoever took over did so after that.
+ *
+ * The walproposer says when that was, in place of the time at which it sent its
+ * standby reply (pg_stat_replication.reply_time).  A time in the future, after
+ * the clock was set back, says nothing, and the next reply brings a better one.
+ *
+ * It is looked at behind the query's snapshot.  That is early enough: while it
+ * waits, nobody else can have committed, or this server is stopped.
+ */
+#include "postgres.h"
+
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "replication/walsender.h"
+#include "storage/latch.h"
+#include "utils/timestamp.h"
+
+#include "gucs.h"
+#include "read_lease.h"
+#include "walproposer_reply.h"
+
+#define STEP_MS 50
+/* the first line in the log, of each session that waits */
+#define TELL_AFTER_MS 10000
+
+/* pages are remote: there is a walproposer */
+static bool installed = false;
+static ExecutorStart_hook_type next_hook = NULL;
+
+/* whether it was not longer ago than that, and not in the future */
+static bool
+was_followed_within(TimestampTz now, int64 milliseconds)
+{
+	TimestampTz time = quorum_followed_at();
+
+	return time != 0 && time <= now && now - time < milliseconds * 1000;
+}
+
+static bool
+is_held(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int64		lease = (int64) varve_read_lease * 1000;
+
+	/* half of it is left: no need to look */
+	if (was_followed_within(now, lease / 2))
+		return true;
+	walproposer_reply_look();
+	return was_followed_within(now, lease);
+}
+
+static void
+wait_until_held(void)
+{
+	TimestampTz begun = GetCurrentTimestamp();
+	bool		told = false;
+
+	while (!is_held())
+	{
+		if (!told && TimestampDifferenceExceeds(begun, GetCurrentTimestamp(), TELL_AFTER_MS))
+		{
+			told = true;
+			ereport(LOG,
+					(errmsg("varve: a query waits, since no quorum of safekeepers confirms that this is still the primary"),
+					 errhint("Commits wait for the same. varve.read_lease = 0 lets queries go on with what may be old.")));
+		}
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, STEP_MS,
+						 PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+void
+read_lease_wait(void)
+{
+	if (varve_read_lease == 0 || !installed || MyBackendType != B_BACKEND || am_walsender)
+		return;
+	if (InterruptHoldoffCount == 0 && CritSectionCount == 0 && !is_held())
+		wait_until_held();
+}
+
+static void
+start_with_lease(QueryDesc *query, int eflags)
+{
+	if ((eflags & EXEC_FLAG_EXPLAIN_ONLY) == 0)
+		read_lease_wait();
+	if (next_hook)
+		next_hook(query, eflags);
+	else
+		standard_ExecutorStart(query, eflags);
+}
+
+void
+read_lease_install(void)
+{
+	installed = true;
+	next_hook = ExecutorStart_hook;
+	ExecutorStart_hook = start_with_lease;
+}

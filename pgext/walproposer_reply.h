@@ -1,0 +1,20 @@
+/* walproposer_reply.h: what the walproposer has told in its standby replies */
+#ifndef VARVE_WALPROPOSER_REPLY_H
+#define VARVE_WALPROPOSER_REPLY_H
+
+#include "access/xlogdefs.h"
+#include "datatype/timestamp.h"
+
+extern void walproposer_reply_request_shmem(void);
+extern void walproposer_reply_start_shmem(void);
+
+/* asks the walproposer's walsender and publishes what it says; the evictor does so all the time */
+extern void walproposer_reply_look(void);
+
+/* what was published last: how far the pageserver has ingested this compute's WAL; never moves back, invalid: nothing yet */
+extern XLogRecPtr ingest_position(void);
+
+/* what was published last: a time after which a quorum of safekeepers followed this compute; 0: nothing yet */
+extern TimestampTz quorum_followed_at(void);
+
+#endif

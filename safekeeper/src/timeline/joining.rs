@@ -1,0 +1,90 @@
+//! Where a safekeeper begins that is to come in. What the members have in object storage it need not get from them: it
+//! takes over what is committed there, its history, and the beginning of the segment in which that ends. The rest comes
+//! to it as to anybody who was away ([`super::catch_up`]).
+
+use std::time::Duration;
+
+use auth::ClusterToken;
+use consensus::TimelineIdentity;
+use safekeeper_api::http::{Client, TimelineStatus};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::control_file::ControlFile;
+use super::create::{TimelineSpec, fetch};
+
+/// For the members' answers, and for the WAL of one segment.
+const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
+/// A segment that was just filled is about to be put into object storage. Longer than that nobody waits for it.
+const PATIENCE: Duration = Duration::from_secs(3);
+const POLL: Duration = Duration::from_millis(100);
+
+/// The control file to begin with, and the bytes of the segment before its commit LSN, from the member that is furthest
+/// on. None if object storage has nothing of the timeline yet, or nobody answers: then all of it comes from the members.
+pub async fn snapshot(spec: &TimelineSpec, token: &ClusterToken) -> Option<(ControlFile, Vec<u8>)> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let statuses = ask_members(spec, token).await;
+        let offloaded = statuses.iter().any(|(_, status)| status.backup_lsn > spec.start_lsn);
+        let usable = statuses.into_iter().filter(|(_, status)| is_usable(spec, status));
+        if let Some((pg_connstr, status)) = usable.max_by_key(|(_, status)| status.commit_lsn) {
+            return take(spec, &pg_connstr, &status, token).await;
+        }
+        if !offloaded || Instant::now() > deadline {
+            return None;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Those who answer, and where their WAL is read.
+async fn ask_members(spec: &TimelineSpec, token: &ClusterToken) -> Vec<(String, TimelineStatus)> {
+    let mut asking = JoinSet::new();
+    for member in spec.configuration.all_members() {
+        let client = Client::new(&member.http_connstr, token.clone());
+        let (ttid, pg_connstr) = (spec.identity.ttid, member.pg_connstr.clone());
+        asking.spawn(async move {
+            let answer = tokio::time::timeout(ASK_TIMEOUT, client.timeline(ttid)).await.ok()?;
+            Some((pg_connstr, answer.ok()?))
+        });
+    }
+    asking.join_all().await.into_iter().flatten().collect()
+}
+
+/// It is that timeline, and what lies before the segment of its commit LSN is in object storage.
+fn is_usable(spec: &TimelineSpec, status: &TimelineStatus) -> bool {
+    let identity = TimelineIdentity {
+        pg_version: status.pg_version,
+        system_id: status.system_id,
+        wal_seg_size: status.wal_seg_size,
+        ..spec.identity
+    };
+    let start = status.commit_lsn.segment_start(spec.identity.wal_seg_size.bytes());
+    identity == spec.identity
+        && status.timeline_start_lsn == spec.start_lsn
+        && start > spec.start_lsn
+        && start <= status.backup_lsn
+}
+
+async fn take(
+    spec: &TimelineSpec,
+    pg_connstr: &str,
+    status: &TimelineStatus,
+    token: &ClusterToken,
+) -> Option<(ControlFile, Vec<u8>)> {
+    let commit_lsn = status.commit_lsn;
+    let start = commit_lsn.segment_start(spec.identity.wal_seg_size.bytes());
+    let fetching = fetch(pg_connstr, spec.identity.ttid, start, commit_lsn, token);
+    let beginning = match tokio::time::timeout(FETCH_TIMEOUT, fetching).await {
+        Ok(Ok(beginning)) => beginning,
+        Ok(Err(error)) => {
+            tracing::warn!(timeline = %spec.identity.ttid, %commit_lsn, %error, "cannot begin at a snapshot");
+            return None;
+        }
+        Err(_) => return None,
+    };
+    let new = spec.control_file();
+    let acceptor = new.acceptor.with_committed(&status.term_history, commit_lsn);
+    Some((ControlFile { acceptor, backup_lsn: start, local_start_lsn: start, ..new }, beginning))
+}

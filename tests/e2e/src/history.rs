@@ -1,0 +1,138 @@
+//! History: a branch as of a moment, a branch taken back, and what goes when nobody may read it any more.
+
+use std::time::Duration;
+
+use harness::{Cluster, block_on, eventually, lsn};
+use tokio_postgres::Client;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn moment(client: &Client) -> String {
+    let now = "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')";
+    client.query_one(now, &[]).await.unwrap().get(0)
+}
+
+async fn number(client: &Client, query: &str) -> i64 {
+    client.query_one(query, &[]).await.unwrap().get(0)
+}
+
+fn refused(cluster: &Cluster, arguments: &[&str], because: &str) {
+    let output = cluster.try_varve(arguments);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains(because), "{arguments:?}: {said}");
+}
+
+#[test]
+fn a_branch_is_taken_back_to_the_moment_before_the_accident() {
+    let cluster = Cluster::up("restore").need_not_evict("it reads little");
+    block_on(async {
+        let main = cluster.connect("main").await;
+        main.batch_execute("CREATE TABLE kept (id int); INSERT INTO kept SELECT generate_series(1, 1000)")
+            .await
+            .unwrap();
+        let before = moment(&main).await;
+        // Commits on both sides of the moment, microseconds apart.
+        main.batch_execute("INSERT INTO kept VALUES (1001)").await.unwrap();
+        main.batch_execute("DROP TABLE kept").await.unwrap();
+        let after = moment(&main).await;
+
+        let branch =
+            |name, time| ["timeline", "branch", "--branch-name", name, "--ancestor-start-time", time];
+        cluster.varve(&branch("then", &before));
+        cluster.varve(&branch("later", &after));
+        for (name, count) in [("then", Some(1000)), ("later", None)] {
+            cluster.varve(&["endpoint", "create", name, "--branch-name", name]);
+            cluster.varve(&["endpoint", "start", name]);
+            let there = cluster.connect(name).await;
+            let exists = "SELECT count(*) FROM pg_class WHERE relname = 'kept'";
+            assert_eq!(number(&there, exists).await, i64::from(count.is_some()), "{name}");
+            if let Some(count) = count {
+                assert_eq!(number(&there, "SELECT count(*) FROM kept").await, count);
+            }
+        }
+        refused(&cluster, &branch("x", "2006-01-01 00:00"), "begins after 2006");
+        refused(&cluster, &branch("x", "2106-01-01 00:00"), "is yet to come");
+        refused(&cluster, &branch("x", "noon"), "2 hours ago");
+
+        let restore = ["timeline", "restore", "--to-time", before.as_str()];
+        refused(&cluster, &restore, "varve endpoint stop main");
+        drop(main);
+        cluster.varve(&["endpoint", "stop", "main"]);
+        cluster.varve(&restore);
+        cluster.varve(&["endpoint", "start", "main"]);
+        let main = cluster.connect("main").await;
+        assert_eq!(number(&main, "SELECT count(*) FROM kept").await, 1000);
+        main.batch_execute("INSERT INTO kept VALUES (2000)").await.unwrap();
+        // What main was before the restoration.
+        cluster.varve(&["endpoint", "create", "wrong", "--branch-name", "main-before-1"]);
+        cluster.varve(&["endpoint", "start", "wrong"]);
+        let wrong = cluster.connect("wrong").await;
+        assert!(wrong.query_one("SELECT count(*) FROM kept", &[]).await.is_err());
+    });
+}
+
+#[test]
+fn what_is_older_than_the_interval_goes_and_branches_keep_theirs() {
+    let settings = "checkpoint_distance = 1048576\n\
+                    storage.compaction_target_size = 1048576\nstorage.image_layer_size = 4194304\n\
+                    tenant_config.gc_period = \"1s\"";
+    let cluster = Cluster::up_configured("collect", "", settings).need_not_evict("it reads little");
+    block_on(async {
+        let main = cluster.connect("main").await;
+        main.batch_execute(
+            "CREATE TABLE t (id int PRIMARY KEY, n int, filler text); \
+             INSERT INTO t SELECT i, 0, repeat('x', 200) FROM generate_series(1, 5000) i",
+        )
+        .await
+        .unwrap();
+        let round = "UPDATE t SET n = n + 1";
+        for _ in 0..8 {
+            main.batch_execute(round).await.unwrap();
+        }
+        let middle: String =
+            main.query_one("SELECT pg_current_wal_flush_lsn()::text", &[]).await.unwrap().get(0);
+        cluster.varve(&["timeline", "branch", "--branch-name", "old", "--ancestor-start-lsn", &middle]);
+        let middle = lsn(&cluster.pageserver_timeline("old")["initdb_lsn"]);
+        for _ in 0..12 {
+            main.batch_execute(round).await.unwrap();
+        }
+        // A week of history is kept: nothing goes.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let cutoff = || lsn(&cluster.pageserver_timeline("main")["gc_cutoff_lsn"]);
+        assert!(cutoff() < middle, "{}", cutoff());
+
+        let configured =
+            cluster.varve_json(&["tenant", "config", "--set", "pitr_interval=0", "--set", "gc_horizon=0"]);
+        assert_eq!(configured["tenant_specific_overrides"]["pitr_interval"], "0s");
+        eventually("garbage is collected", PATIENCE, async || cutoff() > middle).await;
+        let removed = || cluster.metric("pageserver", "pageserver_storage_layers_collected_total");
+        eventually("layers are removed", PATIENCE, async || removed() > 0.0).await;
+        let deleted = || cluster.metric("pageserver", "pageserver_storage_objects_deleted_total");
+        eventually("objects are deleted", PATIENCE, async || deleted() > 0.0).await;
+        assert!(cluster.metric("pageserver", "pageserver_storage_compaction_seconds_count") > 0.0);
+
+        let lost = (middle + 8).to_string();
+        let branch = ["timeline", "branch", "--branch-name", "x", "--ancestor-start-lsn", lost.as_str()];
+        refused(&cluster, &branch, "garbage was collected");
+
+        // All that may be read is there, also when nothing is on the pageserver's disk.
+        cluster.varve(&["endpoint", "create", "old", "--branch-name", "old"]);
+        for round in 0..2 {
+            cluster.varve(&["endpoint", "stop", "main"]);
+            if round == 1 {
+                cluster.varve(&["endpoint", "stop", "old"]);
+                cluster.varve(&["pageserver", "stop"]);
+                std::fs::remove_dir_all(cluster.directory().join("pageserver/tenants")).expect("the cache");
+                cluster.varve(&["pageserver", "start"]);
+            }
+            for (name, sum) in [("main", 100_000), ("old", 40_000)] {
+                cluster.varve(&["endpoint", "start", name]);
+                let there = cluster.connect(name).await;
+                assert_eq!(number(&there, "SELECT sum(n) FROM t").await, sum, "{name}");
+                let through_index = "SET enable_seqscan = off; SELECT count(*) FROM t WHERE id > 0";
+                there.batch_execute(through_index).await.unwrap();
+            }
+        }
+        assert!(cutoff() > middle, "the cutoff is in the index");
+    });
+}
