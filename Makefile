@@ -8,6 +8,7 @@
 #   make redo-oracle   page redo judged by PostgreSQL, PG=15; redo-oracle-mutants: whether it would notice
 #   make standby-oracle  a stock standby stopped at random LSNs under load, PG=15 STOPS=20, beside the pageserver's pages
 #   make many-timelines what 10,000 idle timelines cost a safekeeper, TIMELINES=10000
+#   make many-tenants   what 1,000 idle tenants of ten timelines cost a pageserver, TENANTS=1000
 #   make sim            simulated safekeepers and computes, SEEDS=20000 worlds or SEED=n; sim-mutants: whether it would notice
 #   make fuzz          the WAL decoder and page redo, MINUTES=10 each (takes a nightly Rust)
 #   make bench         Varve beside stock PostgreSQL, a line for each number; WRITE=docs writes docs/benchmarks.md
@@ -31,7 +32,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 VARVE := target/release/varve --data-dir $(VARVE_DIR)
 
-.PHONY: deps build extension extension-of-other up down clean-cluster test test-docker pg-regress bench lint format oracle redo-oracle redo-oracle-mutants standby-oracle chaos many-timelines sim sim-mutants fuzz
+.PHONY: deps build extension extension-of-other up down clean-cluster test test-docker pg-regress bench lint format oracle redo-oracle redo-oracle-mutants standby-oracle chaos many-timelines many-tenants sim sim-mutants fuzz
 
 deps:
 	@tests/scripts/install-deps $(PG_MAJOR)
@@ -115,6 +116,12 @@ many-timelines: build
 	cargo test --release --locked -p e2e --no-run
 	MANY_TIMELINES=$(or $(TIMELINES),10000) \
 		"$$(ls -t target/release/deps/e2e-* | grep -v '\.d$$' | head -n 1)" --nocapture many_timelines::
+
+# What tenants cost a pageserver when nobody uses them.
+many-tenants: build
+	cargo test --release --locked -p e2e --no-run
+	MANY_TENANTS=$(or $(TENANTS),1000) \
+		"$$(ls -t target/release/deps/e2e-* | grep -v '\.d$$' | head -n 1)" --nocapture many_tenants::
 
 sim:
 	cargo build --quiet --release --locked -p consensus_sim

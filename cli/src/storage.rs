@@ -207,6 +207,35 @@ pub async fn safekeeper_statuses(
     statuses
 }
 
+/// Asks all safekeepers, also when one does not answer: the error names those that did not.
+pub async fn on_all_safekeepers<T>(
+    env: &LocalEnv,
+    ask: impl AsyncFn(SafekeeperClient) -> Result<T, HttpError>,
+) -> anyhow::Result<Vec<T>> {
+    let (mut answers, mut errors) = (Vec::new(), Vec::new());
+    for id in env.config.safekeeper_ids() {
+        match ask(safekeeper_client(env, id)).await {
+            Ok(answer) => answers.push(answer),
+            Err(error) => errors.push(format!("safekeeper {id}: {error}")),
+        }
+    }
+    if !errors.is_empty() {
+        bail!(
+            "not all safekeepers did it; `varve start` starts them, and the same command goes on: {}",
+            errors.join("; ")
+        );
+    }
+    Ok(answers)
+}
+
+/// None if what was to be deleted is not there.
+pub fn unless_absent<T>(answer: Result<T, HttpError>) -> Result<Option<T>, HttpError> {
+    match answer {
+        Err(error) if error.is_not_found() => Ok(None),
+        other => other.map(Some),
+    }
+}
+
 pub fn pageserver_client(env: &LocalEnv) -> PageserverClient {
     PageserverClient::new(&env.config.pageserver_http_address(), env.token.clone())
 }

@@ -8,6 +8,7 @@ use remote_storage::RemoteStorageConfig;
 use serde::Deserialize;
 use types::NodeId;
 
+use crate::eviction::Limits;
 use crate::gc::Retention;
 use crate::storage::StorageConfig;
 
@@ -33,6 +34,8 @@ pub struct Config {
     pub storage: StorageSection,
     #[serde(default)]
     pub tenant_config: TenantConfigSection,
+    #[serde(default)]
+    pub disk_usage_based_eviction: EvictionSection,
     #[serde(default)]
     pub page_service: PageServiceSection,
     #[serde(default)]
@@ -88,6 +91,8 @@ pub struct TenantConfigSection {
     pub gc_horizon: u64,
     /// How often garbage is collected.
     pub gc_period: Interval,
+    /// How long what can be read at a leased LSN stays readable.
+    pub lsn_lease_length: Interval,
 }
 
 impl Default for TenantConfigSection {
@@ -96,6 +101,32 @@ impl Default for TenantConfigSection {
             pitr_interval: Interval(Duration::from_secs(7 * 86_400)),
             gc_horizon: 64 << 20,
             gc_period: Interval(Duration::from_secs(3600)),
+            lsn_lease_length: Interval(Duration::from_secs(600)),
+        }
+    }
+}
+
+/// When layers that were not read for long go from the local disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvictionSection {
+    /// Percent of the file system that may be used, by whomever.
+    pub max_usage_pct: u64,
+    /// Bytes of the file system that are to stay free.
+    pub min_avail_bytes: u64,
+    /// Bytes that layer files may take. Default: as many as there are.
+    pub max_layer_bytes: Option<u64>,
+    /// How often it is looked how full the disk is.
+    pub period: Interval,
+}
+
+impl Default for EvictionSection {
+    fn default() -> Self {
+        Self {
+            max_usage_pct: 100,
+            min_avail_bytes: 1 << 30,
+            max_layer_bytes: None,
+            period: Interval(Duration::from_secs(10)),
         }
     }
 }
@@ -142,6 +173,19 @@ impl Config {
     pub fn retention(&self) -> Retention {
         let TenantConfigSection { pitr_interval, gc_horizon, .. } = self.tenant_config;
         Retention { pitr_interval: pitr_interval.0, gc_horizon }
+    }
+
+    /// When layers are evicted, and how often it is looked.
+    pub fn eviction(&self) -> (Limits, Duration) {
+        let EvictionSection { max_usage_pct, min_avail_bytes, max_layer_bytes, period } =
+            self.disk_usage_based_eviction;
+        let limits = Limits {
+            max_usage_percent: max_usage_pct,
+            min_available_bytes: min_avail_bytes,
+            max_layer_bytes,
+        };
+        // A period of nothing would be a loop without rest.
+        (limits, period.0.max(Duration::from_secs(1)))
     }
 
     pub fn storage(&self, workdir: &Path) -> StorageConfig {

@@ -7,13 +7,15 @@ use std::time::Duration;
 use anyhow::Context;
 use auth::ClusterToken;
 use broker_api::BrokerClient;
-use durable_fs::DurableFs;
+use durable_fs::{CrashPoint, DurableFs};
 use prometheus::Registry;
+use remote_storage::Crashing;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use types::Generation;
 
 use crate::config::Config;
+use crate::eviction::Evictor;
 use crate::gc::GarbageCollector;
 use crate::http::{self, ApiState};
 use crate::ingest::IngestMetrics;
@@ -26,11 +28,12 @@ use crate::walreceiver::{ReceiverContext, WalReceiverMetrics, WalReceivers};
 /// Runs until `shutdown` is cancelled. When it returns, all that was ingested is in remote storage.
 ///
 /// `safekeepers` are the addresses (`host:port`) of HTTP APIs, of those who grant generations. Without any, this pageserver
-/// must be the only one that its tenants have.
+/// must be the only one that its tenants have. `crash_at` is where the process is to end, in a test.
 pub async fn run(
     config: Config,
     workdir: &Path,
     safekeepers: Vec<String>,
+    crash_at: Option<CrashPoint>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let token = ClusterToken::load(&workdir.join(&config.auth_token_file)).context("cluster token")?;
@@ -41,7 +44,7 @@ pub async fn run(
         true => Arc::new(FixedGeneration(Generation(config.storage.generation))),
         false => Arc::new(SafekeeperOwners::new(safekeepers, token.clone())),
     };
-    let opening = open_storage(&config, workdir, &registry, &pages, owners);
+    let opening = open_storage(&config, workdir, &registry, &pages, owners, crash_at);
     let manager = tokio::select! {
         manager = opening => manager?,
         () = shutdown.cancelled() => return Ok(()),
@@ -81,11 +84,20 @@ pub async fn run(
     };
     // A period of nothing would be a loop without rest.
     let period = config.tenant_config.gc_period.0.max(Duration::from_secs(1));
-    let gc = Arc::new(GarbageCollector::new(Arc::clone(&manager), config.retention(), period));
+    let lease_length = config.tenant_config.lsn_lease_length.0;
+    let gc = GarbageCollector::new(Arc::clone(&manager), config.retention(), period, lease_length);
+    let gc = Arc::new(gc);
     let collecting = {
         let (gc, shutdown) = (Arc::clone(&gc), shutdown.clone());
         tokio::spawn(async move { gc.run(shutdown).await })
     };
+    // Not waited for at the end: what is evicted or not makes no difference then.
+    tokio::spawn({
+        let (limits, period) = config.eviction();
+        let evictor = Evictor::new(Arc::clone(&manager), workdir.to_owned(), limits, period);
+        let shutdown = shutdown.clone();
+        async move { evictor.run(shutdown).await }
+    });
     let api = http::routes(ApiState {
         node: config.id,
         manager: Arc::clone(&manager),
@@ -112,9 +124,17 @@ async fn open_storage(
     registry: &Registry,
     pages: &PageReader,
     owners: Arc<dyn Owners>,
+    crash_at: Option<CrashPoint>,
 ) -> anyhow::Result<Arc<TenantManager>> {
-    let fs = DurableFs::default();
-    let remote = config.remote_storage.open(workdir, fs.clone()).await?;
+    let fs = match &crash_at {
+        Some(point) => DurableFs::with_faults(Arc::new(point.clone())),
+        None => DurableFs::default(),
+    };
+    // A store is another machine: it does not crash when this one does.
+    let mut remote = config.remote_storage.open(workdir, DurableFs::default()).await?;
+    if let Some(point) = crash_at {
+        remote = Arc::new(Crashing::new(remote, point));
+    }
     let surroundings = Surroundings {
         remote,
         metrics: StorageMetrics::register(registry)?,

@@ -33,11 +33,21 @@ pub struct GarbageCollector {
     manager: Arc<TenantManager>,
     defaults: Retention,
     period: Duration,
+    lease_length: Duration,
 }
 
 impl GarbageCollector {
-    pub fn new(manager: Arc<TenantManager>, defaults: Retention, period: Duration) -> Self {
-        Self { manager, defaults, period }
+    pub fn new(
+        manager: Arc<TenantManager>,
+        defaults: Retention,
+        period: Duration,
+        lease_length: Duration,
+    ) -> Self {
+        Self { manager, defaults, period, lease_length }
+    }
+
+    pub const fn lease_length(&self) -> Duration {
+        self.lease_length
     }
 
     pub const fn defaults(&self) -> Retention {
@@ -50,10 +60,12 @@ impl GarbageCollector {
 
     /// Collects of all tenants, one after the other, until `shutdown` is cancelled.
     pub async fn run(&self, shutdown: CancellationToken) {
+        // Leases are not known after a start: whoever had one gets the time to renew it.
+        let mut pause = self.period.max(self.lease_length);
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = tokio::time::sleep(self.period) => {}
+                () = tokio::time::sleep(std::mem::replace(&mut pause, self.period)) => {}
             }
             for tenant in self.manager.list_tenants() {
                 let collecting = async {

@@ -9,6 +9,7 @@
 pub mod basebackup;
 pub mod config;
 pub mod daemon;
+pub mod eviction;
 pub mod gc;
 pub mod history;
 pub mod http;

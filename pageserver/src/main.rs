@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
+use durable_fs::CrashPoint;
 use pageserver::config::Config;
 use telemetry::LogFormat;
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,6 +21,12 @@ struct Arguments {
     /// host:port of the HTTP API of each safekeeper, for those who grant this pageserver its tenants.
     #[arg(long, value_delimiter = ',')]
     safekeepers: Vec<String>,
+    /// Allow this pageserver to be made to fail, for a test.
+    #[arg(long)]
+    allow_faults: bool,
+    /// End as if killed at NAME[:TEXT[:N]]: before the Nth NAME of a file or object whose name has TEXT in it.
+    #[arg(long, value_name = "POINT", requires = "allow_faults")]
+    crash_at: Option<CrashPoint>,
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
 }
@@ -46,6 +53,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             }
             stop.cancel();
         });
-        pageserver::daemon::run(config, &arguments.workdir, arguments.safekeepers, shutdown).await
+        let Arguments { workdir, safekeepers, crash_at, .. } = arguments;
+        pageserver::daemon::run(config, &workdir, safekeepers, crash_at, shutdown).await
     })
 }

@@ -46,7 +46,9 @@ impl Daemon {
         let shutdown = CancellationToken::new();
         let (directory, stop) = (workdir.to_owned(), shutdown.clone());
         let running =
-            tokio::spawn(async move { pageserver::daemon::run(config, &directory, Vec::new(), stop).await });
+            tokio::spawn(
+                async move { pageserver::daemon::run(config, &directory, Vec::new(), None, stop).await },
+            );
         let daemon = Daemon {
             http: PageserverClient::new(&http, token.clone()),
             pg: Address::parse(&pg).unwrap(),

@@ -12,10 +12,10 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use durable_fs::DurableFs;
+use durable_fs::{DurableFs, REMOVED_SUFFIX};
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
-use types::{NodeId, TenantTimelineId};
+use types::{NodeId, TenantId, TenantTimelineId, TimelineId};
 
 const FORMAT_VERSION: u32 = 1;
 
@@ -88,6 +88,25 @@ pub fn timeline_directories(datadir: &Path) -> std::io::Result<Vec<TenantTimelin
         }
     }
     Ok(found)
+}
+
+/// Removes what a crash has left of timelines that were being deleted.
+pub fn remove_leftovers(datadir: &Path) -> std::io::Result<()> {
+    for (tenant, path) in named_directories(datadir)? {
+        if tenant.parse::<TenantId>().is_err() {
+            continue;
+        }
+        for (name, path) in named_directories(&path)? {
+            if name
+                .strip_suffix(REMOVED_SUFFIX)
+                .is_some_and(|timeline| timeline.parse::<TimelineId>().is_ok())
+            {
+                tracing::info!(directory = %path.display(), "removing what is left of a deleted timeline");
+                fs::remove_dir_all(path)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn named_directories(path: &Path) -> std::io::Result<Vec<(String, PathBuf)>> {

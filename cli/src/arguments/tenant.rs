@@ -40,6 +40,14 @@ pub enum TenantCommand {
         #[arg(long)]
         tenant_id: Option<TenantId>,
     },
+    /// Delete a tenant with all its branches and all they have in object storage.
+    ///
+    /// It must have no endpoints. Nothing brings it back.
+    Delete {
+        /// Which one: see `varve tenant list`.
+        #[arg(long)]
+        tenant_id: TenantId,
+    },
     /// Use this tenant where no --tenant-id is given.
     SetDefault {
         /// Which one: see `varve tenant list`.

@@ -70,6 +70,22 @@ pub enum TimelineCommand {
         #[arg(long)]
         tenant_id: Option<TenantId>,
     },
+    /// Delete a branch, with all that it has in object storage. Nothing brings it back.
+    ///
+    /// It must have no endpoints, and no branches that left it.
+    #[command(after_help = delete_examples())]
+    #[command(group = ArgGroup::new("which").required(true).args(["branch_name", "timeline_id"]))]
+    Delete {
+        /// Name of the branch.
+        #[arg(long)]
+        branch_name: Option<String>,
+        /// Or its id, also of a timeline that has no name.
+        #[arg(long)]
+        timeline_id: Option<TimelineId>,
+        /// Default: the default tenant.
+        #[arg(long)]
+        tenant_id: Option<TenantId>,
+    },
     /// The branches as a tree, with positions and sizes.
     List {
         /// Default: the default tenant.
@@ -129,6 +145,13 @@ fn restore_examples() -> StyledStr {
     examples(&[
         ("varve timeline restore --to-time '10 minutes ago'", "main, before the accident"),
         ("varve timeline restore --to-lsn 0/1A2B3C8 --keep-as wrong", "what was main is wrong now"),
+    ])
+}
+
+fn delete_examples() -> StyledStr {
+    examples(&[
+        ("varve timeline delete --branch-name test", "when the test is over"),
+        ("varve timeline delete --timeline-id 5f0c…", "one that has no name"),
     ])
 }
 

@@ -7,10 +7,11 @@ use types::{PgVersion, TenantId, TimelineId};
 
 use super::timeline;
 use crate::arguments::TenantCommand;
+use crate::endpoints::Endpoint;
 use crate::local_env::{Branches, LocalEnv};
 use crate::output::Output;
 use crate::output::table::table;
-use crate::storage::pageserver_client;
+use crate::storage::{on_all_safekeepers, pageserver_client, unless_absent};
 
 /// The first branch of every tenant.
 pub const MAIN_BRANCH: &str = "main";
@@ -61,6 +62,7 @@ pub async fn run(env: &LocalEnv, command: TenantCommand, output: Output) -> anyh
             let tenant = branches.tenant(tenant_id)?;
             config(env, tenant, &set, &unset, output).await
         }
+        TenantCommand::Delete { tenant_id } => delete(env, &mut branches, tenant_id, output).await,
         TenantCommand::SetDefault { tenant_id } => {
             branches.set_default(tenant_id)?;
             output.result(&json!({ "default_tenant": tenant_id }), || {
@@ -68,6 +70,33 @@ pub async fn run(env: &LocalEnv, command: TenantCommand, output: Output) -> anyh
             })
         }
     }
+}
+
+/// From the pageserver first, as a branch is. The names go last, so that the same command goes on after a failure.
+async fn delete(
+    env: &LocalEnv,
+    branches: &mut Branches,
+    tenant: TenantId,
+    output: Output,
+) -> anyhow::Result<()> {
+    if let Some(endpoint) = Endpoint::all(env)?.iter().find(|endpoint| endpoint.tenant_id == tenant) {
+        bail!(
+            "endpoint {:?} is on a branch of tenant {tenant}: `varve endpoint delete {}` first",
+            endpoint.name,
+            endpoint.name
+        );
+    }
+    let on_pageserver = unless_absent(pageserver_client(env).delete_tenant(tenant).await)?.is_some();
+    let on_safekeepers =
+        on_all_safekeepers(env, async |safekeeper| safekeeper.delete_tenant(tenant).await).await?;
+    let timelines = on_safekeepers.iter().map(|deleted| deleted.timelines).max().unwrap_or(0);
+    if !on_pageserver && timelines == 0 {
+        bail!("there is no tenant {tenant}: `varve tenant list` shows all");
+    }
+    branches.remove_tenant(tenant)?;
+    output.result(&json!({ "deleted": tenant, "timelines": timelines }), || {
+        format!("tenant {tenant} is deleted")
+    })
 }
 
 async fn config(

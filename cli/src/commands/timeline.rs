@@ -1,6 +1,7 @@
 //! `timeline`: branches. A timeline is made on the pageserver first, which says where its WAL begins, and
 //! then on every safekeeper.
 
+mod delete;
 mod detail;
 mod restore;
 mod tree;
@@ -74,6 +75,15 @@ pub async fn run(env: &LocalEnv, command: TimelineCommand, output: Output) -> an
             let tenant = branches.tenant(tenant_id)?;
             let restore = Restore { tenant, branch: branch_name, to_time, to_lsn, keep_as };
             restore::restore(env, &mut branches, restore, output).await
+        }
+        TimelineCommand::Delete { branch_name, timeline_id, tenant_id } => {
+            let tenant = branches.tenant(tenant_id)?;
+            let timeline = match (branch_name, timeline_id) {
+                (Some(branch), _) => branches.timeline(tenant, &branch)?,
+                (None, Some(timeline)) => timeline,
+                (None, None) => bail!("name a branch or a timeline"),
+            };
+            delete::delete(env, &mut branches, TenantTimelineId::new(tenant, timeline), output).await
         }
         TimelineCommand::List { tenant_id, all } => {
             let tenants = match all {
@@ -170,7 +180,12 @@ async fn lsn_at(env: &LocalEnv, ttid: TenantTimelineId, time: Moment) -> anyhow:
     available_lsn(env, ttid, None).await?;
     let found = pageserver_client(env).lsn_by_timestamp(ttid.tenant_id, ttid.timeline_id, &text).await?;
     match found.kind {
-        LsnKind::Present | LsnKind::Future => Ok(found.lsn),
+        // So that it is there when the branch is made.
+        LsnKind::Present => {
+            pageserver_client(env).lease_lsn(ttid.tenant_id, ttid.timeline_id, found.lsn).await?;
+            Ok(found.lsn)
+        }
+        LsnKind::Future => Ok(found.lsn),
         LsnKind::Past => bail!(
             "what can be read of the branch begins after {text}: `varve tenant config` says how much history is kept"
         ),

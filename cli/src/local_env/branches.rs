@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use durable_fs::DurableFs;
 use serde::{Deserialize, Serialize};
-use types::{PgVersion, TenantId, TimelineId};
+use types::{PgVersion, TenantId, TenantTimelineId, TimelineId};
 
 use crate::output::alternatives;
 
@@ -125,6 +125,24 @@ impl Branches {
 
     pub fn set_default(&mut self, tenant: TenantId) -> anyhow::Result<()> {
         self.content.default_tenant = Some(self.tenant(Some(tenant))?);
+        self.save()
+    }
+
+    /// Forgets its name, if it has one.
+    pub fn remove_timeline(&mut self, ttid: TenantTimelineId) -> anyhow::Result<()> {
+        if let Some(branches) = self.content.tenants.get_mut(&ttid.tenant_id) {
+            branches.retain(|_, timeline| *timeline != ttid.timeline_id);
+        }
+        self.content.pg_versions.remove(&ttid.timeline_id);
+        self.save()
+    }
+
+    /// Forgets its names. If it was the default tenant, there is none from now on.
+    pub fn remove_tenant(&mut self, tenant: TenantId) -> anyhow::Result<()> {
+        for timeline in self.content.tenants.remove(&tenant).unwrap_or_default().values() {
+            self.content.pg_versions.remove(timeline);
+        }
+        self.content.default_tenant = self.content.default_tenant.filter(|default| *default != tenant);
         self.save()
     }
 

@@ -15,6 +15,9 @@ type Result<T> = std::result::Result<T, DurableFsError>;
 /// such a name is rubbish: readers of a directory skip it, and the next write of that file replaces it.
 pub const TEMPORARY_SUFFIX: &str = ".temporary";
 
+/// Ends the names of directories that [`DurableFs::remove_tree`] had not emptied when it was interrupted.
+pub const REMOVED_SUFFIX: &str = ".removed";
+
 /// Cheap to clone. `DurableFs::default()` is the real thing.
 #[derive(Clone)]
 pub struct DurableFs {
@@ -84,6 +87,29 @@ impl DurableFs {
             other => other,
         })?;
         self.sync_parent(path)
+    }
+
+    /// Removes a directory with all that is in it. After a crash it is whole, or gone: what is left is under another name
+    /// ([`REMOVED_SUFFIX`]), and may be removed at any time. False if there was none.
+    pub fn remove_tree(&self, path: &Path) -> Result<bool> {
+        let mut name = path.as_os_str().to_owned();
+        name.push(REMOVED_SUFFIX);
+        let removed = PathBuf::from(name);
+        // What an earlier attempt has left would be in the way of the rename.
+        self.remove_all_in(&removed)?;
+        if !path.is_dir() {
+            return Ok(false);
+        }
+        self.rename_durably(path, &removed)?;
+        self.remove_all_in(&removed)?;
+        Ok(true)
+    }
+
+    fn remove_all_in(&self, path: &Path) -> Result<()> {
+        self.step(Step::Remove, path, || match fs::remove_dir_all(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        })
     }
 
     /// Opens a file for reading and writing in place.

@@ -9,12 +9,14 @@
 //! again from what is really on disk ([`DurableFsError::is_sync_failure`]).
 //!
 //! All goes through a [`DurableFs`], which asks its [`Faults`] before every step: [`NoFaults`] in a
-//! daemon, a script of failures or of a crash in a test. Nothing here knows what the bytes mean.
+//! daemon, a script of failures or of a crash in a test, a [`CrashPoint`] in a daemon that is to be tested. Nothing here knows what the bytes mean.
 
+mod crash;
 mod error;
 mod faults;
 mod fs;
 
+pub use crash::{CrashPoint, ParseCrashPointError};
 pub use error::DurableFsError;
 pub use faults::{Faults, NoFaults, Step};
-pub use fs::{DurableFs, TEMPORARY_SUFFIX, run_blocking};
+pub use fs::{DurableFs, REMOVED_SUFFIX, TEMPORARY_SUFFIX, run_blocking};

@@ -25,12 +25,12 @@ pub enum HttpError {
 }
 
 impl HttpError {
-    /// The status, if it was the service that refused.
     /// What was asked about is not there.
     pub fn is_not_found(&self) -> bool {
         self.status() == Some(StatusCode::NOT_FOUND)
     }
 
+    /// The status, if it was the service that refused.
     pub fn status(&self) -> Option<StatusCode> {
         match self {
             HttpError::Refused { status, .. } => Some(*status),

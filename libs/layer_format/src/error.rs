@@ -26,6 +26,17 @@ impl LayerError {
         self.damaged_file().is_some()
     }
 
+    /// What the system said.
+    pub fn io_error(&self) -> Option<&std::io::Error> {
+        match self {
+            LayerError::Read { source, .. } | LayerError::Write(source) => Some(source),
+            LayerError::Corrupt { .. }
+            | LayerError::WrongLayer { .. }
+            | LayerError::UnknownVersion { .. }
+            | LayerError::BadEntry { .. } => None,
+        }
+    }
+
     /// What the file is called whose bytes are wrong.
     pub fn damaged_file(&self) -> Option<&str> {
         match self {

@@ -6,11 +6,17 @@ use auth::ClusterToken;
 use http_client::{HttpClient, HttpError, Method, RequestBuilder, StatusCode};
 use types::{Lsn, PgVersion, TenantId, TimelineId};
 
-use crate::history::{GcResult, LsnByTimestamp, TenantConfig, TenantConfigRequest, TenantConfigResponse};
+use crate::history::{
+    GcResult, LsnByTimestamp, LsnLease, LsnLeaseRequest, TenantConfig, TenantConfigRequest,
+    TenantConfigResponse,
+};
 use crate::models::{
     CompactionResult, StatusResponse, TemplateInfo, TenantCreateRequest, TenantInfo, TimelineCreateRequest,
     TimelineInfo,
 };
+
+/// What an operator asks for may have to read or delete all that a tenant has.
+const LONG: Duration = Duration::from_secs(600);
 
 #[derive(Clone, Debug)]
 pub struct PageserverClient(HttpClient);
@@ -49,6 +55,18 @@ impl PageserverClient {
     /// Takes the place of all that was set before.
     pub async fn set_tenant_config(&self, request: &TenantConfigRequest) -> Result<(), HttpError> {
         self.0.send(self.0.request(Method::PUT, "/v1/tenant/config").json(request)).await
+    }
+
+    /// With all that it has in remote storage. Idempotent; 404 if there never was one.
+    pub async fn delete_tenant(&self, tenant: TenantId) -> Result<(), HttpError> {
+        let request = self.0.request(Method::DELETE, &format!("/v1/tenant/{tenant}"));
+        self.0.send(request.timeout(LONG)).await
+    }
+
+    /// The same of a timeline; 412 if it has branches.
+    pub async fn delete_timeline(&self, tenant: TenantId, timeline: TimelineId) -> Result<(), HttpError> {
+        let path = format!("/v1/tenant/{tenant}/timeline/{timeline}");
+        self.0.send(self.0.request(Method::DELETE, &path).timeout(LONG)).await
     }
 
     pub async fn tenants(&self) -> Result<Vec<TenantInfo>, HttpError> {
@@ -95,6 +113,17 @@ impl PageserverClient {
         absent_is_none(self.0.json(self.0.request(Method::GET, &path)).await)
     }
 
+    /// What can be read at `lsn` stays readable for a while. 406 if it is gone already.
+    pub async fn lease_lsn(
+        &self,
+        tenant: TenantId,
+        timeline: TimelineId,
+        lsn: Lsn,
+    ) -> Result<LsnLease, HttpError> {
+        let path = format!("/v1/tenant/{tenant}/timeline/{timeline}/lsn_lease");
+        self.0.json(self.0.request(Method::POST, &path).json(&LsnLeaseRequest { lsn })).await
+    }
+
     /// All that was ingested is in remote storage when this returns.
     pub async fn checkpoint(&self, tenant: TenantId, timeline: TimelineId) -> Result<(), HttpError> {
         self.0.send(self.work(tenant, timeline, "checkpoint")).await
@@ -121,7 +150,7 @@ impl PageserverClient {
 
     fn work(&self, tenant: TenantId, timeline: TimelineId, what: &str) -> RequestBuilder {
         let path = format!("/v1/tenant/{tenant}/timeline/{timeline}/{what}");
-        self.0.request(Method::PUT, &path).timeout(Duration::from_secs(600))
+        self.0.request(Method::PUT, &path).timeout(LONG)
     }
 }
 

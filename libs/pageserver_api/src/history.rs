@@ -112,6 +112,20 @@ pub struct GcResult {
     pub layers_removed: usize,
 }
 
+/// `POST /v1/tenant/{t}/timeline/{tl}/lsn_lease`: what can be read at this LSN is to stay readable for a while. To be
+/// asked again before that is over, also after the pageserver was restarted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LsnLeaseRequest {
+    pub lsn: Lsn,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LsnLease {
+    /// As in RFC 3339.
+    pub valid_until: String,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LsnKind {

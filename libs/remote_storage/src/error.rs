@@ -1,5 +1,7 @@
 //! What can go wrong with object storage.
 
+use std::io::ErrorKind;
+
 use crate::ObjectKey;
 
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +32,21 @@ pub enum RemoteError {
 impl RemoteError {
     pub fn is_not_found(&self) -> bool {
         matches!(self, RemoteError::NotFound(_))
+    }
+
+    /// There is no room for a file here, or in a store that is a directory.
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            RemoteError::Io { source, .. } => {
+                matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+            }
+            RemoteError::NotDurable { source, .. } => source.is_disk_full(),
+            RemoteError::NotFound(_)
+            | RemoteError::BadRange { .. }
+            | RemoteError::S3 { .. }
+            | RemoteError::Bucket { .. }
+            | RemoteError::Injected { .. } => false,
+        }
     }
 
     /// The same request may succeed later.

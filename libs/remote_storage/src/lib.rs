@@ -1,7 +1,7 @@
 //! Object storage: the only long-term home of data, seen as named, immutable blobs.
 //!
 //! [`RemoteStorage`] is the seam; [`LocalDir`] keeps objects as files below a directory, [`S3Bucket`] in a bucket, and
-//! [`Faulty`] wraps any other and fails on demand. All must pass the one suite in `tests/conformance.rs`.
+//! [`Faulty`] wraps any other and fails on demand, [`Crashing`] ends the process. All must pass the one suite in `tests/conformance.rs`.
 //!
 //! What callers may rely on, because every object store gives it: a put is atomic (readers see the old object, the
 //! new one, or none, never half of one) and durable when it returns; a get after a put sees it. What they may not:
@@ -10,6 +10,7 @@
 //! Nothing here knows what a layer or a WAL segment is.
 
 mod config;
+mod crashing;
 mod error;
 mod faulty;
 mod key;
@@ -19,6 +20,7 @@ mod storage;
 
 pub use aws_sdk_s3::config::Credentials;
 pub use config::{ConfigError, RemoteStorageConfig};
+pub use crashing::Crashing;
 pub use error::RemoteError;
 pub use faulty::{Faulty, Operation};
 pub use key::{BadKeyError, ObjectKey};

@@ -112,6 +112,28 @@ pub struct TimelineStatus {
     pub walreceivers: Vec<WalReceiverStatus>,
 }
 
+/// `DELETE /v1/tenant/{tenant_id}/timeline/{timeline_id}`, by default with its WAL in object storage. Idempotent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TimelineDeleteQuery {
+    /// Other safekeepers go on with the timeline: nothing in object storage is touched.
+    #[serde(default)]
+    pub only_local: bool,
+}
+
+/// What a `DELETE` found here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimelineDeleteResult {
+    pub dir_existed: bool,
+}
+
+/// `DELETE /v1/tenant/{tenant_id}`, with its WAL in object storage. Idempotent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TenantDeleteResult {
+    /// How many timelines were here.
+    pub timelines: usize,
+}
+
 /// Somebody who reads WAL: a pageserver, a recovering proposer, pg_receivewal, a standby.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WalSenderStatus {

@@ -1,5 +1,6 @@
 //! Errors as statuses.
 
+use axum::http::StatusCode;
 use http_server::ApiError;
 
 use crate::import::ImportError;
@@ -13,7 +14,10 @@ pub(super) fn storage(error: StorageError) -> ApiError {
         StorageError::BadBranchPoint { .. }
         | StorageError::BeforeHistory { .. }
         | StorageError::Collected { .. } => ApiError::not_acceptable(message),
-        StorageError::Superseded { .. } => ApiError::conflict(message),
+        StorageError::Superseded { .. }
+        | StorageError::TenantDeleted(_)
+        | StorageError::TimelineDeleted(_) => ApiError::conflict(message),
+        StorageError::HasBranches { .. } => ApiError::new(StatusCode::PRECONDITION_FAILED, message),
         StorageError::ShuttingDown
         | StorageError::WaitLsnTimeout { .. }
         | StorageError::NotConfirmed { .. }

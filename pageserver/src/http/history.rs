@@ -5,17 +5,16 @@ use axum::extract::{Path, Query, State};
 use http_server::ApiError;
 use jiff::Timestamp;
 use pageserver_api::history::{
-    GcResult, Interval, LsnByTimestamp, POSTGRES_EPOCH, TenantConfig, TenantConfigRequest,
-    TenantConfigResponse,
+    GcResult, Interval, LsnByTimestamp, LsnLease, LsnLeaseRequest, POSTGRES_EPOCH, TenantConfig,
+    TenantConfigRequest, TenantConfigResponse,
 };
 use pageserver_api::models::CompactionResult;
 use serde::Deserialize;
 use types::{Lsn, TenantId};
 
 use super::timelines::{Ids, bad_id, timeline};
-use super::{ApiState, error};
+use super::{ApiState, error, to_the_end};
 use crate::history::{commit_time, lsn_of_time};
-use crate::storage::StorageError;
 
 pub(super) async fn config(
     State(state): State<ApiState>,
@@ -84,6 +83,22 @@ pub(super) async fn timestamp_of_lsn(
     }
 }
 
+pub(super) async fn lease_lsn(
+    State(state): State<ApiState>,
+    ids: Ids,
+    Json(LsnLeaseRequest { lsn }): Json<LsnLeaseRequest>,
+) -> Result<Json<LsnLease>, ApiError> {
+    let timeline = timeline(&state, ids)?;
+    let length = state.gc.lease_length();
+    // Before the lease begins, so that it does not end before that.
+    let valid_until = Timestamp::now()
+        .checked_add(jiff::SignedDuration::try_from(length).unwrap_or(jiff::SignedDuration::MAX));
+    timeline.lease_lsn(lsn, length).map_err(error::storage)?;
+    let valid_until = valid_until.map_err(|error| ApiError::internal(error.to_string()))?.to_string();
+    tracing::info!(timeline = %timeline.id(), %lsn, valid_until, "leased an LSN");
+    Ok(Json(LsnLease { valid_until }))
+}
+
 /// All that was ingested is in remote storage when this returns.
 pub(super) async fn checkpoint(State(state): State<ApiState>, ids: Ids) -> Result<Json<()>, ApiError> {
     let timeline = timeline(&state, ids)?;
@@ -116,14 +131,4 @@ pub(super) async fn do_gc(
         Ok(GcResult { gc_cutoff: timeline.gc_cutoff(), layers_removed })
     })
     .await
-}
-
-/// Goes on when the client goes away: files that are half made must not meet the next attempt.
-async fn to_the_end<T: Send + 'static>(
-    work: impl Future<Output = Result<T, StorageError>> + Send + 'static,
-) -> Result<Json<T>, ApiError> {
-    match tokio::spawn(work).await {
-        Ok(done) => done.map(Json).map_err(error::storage),
-        Err(_) => Err(ApiError::unavailable("shutting down")),
-    }
 }

@@ -9,14 +9,15 @@ mod timelines;
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, State};
-use axum::routing::{get, put};
+use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
+use http_server::ApiError;
 use pageserver_api::models::StatusResponse;
 use types::NodeId;
 
 use crate::gc::GarbageCollector;
 use crate::ingest::IngestMetrics;
-use crate::storage::TenantManager;
+use crate::storage::{StorageError, TenantManager};
 use crate::walreceiver::WalReceivers;
 
 /// A template is a few MiB.
@@ -39,11 +40,13 @@ pub fn routes(state: ApiState) -> Router {
         .route("/v1/template/{pg_version}", template)
         .route("/v1/tenant", get(tenants::list).post(tenants::create))
         .route("/v1/tenant/{tenant}/timeline", get(timelines::list).post(timelines::create))
-        .route("/v1/tenant/{tenant}/timeline/{timeline}", get(timelines::describe))
+        .route("/v1/tenant/{tenant}", delete(tenants::delete))
+        .route("/v1/tenant/{tenant}/timeline/{timeline}", get(timelines::describe).delete(timelines::delete))
         .route("/v1/tenant/config", put(history::set_config))
         .route("/v1/tenant/{tenant}/config", get(history::config))
         .route("/v1/tenant/{tenant}/timeline/{timeline}/get_lsn_by_timestamp", get(history::lsn_by_timestamp))
         .route("/v1/tenant/{tenant}/timeline/{timeline}/get_timestamp_of_lsn", get(history::timestamp_of_lsn))
+        .route("/v1/tenant/{tenant}/timeline/{timeline}/lsn_lease", post(history::lease_lsn))
         .route("/v1/tenant/{tenant}/timeline/{timeline}/checkpoint", put(history::checkpoint))
         .route("/v1/tenant/{tenant}/timeline/{timeline}/compact", put(history::compact))
         .route("/v1/tenant/{tenant}/timeline/{timeline}/do_gc", put(history::do_gc))
@@ -63,4 +66,14 @@ async fn status(State(state): State<ApiState>) -> Json<StatusResponse> {
         tenants: tenants.len(),
         timelines,
     })
+}
+
+/// Goes on when the client goes away: files that are half made must not meet the next attempt.
+async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, StorageError>> + Send + 'static,
+) -> Result<Json<T>, ApiError> {
+    match tokio::spawn(work).await {
+        Ok(done) => done.map(Json).map_err(error::storage),
+        Err(_) => Err(ApiError::unavailable("shutting down")),
+    }
 }

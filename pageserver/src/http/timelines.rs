@@ -10,7 +10,7 @@ use http_server::ApiError;
 use pageserver_api::models::{TimelineCreateRequest, TimelineInfo, TimelineState};
 use types::{BLCKSZ, Key, KeyKind, Lsn, PgVersion, TenantId, TenantTimelineId, TimelineId};
 
-use super::{ApiState, error, templates};
+use super::{ApiState, error, templates, to_the_end};
 use crate::ingest::relation_size;
 use crate::storage::{StorageError, Timeline};
 
@@ -58,6 +58,22 @@ pub(super) async fn create(
         Ok(made) => made,
         Err(_) => Err(ApiError::unavailable("shutting down")),
     }
+}
+
+/// With all that it has in remote storage.
+pub(super) async fn delete(
+    State(state): State<ApiState>,
+    Path((tenant, timeline)): Ids,
+) -> Result<Json<()>, ApiError> {
+    let id = TenantTimelineId::new(tenant.parse().map_err(bad_id)?, timeline.parse().map_err(bad_id)?);
+    to_the_end(async move {
+        let deleted = state.manager.delete_timeline(id).await;
+        if state.manager.get_timeline(id).is_err() {
+            state.receivers.stop(id);
+        }
+        deleted
+    })
+    .await
 }
 
 async fn make(

@@ -1,5 +1,7 @@
 //! `basebackup` and `fullbackup`.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use pageserver_api::BackupRequest;
 use pg_backend::{CopyWriter, QueryError, Session};
@@ -19,13 +21,15 @@ impl ChunkSink for CopySink<'_> {
 
 pub(super) async fn serve(
     service: &PageService,
-    timeline: &Timeline,
+    timeline: &Arc<Timeline>,
     request: BackupRequest,
     session: &mut Session,
 ) -> Result<(), QueryError> {
     let _timer = service.metrics.backup_seconds.start_timer();
     let options = options(service, timeline, request).await?;
     let id = timeline.id();
+    // It may take its time.
+    let _held = timeline.hold_lsn(options.lsn).map_err(|failure| error::query_error(&failure.into()))?;
     tracing::info!(timeline = %id, lsn = %options.lsn, prev = %options.prev_lsn, kind = ?options.kind, "base backup");
     let sink = CopySink(session.copy_out().await?);
     write_backup(timeline, &service.pages, options, sink).await.map_err(|failure| {

@@ -8,7 +8,10 @@ use crate::storage::StorageError;
 
 fn storage(error: &StorageError) -> &'static str {
     match error {
-        StorageError::TenantNotFound(_) | StorageError::TimelineNotFound(_) => sqlstate::UNDEFINED_OBJECT,
+        StorageError::TenantNotFound(_)
+        | StorageError::TimelineNotFound(_)
+        | StorageError::TenantDeleted(_)
+        | StorageError::TimelineDeleted(_) => sqlstate::UNDEFINED_OBJECT,
         StorageError::BeforeHistory { .. }
         | StorageError::Collected { .. }
         | StorageError::BadBranchPoint { .. } => sqlstate::INVALID_PARAMETER_VALUE,
@@ -21,6 +24,7 @@ fn storage(error: &StorageError) -> &'static str {
         StorageError::Io { .. } | StorageError::Remote(_) | StorageError::NotDurable(_) => sqlstate::IO_ERROR,
         StorageError::TenantExists(_)
         | StorageError::TimelineExists(_)
+        | StorageError::HasBranches { .. }
         | StorageError::BadBatch { .. }
         | StorageError::LayerExists { .. }
         | StorageError::KeyOrder { .. }

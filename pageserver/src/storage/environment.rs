@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use types::{Generation, TenantId, TenantTimelineId};
 
 use super::layers::OpenFiles;
+use super::room::Room;
 use super::{Owners, Redo, StorageConfig, StorageMetrics};
 
 pub(super) struct Environment {
@@ -26,6 +27,7 @@ pub(super) struct Environment {
     pub(super) owners: Arc<dyn Owners>,
     pub(super) redo: Option<Arc<dyn Redo>>,
     pub(super) open_files: Arc<OpenFiles>,
+    pub(super) room: Room,
     /// Turns for heavy work; whoever waits longest is next, so no timeline starves another.
     pub(super) background: Semaphore,
 }
@@ -36,12 +38,12 @@ fn key(text: String) -> ObjectKey {
 }
 
 impl Environment {
-    pub(super) fn timelines_dir(&self, tenant: TenantId) -> PathBuf {
-        self.config.workdir.join(format!("tenants/{tenant}/timelines"))
+    pub(super) fn tenant_dir(&self, tenant: TenantId) -> PathBuf {
+        self.config.workdir.join(format!("tenants/{tenant}"))
     }
 
     pub(super) fn timeline_dir(&self, id: TenantTimelineId) -> PathBuf {
-        self.timelines_dir(id.tenant_id).join(id.timeline_id.to_string())
+        self.tenant_dir(id.tenant_id).join(format!("timelines/{}", id.timeline_id))
     }
 
     pub(super) fn tenants_prefix() -> ObjectKey {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use types::{Generation, Key, Lsn, TenantId, TenantTimelineId};
+use types::{Generation, Key, Lsn, TenantId, TenantTimelineId, TimelineId};
 
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
@@ -15,6 +15,12 @@ pub enum StorageError {
     TenantExists(TenantId),
     #[error("timeline {0} exists already")]
     TimelineExists(TenantTimelineId),
+    #[error("tenant {0} was deleted: take another id")]
+    TenantDeleted(TenantId),
+    #[error("timeline {0} was deleted: take another id")]
+    TimelineDeleted(TenantTimelineId),
+    #[error("timeline {timeline} has branches, which need what it has: delete them first: {}", list(.branches))]
+    HasBranches { timeline: TenantTimelineId, branches: Vec<TimelineId> },
     #[error("timeline {timeline} cannot be branched at {lsn}: {reason}")]
     BadBranchPoint { timeline: TenantTimelineId, lsn: Lsn, reason: String },
     #[error("timeline {timeline} has no history at {lsn}: it starts at {start}")]
@@ -56,6 +62,14 @@ pub enum StorageError {
     ShuttingDown,
 }
 
+fn is_storage_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+}
+
+fn list(timelines: &[TimelineId]) -> String {
+    timelines.iter().map(TimelineId::to_string).collect::<Vec<_>>().join(", ")
+}
+
 impl StorageError {
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StorageError {
         let path = path.to_owned();
@@ -71,6 +85,17 @@ impl StorageError {
         }
     }
 
+    /// There is no room for a file.
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            StorageError::Remote(error) => error.is_disk_full(),
+            StorageError::NotDurable(error) => error.is_disk_full(),
+            StorageError::Io { source, .. } => is_storage_full(source),
+            StorageError::Layer(error) => error.io_error().is_some_and(is_storage_full),
+            _ => false,
+        }
+    }
+
     /// The stored bytes are not what was written: no retry will help.
     pub fn is_corruption(&self) -> bool {
         match self {
@@ -80,6 +105,9 @@ impl StorageError {
             | StorageError::TimelineNotFound(_)
             | StorageError::TenantExists(_)
             | StorageError::TimelineExists(_)
+            | StorageError::TenantDeleted(_)
+            | StorageError::TimelineDeleted(_)
+            | StorageError::HasBranches { .. }
             | StorageError::BadBranchPoint { .. }
             | StorageError::BeforeHistory { .. }
             | StorageError::Collected { .. }

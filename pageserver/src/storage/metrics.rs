@@ -5,6 +5,8 @@ use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Registry};
 #[derive(Clone)]
 pub struct StorageMetrics {
     pub memory_layer_bytes: IntGauge,
+    pub local_layer_bytes: IntGauge,
+    pub layers_evicted: IntCounter,
     pub layers_written: IntCounter,
     pub layer_bytes_written: IntCounter,
     pub layer_bytes_uploaded: IntCounter,
@@ -37,8 +39,16 @@ impl StorageMetrics {
         let memory_layer_bytes =
             IntGauge::new("pageserver_storage_memory_layer_bytes", "Bytes in open and frozen layers")?;
         registry.register(Box::new(memory_layer_bytes.clone()))?;
+        let local_layer_bytes =
+            IntGauge::new("pageserver_storage_local_layer_bytes", "Bytes of layer files on the local disk")?;
+        registry.register(Box::new(local_layer_bytes.clone()))?;
         Ok(Self {
             memory_layer_bytes,
+            local_layer_bytes,
+            layers_evicted: counter(
+                "layers_evicted_total",
+                "Layer files removed to make room on the local disk",
+            )?,
             layers_written: counter("layers_written_total", "Layer files made")?,
             layer_bytes_written: counter("layer_bytes_written_total", "Bytes of layer files made")?,
             layer_bytes_uploaded: counter("layer_bytes_uploaded_total", "Bytes of layer files uploaded")?,

@@ -21,7 +21,7 @@ use auth::ClusterToken;
 use broker_api::BrokerClient;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use types::{NodeId, TenantTimelineId};
+use types::{NodeId, TenantId, TenantTimelineId};
 
 use crate::ingest::IngestMetrics;
 use crate::pages::PageReader;
@@ -51,9 +51,14 @@ pub struct ReceiverStatus {
 
 type StatusCell = Arc<Mutex<ReceiverStatus>>;
 
+struct Running {
+    status: StatusCell,
+    stop: CancellationToken,
+}
+
 pub struct WalReceivers {
     context: ReceiverContext,
-    running: Mutex<HashMap<TenantTimelineId, StatusCell>>,
+    running: Mutex<HashMap<TenantTimelineId, Running>>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
 }
@@ -70,14 +75,34 @@ impl WalReceivers {
         running.entry(id).or_insert_with(|| {
             let status = StatusCell::default();
             let receiver = receiver::Receiver::new(self.context.clone(), timeline, Arc::clone(&status));
-            self.tasks.spawn(receiver.run(self.shutdown.clone()));
-            status
+            let stop = self.shutdown.child_token();
+            self.tasks.spawn(receiver.run(stop.clone()));
+            Running { status, stop }
+        });
+    }
+
+    /// Of a timeline that was deleted.
+    pub fn stop(&self, id: TenantTimelineId) {
+        if let Some(running) = self.running.lock().expect("no holder panics").remove(&id) {
+            running.stop.cancel();
+        }
+    }
+
+    /// Those of a tenant that was deleted.
+    pub fn stop_all_of(&self, tenant: TenantId) {
+        self.running.lock().expect("no holder panics").retain(|id, running| {
+            let stays = id.tenant_id != tenant;
+            if !stays {
+                running.stop.cancel();
+            }
+            stays
         });
     }
 
     pub fn status(&self, id: TenantTimelineId) -> ReceiverStatus {
         let running = self.running.lock().expect("no holder panics");
-        running.get(&id).map(|cell| cell.lock().expect("no holder panics").clone()).unwrap_or_default()
+        let status = |running: &Running| running.status.lock().expect("no holder panics").clone();
+        running.get(&id).map(status).unwrap_or_default()
     }
 
     /// Returns when all have put what they had; the token they were given has been cancelled.

@@ -3,6 +3,8 @@
 mod branches;
 mod compaction;
 mod crashes;
+mod deletion;
+mod eviction;
 mod faults;
 mod model;
 mod ownership;

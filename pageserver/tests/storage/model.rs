@@ -38,8 +38,9 @@ struct History {
     ancestor: Option<(u8, Lsn)>,
     batches: Vec<WriteBatch>,
     last: u64,
-    /// Below it only where branches begin may be read.
+    /// Below it only where branches begin may be read, and what is leased.
     cutoff: Lsn,
+    leases: Vec<Lsn>,
 }
 
 type Model = BTreeMap<u8, History>;
@@ -127,13 +128,21 @@ fn expected(model: &Model, number: u8, key: Key, upto: Lsn) -> Reconstruct {
     found
 }
 
-fn is_readable(model: &Model, mut number: u8, lsn: Lsn) -> bool {
+/// Whose history there is at an LSN: the timeline's own, or an ancestor's.
+fn holder(model: &Model, mut number: u8, lsn: Lsn) -> u8 {
     while let Some((ancestor, at)) = model[&number].ancestor
         && lsn <= at
     {
         number = ancestor;
     }
-    lsn >= model[&number].cutoff || model.values().any(|history| history.ancestor == Some((number, lsn)))
+    number
+}
+
+fn is_readable(model: &Model, number: u8, lsn: Lsn) -> bool {
+    let number = holder(model, number, lsn);
+    lsn >= model[&number].cutoff
+        || model[&number].leases.contains(&lsn)
+        || model.values().any(|history| history.ancestor == Some((number, lsn)))
 }
 
 async fn check(random: &mut Random, model: &Model, number: u8, timeline: &Timeline, shortened: bool) {
@@ -185,6 +194,11 @@ async fn replay(model: &Model, manager: &TenantManager) {
     }
 }
 
+/// Leases are not known after a start, and what was kept for them may have gone.
+fn forget_leases(model: &mut Model) {
+    model.values_mut().for_each(|history| history.leases.clear());
+}
+
 /// What a run has seen happen, so that it is known to have tested something.
 #[derive(Debug, Default)]
 struct Seen {
@@ -192,6 +206,9 @@ struct Seen {
     removed_layers: usize,
     merges: usize,
     images: usize,
+    evictions: usize,
+    deletions: usize,
+    leases: usize,
 }
 
 async fn run(seed: u64, steps: usize, shortened: bool) -> Seen {
@@ -213,6 +230,7 @@ async fn run(seed: u64, steps: usize, shortened: bool) -> Seen {
     let mut manager = open().await;
     root(&manager).await;
     let mut model: Model = [(1, History { last: INITDB.0, ..History::default() })].into();
+    let mut made_timelines = 1;
     for _ in 0..steps {
         let number = *model.keys().nth(random.below(model.len() as u64) as usize).unwrap();
         let timeline: Arc<Timeline> = manager.get_timeline(ttid(number)).unwrap();
@@ -225,11 +243,31 @@ async fn run(seed: u64, steps: usize, shortened: bool) -> Seen {
                 timeline.put_batch(batch).await.unwrap();
             }
             24..33 => check(&mut random, &model, number, &timeline, shortened).await,
-            33..35 => timeline.flush_and_upload().await.unwrap(),
-            35 if model.len() < 6 => {
+            33 => timeline.flush_and_upload().await.unwrap(),
+            34 => {
+                timeline.flush_and_upload().await.unwrap();
+                for layer in manager.evictable_layers() {
+                    seen.evictions += usize::from(random.one_in(2) && layer.evict().is_some());
+                }
+            }
+            35 if model.len() == 6 => {
+                let is_ancestor = |id| model.values().any(|it| it.ancestor.is_some_and(|(of, _)| of == id));
+                let (id, has_branches) = (ttid(number), is_ancestor(number));
+                match manager.delete_timeline(id).await {
+                    Ok(()) => {
+                        assert!(!has_branches);
+                        model.remove(&number);
+                        seen.deletions += 1;
+                    }
+                    Err(StorageError::HasBranches { .. }) => assert!(has_branches),
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            35 => {
                 let start = timeline.start_lsn().0;
                 let lsn = Lsn(start + random.below(timeline.last_record_lsn().0 - start + 1));
-                let new = model.len() as u8 + 1;
+                let new = made_timelines + 1;
+                made_timelines = new;
                 let made = manager.branch_timeline(ttid(new), ttid(number).timeline_id, Some(lsn)).await;
                 if is_readable(&model, number, lsn) {
                     made.unwrap();
@@ -269,6 +307,7 @@ async fn run(seed: u64, steps: usize, shortened: bool) -> Seen {
                     let timeline = manager.get_timeline(ttid(*number)).unwrap();
                     assert_eq!(timeline.last_record_lsn(), Lsn(history.last), "a clean stop loses nothing");
                 }
+                forget_leases(&mut model);
             }
             38 => {
                 manager.abandon().await;
@@ -282,7 +321,18 @@ async fn run(seed: u64, steps: usize, shortened: bool) -> Seen {
                     assert!(cutoff <= history.cutoff);
                     history.cutoff = cutoff;
                 }
+                forget_leases(&mut model);
                 replay(&model, &manager).await;
+            }
+            39 if random.one_in(2) => {
+                let lsn = Lsn(INITDB.0 + random.below(model[&number].last - INITDB.0 + 1));
+                let leased = timeline.lease_lsn(lsn, std::time::Duration::from_secs(3600));
+                assert_eq!(leased.is_ok(), is_readable(&model, number, lsn), "{number} at {lsn}: {leased:?}");
+                if leased.is_ok() {
+                    let holder = holder(&model, number, lsn);
+                    model.get_mut(&holder).unwrap().leases.push(lsn);
+                    seen.leases += 1;
+                }
             }
             _ => tokio::time::sleep(std::time::Duration::from_millis(random.below(4))).await,
         }
@@ -309,9 +359,13 @@ async fn runs(first: u64, shortened: bool) {
         all.removed_layers += seen.removed_layers;
         all.merges += seen.merges;
         all.images += seen.images;
+        all.evictions += seen.evictions;
+        all.deletions += seen.deletions;
+        all.leases += seen.leases;
     }
     eprintln!("{all:?}");
-    assert!(all.collections > 0 && all.merges > 0, "{all:?}");
+    assert!(all.collections > 0 && all.merges > 0 && all.evictions > 0 && all.deletions > 0, "{all:?}");
+    assert!(all.leases > 0, "{all:?}");
     // Only above images is anything garbage.
     assert_eq!((all.images > 0, all.removed_layers > 0), (shortened, shortened), "{all:?}");
 }

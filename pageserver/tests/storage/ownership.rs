@@ -13,7 +13,7 @@ use crate::support::*;
 
 /// What a quorum would know.
 #[derive(Clone, Debug)]
-struct Highest(Arc<Mutex<Generation>>);
+pub struct Highest(pub Arc<Mutex<Generation>>);
 
 #[async_trait]
 impl Owners for Highest {
@@ -35,7 +35,7 @@ impl Owners for Highest {
     }
 }
 
-async fn open(
+pub async fn open(
     disk: &Disk,
     highest: &Highest,
     store: &Arc<dyn RemoteStorage>,

@@ -2,21 +2,23 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use consensus::{Configuration, MembershipQuestion, MembershipReply, PeerLog, TimelineIdentity};
 use http_server::ApiError;
 use safekeeper_api::http::{
-    OwnershipQuestion, OwnershipReply, SafekeeperStatus, TimelineCreateRequest, TimelineListEntry,
-    TimelineStatus,
+    OwnershipQuestion, OwnershipReply, SafekeeperStatus, TenantDeleteResult, TimelineCreateRequest,
+    TimelineDeleteQuery, TimelineDeleteResult, TimelineListEntry, TimelineStatus,
 };
 use types::{NodeId, TenantTimelineId};
 
 use crate::http::status;
-use crate::timeline::{CreateError, LookupError, Manager, OwnershipError, Stopped, Timeline, TimelineSpec};
+use crate::timeline::{
+    CreateError, DeleteError, LookupError, Manager, OwnershipError, Scope, Stopped, Timeline, TimelineSpec,
+};
 
 struct Api {
     node_id: NodeId,
@@ -28,7 +30,8 @@ pub fn routes(node_id: NodeId, manager: Arc<Manager>) -> Router {
         .route("/v1/status", get(safekeeper_status))
         .route("/v1/ownership", post(ownership))
         .route("/v1/tenant/timeline", post(create_timeline).get(list_timelines))
-        .route("/v1/tenant/{tenant_id}/timeline/{timeline_id}", get(timeline_status))
+        .route("/v1/tenant/{tenant_id}", delete(delete_tenant))
+        .route("/v1/tenant/{tenant_id}/timeline/{timeline_id}", get(timeline_status).delete(delete_timeline))
         .route("/v1/tenant/{tenant_id}/timeline/{timeline_id}/membership", post(membership))
         .route("/v1/tenant/{tenant_id}/timeline/{timeline_id}/log", get(log))
         .with_state(Arc::new(Api { node_id, manager }))
@@ -123,6 +126,33 @@ async fn create_timeline(
     let code = if new { StatusCode::CREATED } else { StatusCode::OK };
     let generation = api.manager.pageserver_generation(timeline.ttid().tenant_id);
     Ok((code, Json(status::of(&timeline, generation))))
+}
+
+async fn delete_timeline(
+    State(api): State<Arc<Api>>,
+    Path((tenant, timeline)): Path<(String, String)>,
+    query: Result<Query<TimelineDeleteQuery>, QueryRejection>,
+) -> Result<Json<TimelineDeleteResult>, ApiError> {
+    let Query(query) = query.map_err(|error| ApiError::bad_request(error.body_text()))?;
+    let scope = if query.only_local { Scope::OnlyLocal } else { Scope::Everything };
+    let deleted = api.manager.delete(parse(&tenant, &timeline)?, scope).await;
+    Ok(Json(TimelineDeleteResult { dir_existed: deleted.map_err(delete_error)? }))
+}
+
+async fn delete_tenant(
+    State(api): State<Arc<Api>>,
+    Path(tenant): Path<String>,
+) -> Result<Json<TenantDeleteResult>, ApiError> {
+    let tenant = tenant.parse().map_err(|error| ApiError::bad_request(format!("{error}")))?;
+    let timelines = api.manager.delete_tenant(tenant).await.map_err(delete_error)?;
+    Ok(Json(TenantDeleteResult { timelines }))
+}
+
+fn delete_error(error: DeleteError) -> ApiError {
+    match error {
+        DeleteError::Disk { .. } => ApiError::internal(error.to_string()),
+        DeleteError::Remote(_) => ApiError::unavailable(error.to_string()),
+    }
 }
 
 fn spec_of(request: TimelineCreateRequest) -> Result<TimelineSpec, ApiError> {

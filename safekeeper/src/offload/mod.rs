@@ -88,6 +88,10 @@ impl Offload {
 
     async fn offload(self: Arc<Self>, timeline: Arc<Timeline>, shutdown: CancellationToken) {
         let Some(attempt) = self.attempts().get(&timeline.ttid()).copied() else { return };
+        let Some(_alone) = timeline.offloading().await else {
+            self.attempts().remove(&timeline.ttid());
+            return;
+        };
         let worked = shutdown.run_until_cancelled(self.segments(&timeline, attempt)).await;
         let mut attempts = self.attempts();
         let Some(attempt) = attempts.get_mut(&timeline.ttid()) else { return };

@@ -2,6 +2,7 @@
 //! stand on: a safekeeper in this process, and a proposer without a mind of its own.
 
 mod creating;
+mod deletion;
 mod eviction;
 mod joining;
 mod offload;

@@ -76,6 +76,8 @@ pub enum Input {
     Rest {
         reply: oneshot::Sender<bool>,
     },
+    /// The timeline is being deleted.
+    End,
 }
 
 /// WAL to be read from another safekeeper: `begin..end`, as long as the entry that ends at `end` is of `last_term`.
@@ -123,8 +125,8 @@ pub struct Core {
     pub gauges: TimelineMetrics,
     pub changes: Arc<Changes>,
     pub persisted_at: Instant,
-    /// It has been brought to rest: nothing may change any more.
-    pub at_rest: bool,
+    /// It has been brought to rest, or is being deleted: nothing may change any more.
+    pub ended: bool,
 }
 
 impl Core {
@@ -187,6 +189,10 @@ impl Core {
                     }
                     let _ = reply.send(alone);
                 }
+                Input::End => {
+                    self.ended = true;
+                    return Ok(());
+                }
             }
         }
         self.step(AcceptorEvent::BatchEnd)
@@ -199,7 +205,7 @@ impl Core {
             at_rest: Some(AtRest { flush_lsn, partial: None }),
             ..self.control_as_of_now()
         })?;
-        self.at_rest = true;
+        self.ended = true;
         Ok(())
     }
 
@@ -323,7 +329,7 @@ impl Core {
     /// When positions that are kept lazily are to be written down; never, if they are.
     pub fn lazily_due(&self) -> Option<Instant> {
         let control = self.control_as_of_now();
-        if self.at_rest || control == self.control {
+        if self.ended || control == self.control {
             return None;
         }
         // So that a restart never has to read more than a segment or so.
@@ -339,7 +345,7 @@ impl Core {
 
     /// At the end of the process.
     pub fn finish(&mut self) -> Result<(), FatalError> {
-        let outcome = if self.at_rest { Ok(()) } else { self.rest() };
+        let outcome = if self.ended { Ok(()) } else { self.rest() };
         self.excuse_full_disk(outcome)
     }
 

@@ -110,6 +110,7 @@ impl Manager {
         });
         let path = manager.settings.datadir.clone();
         let read = move || {
+            datadir::remove_leftovers(&path)?;
             let directories = datadir::timeline_directories(&path)?.into_iter();
             let read = |ttid| (ttid, control_file::read_if_exists(&datadir::timeline_directory(&path, ttid)));
             std::io::Result::Ok(directories.map(read).collect::<Vec<_>>())

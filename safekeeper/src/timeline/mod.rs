@@ -13,6 +13,7 @@ mod changes;
 mod control_file;
 mod core;
 mod create;
+mod deletion;
 mod eviction;
 mod joining;
 mod manager;
@@ -37,6 +38,7 @@ pub use self::catch_up::{CatchUp, Peer};
 #[cfg(test)]
 pub use self::core::FatalError;
 pub use self::create::{CreateError, TimelineSpec};
+pub use self::deletion::{DeleteError, Scope};
 pub use self::eviction::run as evict;
 pub use self::manager::{LookupError, Manager, Settings, Summary};
 pub use self::owners::OwnershipError;
@@ -81,9 +83,10 @@ pub enum PushReply {
     End(String),
 }
 
-/// The owner has ended: the process is stopping. Or what was asked for was undone, because the disk is full.
+/// The owner has ended: the process is stopping, or the timeline was deleted. Or what was asked for was undone, because
+/// the disk is full.
 #[derive(Debug, thiserror::Error)]
-#[error("timeline {0} does not answer: the safekeeper stops, or its disk is full")]
+#[error("timeline {0} does not answer: the safekeeper stops, its disk is full, or the timeline was deleted")]
 pub struct Stopped(pub TenantTimelineId);
 
 /// The handle.
@@ -101,6 +104,8 @@ pub struct Timeline {
     proposers: Registry<SocketAddr>,
     /// When somebody asked for it last.
     used: Mutex<Instant>,
+    /// Held while segments go to object storage, and while it is deleted.
+    offloading: tokio::sync::Mutex<()>,
     evict_after: Duration,
     metrics: Arc<Metrics>,
 }
@@ -160,6 +165,12 @@ impl Timeline {
         let Positions { backup_lsn, commit_lsn, .. } = self.positions();
         self.remote.as_ref()?;
         plan::next_segment(self.start_lsn, backup_lsn, commit_lsn, self.segments.size())
+    }
+
+    /// To be held by who puts its segments into object storage. None if it was deleted.
+    pub async fn offloading(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        let alone = self.offloading.lock().await;
+        (!self.inputs.is_closed()).then_some(alone)
     }
 
     /// How long it must not be used before it is evicted.

@@ -145,7 +145,7 @@ pub fn open(
         gauges: settings.metrics.of_timeline(ttid),
         changes,
         persisted_at: Instant::now(),
-        at_rest: false,
+        ended: false,
     };
     core.publish();
     let timeline = Timeline {
@@ -161,6 +161,7 @@ pub fn open(
         senders: Registry::default(),
         proposers: Registry::default(),
         used: std::sync::Mutex::new(Instant::now()),
+        offloading: tokio::sync::Mutex::default(),
         evict_after: settings.evict_after,
         metrics: settings.metrics.clone(),
     };

@@ -34,7 +34,7 @@ struct Work {
     is_due: bool,
 }
 
-/// Runs until `shutdown`, until the timeline is at rest, or until the process must end.
+/// Runs until `shutdown`, until the timeline is at rest or being deleted, or until the process must end.
 pub async fn run(
     core: Core,
     inputs: mpsc::Receiver<Input>,
@@ -60,7 +60,7 @@ pub async fn run(
 
 impl Owner {
     fn is_done(&self) -> bool {
-        self.stopping || self.core.at_rest
+        self.stopping || self.core.ended
     }
 
     async fn wait(&mut self) -> Work {

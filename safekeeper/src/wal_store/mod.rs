@@ -32,6 +32,6 @@ pub use error::WalStoreError;
 #[cfg(test)]
 pub use prehistory::synthesise;
 pub use reader::WalReader;
-pub use remote::{RemoteSegments, RemoteWalError};
+pub use remote::{RemoteSegments, RemoteWalError, tenant_prefix, timeline_prefix};
 pub use segments::Segments;
 pub use store::{Begin, WalStore};

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use remote_storage::{BadKeyError, ObjectKey, RemoteError, RemoteStorage};
 use safekeeper_api::control_file::PartialSegment;
-use types::{Lsn, NodeId, TenantTimelineId};
+use types::{Lsn, NodeId, TenantId, TenantTimelineId};
 
 use crate::wal_store::Segments;
 
@@ -31,6 +31,17 @@ pub enum RemoteWalError {
         "object {key} is damaged: it has {found} bytes with the checksum {crc32c:08x}, expected were {expected}"
     )]
     Damaged { key: ObjectKey, found: u64, crc32c: u32, expected: String },
+}
+
+/// Where all segments of a tenant are.
+pub fn tenant_prefix(tenant: TenantId) -> ObjectKey {
+    ObjectKey::new(format!("wal/{tenant}")).expect("made of characters that keys may have")
+}
+
+/// Where all segments of a timeline are.
+pub fn timeline_prefix(ttid: TenantTimelineId) -> ObjectKey {
+    let TenantTimelineId { tenant_id, timeline_id } = ttid;
+    ObjectKey::new(format!("wal/{tenant_id}/{timeline_id}")).expect("made of characters that keys may have")
 }
 
 /// Those of one timeline.
@@ -53,9 +64,8 @@ impl RemoteSegments {
     }
 
     fn key(&self, number: u64, suffix: &str) -> Result<ObjectKey, RemoteWalError> {
-        let TenantTimelineId { tenant_id, timeline_id } = self.ttid;
         let name = self.segments.file_name(number);
-        Ok(ObjectKey::new(format!("wal/{tenant_id}/{timeline_id}/{name}{suffix}"))?)
+        Ok(ObjectKey::new(format!("{}/{name}{suffix}", timeline_prefix(self.ttid)))?)
     }
 
     pub async fn exists(&self, number: u64) -> Result<bool, RemoteWalError> {

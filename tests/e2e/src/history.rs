@@ -75,7 +75,7 @@ fn a_branch_is_taken_back_to_the_moment_before_the_accident() {
 fn what_is_older_than_the_interval_goes_and_branches_keep_theirs() {
     let settings = "checkpoint_distance = 1048576\n\
                     storage.compaction_target_size = 1048576\nstorage.image_layer_size = 4194304\n\
-                    tenant_config.gc_period = \"1s\"";
+                    tenant_config.gc_period = \"1s\"\ntenant_config.lsn_lease_length = \"0s\"";
     let cluster = Cluster::up_configured("collect", "", settings).need_not_evict("it reads little");
     block_on(async {
         let main = cluster.connect("main").await;

@@ -22,14 +22,14 @@ const AT_A_TIME: usize = 16;
 
 /// What `/proc` says of a process.
 #[derive(Clone, Copy, Debug)]
-struct Usage {
-    resident: u64,
-    cpu: Duration,
-    written: u64,
+pub struct Usage {
+    pub resident: u64,
+    pub cpu: Duration,
+    pub written: u64,
 }
 
 impl Usage {
-    fn of(pid: i32) -> Self {
+    pub fn of(pid: i32) -> Self {
         let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).expect("it runs");
         let field = |text: &str, name: &str| -> u64 {
             let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("a known field");

@@ -34,7 +34,7 @@ const BOUNDED_CACHE: [&str; 4] =
 const PAGESERVER: &str = "checkpoint_distance = 1048576\n\
                           storage.compaction_target_size = 1048576\nstorage.image_layer_size = 2097152\n\
                           tenant_config.pitr_interval = \"0s\"\ntenant_config.gc_horizon = 1048576\n\
-                          tenant_config.gc_period = \"1s\"";
+                          tenant_config.gc_period = \"1s\"\ntenant_config.lsn_lease_length = \"0s\"";
 
 /// Less, and the comparison would say little.
 const LEAST_TESTS: usize = 200;

@@ -1,14 +1,19 @@
 //! [`Client`]: one method per route.
 
+use std::time::Duration;
+
 use auth::ClusterToken;
 use consensus::{MembershipQuestion, MembershipReply, PeerLog};
 use http_client::{HttpClient, HttpError, Method};
-use types::TenantTimelineId;
+use types::{TenantId, TenantTimelineId};
 
 use crate::http::{
-    OwnershipQuestion, OwnershipReply, SafekeeperStatus, TimelineCreateRequest, TimelineListEntry,
-    TimelineStatus,
+    OwnershipQuestion, OwnershipReply, SafekeeperStatus, TenantDeleteResult, TimelineCreateRequest,
+    TimelineDeleteQuery, TimelineDeleteResult, TimelineListEntry, TimelineStatus,
 };
+
+/// Objects are deleted one by one.
+const DELETE_TIMEOUT: Duration = Duration::from_secs(600);
 
 #[derive(Clone, Debug)]
 pub struct Client(HttpClient);
@@ -29,6 +34,21 @@ impl Client {
 
     pub async fn timelines(&self) -> Result<Vec<TimelineListEntry>, HttpError> {
         self.0.json(self.0.request(Method::GET, "/v1/tenant/timeline")).await
+    }
+
+    pub async fn delete_timeline(
+        &self,
+        ttid: TenantTimelineId,
+        query: TimelineDeleteQuery,
+    ) -> Result<TimelineDeleteResult, HttpError> {
+        let path = format!("/v1/tenant/{}/timeline/{}", ttid.tenant_id, ttid.timeline_id);
+        let request = self.0.request(Method::DELETE, &path).query(&query);
+        self.0.json(request.timeout(DELETE_TIMEOUT)).await
+    }
+
+    pub async fn delete_tenant(&self, tenant: TenantId) -> Result<TenantDeleteResult, HttpError> {
+        let request = self.0.request(Method::DELETE, &format!("/v1/tenant/{tenant}"));
+        self.0.json(request.timeout(DELETE_TIMEOUT)).await
     }
 
     /// One step of a membership change; see [`consensus::MembershipChange`].

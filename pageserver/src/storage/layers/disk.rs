@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Instant;
 
 use durable_fs::run_blocking;
 use layer_format::{BlockCache, Identity, LayerReader};
+use prometheus::{IntCounter, IntGauge};
 use remote_storage::ObjectKey;
 use types::{Key, TenantTimelineId};
 
@@ -16,6 +18,9 @@ use super::{LayerFileName, OpenFiles};
 use crate::storage::StorageError;
 use crate::storage::environment::Environment;
 use crate::storage::layers::writer::temporary_path;
+
+/// How often a layer that does not fit on the disk is fetched before whoever reads it is told.
+const FETCH_ATTEMPTS: usize = 4;
 
 pub(in crate::storage) struct DiskLayer {
     pub(in crate::storage) identity: Identity,
@@ -29,8 +34,31 @@ pub(in crate::storage) struct DiskLayer {
     obsolete: AtomicBool,
     reader: Mutex<Option<Arc<LayerReader<File>>>>,
     open_files: Arc<OpenFiles>,
-    /// Held while the layer is fetched, so that readers who miss it together fetch it once.
+    /// Held while the layer is fetched, so that readers who miss it together fetch it once; and while it is evicted.
     fetching: tokio::sync::Mutex<()>,
+    /// Its file is on the local disk, and counted.
+    is_local: AtomicBool,
+    local_bytes: IntGauge,
+    evictions: IntCounter,
+    /// Those who need the file to stay.
+    holders: AtomicUsize,
+    /// Milliseconds of this process.
+    last_access: AtomicU64,
+}
+
+/// Keeps a layer's file on the local disk.
+pub(in crate::storage) struct Held(Arc<DiskLayer>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.holders.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Milliseconds since the first call.
+fn milliseconds() -> u64 {
+    static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    u64::try_from(BEGIN.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 impl DiskLayer {
@@ -53,7 +81,47 @@ impl DiskLayer {
             reader: Mutex::new(None),
             open_files: Arc::clone(&environment.open_files),
             fetching: tokio::sync::Mutex::new(()),
+            is_local: AtomicBool::new(false),
+            local_bytes: environment.metrics.local_layer_bytes.clone(),
+            evictions: environment.metrics.layers_evicted.clone(),
+            holders: AtomicUsize::new(0),
+            last_access: AtomicU64::new(milliseconds()),
         }
+    }
+
+    /// Its file has come to the local disk, was found there, or has gone from there.
+    pub(in crate::storage) fn set_local(&self, is_local: bool) {
+        let was_local = self.is_local.swap(is_local, Ordering::AcqRel);
+        let size = i64::try_from(self.file_size).unwrap_or(i64::MAX);
+        match (was_local, is_local) {
+            (false, true) => self.local_bytes.add(size),
+            (true, false) => self.local_bytes.sub(size),
+            (false, false) | (true, true) => {}
+        }
+    }
+
+    pub(in crate::storage) fn last_access(&self) -> u64 {
+        self.last_access.load(Ordering::Relaxed)
+    }
+
+    pub(in crate::storage) fn is_evictable(&self) -> bool {
+        self.is_uploaded()
+            && self.is_local.load(Ordering::Acquire)
+            && self.holders.load(Ordering::Acquire) == 0
+            && !self.obsolete.load(Ordering::Acquire)
+    }
+
+    /// Removes the file unless it is needed. Whether it did. Blocks.
+    pub(in crate::storage) fn evict(&self) -> Result<bool, StorageError> {
+        let Ok(_alone) = self.fetching.try_lock() else { return Ok(false) };
+        if !self.is_evictable() {
+            return Ok(false);
+        }
+        std::fs::remove_file(&self.path).map_err(StorageError::io("remove", &self.path))?;
+        self.close();
+        self.set_local(false);
+        self.evictions.inc();
+        Ok(true)
     }
 
     pub(in crate::storage) fn is_uploaded(&self) -> bool {
@@ -75,6 +143,7 @@ impl DiskLayer {
 
     /// Opens the file if it is not open yet. None: it is not on local disk. Blocks.
     fn reader(self: &Arc<Self>) -> Result<Option<Arc<LayerReader<File>>>, StorageError> {
+        self.last_access.store(milliseconds(), Ordering::Relaxed);
         let mut slot = self.reader.lock().expect("no holder panics");
         if let Some(reader) = &*slot {
             return Ok(Some(Arc::clone(reader)));
@@ -106,6 +175,18 @@ impl DiskLayer {
         self.fetch_if_missing(environment).await
     }
 
+    /// The same for somebody who needs the file to stay until what is returned is dropped.
+    pub(in crate::storage) async fn hold_local(
+        self: &Arc<Self>,
+        environment: &Environment,
+    ) -> Result<Held, StorageError> {
+        let _fetching = self.fetching.lock().await;
+        self.holders.fetch_add(1, Ordering::AcqRel);
+        let held = Held(Arc::clone(self));
+        self.fetch_if_missing(environment).await?;
+        Ok(held)
+    }
+
     /// Throws the local file away, unless another reader has done so, and fetches the layer again, since what the file
     /// holds is not what was written. An error if there is no better copy.
     pub(in crate::storage) async fn replace_damaged(
@@ -127,6 +208,7 @@ impl DiskLayer {
             }
             Ok(()) | Err(_) => self.close(),
         }
+        self.set_local(false);
         self.fetch_if_missing(environment).await?;
         self.verify().await
     }
@@ -153,13 +235,23 @@ impl DiskLayer {
             return Ok(());
         }
         tracing::info!(layer = %self.file_name, timeline = %self.identity.timeline, "downloading a layer");
-        let temporary = temporary_path(&self.path);
-        let outcome = self.fetch_through(environment, temporary.clone()).await;
-        if outcome.is_err() {
-            // Best effort: what stays is removed at the next start.
-            let _ = tokio::fs::remove_file(&temporary).await;
+        let mut attempt = 1;
+        loop {
+            let temporary = temporary_path(&self.path);
+            let outcome = self.fetch_through(environment, temporary.clone()).await;
+            if outcome.is_err() {
+                // Best effort: what stays is removed at the next start.
+                let _ = tokio::fs::remove_file(&temporary).await;
+            }
+            match outcome {
+                Err(error) if error.is_disk_full() && attempt < FETCH_ATTEMPTS => {
+                    tracing::warn!(layer = %self.file_name, timeline = %self.id(), %error, "waiting for room");
+                    environment.room.ask(self.file_size).await;
+                    attempt += 1;
+                }
+                outcome => return outcome,
+            }
         }
-        outcome
     }
 
     async fn fetch_through(&self, environment: &Environment, temporary: PathBuf) -> Result<(), StorageError> {
@@ -175,6 +267,7 @@ impl DiskLayer {
             Ok::<_, StorageError>(fs.rename_durably(&temporary, &target)?)
         })
         .await?;
+        self.set_local(true);
         environment.metrics.layer_bytes_downloaded.inc_by(size);
         Ok(())
     }
@@ -182,6 +275,7 @@ impl DiskLayer {
 
 impl Drop for DiskLayer {
     fn drop(&mut self) {
+        self.set_local(false);
         if self.obsolete.load(Ordering::Acquire) {
             // Best effort: what stays is removed at the next start.
             let _ = std::fs::remove_file(&self.path);

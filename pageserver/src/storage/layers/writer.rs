@@ -68,6 +68,7 @@ impl FileWriter {
         let layer = DiskLayer::new(&self.environment, identity, file_name, summary.file_length, false);
         self.environment.fs.sync_data(&file, &self.temporary)?;
         self.environment.fs.rename_durably(&self.temporary, &layer.path)?;
+        layer.set_local(true);
         self.environment.metrics.layers_written.inc();
         self.environment.metrics.layer_bytes_written.inc_by(summary.file_length);
         Ok(layer)

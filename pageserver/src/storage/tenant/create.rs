@@ -11,8 +11,8 @@ use layer_map::LayerMap;
 use pageserver_api::history::TenantConfig;
 use types::{Generation, Key, Lsn, TenantId, TenantTimelineId, TimelineId};
 
-use super::tenant_object::{TENANT_STEM, TenantObject};
-use super::{Tenant, TenantManager};
+use super::tenant_object::TenantRecord;
+use super::{Tenant, TenantManager, load};
 use crate::storage::environment::{Environment, with_generation};
 use crate::storage::layers::{DiskLayer, ImageLayersWriter};
 use crate::storage::ownership::Ownership;
@@ -32,31 +32,30 @@ impl TenantManager {
             // It is another pageserver's: to claim it anew here would hide what that one has.
             Err(error) => return Err(error),
         }
+        if load::is_deleted(&self.environment, id).await? {
+            return Err(StorageError::TenantDeleted(id));
+        }
         let claim = self.environment.owners.claim(BTreeMap::from([(id, Vec::new())]));
         let granted = tokio::time::timeout(GRANT_TIMEOUT, claim).await;
         let granted =
             granted.map_err(|_| StorageError::NotGranted { tenant: id, timeout: GRANT_TIMEOUT })??;
         let generation = granted[&id];
-        let key = Environment::tenant_object(id, &with_generation(TENANT_STEM, generation));
-        self.environment.remote.put(&key, TenantObject::encode(id, TenantConfig::default())).await?;
-        let tenant =
-            Tenant::new(Arc::new(Ownership::new(id, generation)), TenantConfig::default(), BTreeMap::new());
+        let ownership = Arc::new(Ownership::new(id, generation));
+        let tenant = Tenant::new(ownership, TenantRecord::default(), BTreeMap::new());
+        tenant.put_record(&self.environment, TenantRecord::default()).await?;
         self.tenants.write().expect("no holder panics").insert(id, tenant);
         Ok(())
     }
 
     pub fn tenant_config(&self, id: TenantId) -> Result<TenantConfig, StorageError> {
-        Ok(*self.tenant(id)?.config.lock().expect("no holder panics"))
+        Ok(self.tenant(id)?.record().config)
     }
 
     /// Takes the place of what was set before. In remote storage when this returns.
     pub async fn set_tenant_config(&self, id: TenantId, config: TenantConfig) -> Result<(), StorageError> {
         let tenant = self.tenant(id)?;
         let _creating = tenant.creating.lock().await;
-        let key = Environment::tenant_object(id, &with_generation(TENANT_STEM, tenant.ownership.generation));
-        self.environment.remote.put(&key, TenantObject::encode(id, config)).await?;
-        *tenant.config.lock().expect("no holder panics") = config;
-        Ok(())
+        tenant.put_record(&self.environment, TenantRecord { config, ..tenant.record() }).await
     }
 
     /// A timeline that begins with `entries`, each key's whole value as of `metadata.initdb_lsn`. They come in
@@ -125,7 +124,15 @@ impl TenantManager {
     }
 
     fn check_new(&self, tenant: &Tenant, id: TenantTimelineId) -> Result<(), StorageError> {
-        if tenant.timeline(id.timeline_id).is_some() { Err(StorageError::TimelineExists(id)) } else { Ok(()) }
+        let record = tenant.record();
+        match () {
+            () if record.deleted => Err(StorageError::TenantNotFound(id.tenant_id)),
+            () if record.deleted_timelines.contains(&id.timeline_id) => {
+                Err(StorageError::TimelineDeleted(id))
+            }
+            () if tenant.timeline(id.timeline_id).is_some() => Err(StorageError::TimelineExists(id)),
+            () => Ok(()),
+        }
     }
 
     /// Puts the index, by which the timeline begins to exist, and starts it.

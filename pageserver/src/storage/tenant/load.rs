@@ -6,13 +6,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use durable_fs::run_blocking;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use layer_format::{Identity, LayerName};
 use layer_map::LayerMap;
 use remote_storage::{ListMode, Listing, ObjectKey};
 use types::{Generation, TenantId, TenantTimelineId, TimelineId};
 
 use super::Tenant;
-use super::tenant_object::{TENANT_STEM, TenantObject};
+use super::delete::{remove_tenant, remove_timeline};
+use super::tenant_object::{TENANT_STEM, TenantRecord};
 use crate::storage::environment::{Environment, generation_of};
 use crate::storage::layers::{DiskLayer, LayerFileName, is_temporary};
 use crate::storage::ownership::Ownership;
@@ -20,33 +22,119 @@ use crate::storage::timeline::{Orphans, extent};
 use crate::storage::upload::{INDEX_STEM, IndexPart};
 use crate::storage::{StorageError, Timeline};
 
+/// Tenants that are loaded at a time.
+const AT_A_TIME: usize = 16;
+
 pub(super) async fn load_tenants(
     environment: &Arc<Environment>,
 ) -> Result<BTreeMap<TenantId, Arc<Tenant>>, StorageError> {
-    let mut found = BTreeMap::new();
     let listing = environment.remote.list(Some(&Environment::tenants_prefix()), ListMode::Children).await?;
-    for directory in listing.directories {
-        let Ok(id) = directory.file_name().parse::<TenantId>() else { continue };
-        let any = newest_generation(environment, &directory, TENANT_STEM, Generation(u32::MAX)).await?;
-        if any.is_some() {
-            found.insert(id, timelines_of(environment, id).await?);
+    let ids: Vec<TenantId> =
+        listing.directories.iter().filter_map(|directory| directory.file_name().parse().ok()).collect();
+    let found: BTreeMap<TenantId, Vec<TimelineId>> = stream::iter(ids)
+        .map(|id| find_tenant(environment, id))
+        .buffer_unordered(AT_A_TIME)
+        .try_filter_map(async |found| Ok(found))
+        .try_collect()
+        .await?;
+    // Only now is it read what they are: whoever owned them before may have written until now.
+    let granted = environment.owners.claim(found.clone()).await?;
+    let loading = granted.into_iter().map(|(id, generation)| {
+        let known = found.get(&id).cloned().unwrap_or_default();
+        load_tenant(environment, id, generation, known)
+    });
+    let loaded = stream::iter(loading).buffer_unordered(AT_A_TIME);
+    loaded.try_filter_map(async |loaded| Ok(loaded)).try_collect().await
+}
+
+/// The newest that is known of a tenant, up to a generation. None: it does not exist.
+async fn read_record(
+    environment: &Environment,
+    id: TenantId,
+    ours: Generation,
+) -> Result<Option<(ObjectKey, TenantRecord)>, StorageError> {
+    let directory = Environment::tenant_prefix(id);
+    let Some(key) = newest_generation(environment, &directory, TENANT_STEM, ours).await? else {
+        return Ok(None);
+    };
+    let record = TenantRecord::decode(key.as_str(), &environment.remote.get(&key).await?, id)?;
+    Ok(Some((key, record)))
+}
+
+pub(super) async fn is_deleted(environment: &Environment, id: TenantId) -> Result<bool, StorageError> {
+    let found = read_record(environment, id, Generation(u32::MAX)).await?;
+    Ok(found.is_some_and(|(_, record)| record.deleted))
+}
+
+/// A tenant that is to be claimed, with its timelines.
+async fn find_tenant(
+    environment: &Arc<Environment>,
+    id: TenantId,
+) -> Result<Option<(TenantId, Vec<TimelineId>)>, StorageError> {
+    match read_record(environment, id, Generation(u32::MAX)).await? {
+        None => Ok(None),
+        Some((_, record)) if record.deleted => {
+            sweep(environment, id, |environment| async move { remove_tenant(&environment, id).await });
+            Ok(None)
+        }
+        Some((_, record)) => Ok(Some((id, timelines_of(environment, id, &record).await?))),
+    }
+}
+
+async fn load_tenant(
+    environment: &Arc<Environment>,
+    id: TenantId,
+    generation: Generation,
+    known: Vec<TimelineId>,
+) -> Result<Option<(TenantId, Arc<Tenant>)>, StorageError> {
+    let (generation, timelines) = claim_new_timelines(environment, id, generation, known).await?;
+    let Some((read, record)) = read_record(environment, id, generation).await? else { return Ok(None) };
+    if record.deleted {
+        return Ok(None);
+    }
+    let ownership = Arc::new(Ownership::new(id, generation));
+    let timelines = load_timelines(environment, &ownership, timelines).await?;
+    let tenant = Tenant::new(ownership, record.clone(), timelines);
+    // From now on it does not count what a pageserver puts there that does not know of us.
+    tenant.put_record(environment, record.clone()).await?;
+    let present = directories_of(environment, id).await?.into_iter();
+    let deleted: Vec<TimelineId> = present.filter(|it| record.deleted_timelines.contains(it)).collect();
+    sweep(environment, id, |environment| async move {
+        for timeline in deleted {
+            remove_timeline(&environment, TenantTimelineId::new(id, timeline)).await?;
+        }
+        remove_older_records(&environment, id, &read).await
+    });
+    Ok(Some((id, tenant)))
+}
+
+/// Removes what is rubbish, beside all else. What fails is tried again after the next start.
+fn sweep<R>(environment: &Arc<Environment>, id: TenantId, work: impl FnOnce(Arc<Environment>) -> R)
+where
+    R: Future<Output = Result<(), StorageError>> + Send + 'static,
+{
+    let work = work(Arc::clone(environment));
+    tokio::spawn(async move {
+        if let Err(error) = work.await {
+            tracing::warn!(tenant = %id, %error, "what is left of deleted timelines is not all removed");
+        }
+    });
+}
+
+/// Tenant objects from before the one that was read. That one stays, for whoever is just reading it.
+async fn remove_older_records(
+    environment: &Environment,
+    id: TenantId,
+    read: &ObjectKey,
+) -> Result<(), StorageError> {
+    let generation = |key: &ObjectKey| generation_of(key.file_name(), TENANT_STEM);
+    let listing = environment.remote.list(Some(&Environment::tenant_prefix(id)), ListMode::Children).await?;
+    for object in listing.objects {
+        if generation(&object.key).is_some_and(|it| Some(it) < generation(read)) {
+            environment.remote.delete(&object.key).await?;
         }
     }
-    // Only now is it read what they are: whoever owned them before may have written until now.
-    let mut tenants = BTreeMap::new();
-    for (id, generation) in environment.owners.claim(found.clone()).await? {
-        let known = found.remove(&id).unwrap_or_default();
-        let (generation, timelines) = claim_new_timelines(environment, id, generation, known).await?;
-        let directory = Environment::tenant_prefix(id);
-        let Some(key) = newest_generation(environment, &directory, TENANT_STEM, generation).await? else {
-            continue;
-        };
-        let config = TenantObject::decode(key.as_str(), &environment.remote.get(&key).await?, id)?;
-        let ownership = Arc::new(Ownership::new(id, generation));
-        let timelines = load_timelines(environment, &ownership, timelines).await?;
-        tenants.insert(id, Tenant::new(ownership, config, timelines));
-    }
-    Ok(tenants)
+    Ok(())
 }
 
 /// A timeline may have been made before the generation was granted, and after it was looked which there are: then its
@@ -58,7 +146,10 @@ async fn claim_new_timelines(
     mut known: Vec<TimelineId>,
 ) -> Result<(Generation, Vec<TimelineId>), StorageError> {
     loop {
-        let now = timelines_of(environment, id).await?;
+        let Some((_, record)) = read_record(environment, id, generation).await? else {
+            return Ok((generation, Vec::new()));
+        };
+        let now = timelines_of(environment, id, &record).await?;
         if now.iter().all(|timeline| known.contains(timeline)) {
             return Ok((generation, now));
         }
@@ -68,7 +159,17 @@ async fn claim_new_timelines(
     }
 }
 
-async fn timelines_of(environment: &Environment, id: TenantId) -> Result<Vec<TimelineId>, StorageError> {
+async fn timelines_of(
+    environment: &Environment,
+    id: TenantId,
+    record: &TenantRecord,
+) -> Result<Vec<TimelineId>, StorageError> {
+    let directories = directories_of(environment, id).await?.into_iter();
+    Ok(directories.filter(|timeline| !record.deleted_timelines.contains(timeline)).collect())
+}
+
+/// Of timelines, whatever is in them.
+async fn directories_of(environment: &Environment, id: TenantId) -> Result<Vec<TimelineId>, StorageError> {
     let prefix = Environment::timelines_prefix(id);
     let listing = environment.remote.list(Some(&prefix), ListMode::Children).await?;
     Ok(listing.directories.iter().filter_map(|directory| directory.file_name().parse().ok()).collect())
@@ -198,6 +299,9 @@ fn tidy_directory(
     for (file_name, size) in list().map_err(StorageError::io("list", directory))? {
         let ours = is_temporary(&file_name) || file_name.parse::<LayerFileName>().is_ok();
         let good = layers.get(&file_name).is_some_and(|layer| layer.file_size == size);
+        if let Some(layer) = layers.get(&file_name).filter(|_| good) {
+            layer.set_local(true);
+        }
         if ours && !good {
             tracing::info!(file = %directory.join(&file_name).display(), size, "removing a file that no index names");
             environment.fs.remove_file_durably(&directory.join(&file_name))?;

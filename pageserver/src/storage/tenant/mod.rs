@@ -5,6 +5,8 @@
 
 mod collect;
 mod create;
+mod delete;
+mod evict;
 mod load;
 mod tenant_object;
 
@@ -12,14 +14,16 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, RwLock};
 
 use durable_fs::DurableFs;
-use pageserver_api::history::TenantConfig;
 use remote_storage::{ObjectKey, RemoteStorage};
 use tokio::sync::Semaphore;
 use types::{Generation, PgVersion, TenantId, TenantTimelineId, TimelineId};
 
-use super::environment::Environment;
+pub use self::evict::EvictableLayer;
+use self::tenant_object::{TENANT_STEM, TenantRecord};
+use super::environment::{Environment, with_generation};
 use super::layers::OpenFiles;
 use super::ownership::Ownership;
+use super::room::Room;
 use super::{FixedGeneration, Owners, Redo, StorageConfig, StorageError, StorageMetrics, Timeline};
 
 /// Object that holds what a new root timeline of this version begins with: `initdb`'s output, packed.
@@ -39,20 +43,33 @@ pub struct Surroundings {
 
 struct Tenant {
     ownership: Arc<Ownership>,
-    config: Mutex<TenantConfig>,
+    record: Mutex<TenantRecord>,
     timelines: RwLock<BTreeMap<TimelineId, Arc<Timeline>>>,
-    /// Held while a timeline is made, so that two requests for one id do not make it twice.
+    /// Held while a timeline is made or deleted, so that two requests for one id do not make it twice.
     creating: tokio::sync::Mutex<()>,
 }
 
 impl Tenant {
     fn new(
         ownership: Arc<Ownership>,
-        config: TenantConfig,
+        record: TenantRecord,
         timelines: BTreeMap<TimelineId, Arc<Timeline>>,
     ) -> Arc<Self> {
-        let (config, timelines) = (Mutex::new(config), RwLock::new(timelines));
-        Arc::new(Self { ownership, config, timelines, creating: tokio::sync::Mutex::new(()) })
+        let (record, timelines) = (Mutex::new(record), RwLock::new(timelines));
+        Arc::new(Self { ownership, record, timelines, creating: tokio::sync::Mutex::new(()) })
+    }
+
+    fn record(&self) -> TenantRecord {
+        self.record.lock().expect("no holder panics").clone()
+    }
+
+    /// In remote storage when this returns. Nobody else changes it meanwhile: `creating` is held.
+    async fn put_record(&self, environment: &Environment, record: TenantRecord) -> Result<(), StorageError> {
+        let Ownership { tenant, generation, .. } = &*self.ownership;
+        let key = Environment::tenant_object(*tenant, &with_generation(TENANT_STEM, *generation));
+        environment.remote.put(&key, record.encode(*tenant)).await?;
+        *self.record.lock().expect("no holder panics") = record;
+        Ok(())
     }
 
     fn timeline(&self, id: TimelineId) -> Option<Arc<Timeline>> {
@@ -90,8 +107,9 @@ impl TenantManager {
         let Surroundings { remote, metrics, fs, owners, redo } = surroundings;
         let open_files = Arc::new(OpenFiles::new(config.max_open_layers));
         let background = Semaphore::new(config.background_jobs.max(1));
+        let room = Room::default();
         let environment =
-            Arc::new(Environment { config, remote, fs, metrics, owners, redo, open_files, background });
+            Arc::new(Environment { config, remote, fs, metrics, owners, redo, open_files, room, background });
         let tenants = load::load_tenants(&environment).await?;
         tenants.values().for_each(|tenant| tenant.set_horizons(&BTreeMap::new()));
         for timeline in tenants.values().flat_map(|tenant| tenant.timelines()) {

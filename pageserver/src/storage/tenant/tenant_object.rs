@@ -1,31 +1,54 @@
-//! `tenant.json`: the object whose presence makes a tenant exist, and what is set for it.
+//! `tenant.json`: the object whose presence makes a tenant exist, and what is to be remembered of it as a whole.
+
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use pageserver_api::history::TenantConfig;
 use serde::{Deserialize, Serialize};
-use types::TenantId;
+use types::{TenantId, TimelineId};
 
 use crate::storage::StorageError;
 
 pub(super) const TENANT_STEM: &str = "tenant.json";
 const FORMAT_VERSION: u32 = 1;
 
+/// What is remembered of a tenant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct TenantRecord {
+    pub(super) config: TenantConfig,
+    /// Timelines that were deleted. Whatever is found of them in remote storage, also if a pageserver that does not know
+    /// put it there afterwards, is rubbish.
+    pub(super) deleted_timelines: BTreeSet<TimelineId>,
+    /// The same of the tenant: this object is all that is left.
+    pub(super) deleted: bool,
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct TenantObject {
+struct TenantObject {
     format_version: u32,
     tenant_id: TenantId,
     #[serde(default)]
     config: TenantConfig,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    deleted_timelines: BTreeSet<TimelineId>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    deleted: bool,
 }
 
-impl TenantObject {
-    pub(super) fn encode(tenant_id: TenantId, config: TenantConfig) -> Bytes {
-        let object = TenantObject { format_version: FORMAT_VERSION, tenant_id, config };
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+impl TenantRecord {
+    pub(super) fn encode(&self, tenant_id: TenantId) -> Bytes {
+        let TenantRecord { config, deleted_timelines, deleted } = self.clone();
+        let format_version = FORMAT_VERSION;
+        let object = TenantObject { format_version, tenant_id, config, deleted_timelines, deleted };
         serde_json::to_vec_pretty(&object).expect("strings and numbers make JSON").into()
     }
 
-    pub(super) fn decode(key: &str, bytes: &[u8], tenant_id: TenantId) -> Result<TenantConfig, StorageError> {
+    pub(super) fn decode(key: &str, bytes: &[u8], tenant_id: TenantId) -> Result<Self, StorageError> {
         let damaged = |reason: String| StorageError::DamagedObject { key: key.to_owned(), reason };
         let object: TenantObject =
             serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))?;
@@ -38,6 +61,7 @@ impl TenantObject {
         if object.tenant_id != tenant_id {
             return Err(damaged(format!("it belongs to tenant {}", object.tenant_id)));
         }
-        Ok(object.config)
+        let TenantObject { config, deleted_timelines, deleted, .. } = object;
+        Ok(Self { config, deleted_timelines, deleted })
     }
 }

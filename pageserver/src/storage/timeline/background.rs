@@ -32,6 +32,15 @@ impl Timeline {
         self.tasks.wait().await;
     }
 
+    /// As [`Timeline::stop`], of one that is deleted: nothing writes files or objects any more when this returns.
+    pub(in crate::storage) async fn end(&self) {
+        self.stop().await;
+        // Whoever was asked to do such work from outside holds one of these.
+        drop(self.compacting.lock().await);
+        drop(self.flushing.lock().await);
+        drop(self.uploading.lock().await);
+    }
+
     async fn flush_loop(self: Arc<Self>) {
         // Often enough that no layer gets much older than the time-out.
         let tick = (self.environment.config.checkpoint_timeout / 4).max(Duration::from_millis(10));
@@ -45,6 +54,9 @@ impl Timeline {
             while let Err(error) = self.flush_frozen().await {
                 self.environment.metrics.flush_errors.inc();
                 tracing::error!(timeline = %self.id, %error, ?delay, "cannot write a layer, will try again");
+                if error.is_disk_full() {
+                    self.environment.room.ask(self.environment.config.checkpoint_distance).await;
+                }
                 if self.closed_within(&mut delay).await {
                     return;
                 }

@@ -1,6 +1,7 @@
 //! Garbage collection: what nobody may read any more goes.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use types::Lsn;
 
@@ -14,6 +15,8 @@ impl Timeline {
 
     /// From now on only these may be read. The cutoff never goes back, and never beyond what is in layer files.
     pub(in crate::storage) fn set_horizon(&self, cutoff: Lsn, mut pins: Vec<Lsn>) {
+        let mut leases = self.leases.lock().expect("no holder panics");
+        pins.extend(leases.pins(Instant::now()));
         pins.sort_unstable();
         pins.dedup();
         let cutoff = cutoff.min(self.disk_consistent_lsn()).max(self.gc_cutoff());

@@ -116,8 +116,9 @@ impl Timeline {
             .map(|(_, layer)| Arc::clone(layer))
             .collect();
         layers.sort_by_key(|layer| layer.identity.name.lsn_range().start);
+        let mut held = Vec::new();
         for layer in &layers {
-            layer.ensure_local(&self.environment).await?;
+            held.push(layer.hold_local(&self.environment).await?);
         }
         let timeline = Arc::clone(self);
         let inputs = layers.clone();
@@ -184,8 +185,9 @@ impl Timeline {
     async fn make_images(self: &Arc<Self>, keys: KeyRange, at: Lsn) -> Result<(), StorageError> {
         let levels = self.levels_for_images(at).await?;
         let descents = descend(&levels, &keys);
+        let mut held = Vec::new();
         for step in descents.iter().flat_map(|(_, steps)| steps) {
-            step.layer.ensure_local(&self.environment).await?;
+            held.push(step.layer.hold_local(&self.environment).await?);
         }
         let timeline = Arc::clone(self);
         let range = keys.clone();

@@ -6,6 +6,7 @@
 //! flush.rs       frozen layers to disk
 //! compact.rs     layers merged, images made
 //! collect.rs     what nobody may read any more
+//! leases.rs      what must stay because somebody reads it
 //! upload.rs      layers and index to remote storage
 //! read.rs        one key, or a run of keys, at an LSN
 //! scan.rs        all keys of a range at an LSN
@@ -16,6 +17,7 @@ mod background;
 mod collect;
 mod compact;
 mod flush;
+mod leases;
 mod read;
 mod scan;
 mod upload;
@@ -42,6 +44,8 @@ use super::ownership::Ownership;
 use super::upload::{IndexPart, Said};
 use super::{StorageError, TimelineMetadata};
 pub use compact::Compacted;
+pub use leases::HeldLsn;
+use leases::Leases;
 pub(super) use view::extent;
 use view::{Position, View};
 
@@ -55,7 +59,8 @@ pub struct TimelineStats {
     pub frozen_layers: usize,
 }
 
-/// What may be read: everything from the cutoff on, and below it the pins, at which branches begin.
+/// What may be read: everything from the cutoff on, and below it the pins, at which branches begin or which somebody
+/// leases.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Horizon {
     pub(super) cutoff: Lsn,
@@ -116,6 +121,8 @@ pub struct Timeline {
     /// Keys whose values could not be made when images were.
     unmakeable: Mutex<BTreeSet<Key>>,
     horizon: ArcSwap<Horizon>,
+    /// Locked before the horizon is changed.
+    leases: Mutex<Leases>,
     obsolete: Mutex<Vec<Obsolete>>,
     /// What the index that was put last says. None if there are objects that may be deleted only after this pageserver
     /// has put one.
@@ -163,6 +170,7 @@ impl Timeline {
             compaction_fails: AtomicBool::new(false),
             unmakeable: Mutex::default(),
             horizon: ArcSwap::from_pointee(Horizon { cutoff: index.gc_cutoff, pins: Vec::new() }),
+            leases: Mutex::default(),
             obsolete: Mutex::new(obsolete),
             said: Mutex::new(said),
             closed: CancellationToken::new(),
@@ -257,6 +265,12 @@ impl Timeline {
             open_layer_bytes: view.open.bytes(),
             frozen_layers: view.frozen.len(),
         }
+    }
+
+    pub(super) fn evictable_layers(&self) -> Vec<Arc<DiskLayer>> {
+        let layers = self.view.load_full().layers.clone();
+        let evictable = layers.iter().filter(|(_, layer)| layer.is_evictable());
+        evictable.map(|(_, layer)| Arc::clone(layer)).collect()
     }
 
     /// Makes the next view of the present one. The only place where views change.

@@ -1,0 +1,52 @@
+//! `timeline delete`: from the pageserver first, which knows whether other branches need it, then from all safekeepers.
+//! The name goes last, so that the same command goes on after a failure.
+
+use anyhow::bail;
+use safekeeper_api::http::TimelineDeleteQuery;
+use serde_json::json;
+use types::TenantTimelineId;
+
+use crate::endpoints::Endpoint;
+use crate::local_env::{Branches, LocalEnv};
+use crate::output::Output;
+use crate::storage::{on_all_safekeepers, pageserver_client, unless_absent};
+
+pub async fn delete(
+    env: &LocalEnv,
+    branches: &mut Branches,
+    ttid: TenantTimelineId,
+    output: Output,
+) -> anyhow::Result<()> {
+    let TenantTimelineId { tenant_id, timeline_id } = ttid;
+    let name = |timeline| match branches.name_of(tenant_id, timeline) {
+        Some(name) => format!("{name:?}"),
+        None => timeline.to_string(),
+    };
+    let this = name(timeline_id);
+    let is_here =
+        |endpoint: &&Endpoint| endpoint.tenant_id == tenant_id && endpoint.timeline_id == timeline_id;
+    if let Some(endpoint) = Endpoint::all(env)?.iter().find(is_here) {
+        bail!(
+            "endpoint {:?} is on branch {this}: `varve endpoint delete {}` first",
+            endpoint.name,
+            endpoint.name
+        );
+    }
+    let pageserver = pageserver_client(env);
+    let all = pageserver.timelines(tenant_id).await?;
+    let left_it = all.iter().filter(|info| info.ancestor_timeline_id == Some(timeline_id));
+    let children: Vec<String> = left_it.map(|info| name(info.timeline_id)).collect();
+    if !children.is_empty() {
+        bail!("branch {this} has branches that need what it has, delete them first: {}", children.join(", "));
+    }
+    let on_pageserver = unless_absent(pageserver.delete_timeline(tenant_id, timeline_id).await)?.is_some();
+    let on_safekeepers = on_all_safekeepers(env, async |safekeeper| {
+        safekeeper.delete_timeline(ttid, TimelineDeleteQuery::default()).await
+    })
+    .await?;
+    if !on_pageserver && !on_safekeepers.iter().any(|deleted| deleted.dir_existed) {
+        bail!("there is no timeline {timeline_id} in tenant {tenant_id}: `varve timeline list` shows all");
+    }
+    branches.remove_timeline(ttid)?;
+    output.result(&json!({ "deleted": timeline_id }), || format!("branch {this} is deleted"))
+}

@@ -1,0 +1,104 @@
+//! LSNs that somebody reads for longer than a moment: garbage collection leaves them readable.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use types::Lsn;
+
+use super::Timeline;
+use crate::storage::StorageError;
+
+#[derive(Debug, Default)]
+pub(super) struct Leases {
+    /// From somebody outside, who renews what is still needed.
+    until: BTreeMap<Lsn, Instant>,
+    /// From ourselves, with how many need it.
+    held: BTreeMap<Lsn, usize>,
+}
+
+impl Leases {
+    fn lease(&mut self, lsn: Lsn, until: Instant) {
+        let end = self.until.entry(lsn).or_insert(until);
+        *end = until.max(*end);
+    }
+
+    fn release(&mut self, lsn: Lsn) {
+        if let Some(holders) = self.held.get_mut(&lsn) {
+            *holders -= 1;
+            if *holders == 0 {
+                self.held.remove(&lsn);
+            }
+        }
+    }
+
+    /// Those that still count; the others are forgotten.
+    pub(super) fn pins(&mut self, now: Instant) -> Vec<Lsn> {
+        self.until.retain(|_, until| *until > now);
+        self.until.keys().chain(self.held.keys()).copied().collect()
+    }
+}
+
+/// An LSN that can be read until this is dropped.
+pub struct HeldLsn {
+    timeline: Arc<Timeline>,
+    lsn: Lsn,
+}
+
+impl Drop for HeldLsn {
+    fn drop(&mut self) {
+        self.timeline.leases.lock().expect("no holder panics").release(self.lsn);
+    }
+}
+
+impl Timeline {
+    /// What can be read at `lsn` stays so for at least this long, if the process lives. An error if it is gone already.
+    pub fn lease_lsn(self: &Arc<Self>, lsn: Lsn, length: Duration) -> Result<(), StorageError> {
+        let until = Instant::now() + length;
+        self.with_leases(lsn, |_, leases| leases.lease(lsn, until))
+    }
+
+    /// The same until what is returned is dropped.
+    pub fn hold_lsn(self: &Arc<Self>, lsn: Lsn) -> Result<HeldLsn, StorageError> {
+        self.with_leases(lsn, |timeline, leases| {
+            *leases.held.entry(lsn).or_default() += 1;
+            HeldLsn { timeline: Arc::clone(timeline), lsn }
+        })
+    }
+
+    /// Of the timeline, this one or an ancestor, whose history there is at `lsn`. No cutoff moves meanwhile.
+    fn with_leases<T>(
+        self: &Arc<Self>,
+        lsn: Lsn,
+        change: impl FnOnce(&Arc<Timeline>, &mut Leases) -> T,
+    ) -> Result<T, StorageError> {
+        let mut timeline = self;
+        while let Some(ancestor) = timeline.ancestor.as_ref().filter(|ancestor| lsn <= ancestor.lsn) {
+            timeline = &ancestor.timeline;
+        }
+        let mut leases = timeline.leases.lock().expect("no holder panics");
+        timeline.check_readable(lsn)?;
+        Ok(change(timeline, &mut leases))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_ends_when_it_says_and_is_never_made_shorter() {
+        let (mut leases, begin) = (Leases::default(), Instant::now());
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        leases.lease(Lsn(10), at(100));
+        leases.lease(Lsn(10), at(50));
+        leases.lease(Lsn(20), at(60));
+        leases.held.insert(Lsn(5), 2);
+        assert_eq!(leases.pins(at(59)), [Lsn(10), Lsn(20), Lsn(5)]);
+        leases.release(Lsn(5));
+        assert_eq!(leases.pins(at(60)), [Lsn(10), Lsn(5)]);
+        leases.release(Lsn(5));
+        leases.release(Lsn(5));
+        assert_eq!(leases.pins(at(100)), []);
+    }
+}

@@ -1,0 +1,189 @@
+//! What is deleted does not come back: after restarts, crashes, and whatever another pageserver writes.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use durable_fs::DurableFs;
+use pageserver::storage::{StorageError, TenantManager, Timeline};
+use remote_storage::{Faulty, ListMode, Operation, RemoteStorage};
+use types::{Generation, Lsn};
+
+use crate::ownership::{Highest, open};
+use crate::support::*;
+
+async fn objects_of(store: &Arc<dyn RemoteStorage>, what: &str) -> Vec<String> {
+    let all = store.list(None, ListMode::Recursive).await.unwrap();
+    let keys = all.objects.into_iter().map(|object| object.key.to_string());
+    keys.filter(|key| key.contains(what)).collect()
+}
+
+async fn write(timeline: &Arc<Timeline>, lsn: u64) {
+    timeline.put_batch(batch(lsn, vec![(block(1), lsn, change("a"))])).await.unwrap();
+    timeline.flush_and_upload().await.unwrap();
+}
+
+/// A root and a branch of it, both with layers in remote storage.
+async fn root_and_branch(manager: &TenantManager) -> (Arc<Timeline>, Arc<Timeline>) {
+    let main = root(manager).await;
+    write(&main, 1100).await;
+    let branch = manager.branch_timeline(ttid(2), ttid(1).timeline_id, None).await.unwrap();
+    write(&branch, 1200).await;
+    (main, branch)
+}
+
+#[tokio::test]
+async fn branches_go_before_what_they_left() {
+    let disk = Disk::new();
+    let store = disk.store().await;
+    let manager = disk.open().await;
+    let (main, branch) = root_and_branch(&manager).await;
+    let refused = manager.delete_timeline(ttid(1)).await.unwrap_err().to_string();
+    assert!(refused.contains(&ttid(2).timeline_id.to_string()), "{refused}");
+    main.get_reconstruct(block(1), Lsn(1100)).await.expect("nothing was touched");
+
+    manager.delete_timeline(ttid(2)).await.unwrap();
+    assert_eq!(objects_of(&store, &ttid(2).timeline_id.to_string()).await, [""; 0]);
+    assert!(!disk.timeline_dir(2).exists());
+    assert!(matches!(manager.get_timeline(ttid(2)), Err(StorageError::TimelineNotFound(_))));
+    let error = branch.put_batch(batch(1300, Vec::new())).await.unwrap_err();
+    assert!(matches!(error, StorageError::ShuttingDown), "{error}");
+    manager.delete_timeline(ttid(2)).await.expect("it may be asked twice");
+    let error = manager.delete_timeline(ttid(3)).await.unwrap_err();
+    assert!(matches!(error, StorageError::TimelineNotFound(_)), "{error}");
+    let again = manager.branch_timeline(ttid(2), ttid(1).timeline_id, None).await;
+    let error = again.map(|_| ()).unwrap_err();
+    assert!(matches!(error, StorageError::TimelineDeleted(_)), "{error}");
+
+    manager.shutdown().await.unwrap();
+    let manager = disk.open().await;
+    assert!(matches!(manager.get_timeline(ttid(2)), Err(StorageError::TimelineNotFound(_))));
+    manager.delete_timeline(ttid(1)).await.unwrap();
+    assert_eq!(objects_of(&store, "timelines/").await, [""; 0]);
+    assert!(manager.list_timelines(TENANT).unwrap().is_empty());
+    manager.shutdown().await.unwrap();
+}
+
+/// The object store fails when objects are to be deleted: the timeline is gone all the same, and what is left of it goes
+/// when somebody asks again, or after the next start.
+#[tokio::test]
+async fn a_deletion_that_was_interrupted_goes_on() {
+    for restarts in [false, true] {
+        let disk = Disk::new();
+        let away = Arc::new(AtomicBool::new(true));
+        let judge = {
+            let away = away.clone();
+            move |operation, _: &str| operation == Operation::Delete && away.load(Ordering::Relaxed)
+        };
+        let store: Arc<dyn RemoteStorage> = Arc::new(Faulty::new(disk.store().await, judge));
+        let manager = disk.open_with(store.clone(), DurableFs::default()).await;
+        root_and_branch(&manager).await;
+        let error = manager.delete_timeline(ttid(2)).await.unwrap_err();
+        assert!(matches!(error, StorageError::Remote(_)), "{error}");
+        assert!(matches!(manager.get_timeline(ttid(2)), Err(StorageError::TimelineNotFound(_))));
+        let left = objects_of(&store, &ttid(2).timeline_id.to_string()).await;
+        assert!(left.iter().any(|key| key.contains("index_part")), "{left:?}");
+        away.store(false, Ordering::Relaxed);
+        if restarts {
+            manager.abandon().await;
+            let manager = disk.open_with(store.clone(), DurableFs::default()).await;
+            assert!(matches!(manager.get_timeline(ttid(2)), Err(StorageError::TimelineNotFound(_))));
+            until_gone(&store, &ttid(2).timeline_id.to_string()).await;
+            let main = manager.get_timeline(ttid(1)).unwrap();
+            let found = main.get_reconstruct(block(1), Lsn(1100)).await.unwrap();
+            assert_eq!(text(&found), ["1000 page 1", "1100 a"]);
+            manager.shutdown().await.unwrap();
+        } else {
+            manager.delete_timeline(ttid(2)).await.unwrap();
+            assert_eq!(objects_of(&store, &ttid(2).timeline_id.to_string()).await, [""; 0]);
+            manager.shutdown().await.unwrap();
+        }
+    }
+}
+
+async fn until_gone(store: &Arc<dyn RemoteStorage>, what: &str) {
+    let gone = async {
+        while !objects_of(store, what).await.is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.expect("what is left is swept away");
+}
+
+#[tokio::test]
+async fn what_another_pageserver_writes_brings_nothing_back() {
+    let (first_disk, second_disk, third_disk) = (Disk::new(), Disk::new(), Disk::new());
+    let store = first_disk.store().await;
+    let highest = Highest(Arc::new(Mutex::new(Generation(1))));
+    let first = open(&first_disk, &highest, &store).await;
+    let (_, stale) = root_and_branch(&first).await;
+
+    let second = open(&second_disk, &highest, &store).await;
+    second.delete_timeline(ttid(2)).await.unwrap();
+    // The first does not know, and puts an index and a layer.
+    stale.put_batch(batch(1300, vec![(block(1), 1300, change("stale"))])).await.unwrap();
+    let error = stale.flush_and_upload().await.unwrap_err();
+    assert!(matches!(error, StorageError::Superseded { .. }), "{error}");
+    let left = objects_of(&store, &ttid(2).timeline_id.to_string()).await;
+    assert!(left.iter().any(|key| key.contains("index_part")), "{left:?}");
+    second.shutdown().await.unwrap();
+    let third = open(&third_disk, &highest, &store).await;
+    assert!(matches!(third.get_timeline(ttid(2)), Err(StorageError::TimelineNotFound(_))));
+    until_gone(&store, &ttid(2).timeline_id.to_string()).await;
+    third.shutdown().await.unwrap();
+}
+
+/// One that was superseded deletes nothing, neither before it knows nor with what it puts too late.
+#[tokio::test]
+async fn only_the_owner_deletes() {
+    let (first_disk, second_disk, third_disk) = (Disk::new(), Disk::new(), Disk::new());
+    let store = first_disk.store().await;
+    let highest = Highest(Arc::new(Mutex::new(Generation(1))));
+    let first = open(&first_disk, &highest, &store).await;
+    root_and_branch(&first).await;
+    let second = open(&second_disk, &highest, &store).await;
+    let error = first.delete_timeline(ttid(2)).await.unwrap_err();
+    assert!(matches!(error, StorageError::Superseded { .. }), "{error}");
+    // A put that was under way when the second came, as of a process that slept.
+    let record = objects_of(&store, "tenant.json-00000002").await.remove(0);
+    let deleted =
+        format!(r#"{{"format_version": 1, "tenant_id": "{TENANT}", "config": {{}}, "deleted": true}}"#);
+    store.put(&record.parse().unwrap(), deleted.into()).await.unwrap();
+    second.shutdown().await.unwrap();
+    let third = open(&third_disk, &highest, &store).await;
+    let found = third.get_timeline(ttid(2)).unwrap().get_reconstruct(block(1), Lsn(1200)).await.unwrap();
+    assert_eq!(text(&found), ["1000 page 1", "1100 a", "1200 a"]);
+    third.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_tenant_goes_with_all_its_timelines() {
+    for interrupted in [false, true] {
+        let disk = Disk::new();
+        let away = Arc::new(AtomicBool::new(interrupted));
+        let judge = {
+            let away = away.clone();
+            move |operation, _: &str| operation == Operation::Delete && away.load(Ordering::Relaxed)
+        };
+        let store: Arc<dyn RemoteStorage> = Arc::new(Faulty::new(disk.store().await, judge));
+        let manager = disk.open_with(store.clone(), DurableFs::default()).await;
+        root_and_branch(&manager).await;
+        assert_eq!(manager.delete_tenant(TENANT).await.is_err(), interrupted);
+        away.store(false, Ordering::Relaxed);
+        assert!(manager.list_tenants().is_empty());
+        if interrupted {
+            manager.abandon().await;
+        } else {
+            manager.delete_tenant(TENANT).await.expect("it may be asked twice");
+            let error = manager.create_tenant(TENANT).await.unwrap_err();
+            assert!(matches!(error, StorageError::TenantDeleted(_)), "{error}");
+            manager.shutdown().await.unwrap();
+        }
+        let manager = disk.open_with(store.clone(), DurableFs::default()).await;
+        assert!(manager.list_tenants().is_empty());
+        until_gone(&store, "timelines/").await;
+        let left = objects_of(&store, &TENANT.to_string()).await;
+        assert!(left.len() == 1 && left[0].contains("tenant.json"), "{left:?}");
+        assert!(!disk.timeline_dir(1).exists());
+        manager.shutdown().await.unwrap();
+    }
+}

@@ -1,0 +1,101 @@
+//! Branches and tenants that are deleted are gone: from every daemon, from every disk, from object storage.
+
+use std::path::Path;
+
+use harness::{Cluster, block_on};
+
+use crate::offload::fill;
+
+/// Files and directories anywhere in the cluster's storage whose paths name this id; without the pageserver's notes of what
+/// was deleted, which name it inside.
+fn traces(cluster: &Cluster, id: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for part in ["pageserver", "safekeepers", "remote_storage"] {
+        walk(&cluster.directory().join(part), id, &mut found);
+    }
+    found
+}
+
+fn walk(directory: &Path, id: &str, found: &mut Vec<String>) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            walk(&path, id, found);
+        } else if path.to_string_lossy().contains(id) {
+            found.push(path.display().to_string());
+        }
+    }
+}
+
+fn refused(cluster: &Cluster, arguments: &[&str], because: &str) {
+    let output = cluster.try_varve(arguments);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains(because), "{arguments:?}: {said}");
+}
+
+#[test]
+fn a_branch_that_is_deleted_leaves_nothing() {
+    let cluster = Cluster::up_configured("delete", "", "checkpoint_distance = 4194304")
+        .need_not_evict("it writes much and reads little");
+    block_on(async {
+        fill(&cluster.connect("main").await, 1).await;
+        cluster.varve(&["timeline", "branch", "--branch-name", "work"]);
+        cluster.varve(&["timeline", "branch", "--branch-name", "task", "--ancestor-branch-name", "work"]);
+        cluster.varve(&["endpoint", "create", "work", "--branch-name", "work"]);
+        cluster.varve(&["endpoint", "start", "work"]);
+        fill(&cluster.connect("work").await, 2).await;
+        let (_, work) = cluster.ids("work");
+        let (_, main) = cluster.ids("main");
+
+        let delete = |branch| ["timeline", "delete", "--branch-name", branch];
+        refused(&cluster, &delete("work"), "varve endpoint delete work");
+        cluster.varve(&["endpoint", "stop", "work", "--destroy"]);
+        refused(&cluster, &delete("work"), "\"task\"");
+        refused(&cluster, &delete("nobody"), "there is no branch");
+        assert!(traces(&cluster, &work).len() > 5, "its files are where they are looked for");
+
+        cluster.varve(&delete("task"));
+        // A safekeeper that is away misses the deletion, which the same command brings to its end.
+        cluster.kill("safekeeper-2");
+        refused(&cluster, &delete("work"), "safekeeper 2");
+        cluster.varve(&["start"]);
+        cluster.varve(&delete("work"));
+        assert_eq!(traces(&cluster, &work), [""; 0]);
+        refused(&cluster, &delete("work"), "there is no branch");
+        refused(&cluster, &["timeline", "delete", "--timeline-id", &"ab".repeat(16)], "there is no timeline");
+
+        // Whoever starts anew does not find it again, and what it left is as it was.
+        cluster.varve(&["down"]);
+        cluster.varve(&["up"]);
+        let list = cluster.varve_json(&["timeline", "list"]);
+        let ids: Vec<&str> =
+            list.as_array().unwrap().iter().map(|t| t["timeline_id"].as_str().unwrap()).collect();
+        assert_eq!(ids, [main.as_str()]);
+        assert_eq!(traces(&cluster, &work), [""; 0]);
+        let client = cluster.connect("main").await;
+        let rows: i64 = client.query_one("SELECT count(*) FROM t1", &[]).await.unwrap().get(0);
+        assert_eq!(rows, 20_000);
+    });
+}
+
+#[test]
+fn a_tenant_goes_with_all_its_branches() {
+    let cluster = Cluster::up("delete-tenant").need_not_evict("it reads little");
+    let made = cluster.varve_json(&["tenant", "create"]);
+    let tenant = made["tenant_id"].as_str().expect("an id");
+    cluster.varve(&["timeline", "branch", "--branch-name", "other", "--tenant-id", tenant]);
+    cluster.varve(&["endpoint", "create", "theirs", "--tenant-id", tenant]);
+    refused(&cluster, &["tenant", "delete", "--tenant-id", tenant], "varve endpoint delete theirs");
+    cluster.varve(&["endpoint", "delete", "theirs"]);
+    assert!(traces(&cluster, tenant).len() > 5);
+    cluster.varve(&["tenant", "delete", "--tenant-id", tenant]);
+    let left = traces(&cluster, tenant);
+    assert!(left.len() == 1 && left[0].contains("tenant.json"), "only that it was deleted: {left:?}");
+    refused(&cluster, &["tenant", "delete", "--tenant-id", &"ab".repeat(16)], "there is no tenant");
+    refused(&cluster, &["tenant", "create", "--tenant-id", tenant], "was deleted");
+    cluster.varve(&["down"]);
+    cluster.varve(&["up"]);
+    let tenants = cluster.varve_json(&["tenant", "list"]);
+    assert_eq!(tenants.as_array().unwrap().len(), 1, "{tenants}");
+    block_on(async { cluster.connect("main").await.batch_execute("SELECT 1").await.unwrap() });
+}

@@ -1,0 +1,106 @@
+//! A pageserver with many tenants of ten timelines each, which nobody uses: what they cost, at rest and at its start.
+//!
+//! ```text
+//! many tenants: 20 of 10 timelines; 31.5 KiB of memory each timeline; started in 0.4 s (none: 0.1 s); …
+//! ```
+//! `make many-tenants TENANTS=1000` measures a thousand; `make test` fewer.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use harness::{Cluster, block_on, eventually, pg_version};
+use pageserver_api::PageserverClient;
+use pageserver_api::models::TimelineCreateRequest;
+use types::{TenantId, TimelineId};
+
+use crate::many_timelines::Usage;
+
+const TIMELINES: u64 = 10;
+/// How long it is watched at rest.
+const REST: Duration = Duration::from_secs(5);
+/// Bytes of memory that a timeline at rest may take at the most.
+const MEMORY: u64 = 64 << 10;
+/// Tenants that are made at a time.
+const AT_A_TIME: usize = 4;
+
+async fn make_tenant(client: &PageserverClient) {
+    let (tenant, main) = (TenantId::generate(), TimelineId::generate());
+    client.create_tenant(tenant).await.expect("a tenant");
+    let root = TimelineCreateRequest::root(main, pg_version());
+    client.create_timeline(tenant, &root).await.expect("a root timeline");
+    for _ in 1..TIMELINES {
+        let branch = TimelineCreateRequest::branch(TimelineId::generate(), main, None);
+        client.create_timeline(tenant, &branch).await.expect("a branch");
+    }
+}
+
+async fn make(cluster: &Cluster, count: u64) {
+    let client = Arc::new(PageserverClient::new(&cluster.http_address("pageserver"), cluster.token()));
+    let permits = Arc::new(tokio::sync::Semaphore::new(AT_A_TIME));
+    let mut making = tokio::task::JoinSet::new();
+    for _ in 0..count {
+        let permit = Arc::clone(&permits).acquire_owned().await.expect("never closed");
+        let client = Arc::clone(&client);
+        making.spawn(async move {
+            make_tenant(&client).await;
+            drop(permit);
+        });
+    }
+    while let Some(made) = making.join_next().await {
+        made.expect("no panic");
+    }
+}
+
+fn restart(cluster: &Cluster) -> (Duration, Usage) {
+    cluster.varve(&["pageserver", "stop"]);
+    let began = Instant::now();
+    cluster.varve(&["pageserver", "start"]);
+    (began.elapsed(), Usage::of(cluster.pid("pageserver").expect("it runs")))
+}
+
+#[test]
+fn tenants_at_rest_cost_little() {
+    let count: u64 = std::env::var("MANY_TENANTS").map_or(20, |text| text.parse().expect("a number"));
+    let cluster = Cluster::up("many-tenants").need_not_evict("nothing is read");
+    block_on(async {
+        let (empty_start, empty) = restart(&cluster);
+        let mut starts = Vec::new();
+        for (made, count) in [(0, count / 2), (count / 2, count)] {
+            make(&cluster, count - made).await;
+            let (start, usage) = restart(&cluster);
+            starts.push(start);
+            let timelines = async || -> u64 {
+                let status: serde_json::Value =
+                    serde_json::from_str(&cluster.get("pageserver", "/v1/status")).expect("JSON");
+                status["timelines"].as_u64().expect("a number")
+            };
+            // And the branch that every cluster has.
+            eventually("all are there", Duration::from_secs(60), async || {
+                timelines().await == count * TIMELINES + 1
+            })
+            .await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let pid = cluster.pid("pageserver").expect("it runs");
+            let before = Usage::of(pid);
+            tokio::time::sleep(REST).await;
+            let after = Usage::of(pid);
+            let each =
+                usage.resident.max(after.resident).saturating_sub(empty.resident) / (count * TIMELINES);
+            eprintln!(
+                "many tenants: {count} of {TIMELINES} timelines; {:.1} KiB of memory each timeline; started in {:.1} s (none: \
+                 {:.1} s); in {} s of rest {:.2} s of CPU, {} bytes written",
+                each as f64 / 1024.0,
+                start.as_secs_f64(),
+                empty_start.as_secs_f64(),
+                REST.as_secs(),
+                (after.cpu - before.cpu).as_secs_f64(),
+                after.written - before.written,
+            );
+            // Of few, most is what the process takes for itself.
+            assert!(count < 100 || each < MEMORY, "{each} bytes each");
+        }
+        let (half, whole) = (starts[0].as_secs_f64(), starts[1].as_secs_f64());
+        // Of a short time most is that of the process itself, and noise.
+        assert!(whole < 3.0 || whole < 4.0 * half, "the start is not linear: {starts:?}");
+    });
+}
