@@ -1,5 +1,6 @@
 //! What can be typed. Verbs and flags are those of neon_local where it has them.
 
+mod block_at;
 mod cluster;
 mod container;
 mod daemon;
@@ -18,12 +19,13 @@ use serde::Deserialize as _;
 use toml::de::ValueDeserializer;
 use types::PgVersion;
 
+pub use block_at::BlockAt;
 pub use cluster::{
     CompletionsArguments, ConnstrArguments, InitArguments, Lines, LogsArguments, PsqlArguments,
     StopArguments, StopMode,
 };
 pub use container::{ContainerCommand, ContainerInitArguments, Part};
-pub use daemon::{DaemonCommand, SafekeeperCommand};
+pub use daemon::{DaemonCommand, PageserverCommand, SafekeeperCommand};
 pub use endpoint::EndpointCommand;
 pub use moment::Moment;
 pub use tenant::TenantCommand;
@@ -90,7 +92,7 @@ pub enum Command {
     Endpoint(EndpointCommand),
     /// The pageserver alone.
     #[command(subcommand, after_help = daemon::pageserver_examples())]
-    Pageserver(DaemonCommand),
+    Pageserver(PageserverCommand),
     /// One safekeeper, or all.
     #[command(subcommand, after_help = daemon::safekeeper_examples())]
     Safekeeper(SafekeeperCommand),

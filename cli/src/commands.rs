@@ -6,6 +6,7 @@ mod container;
 mod control_files;
 mod daemon;
 mod endpoint;
+mod explain_read;
 mod export;
 mod logs;
 mod membership;
@@ -17,7 +18,7 @@ mod up;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::arguments::{Arguments, Command, SafekeeperCommand};
+use crate::arguments::{Arguments, Command, PageserverCommand, SafekeeperCommand};
 use crate::local_env::LocalEnv;
 use crate::output::Output;
 use crate::storage::Daemon;
@@ -69,7 +70,10 @@ pub async fn run(arguments: Arguments, output: Output) -> anyhow::Result<ExitCod
             timeline::run(&env, command, output).await
         }
         Command::Endpoint(command) => endpoint::run(&open_here()?, command, lock, output).await,
-        Command::Pageserver(command) => {
+        Command::Pageserver(PageserverCommand::ExplainRead { block, branch_name, tenant_id }) => {
+            explain_read::explain(&open()?, block, &branch_name, tenant_id, output).await
+        }
+        Command::Pageserver(PageserverCommand::Daemon(command)) => {
             return daemon::run(&open_here()?, |_| vec![Daemon::Pageserver], command, lock, output).await;
         }
         Command::Broker(command) => {

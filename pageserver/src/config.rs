@@ -139,11 +139,18 @@ pub struct PageServiceSection {
     /// Requests of one connection that are worked on at the same time.
     pub requests_in_flight: usize,
     pub max_connections: usize,
+    /// A read that takes so long is told in the log, with the layers that it goes through.
+    pub slow_read_milliseconds: u64,
 }
 
 impl Default for PageServiceSection {
     fn default() -> Self {
-        Self { wait_lsn_timeout_seconds: 300, requests_in_flight: 32, max_connections: 2000 }
+        Self {
+            wait_lsn_timeout_seconds: 300,
+            requests_in_flight: 32,
+            max_connections: 2000,
+            slow_read_milliseconds: 1000,
+        }
     }
 }
 

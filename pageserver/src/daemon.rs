@@ -20,7 +20,7 @@ use crate::gc::GarbageCollector;
 use crate::http::{self, ApiState};
 use crate::ingest::IngestMetrics;
 use crate::owners::SafekeeperOwners;
-use crate::page_service::{PageService, PageServiceMetrics};
+use crate::page_service::{PageService, PageServiceMetrics, SlowReads};
 use crate::pages::PageReader;
 use crate::storage::{FixedGeneration, Owners, StorageMetrics, Surroundings, TenantManager};
 use crate::walreceiver::{ReceiverContext, WalReceiverMetrics, WalReceivers};
@@ -75,6 +75,7 @@ pub async fn run(
         metrics: PageServiceMetrics::new(&registry)?,
         wait_lsn_timeout: Duration::from_secs(config.page_service.wait_lsn_timeout_seconds),
         requests_in_flight: config.page_service.requests_in_flight.max(1),
+        slow_reads: SlowReads::new(Duration::from_millis(config.page_service.slow_read_milliseconds)),
     });
     let limits = pg_backend::Limits {
         max_connections: config.page_service.max_connections,

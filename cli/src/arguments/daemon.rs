@@ -2,10 +2,10 @@
 
 use clap::Subcommand;
 use clap::builder::StyledStr;
-use types::{NodeId, TimelineId};
+use types::{NodeId, TenantId, TimelineId};
 
-use super::StopArguments;
 use super::help::examples;
+use super::{BlockAt, StopArguments};
 
 #[derive(Subcommand)]
 pub enum DaemonCommand {
@@ -28,6 +28,24 @@ pub enum DaemonCommand {
         /// Which one; default: all.
         #[arg(long)]
         id: Option<NodeId>,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum PageserverCommand {
+    #[command(flatten)]
+    Daemon(DaemonCommand),
+    /// What a read of one block goes through: layers, images, changes.
+    #[command(after_help = explain_examples())]
+    ExplainRead {
+        /// TABLESPACE/DATABASE/FILE/BLOCK[@LSN], numbers as in PostgreSQL's file names; default: at the head.
+        block: BlockAt,
+        /// Name of the branch.
+        #[arg(long, default_value = "main")]
+        branch_name: String,
+        /// Default: the default tenant.
+        #[arg(long)]
+        tenant_id: Option<TenantId>,
     },
 }
 
@@ -87,11 +105,19 @@ pub fn safekeeper_examples() -> StyledStr {
     ])
 }
 
+fn explain_examples() -> StyledStr {
+    examples(&[
+        ("varve pageserver explain-read 1664/0/1262/0", "the first block of pg_database"),
+        ("varve pageserver explain-read 1663/5/16384_vm/0@0/1A2B3C8", "a map, in the past"),
+    ])
+}
+
 pub fn pageserver_examples() -> StyledStr {
     examples(&[
         ("varve pageserver stop", "commits go on; reads of what is not cached wait"),
         ("varve pageserver start", "it goes on where it was"),
         ("varve pageserver status", "whether it runs"),
+        ("varve pageserver explain-read 1664/0/1262/0", "what a read of a block goes through"),
     ])
 }
 

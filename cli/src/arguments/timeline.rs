@@ -149,10 +149,7 @@ fn restore_examples() -> StyledStr {
 }
 
 fn delete_examples() -> StyledStr {
-    examples(&[
-        ("varve timeline delete --branch-name test", "when the test is over"),
-        ("varve timeline delete --timeline-id 5f0c…", "one that has no name"),
-    ])
+    examples(&[("varve timeline delete --branch-name test", "when the test is over")])
 }
 
 fn detail_examples() -> StyledStr {

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use auth::ClusterToken;
 use http_client::{HttpClient, HttpError, Method, RequestBuilder, StatusCode};
-use types::{Lsn, PgVersion, TenantId, TimelineId};
+use types::{Key, Lsn, PgVersion, TenantId, TimelineId};
 
 use crate::history::{
     GcResult, LsnByTimestamp, LsnLease, LsnLeaseRequest, TenantConfig, TenantConfigRequest,
     TenantConfigResponse,
 };
 use crate::models::{
-    CompactionResult, StatusResponse, TemplateInfo, TenantCreateRequest, TenantInfo, TimelineCreateRequest,
-    TimelineInfo,
+    CompactionResult, ReadExplanation, StatusResponse, TemplateInfo, TenantCreateRequest, TenantInfo,
+    TimelineCreateRequest, TimelineInfo,
 };
 
 /// What an operator asks for may have to read or delete all that a tenant has.
@@ -111,6 +111,17 @@ impl PageserverClient {
     ) -> Result<Option<String>, HttpError> {
         let path = format!("/v1/tenant/{tenant}/timeline/{timeline}/get_timestamp_of_lsn?lsn={lsn}");
         absent_is_none(self.0.json(self.0.request(Method::GET, &path)).await)
+    }
+
+    pub async fn explain_read(
+        &self,
+        tenant: TenantId,
+        timeline: TimelineId,
+        key: Key,
+        lsn: Lsn,
+    ) -> Result<ReadExplanation, HttpError> {
+        let path = format!("/v1/tenant/{tenant}/timeline/{timeline}/explain_read?key={key}&lsn={lsn}");
+        self.0.json(self.0.request(Method::GET, &path)).await
     }
 
     /// What can be read at `lsn` stays readable for a while. 406 if it is gone already.

@@ -1,7 +1,7 @@
 //! JSON bodies of the HTTP API, in the shapes that users of Neon's tools know.
 
 use serde::{Deserialize, Serialize};
-use types::{Lsn, NodeId, PgVersion, TenantId, TimelineId, WalSegmentSize};
+use types::{Key, Lsn, NodeId, PgVersion, TenantId, TimelineId, WalSegmentSize};
 
 /// `GET /v1/status`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,6 +101,35 @@ pub struct TimelineInfo {
     /// Which safekeeper WAL comes from, or why from none.
     pub walreceiver_status: String,
     pub state: TimelineState,
+}
+
+/// `GET /v1/tenant/{t}/timeline/{tl}/explain_read?key=KEY&lsn=LSN`: what a read goes through.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadExplanation {
+    pub key: Key,
+    pub lsn: Lsn,
+    /// From new to old.
+    pub layers: Vec<ExplainedLayer>,
+    /// Of the image that changes are applied to; none where the first change makes the page.
+    pub image_lsn: Option<Lsn>,
+    /// Changes that are applied.
+    pub changes: usize,
+    /// Their bytes.
+    pub change_bytes: usize,
+}
+
+/// A layer that a read looks into.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainedLayer {
+    /// The read's own, or an ancestor.
+    pub timeline_id: TimelineId,
+    /// Name of its file; none: it is in memory.
+    pub file: Option<String>,
+    /// It is looked for changes above `start_lsn - 1` and below `end_lsn`.
+    pub start_lsn: Lsn,
+    pub end_lsn: Lsn,
+    pub images: usize,
+    pub changes: usize,
 }
 
 /// `PUT /v1/tenant/{t}/timeline/{tl}/compact`: what there was to do.

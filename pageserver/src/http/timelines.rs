@@ -4,15 +4,19 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use http_server::ApiError;
-use pageserver_api::models::{TimelineCreateRequest, TimelineInfo, TimelineState};
+use pageserver_api::models::{
+    ExplainedLayer, ReadExplanation, TimelineCreateRequest, TimelineInfo, TimelineState,
+};
+use serde::Deserialize;
 use types::{BLCKSZ, Key, KeyKind, Lsn, PgVersion, TenantId, TenantTimelineId, TimelineId};
 
 use super::{ApiState, error, templates, to_the_end};
 use crate::ingest::relation_size;
-use crate::storage::{StorageError, Timeline};
+use crate::storage::{StorageError, Timeline, VisitedLayer};
 
 pub(super) fn bad_id(error: types::ParseIdError) -> ApiError {
     ApiError::bad_request(error.to_string())
@@ -58,6 +62,38 @@ pub(super) async fn create(
         Ok(made) => made,
         Err(_) => Err(ApiError::unavailable("shutting down")),
     }
+}
+
+#[derive(Deserialize)]
+pub(super) struct KeyAtLsn {
+    key: Key,
+    lsn: Lsn,
+}
+
+pub(super) async fn explain_read(
+    State(state): State<ApiState>,
+    ids: Ids,
+    query: Result<Query<KeyAtLsn>, QueryRejection>,
+) -> Result<Json<ReadExplanation>, ApiError> {
+    let timeline = timeline(&state, ids)?;
+    let Query(KeyAtLsn { key, lsn }) = query.map_err(|error| ApiError::bad_request(error.body_text()))?;
+    let plan = timeline.explain_read(key, lsn).await.map_err(error::storage)?;
+    let explained = |layer: VisitedLayer| ExplainedLayer {
+        timeline_id: layer.timeline.timeline_id,
+        file: layer.file,
+        start_lsn: layer.lsns.start,
+        end_lsn: layer.lsns.end,
+        images: layer.images,
+        changes: layer.changes,
+    };
+    Ok(Json(ReadExplanation {
+        key,
+        lsn,
+        layers: plan.layers.into_iter().map(explained).collect(),
+        image_lsn: plan.image_lsn,
+        changes: plan.changes,
+        change_bytes: plan.change_bytes,
+    }))
 }
 
 /// With all that it has in remote storage.

@@ -1,5 +1,7 @@
 //! One request of a page stream.
 
+use std::time::Instant;
+
 use bytes::{Bytes, BytesMut};
 use pageserver_api::pagestream::{Request, RequestBody, Response, ResponseBody};
 use types::{BLCKSZ, Key, KeyKind, Lsn, Oid, RelTag, SlruKind};
@@ -61,16 +63,20 @@ async fn respond(
             None => Err(Refusal::Missing(format!("relation {rel} does not exist at {lsn}"))),
         },
         RequestBody::GetPage { rel, block } => {
+            let began = Instant::now();
             let page = if size(timeline, rel, lsn).await?.is_some_and(|size| size.is_written(block)) {
                 service.pages.page(timeline, Key::rel_block(rel, block), lsn).await?
             } else {
                 zero_page()
             };
             service.metrics.pages_sent.inc();
+            service.slow_reads.note(timeline, Key::rel_block(rel, block), lsn, began).await;
             Ok(ResponseBody::Page { rel, block, page })
         }
         RequestBody::GetPageRun { rel, block, count } => {
+            let began = Instant::now();
             let pages = page_run(service, timeline, rel, block..block + count, lsn).await?;
+            service.slow_reads.note(timeline, Key::rel_block(rel, block), lsn, began).await;
             Ok(ResponseBody::PageRun { rel, block, count, pages })
         }
         RequestBody::DbSize { database } => {

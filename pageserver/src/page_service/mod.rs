@@ -6,6 +6,7 @@
 //! answer.rs   one request
 //! lsn.rs      which LSN a request reads at (pure)
 //! backup.rs   basebackup, fullbackup
+//! slow.rs     reads that take long, told with their plans
 //! error.rs    SQLSTATEs
 //! ```
 
@@ -15,6 +16,7 @@ mod command;
 mod error;
 mod lsn;
 mod metrics;
+mod slow;
 mod stream;
 
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use crate::pages::PageReader;
 use crate::storage::{TenantManager, Timeline};
 use command::Command;
 pub use metrics::PageServiceMetrics;
+pub use slow::SlowReads;
 
 pub struct PageService {
     pub manager: Arc<TenantManager>,
@@ -34,6 +37,7 @@ pub struct PageService {
     pub metrics: PageServiceMetrics,
     pub wait_lsn_timeout: Duration,
     pub requests_in_flight: usize,
+    pub slow_reads: SlowReads,
 }
 
 impl Handler for PageService {

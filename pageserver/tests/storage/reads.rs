@@ -215,3 +215,37 @@ async fn readers_miss_nothing_while_layers_move() {
         |path: &std::path::PathBuf| !path.file_name().unwrap().to_str().unwrap().starts_with(&"0".repeat(36));
     assert!(reads > 10 && disk.layer_files(1).iter().any(merged), "{reads} reads, {:?}", timeline.stats());
 }
+
+/// What a read is said to go through is what it goes through.
+#[tokio::test]
+async fn a_read_is_explained() {
+    let disk = Disk::new();
+    let manager = disk.open().await;
+    let main = root(&manager).await;
+    main.put_batch(batch(1100, vec![(block(1), 1050, change("a")), (block(1), 1100, change("b"))]))
+        .await
+        .unwrap();
+    main.flush_and_upload().await.unwrap();
+    let branch = manager.branch_timeline(ttid(2), ttid(1).timeline_id, None).await.unwrap();
+    branch.put_batch(batch(1200, vec![(block(1), 1200, change("c"))])).await.unwrap();
+
+    let plan = branch.explain_read(block(1), Lsn(1200)).await.unwrap();
+    let layers: Vec<(u8, bool, usize, usize)> = plan
+        .layers
+        .iter()
+        .map(|layer| {
+            let number = if layer.timeline == ttid(1) { 1 } else { 2 };
+            (number, layer.file.is_some(), layer.images, layer.changes)
+        })
+        .collect();
+    // The branch's memory, then the ancestor's memory, its delta layer and its image layer.
+    assert_eq!(layers, [(2, false, 0, 1), (1, false, 0, 0), (1, true, 0, 2), (1, true, 1, 0)]);
+    assert_eq!((plan.image_lsn, plan.changes, plan.change_bytes), (Some(INITDB), 3, 3));
+    assert_eq!(plan.layers[0].lsns, Lsn(1101)..Lsn(1201));
+    let text = plan.to_string();
+    assert!(text.starts_with("3 changes of 3 bytes on an image at 0/3E8, from 4 layers: memory"), "{text}");
+
+    let nothing = branch.explain_read(block(500), Lsn(1200)).await.unwrap();
+    assert_eq!((nothing.image_lsn, nothing.changes), (None, 0));
+    manager.shutdown().await.unwrap();
+}

@@ -29,7 +29,7 @@ use delay::Delay;
 use disk::{Disk, Trouble};
 
 /// A flush every second or so, and layers so small that there is something to compact all the time.
-const PAGESERVER: &str = "checkpoint_distance = 2000000\n\
+const PAGESERVER: &str = "checkpoint_distance = 500000\n\
                           storage.compaction_target_size = 1000000\nstorage.image_layer_size = 2000000";
 const SAFEKEEPERS: [&str; 3] = ["safekeeper-1", "safekeeper-2", "safekeeper-3"];
 const EVERYTHING: [&str; 6] =

@@ -12,7 +12,8 @@ fn a_database_larger_than_the_pageservers_disk_is_served() {
     let settings = format!(
         "checkpoint_distance = 2000000\nstorage.compaction_target_size = 1000000\n\
          storage.image_layer_size = 2000000\ndisk_usage_based_eviction.max_layer_bytes = {MOST:.0}\n\
-         disk_usage_based_eviction.period = \"1s\""
+         disk_usage_based_eviction.period = \"1s\"\n\
+         page_service.slow_read_milliseconds = 0"
     );
     let cluster = Cluster::up_configured("layer-eviction", "", &settings);
     block_on(async {
@@ -47,6 +48,9 @@ fn a_database_larger_than_the_pageservers_disk_is_served() {
             );
         }
         assert!(metric("layers_evicted_total") > 20.0);
+        let log = cluster.log("pageserver");
+        let slow = log.lines().find(|line| line.contains("a slow read")).expect("every read is slow here");
+        assert!(slow.contains(" layers: "), "{slow}");
         let timeline = cluster.pageserver_timeline("main");
         let physical = timeline["current_physical_size"].as_f64().unwrap();
         assert!(physical > 2.0 * MOST, "all of it would have fitted: {physical}");

@@ -6,6 +6,13 @@ use types::Lsn;
 
 use crate::storage::Reconstruct;
 
+/// Numbers of versions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::storage) struct Found {
+    pub(in crate::storage) images: usize,
+    pub(in crate::storage) changes: usize,
+}
+
 #[derive(Default)]
 pub(in crate::storage) struct Collector {
     image: Option<(Lsn, Bytes)>,
@@ -32,6 +39,11 @@ impl Collector {
 
     pub(in crate::storage) fn is_complete(&self) -> bool {
         self.complete
+    }
+
+    /// How many versions it has.
+    pub(in crate::storage) fn found(&self) -> Found {
+        Found { images: usize::from(self.image.is_some()), changes: self.deltas.len() }
     }
 
     pub(in crate::storage) fn finish(mut self) -> Reconstruct {

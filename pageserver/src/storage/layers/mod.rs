@@ -10,7 +10,7 @@ mod pruner;
 mod shortener;
 mod writer;
 
-pub(super) use collector::Collector;
+pub(super) use collector::{Collector, Found};
 pub(super) use disk::{DiskLayer, LayerSession, OpenLayer};
 pub(super) use file_name::LayerFileName;
 pub(super) use memory::MemoryLayer;

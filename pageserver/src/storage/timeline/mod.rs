@@ -10,12 +10,14 @@
 //! upload.rs      layers and index to remote storage
 //! read.rs        one key, or a run of keys, at an LSN
 //! scan.rs        all keys of a range at an LSN
+//! explain.rs     what a read goes through
 //! background.rs  the tasks that flush, compact and upload
 //! ```
 
 mod background;
 mod collect;
 mod compact;
+mod explain;
 mod flush;
 mod leases;
 mod read;
@@ -44,6 +46,7 @@ use super::ownership::Ownership;
 use super::upload::{IndexPart, Said};
 use super::{StorageError, TimelineMetadata};
 pub use compact::Compacted;
+pub use explain::{ReadPlan, VisitedLayer};
 pub use leases::HeldLsn;
 use leases::Leases;
 pub(super) use view::extent;

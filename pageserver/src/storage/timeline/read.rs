@@ -4,19 +4,21 @@
 //! of a read in one go; if a file is not on local disk the read ends there, the file is fetched, and the read begins
 //! again.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use durable_fs::run_blocking;
 use layer_map::Coverage;
-use types::{Key, Lsn};
+use types::{Key, Lsn, TenantTimelineId};
 
 use super::Timeline;
 use super::view::View;
-use crate::storage::layers::{Collector, DiskLayer, LayerSession, OpenLayer};
+use crate::storage::layers::{Collector, DiskLayer, LayerSession, MemoryLayer, OpenLayer};
 use crate::storage::{Reconstruct, StorageError};
 
 /// A timeline's view with the end of the LSNs that count in it.
 pub(super) struct Level {
+    pub(super) timeline: TenantTimelineId,
     pub(super) view: Arc<View>,
     pub(super) end: Lsn,
 }
@@ -89,7 +91,7 @@ impl Timeline {
         let keys = std::iter::successors(Some(first), Key::next).take(count as usize);
         let mut walks: Vec<(Key, Collector)> = keys.map(|key| (key, Collector::default())).collect();
         if let Some(newest) = levels.first() {
-            walks.iter_mut().for_each(|(key, collector)| newest.read_memory(*key, collector));
+            walks.iter_mut().for_each(|(key, collector)| newest.read_memory(*key, collector, &mut |_, _| {}));
         }
         if walks.iter().any(|(_, collector)| !collector.is_complete()) {
             let keys: Vec<Key> =
@@ -127,7 +129,7 @@ impl Timeline {
 
     pub(super) async fn levels_unchecked(&self, lsn: Lsn) -> Result<Vec<Level>, StorageError> {
         let mut end = lsn.min(Lsn(u64::MAX - 1)) + 1;
-        let mut levels = vec![Level { view: self.view.load_full(), end }];
+        let mut levels = vec![Level { timeline: self.id, view: self.view.load_full(), end }];
         let mut timeline = self;
         while let Some(ancestor) = &timeline.ancestor {
             end = end.min(ancestor.lsn + 1);
@@ -135,7 +137,7 @@ impl Timeline {
             let (needed, timeout) = (Lsn(end.0 - 1), self.environment.config.ancestor_wait_timeout);
             ancestor.timeline.wait_lsn(needed, timeout).await?;
             timeline = &ancestor.timeline;
-            levels.push(Level { view: timeline.view.load_full(), end });
+            levels.push(Level { timeline: timeline.id, view: timeline.view.load_full(), end });
         }
         let start = timeline.start_lsn();
         if end <= start {
@@ -173,14 +175,28 @@ impl Timeline {
     }
 }
 
+/// A layer that a read has looked into.
+pub(super) enum Visited<'a> {
+    Memory(&'a MemoryLayer),
+    /// For these LSNs.
+    File(&'a DiskLayer, &'a Range<Lsn>),
+}
+
 impl Level {
-    fn read_memory(&self, key: Key, collector: &mut Collector) {
+    /// `watch` is told of each layer, with all that was found so far.
+    fn read_memory(
+        &self,
+        key: Key,
+        collector: &mut Collector,
+        watch: &mut impl FnMut(Visited<'_>, &Collector),
+    ) {
         let frozen = self.view.frozen.iter().rev().map(|frozen| &frozen.layer);
         for layer in [&self.view.open].into_iter().chain(frozen) {
             if collector.is_complete() {
                 return;
             }
             layer.visit_newest_first(key, self.end, |lsn, value| collector.take(lsn, value));
+            watch(Visited::Memory(layer), collector);
         }
     }
 
@@ -190,6 +206,7 @@ impl Level {
         key: Key,
         collector: &mut Collector,
         session: &mut LayerSession,
+        watch: &mut impl FnMut(Visited<'_>, &Collector),
     ) -> Result<(), Stop> {
         let mut end = self.end;
         while !collector.is_complete() {
@@ -197,13 +214,27 @@ impl Level {
             let (reader, cache) = open(session, &step.layer)?;
             end = step.lsns.start;
             reader
-                .visit_newest_first(&key, step.lsns, cache, |entry| collector.take(entry.lsn, &entry.value))
+                .visit_newest_first(&key, step.lsns.clone(), cache, |entry| {
+                    collector.take(entry.lsn, &entry.value)
+                })
                 .map_err(Stop::at(&step.layer))?;
+            watch(Visited::File(&step.layer, &step.lsns), collector);
             if step.coverage == Coverage::Image {
                 collector.end_of_history();
             }
         }
         Ok(())
+    }
+
+    pub(super) fn read(
+        &self,
+        key: Key,
+        collector: &mut Collector,
+        session: &mut LayerSession,
+        watch: &mut impl FnMut(Visited<'_>, &Collector),
+    ) -> Result<(), Stop> {
+        self.read_memory(key, collector, watch);
+        self.read_files(key, collector, session, watch)
     }
 }
 
@@ -213,8 +244,7 @@ fn read_keys(levels: &[Level], keys: &[Key]) -> Result<Vec<Collector>, Stop> {
     for key in keys {
         let mut collector = Collector::default();
         for level in levels {
-            level.read_memory(*key, &mut collector);
-            level.read_files(*key, &mut collector, &mut session)?;
+            level.read(*key, &mut collector, &mut session, &mut |_, _| {})?;
         }
         collectors.push(collector);
     }

@@ -43,7 +43,7 @@ fn note(found: &mut Found, key: Key, lsn: Lsn, image: &Bytes) {
 fn scan_levels(levels: &[Level], keys: &KeyRange) -> Result<Found, Stop> {
     let mut found = Found::new();
     let mut session = LayerSession::default();
-    for Level { view, end } in levels {
+    for Level { view, end, .. } in levels {
         let frozen = view.frozen.iter().map(|frozen| &frozen.layer);
         for layer in frozen.chain([&view.open]) {
             layer.newest_images(keys, *end, |key, lsn, image| note(&mut found, key, lsn, &image));
