@@ -63,7 +63,9 @@ pub async fn run(
     let receivers = WalReceivers::new(context, shutdown.clone());
     for tenant in manager.list_tenants() {
         for timeline in manager.list_timelines(tenant)? {
-            receivers.start(timeline);
+            if !manager.is_archived(timeline.id()) {
+                receivers.start(timeline);
+            }
         }
     }
 

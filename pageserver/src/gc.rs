@@ -76,7 +76,8 @@ impl GarbageCollector {
                 // the timelines are closed.
                 match collecting.await {
                     Ok(_) => {}
-                    Err(StorageError::ShuttingDown) => return,
+                    // Or one of its timelines was deleted meanwhile: the next round does without.
+                    Err(StorageError::ShuttingDown) => {}
                     Err(error) => tracing::error!(%tenant, %error, "cannot collect garbage, will try again"),
                 }
             }

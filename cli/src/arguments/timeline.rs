@@ -70,6 +70,27 @@ pub enum TimelineCommand {
         #[arg(long)]
         tenant_id: Option<TenantId>,
     },
+    /// Put a branch away: it is kept in object storage alone, and serves no endpoints.
+    ///
+    /// Its endpoints must be stopped, and branches that left it be archived before it.
+    #[command(after_help = archive_examples())]
+    Archive {
+        /// Name of the branch.
+        #[arg(long)]
+        branch_name: String,
+        /// Default: the default tenant.
+        #[arg(long)]
+        tenant_id: Option<TenantId>,
+    },
+    /// Bring back a branch that was archived.
+    Unarchive {
+        /// Name of the branch.
+        #[arg(long)]
+        branch_name: String,
+        /// Default: the default tenant.
+        #[arg(long)]
+        tenant_id: Option<TenantId>,
+    },
     /// Delete a branch, with all that it has in object storage. Nothing brings it back.
     ///
     /// It must have no endpoints, and no branches that left it.
@@ -148,8 +169,15 @@ fn restore_examples() -> StyledStr {
     ])
 }
 
+fn archive_examples() -> StyledStr {
+    examples(&[
+        ("varve timeline archive --branch-name test", "until it is needed again"),
+        ("varve timeline unarchive --branch-name test", "now"),
+    ])
+}
+
 fn delete_examples() -> StyledStr {
-    examples(&[("varve timeline delete --branch-name test", "when the test is over")])
+    examples(&[("varve timeline delete --branch-name task", "when the task is done")])
 }
 
 fn detail_examples() -> StyledStr {

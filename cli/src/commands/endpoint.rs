@@ -20,7 +20,7 @@ use crate::endpoints::{ADMIN_ROLE, Endpoint, check_name, write_private};
 use crate::local_env::{LocalEnv, check_version};
 use crate::output::table::{Cell, Look, table};
 use crate::output::{Output, say};
-use crate::storage::{check_port_free, port_becomes_free, program};
+use crate::storage::{check_port_free, pageserver_client, port_becomes_free, program};
 
 pub const START_TIMEOUT: Duration = Duration::from_secs(90);
 /// compute_ctl gives up by itself after 60 s without a quorum; a little longer than that.
@@ -271,6 +271,7 @@ pub async fn start(
         return Ok(());
     }
     check_version(&env.config.pg_bin_dir(endpoint.pg_version), endpoint.pg_version)?;
+    refuse_archived(env, &endpoint).await?;
     port_becomes_free(&format!("endpoint {:?}", endpoint.name), endpoint.pg_port).await?;
     port_becomes_free(&format!("endpoint {:?} (http)", endpoint.name), endpoint.http_port).await?;
     output.progress(format!("starting endpoint {:?}", endpoint.name));
@@ -281,6 +282,18 @@ pub async fn start(
     let command = compute_ctl(env, endpoint.pg_version, &compute, &spec_file, &endpoint.http_address())?;
     process.spawn(command)?;
     process.wait_ready(timeout, running).await
+}
+
+/// A pageserver that does not answer is waited for by the compute itself.
+async fn refuse_archived(env: &LocalEnv, endpoint: &Endpoint) -> anyhow::Result<()> {
+    let info = pageserver_client(env).timeline(endpoint.tenant_id, endpoint.timeline_id).await;
+    if info.is_ok_and(|info| info.is_archived) {
+        bail!(
+            "the branch of endpoint {:?} is archived: `varve timeline unarchive` brings it back",
+            endpoint.name
+        );
+    }
+    Ok(())
 }
 
 /// compute_ctl with `home` for its own.

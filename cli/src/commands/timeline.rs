@@ -1,6 +1,7 @@
 //! `timeline`: branches. A timeline is made on the pageserver first, which says where its WAL begins, and
 //! then on every safekeeper.
 
+mod archive;
 mod delete;
 mod detail;
 mod restore;
@@ -75,6 +76,16 @@ pub async fn run(env: &LocalEnv, command: TimelineCommand, output: Output) -> an
             let tenant = branches.tenant(tenant_id)?;
             let restore = Restore { tenant, branch: branch_name, to_time, to_lsn, keep_as };
             restore::restore(env, &mut branches, restore, output).await
+        }
+        TimelineCommand::Archive { branch_name, tenant_id } => {
+            let tenant = branches.tenant(tenant_id)?;
+            let ttid = TenantTimelineId::new(tenant, branches.timeline(tenant, &branch_name)?);
+            archive::archive(env, &branches, &branch_name, ttid, output).await
+        }
+        TimelineCommand::Unarchive { branch_name, tenant_id } => {
+            let tenant = branches.tenant(tenant_id)?;
+            let ttid = TenantTimelineId::new(tenant, branches.timeline(tenant, &branch_name)?);
+            archive::unarchive(env, &branches, &branch_name, ttid, output).await
         }
         TimelineCommand::Delete { branch_name, timeline_id, tenant_id } => {
             let tenant = branches.tenant(tenant_id)?;

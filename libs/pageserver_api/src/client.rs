@@ -11,8 +11,8 @@ use crate::history::{
     TenantConfigResponse,
 };
 use crate::models::{
-    CompactionResult, ReadExplanation, StatusResponse, TemplateInfo, TenantCreateRequest, TenantInfo,
-    TimelineCreateRequest, TimelineInfo,
+    ArchivalState, CompactionResult, ReadExplanation, StatusResponse, TemplateInfo, TenantCreateRequest,
+    TenantInfo, TimelineArchivalConfig, TimelineCreateRequest, TimelineInfo,
 };
 
 /// What an operator asks for may have to read or delete all that a tenant has.
@@ -67,6 +67,17 @@ impl PageserverClient {
     pub async fn delete_timeline(&self, tenant: TenantId, timeline: TimelineId) -> Result<(), HttpError> {
         let path = format!("/v1/tenant/{tenant}/timeline/{timeline}");
         self.0.send(self.0.request(Method::DELETE, &path).timeout(LONG)).await
+    }
+
+    /// Idempotent; 412 if its branches, or its ancestor, are not in the same state.
+    pub async fn set_archival(
+        &self,
+        tenant: TenantId,
+        timeline: TimelineId,
+        state: ArchivalState,
+    ) -> Result<(), HttpError> {
+        let request = self.work(tenant, timeline, "archival_config");
+        self.0.send(request.json(&TimelineArchivalConfig { state })).await
     }
 
     pub async fn tenants(&self) -> Result<Vec<TenantInfo>, HttpError> {

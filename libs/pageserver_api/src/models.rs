@@ -75,6 +75,20 @@ pub enum TimelineState {
     Broken,
 }
 
+/// `PUT /v1/tenant/{t}/timeline/{tl}/archival_config`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TimelineArchivalConfig {
+    pub state: ArchivalState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ArchivalState {
+    /// Kept, and not used: no WAL is received, no computes start.
+    Archived,
+    Unarchived,
+}
+
 /// `GET /v1/tenant/{t}/timeline/{tl}`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimelineInfo {
@@ -98,6 +112,8 @@ pub struct TimelineInfo {
     /// As text: JSON numbers of this size are not safe everywhere.
     pub system_identifier: String,
     pub wal_seg_size: WalSegmentSize,
+    #[serde(default)]
+    pub is_archived: bool,
     /// Which safekeeper WAL comes from, or why from none.
     pub walreceiver_status: String,
     pub state: TimelineState,

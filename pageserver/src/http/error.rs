@@ -17,7 +17,9 @@ pub(super) fn storage(error: StorageError) -> ApiError {
         StorageError::Superseded { .. }
         | StorageError::TenantDeleted(_)
         | StorageError::TimelineDeleted(_) => ApiError::conflict(message),
-        StorageError::HasBranches { .. } => ApiError::new(StatusCode::PRECONDITION_FAILED, message),
+        StorageError::HasBranches { .. } | StorageError::Archived(_) => {
+            ApiError::new(StatusCode::PRECONDITION_FAILED, message)
+        }
         StorageError::ShuttingDown
         | StorageError::WaitLsnTimeout { .. }
         | StorageError::NotConfirmed { .. }

@@ -46,6 +46,7 @@ pub fn routes(state: ApiState) -> Router {
         .route("/v1/tenant/{tenant}/config", get(history::config))
         .route("/v1/tenant/{tenant}/timeline/{timeline}/get_lsn_by_timestamp", get(history::lsn_by_timestamp))
         .route("/v1/tenant/{tenant}/timeline/{timeline}/get_timestamp_of_lsn", get(history::timestamp_of_lsn))
+        .route("/v1/tenant/{tenant}/timeline/{timeline}/archival_config", put(timelines::archive))
         .route("/v1/tenant/{tenant}/timeline/{timeline}/explain_read", get(timelines::explain_read))
         .route("/v1/tenant/{tenant}/timeline/{timeline}/lsn_lease", post(history::lease_lsn))
         .route("/v1/tenant/{tenant}/timeline/{timeline}/checkpoint", put(history::checkpoint))

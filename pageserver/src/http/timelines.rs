@@ -9,7 +9,8 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use http_server::ApiError;
 use pageserver_api::models::{
-    ExplainedLayer, ReadExplanation, TimelineCreateRequest, TimelineInfo, TimelineState,
+    ArchivalState, ExplainedLayer, ReadExplanation, TimelineArchivalConfig, TimelineCreateRequest,
+    TimelineInfo, TimelineState,
 };
 use serde::Deserialize;
 use types::{BLCKSZ, Key, KeyKind, Lsn, PgVersion, TenantId, TenantTimelineId, TimelineId};
@@ -62,6 +63,28 @@ pub(super) async fn create(
         Ok(made) => made,
         Err(_) => Err(ApiError::unavailable("shutting down")),
     }
+}
+
+pub(super) async fn archive(
+    State(state): State<ApiState>,
+    Path((tenant, timeline)): Ids,
+    Json(TimelineArchivalConfig { state: wanted }): Json<TimelineArchivalConfig>,
+) -> Result<Json<()>, ApiError> {
+    let id = TenantTimelineId::new(tenant.parse().map_err(bad_id)?, timeline.parse().map_err(bad_id)?);
+    to_the_end(async move {
+        match wanted {
+            ArchivalState::Archived => {
+                state.manager.archive_timeline(id).await?;
+                state.receivers.stop(id);
+            }
+            ArchivalState::Unarchived => {
+                let timeline = state.manager.unarchive_timeline(id).await?;
+                state.receivers.start(timeline);
+            }
+        }
+        Ok(())
+    })
+    .await
 }
 
 #[derive(Deserialize)]
@@ -200,6 +223,8 @@ async fn info(state: &ApiState, timeline: &Timeline) -> Result<TimelineInfo, Api
     let id = timeline.id();
     let metadata = timeline.metadata();
     let receiver = state.receivers.status(id);
+    let is_archived = state.manager.is_archived(id);
+    let walreceiver_status = if is_archived { "archived".to_owned() } else { receiver.text };
     Ok(TimelineInfo {
         tenant_id: id.tenant_id,
         timeline_id: id.timeline_id,
@@ -216,7 +241,8 @@ async fn info(state: &ApiState, timeline: &Timeline) -> Result<TimelineInfo, Api
         pg_version: metadata.pg_version,
         system_identifier: metadata.system_identifier.to_string(),
         wal_seg_size: metadata.wal_seg_size,
-        walreceiver_status: receiver.text,
+        is_archived,
+        walreceiver_status,
         state: if receiver.broken { TimelineState::Broken } else { TimelineState::Active },
     })
 }

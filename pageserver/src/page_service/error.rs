@@ -17,6 +17,7 @@ fn storage(error: &StorageError) -> &'static str {
         | StorageError::BadBranchPoint { .. } => sqlstate::INVALID_PARAMETER_VALUE,
         StorageError::ShuttingDown => sqlstate::ADMIN_SHUTDOWN,
         StorageError::WaitLsnTimeout { .. }
+        | StorageError::Archived(_)
         | StorageError::Superseded { .. }
         | StorageError::NotConfirmed { .. }
         | StorageError::NotGranted { .. } => sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,

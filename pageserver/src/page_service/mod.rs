@@ -26,7 +26,7 @@ use pg_backend::{Handler, QueryError, Session, sqlstate};
 use types::TenantTimelineId;
 
 use crate::pages::PageReader;
-use crate::storage::{TenantManager, Timeline};
+use crate::storage::{StorageError, TenantManager, Timeline};
 use command::Command;
 pub use metrics::PageServiceMetrics;
 pub use slow::SlowReads;
@@ -50,6 +50,9 @@ impl Handler for PageService {
             }
             Command::Backup(id, request) => {
                 let timeline = self.timeline(id)?;
+                if self.manager.is_archived(id) {
+                    return Err(error::query_error(&StorageError::Archived(id).into()));
+                }
                 backup::serve(self, &timeline, request, session).await
             }
             Command::Set => {

@@ -19,7 +19,9 @@ pub enum StorageError {
     TenantDeleted(TenantId),
     #[error("timeline {0} was deleted: take another id")]
     TimelineDeleted(TenantTimelineId),
-    #[error("timeline {timeline} has branches, which need what it has: delete them first: {}", list(.branches))]
+    #[error("timeline {0} is archived: `varve timeline unarchive` brings it back")]
+    Archived(TenantTimelineId),
+    #[error("timeline {timeline} has branches that need what it has, they go first: {}", list(.branches))]
     HasBranches { timeline: TenantTimelineId, branches: Vec<TimelineId> },
     #[error("timeline {timeline} cannot be branched at {lsn}: {reason}")]
     BadBranchPoint { timeline: TenantTimelineId, lsn: Lsn, reason: String },
@@ -107,6 +109,7 @@ impl StorageError {
             | StorageError::TimelineExists(_)
             | StorageError::TenantDeleted(_)
             | StorageError::TimelineDeleted(_)
+            | StorageError::Archived(_)
             | StorageError::HasBranches { .. }
             | StorageError::BadBranchPoint { .. }
             | StorageError::BeforeHistory { .. }

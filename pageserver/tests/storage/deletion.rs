@@ -2,10 +2,13 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use durable_fs::DurableFs;
+use pageserver::gc::{GarbageCollector, Retention};
 use pageserver::storage::{StorageError, TenantManager, Timeline};
 use remote_storage::{Faulty, ListMode, Operation, RemoteStorage};
+use tokio_util::sync::CancellationToken;
 use types::{Generation, Lsn};
 
 use crate::ownership::{Highest, open};
@@ -103,7 +106,7 @@ async fn a_deletion_that_was_interrupted_goes_on() {
 async fn until_gone(store: &Arc<dyn RemoteStorage>, what: &str) {
     let gone = async {
         while !objects_of(store, what).await.is_empty() {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     tokio::time::timeout(PATIENCE, gone).await.expect("what is left is swept away");
@@ -186,4 +189,24 @@ async fn a_tenant_goes_with_all_its_timelines() {
         assert!(!disk.timeline_dir(1).exists());
         manager.shutdown().await.unwrap();
     }
+}
+
+/// A timeline that is closed in the midst of a collection does not end all collections to come.
+#[tokio::test]
+async fn collection_goes_on_when_a_timeline_goes() {
+    let disk = Disk::new();
+    let manager = disk.open().await;
+    root(&manager).await;
+    let retention = Retention { pitr_interval: Duration::ZERO, gc_horizon: 0 };
+    let gc = GarbageCollector::new(manager.clone(), retention, Duration::from_millis(5), Duration::ZERO);
+    manager.abandon().await;
+    let error = gc.collect(TENANT, retention).await.unwrap_err();
+    assert!(matches!(error, StorageError::ShuttingDown), "{error}");
+    let shutdown = CancellationToken::new();
+    let stop = shutdown.clone();
+    let collecting = tokio::spawn(async move { gc.run(stop).await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!collecting.is_finished());
+    shutdown.cancel();
+    tokio::time::timeout(PATIENCE, collecting).await.expect("it ends at a shutdown").unwrap();
 }

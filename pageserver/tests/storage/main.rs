@@ -1,5 +1,6 @@
 //! The storage engine against a model, and against file systems and object stores that fail.
 
+mod archive;
 mod branches;
 mod compaction;
 mod crashes;

@@ -99,3 +99,39 @@ fn a_tenant_goes_with_all_its_branches() {
     assert_eq!(tenants.as_array().unwrap().len(), 1, "{tenants}");
     block_on(async { cluster.connect("main").await.batch_execute("SELECT 1").await.unwrap() });
 }
+
+#[test]
+fn an_archived_branch_waits_in_object_storage() {
+    let cluster = Cluster::up("archive").need_not_evict("it reads little");
+    block_on(async {
+        cluster.varve(&["timeline", "branch", "--branch-name", "old"]);
+        cluster.varve(&["endpoint", "create", "old", "--branch-name", "old"]);
+        cluster.varve(&["endpoint", "start", "old"]);
+        cluster.connect("old").await.batch_execute("CREATE TABLE kept AS SELECT 42 AS n").await.unwrap();
+        let archive = |branch| ["timeline", "archive", "--branch-name", branch];
+        refused(&cluster, &archive("old"), "varve endpoint stop old");
+        cluster.varve(&["endpoint", "stop", "old"]);
+        cluster.varve(&["endpoint", "stop", "main"]);
+        refused(&cluster, &archive("main"), "\"old\"");
+        cluster.varve(&archive("old"));
+        cluster.varve(&archive("old"));
+        let (tenant, timeline) = cluster.ids("old");
+        let layers = cluster.directory().join(format!("pageserver/tenants/{tenant}/timelines/{timeline}"));
+        assert_eq!(std::fs::read_dir(&layers).unwrap().count(), 0, "no layers here");
+        assert!(cluster.varve(&["timeline", "list"]).contains("old (archived)"));
+        refused(&cluster, &["endpoint", "start", "old"], "varve timeline unarchive");
+        let branch = ["timeline", "branch", "--branch-name", "x", "--ancestor-branch-name", "old"];
+        refused(&cluster, &branch, "is archived");
+
+        cluster.varve(&["pageserver", "stop"]);
+        cluster.varve(&["pageserver", "start"]);
+        assert_eq!(cluster.pageserver_timeline("old")["walreceiver_status"], "archived");
+        cluster.varve(&["timeline", "unarchive", "--branch-name", "old"]);
+        cluster.varve(&["endpoint", "start", "old"]);
+        cluster.varve(&["endpoint", "start", "main"]);
+        let old = cluster.connect("old").await;
+        let n: i32 = old.query_one("SELECT n FROM kept", &[]).await.unwrap().get(0);
+        assert_eq!(n, 42);
+        old.batch_execute("INSERT INTO kept VALUES (43)").await.unwrap();
+    });
+}

@@ -30,7 +30,8 @@ pub fn draw_tree(infos: &[TimelineInfo], names: &BTreeMap<String, TimelineId>) -
     }
     while let Some((info, head, rest)) = stack.pop() {
         let name = name_of(info.timeline_id).unwrap_or("(no name)");
-        rows.push(row(format!("{head}{name}"), info));
+        let archived = if info.is_archived { " (archived)" } else { "" };
+        rows.push(row(format!("{head}{name}{archived}"), info));
         let below = children.get(&Some(info.timeline_id)).map_or(&[][..], Vec::as_slice);
         for (at, child) in below.iter().enumerate().rev() {
             let (corner, bar) = if at + 1 == below.len() { ("┗━ ", "   ") } else { ("┣━ ", "┃  ") };
@@ -83,6 +84,7 @@ mod tests {
             pg_version: PgVersion::V15,
             system_identifier: String::new(),
             wal_seg_size: WalSegmentSize::DEFAULT,
+            is_archived: false,
             walreceiver_status: String::new(),
             state: TimelineState::Active,
         }

@@ -117,7 +117,12 @@ impl DiskLayer {
         if !self.is_evictable() {
             return Ok(false);
         }
-        std::fs::remove_file(&self.path).map_err(StorageError::io("remove", &self.path))?;
+        match std::fs::remove_file(&self.path) {
+            Ok(()) => {}
+            // Somebody has emptied the cache by hand.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(StorageError::io("remove", &self.path)(error)),
+        }
         self.close();
         self.set_local(false);
         self.evictions.inc();

@@ -104,6 +104,9 @@ impl TenantManager {
         self.check_new(&tenant, id)?;
         let ancestor_id = TenantTimelineId::new(id.tenant_id, ancestor);
         let ancestor = tenant.timeline(ancestor).ok_or(StorageError::TimelineNotFound(ancestor_id))?;
+        if tenant.is_archived(ancestor_id.timeline_id) {
+            return Err(StorageError::Archived(ancestor_id));
+        }
         let (last, prev) = ancestor.last_and_prev_record_lsn();
         let lsn = lsn.unwrap_or(last);
         let bad = |reason| Err(StorageError::BadBranchPoint { timeline: ancestor_id, lsn, reason });

@@ -43,6 +43,7 @@ impl TenantManager {
         }
         let mut record = tenant.record();
         record.deleted_timelines.insert(id.timeline_id);
+        record.archived_timelines.remove(&id.timeline_id);
         self.put_confirmed(tenant, record, &[id]).await?;
         tenant.timelines.write().expect("no holder panics").remove(&id.timeline_id);
         // What only its beginning kept of its ancestor is garbage now.
@@ -54,15 +55,17 @@ impl TenantManager {
 
     /// Deletes a tenant with all its timelines. Of one that was deleted before, what is left goes.
     pub async fn delete_tenant(&self, id: TenantId) -> Result<(), StorageError> {
-        let _making = self.creating.lock().await;
-        match self.tenant(id) {
-            Ok(tenant) => self.forget_tenant(&tenant).await?,
-            Err(error @ StorageError::TenantNotFound(_)) => {
-                if !load::is_deleted(&self.environment, id).await? {
-                    return Err(error);
+        {
+            let _making = self.creating.lock().await;
+            match self.tenant(id) {
+                Ok(tenant) => self.forget_tenant(&tenant).await?,
+                Err(error @ StorageError::TenantNotFound(_)) => {
+                    if !load::is_deleted(&self.environment, id).await? {
+                        return Err(error);
+                    }
                 }
+                Err(error) => return Err(error),
             }
-            Err(error) => return Err(error),
         }
         remove_tenant(&self.environment, id).await
     }
@@ -84,7 +87,7 @@ impl TenantManager {
 
     /// Confirmed before, so that nothing is put for what belongs to another pageserver; and after, so that whoever owns
     /// it next begins with what was put.
-    async fn put_confirmed(
+    pub(super) async fn put_confirmed(
         &self,
         tenant: &Tenant,
         record: TenantRecord,

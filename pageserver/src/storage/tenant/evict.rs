@@ -7,7 +7,7 @@ use crate::storage::layers::DiskLayer;
 
 /// A layer that is on the local disk and in remote storage.
 #[derive(Clone)]
-pub struct EvictableLayer(Arc<DiskLayer>);
+pub struct EvictableLayer(pub(super) Arc<DiskLayer>);
 
 impl EvictableLayer {
     /// When it was read last; higher is later.

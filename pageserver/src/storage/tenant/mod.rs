@@ -3,6 +3,7 @@
 //! Remote storage says what exists; the local disk is a cache of it. Making a tenant or timeline ends with one put,
 //! and before that put it does not exist.
 
+mod archive;
 mod collect;
 mod create;
 mod delete;

@@ -19,7 +19,9 @@ pub(super) struct TenantRecord {
     /// Timelines that were deleted. Whatever is found of them in remote storage, also if a pageserver that does not know
     /// put it there afterwards, is rubbish.
     pub(super) deleted_timelines: BTreeSet<TimelineId>,
-    /// The same of the tenant: this object is all that is left.
+    /// Timelines that are put away: see archive.rs.
+    pub(super) archived_timelines: BTreeSet<TimelineId>,
+    /// It was deleted with all its timelines: this object is all that is left.
     pub(super) deleted: bool,
 }
 
@@ -32,6 +34,8 @@ struct TenantObject {
     config: TenantConfig,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     deleted_timelines: BTreeSet<TimelineId>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    archived_timelines: BTreeSet<TimelineId>,
     #[serde(default, skip_serializing_if = "is_false")]
     deleted: bool,
 }
@@ -42,9 +46,15 @@ fn is_false(flag: &bool) -> bool {
 
 impl TenantRecord {
     pub(super) fn encode(&self, tenant_id: TenantId) -> Bytes {
-        let TenantRecord { config, deleted_timelines, deleted } = self.clone();
-        let format_version = FORMAT_VERSION;
-        let object = TenantObject { format_version, tenant_id, config, deleted_timelines, deleted };
+        let TenantRecord { config, deleted_timelines, archived_timelines, deleted } = self.clone();
+        let object = TenantObject {
+            format_version: FORMAT_VERSION,
+            tenant_id,
+            config,
+            deleted_timelines,
+            archived_timelines,
+            deleted,
+        };
         serde_json::to_vec_pretty(&object).expect("strings and numbers make JSON").into()
     }
 
@@ -61,7 +71,7 @@ impl TenantRecord {
         if object.tenant_id != tenant_id {
             return Err(damaged(format!("it belongs to tenant {}", object.tenant_id)));
         }
-        let TenantObject { config, deleted_timelines, deleted, .. } = object;
-        Ok(Self { config, deleted_timelines, deleted })
+        let TenantObject { config, deleted_timelines, archived_timelines, deleted, .. } = object;
+        Ok(Self { config, deleted_timelines, archived_timelines, deleted })
     }
 }

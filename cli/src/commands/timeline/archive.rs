@@ -1,0 +1,77 @@
+//! `timeline archive` and `unarchive`.
+
+use anyhow::bail;
+use pageserver_api::models::{ArchivalState, TimelineInfo};
+use serde_json::json;
+use types::{TenantTimelineId, TimelineId};
+
+use super::available_lsn;
+use crate::endpoints::Endpoint;
+use crate::local_env::{Branches, LocalEnv};
+use crate::output::Output;
+use crate::storage::pageserver_client;
+
+pub async fn archive(
+    env: &LocalEnv,
+    branches: &Branches,
+    branch: &str,
+    ttid: TenantTimelineId,
+    output: Output,
+) -> anyhow::Result<()> {
+    let TenantTimelineId { tenant_id, timeline_id } = ttid;
+    let is_here =
+        |endpoint: &&Endpoint| endpoint.tenant_id == tenant_id && endpoint.timeline_id == timeline_id;
+    let runs = |endpoint: &&Endpoint| endpoint.wanted || endpoint.process(env).pid().is_some();
+    if let Some(endpoint) = Endpoint::all(env)?.iter().filter(is_here).find(runs) {
+        bail!(
+            "endpoint {:?} runs on branch {branch:?}: `varve endpoint stop {}` first",
+            endpoint.name,
+            endpoint.name
+        );
+    }
+    let all = pageserver_client(env).timelines(tenant_id).await?;
+    let in_use = |info: &&TimelineInfo| info.ancestor_timeline_id == Some(timeline_id) && !info.is_archived;
+    let children: Vec<String> =
+        all.iter().filter(in_use).map(|info| name(branches, ttid, info.timeline_id)).collect();
+    if !children.is_empty() {
+        bail!(
+            "branch {branch:?} has branches that need what it has, archive them first: {}",
+            children.join(", ")
+        );
+    }
+    // What was committed may be on its way to the pageserver. One that is archived already gets nothing more.
+    if !all.iter().any(|info| info.timeline_id == timeline_id && info.is_archived) {
+        available_lsn(env, ttid, None).await?;
+    }
+    pageserver_client(env).set_archival(tenant_id, timeline_id, ArchivalState::Archived).await?;
+    let value = json!({ "branch_name": branch, "timeline_id": timeline_id, "is_archived": true });
+    output.result(&value, || format!("branch {branch:?} is archived"))
+}
+
+pub async fn unarchive(
+    env: &LocalEnv,
+    branches: &Branches,
+    branch: &str,
+    ttid: TenantTimelineId,
+    output: Output,
+) -> anyhow::Result<()> {
+    let TenantTimelineId { tenant_id, timeline_id } = ttid;
+    let pageserver = pageserver_client(env);
+    let all = pageserver.timelines(tenant_id).await?;
+    let info = |id| all.iter().find(|info| info.timeline_id == id);
+    let ancestor = info(timeline_id).and_then(|info| info.ancestor_timeline_id);
+    if let Some(ancestor) = ancestor.filter(|id| info(*id).is_some_and(|info| info.is_archived)) {
+        let ancestor = name(branches, ttid, ancestor);
+        bail!("branch {branch:?} left branch {ancestor}, which is archived too: unarchive that first");
+    }
+    pageserver.set_archival(tenant_id, timeline_id, ArchivalState::Unarchived).await?;
+    let value = json!({ "branch_name": branch, "timeline_id": timeline_id, "is_archived": false });
+    output.result(&value, || format!("branch {branch:?} is back"))
+}
+
+fn name(branches: &Branches, ttid: TenantTimelineId, timeline: TimelineId) -> String {
+    match branches.name_of(ttid.tenant_id, timeline) {
+        Some(name) => format!("{name:?}"),
+        None => timeline.to_string(),
+    }
+}
