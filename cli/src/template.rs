@@ -36,16 +36,24 @@ pub fn make(pg_bin_dir: &Path, pg_version: PgVersion, target: &Path) -> anyhow::
     }
 
     let partial = target.with_extension("partial");
-    let file = File::create(&partial).with_context(|| format!("cannot write {}", partial.display()))?;
-    let mut archive = tar::Builder::new(zstd::Encoder::new(file, ZSTD_LEVEL)?);
-    archive.append_dir_all(".", &data)?;
-    archive.into_inner()?.finish()?.sync_all()?;
+    pack(&data, &partial, ZSTD_LEVEL)?;
     durable_fs::DurableFs::default().rename_durably(&partial, target)?;
     Ok(())
 }
 
+/// A data directory as one file.
+pub fn pack(data: &Path, target: &Path, level: i32) -> anyhow::Result<()> {
+    let file = File::create(target).with_context(|| format!("cannot write {}", target.display()))?;
+    let mut archive = tar::Builder::new(zstd::Encoder::new(file, level)?);
+    // What a link leads to is refused by whoever reads the archive, not read here.
+    archive.follow_symlinks(false);
+    archive.append_dir_all(".", data)?;
+    archive.into_inner()?.finish()?.sync_all()?;
+    Ok(())
+}
+
 /// PostgreSQL refuses to run as root: root runs it as the user `postgres`, to whom `data` is given.
-fn as_postgres_user(program: &Path, data: &Path) -> anyhow::Result<Command> {
+pub fn as_postgres_user(program: &Path, data: &Path) -> anyhow::Result<Command> {
     if !nix::unistd::geteuid().is_root() {
         return Ok(Command::new(program));
     }

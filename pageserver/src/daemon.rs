@@ -101,12 +101,22 @@ pub async fn run(
         let shutdown = shutdown.clone();
         async move { evictor.run(shutdown).await }
     });
+    let scratch = workdir.join("imports");
+    // What a crash left.
+    match tokio::fs::remove_dir_all(&scratch).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(path = %scratch.display(), %error, "cannot be removed");
+        }
+        Ok(()) | Err(_) => {}
+    }
     let api = http::routes(ApiState {
         node: config.id,
         manager: Arc::clone(&manager),
         receivers: Arc::clone(&receivers),
         ingest,
         gc,
+        scratch,
+        importing: Arc::default(),
     });
     tracing::info!(id = %config.id, pg = %config.listen_pg_addr, http = %config.listen_http_addr, "pageserver is up");
     let page_service = pg_backend::serve(pg_listener, token.clone(), service, shutdown.clone(), limits);

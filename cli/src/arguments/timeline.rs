@@ -26,6 +26,31 @@ pub enum TimelineCommand {
         #[arg(long, value_parser = parse_pg_version)]
         pg_version: Option<PgVersion>,
     },
+    /// Make a root branch of a base backup, or of a server that runs.
+    ///
+    /// PostgreSQL's own recovery runs on a copy first, in the directory for temporary files (TMPDIR).
+    #[command(after_help = import_examples())]
+    #[command(group = ArgGroup::new("what").required(true).args(["base_tarfile", "from"]))]
+    Import {
+        /// Name of the new branch.
+        #[arg(long)]
+        branch_name: String,
+        /// base.tar of `pg_basebackup -Ft`; also compressed with zstd.
+        #[arg(long, value_name = "FILE")]
+        base_tarfile: Option<PathBuf>,
+        /// The pg_wal.tar beside it. Not needed if the server was stopped, or the WAL is in the backup.
+        #[arg(long, value_name = "FILE", requires = "base_tarfile")]
+        wal_tarfile: Option<PathBuf>,
+        /// Connection string of a server, of a role that may replicate; a base backup is taken of it.
+        #[arg(long, value_name = "CONNSTR")]
+        from: Option<String>,
+        /// Default: the default tenant.
+        #[arg(long)]
+        tenant_id: Option<TenantId>,
+        /// Id of the new timeline, 32 hexadecimal digits. Default: a random one.
+        #[arg(long)]
+        timeline_id: Option<TimelineId>,
+    },
     /// Branch off another branch: at its head, or at an LSN.
     #[command(after_help = branch_examples())]
     Branch {
@@ -150,6 +175,13 @@ pub fn group_examples() -> StyledStr {
         ("varve timeline branch --branch-name test", "main as it is now"),
         ("varve timeline create --branch-name empty", "a root: nothing in it"),
         ("varve timeline export -o /tmp/plain", "main, without us"),
+    ])
+}
+
+fn import_examples() -> StyledStr {
+    examples(&[
+        ("varve timeline import --branch-name its --from postgresql://me@db", "it runs"),
+        ("varve timeline import --branch-name its --base-tarfile base.tar", "of a backup"),
     ])
 }
 

@@ -4,6 +4,7 @@
 mod archive;
 mod delete;
 mod detail;
+mod import;
 mod restore;
 mod tree;
 
@@ -51,6 +52,19 @@ pub async fn run(env: &LocalEnv, command: TimelineCommand, output: Output) -> an
             let pg_version = pg_version.unwrap_or(env.config.pg_version);
             let info = create_root(env, tenant, timeline, pg_version, output).await?;
             branches.add_branch(tenant, &branch_name, timeline, pg_version)?;
+            announce(&branch_name, &info, output)
+        }
+        TimelineCommand::Import { branch_name, base_tarfile, wal_tarfile, from, tenant_id, timeline_id } => {
+            let tenant = branches.tenant(tenant_id)?;
+            branches.check_new_name(tenant, &branch_name)?;
+            let source = match (base_tarfile, from) {
+                (Some(base), _) => import::Source::Archives { base, wal: wal_tarfile },
+                (None, Some(connstr)) => import::Source::Server(connstr),
+                (None, None) => bail!("name a base backup or a server"),
+            };
+            let ttid = TenantTimelineId::new(tenant, timeline_id.unwrap_or_else(TimelineId::generate));
+            let info = import::import(env, ttid, source, output).await?;
+            branches.add_branch(tenant, &branch_name, info.timeline_id, info.pg_version)?;
             announce(&branch_name, &info, output)
         }
         TimelineCommand::Branch {
@@ -263,6 +277,16 @@ async fn create(
 ) -> anyhow::Result<TimelineInfo> {
     let ancestor = request.ancestor_timeline_id;
     let info = pageserver_client(env).create_timeline(tenant, &request).await?;
+    create_on_safekeepers(env, tenant, &info, ancestor).await?;
+    Ok(info)
+}
+
+async fn create_on_safekeepers(
+    env: &LocalEnv,
+    tenant: TenantId,
+    info: &TimelineInfo,
+    ancestor: Option<TimelineId>,
+) -> anyhow::Result<()> {
     let request = safekeeper::TimelineCreateRequest {
         tenant_id: tenant,
         timeline_id: info.timeline_id,
@@ -288,7 +312,7 @@ async fn create(
         })
     }))
     .await?;
-    Ok(info)
+    Ok(())
 }
 
 /// All safekeepers of the cluster.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use auth::ClusterToken;
-pub use reqwest::{Method, RequestBuilder, StatusCode};
+pub use reqwest::{Body, Method, RequestBuilder, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 

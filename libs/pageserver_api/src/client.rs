@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use auth::ClusterToken;
-use http_client::{HttpClient, HttpError, Method, RequestBuilder, StatusCode};
+use http_client::{Body, HttpClient, HttpError, Method, RequestBuilder, StatusCode};
 use types::{Key, Lsn, PgVersion, TenantId, TimelineId};
 
 use crate::history::{
@@ -17,6 +17,9 @@ use crate::models::{
 
 /// What an operator asks for may have to read or delete all that a tenant has.
 const LONG: Duration = Duration::from_secs(600);
+
+/// A database of any size.
+const IMPORT: Duration = Duration::from_secs(24 * 3600);
 
 #[derive(Clone, Debug)]
 pub struct PageserverClient(HttpClient);
@@ -122,6 +125,19 @@ impl PageserverClient {
     ) -> Result<Option<String>, HttpError> {
         let path = format!("/v1/tenant/{tenant}/timeline/{timeline}/get_timestamp_of_lsn?lsn={lsn}");
         absent_is_none(self.0.json(self.0.request(Method::GET, &path)).await)
+    }
+
+    /// Makes a root timeline of a data directory that was stopped cleanly, as a tar compressed with zstd.
+    pub async fn import_timeline(
+        &self,
+        tenant: TenantId,
+        timeline: TimelineId,
+        version: PgVersion,
+        tar_zst: impl Into<Body>,
+    ) -> Result<TimelineInfo, HttpError> {
+        let path = format!("/v1/tenant/{tenant}/timeline/{timeline}/import_basebackup?pg_version={version}");
+        let request = self.0.request(Method::PUT, &path).timeout(IMPORT).body(tar_zst);
+        self.0.json(request).await
     }
 
     pub async fn explain_read(

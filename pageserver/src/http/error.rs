@@ -37,5 +37,5 @@ pub(super) fn storage(error: StorageError) -> ApiError {
 }
 
 pub(super) fn import(error: ImportError) -> ApiError {
-    ApiError::bad_request(format!("this is no template: {error}"))
+    ApiError::bad_request(format!("this cannot be imported: {error}"))
 }

@@ -2,10 +2,12 @@
 
 mod error;
 mod history;
+mod imports;
 mod templates;
 mod tenants;
 mod timelines;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, State};
@@ -30,6 +32,10 @@ pub struct ApiState {
     pub receivers: Arc<WalReceivers>,
     pub ingest: IngestMetrics,
     pub gc: Arc<GarbageCollector>,
+    /// A directory for what is on its way into a timeline.
+    pub scratch: PathBuf,
+    /// Held while something is imported.
+    pub importing: Arc<tokio::sync::Mutex<()>>,
 }
 
 pub fn routes(state: ApiState) -> Router {
@@ -48,6 +54,10 @@ pub fn routes(state: ApiState) -> Router {
         .route("/v1/tenant/{tenant}/timeline/{timeline}/get_timestamp_of_lsn", get(history::timestamp_of_lsn))
         .route("/v1/tenant/{tenant}/timeline/{timeline}/archival_config", put(timelines::archive))
         .route("/v1/tenant/{tenant}/timeline/{timeline}/explain_read", get(timelines::explain_read))
+        .route(
+            "/v1/tenant/{tenant}/timeline/{timeline}/import_basebackup",
+            put(imports::import).layer(DefaultBodyLimit::disable()),
+        )
         .route("/v1/tenant/{tenant}/timeline/{timeline}/lsn_lease", post(history::lease_lsn))
         .route("/v1/tenant/{tenant}/timeline/{timeline}/checkpoint", put(history::checkpoint))
         .route("/v1/tenant/{tenant}/timeline/{timeline}/compact", put(history::compact))

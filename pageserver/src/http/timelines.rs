@@ -211,7 +211,7 @@ fn same_branch(
     }
 }
 
-async fn info(state: &ApiState, timeline: &Timeline) -> Result<TimelineInfo, ApiError> {
+pub(super) async fn info(state: &ApiState, timeline: &Timeline) -> Result<TimelineInfo, ApiError> {
     let (last_record_lsn, prev_record_lsn) = timeline.last_and_prev_record_lsn();
     let sizes =
         timeline.scan(Key::kind_range(KeyKind::RelSize), last_record_lsn).await.map_err(error::storage)?;

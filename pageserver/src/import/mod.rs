@@ -1,37 +1,47 @@
-//! A template, that is initdb's output, into the entries of a new root timeline.
+//! A data directory that was stopped cleanly into the entries of a new root timeline: a template, that is initdb's output,
+//! or somebody's database of any size.
 //!
-//! The tar is read into memory: a template is some tens of MiB. The new cluster gets a system identifier
-//! and a nonce of its own; everything else is as initdb left it.
+//! A template is read into memory, since it is some tens of MiB; what may be larger goes through files (spool.rs). The new
+//! cluster gets a system identifier and a nonce of its own, and begins PostgreSQL's timeline 1; everything else is as it was.
 
 mod path;
+mod spool;
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use pg_format::wal::WalIdentity;
 use pg_format::{ControlFile, DatabaseState, FormatError, synthesise_start};
-use types::{BLCKSZ, Key, Lsn, PgVersion, RELSEG_BLOCKS};
+use types::{BLCKSZ, Key, Lsn, PgVersion, RELSEG_BLOCKS, RelTag, SlruKind};
 
 use crate::storage::TimelineMetadata;
 use path::TemplateFile;
+pub use spool::{ImportedDirectory, import_data_directory};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    #[error("reading the template: {0}")]
+    #[error("reading the archive: {0}")]
     Read(#[from] std::io::Error),
     #[error(transparent)]
     Format(#[from] FormatError),
-    #[error("the template has no {0}")]
+    #[error("the archive has no {0}")]
     Missing(&'static str),
-    #[error("the template's {path} has {length} bytes, which is not whole pages")]
-    TornFile { path: String, length: usize },
-    #[error("the template is of PostgreSQL {found}, not {expected}")]
+    #[error("{path} has {length} bytes, which is not whole pages")]
+    TornFile { path: String, length: u64 },
+    #[error("the data directory is of PostgreSQL {found}, not {expected}")]
     WrongVersion { found: PgVersion, expected: PgVersion },
-    #[error("the template was not stopped cleanly")]
+    #[error("the server was not stopped cleanly")]
     NotShutDown,
-    #[error("the template is larger than {0} bytes")]
+    #[error("it is larger than {0} bytes")]
     TooLarge(u64),
+    #[error("it has a tablespace of its own ({0}): move what is in it to pg_default first")]
+    Tablespace(String),
+    #[error("it has a prepared transaction ({0}): commit it or roll it back first")]
+    PreparedTransaction(String),
+    #[error("cannot {action} {}: {source}", .path.display())]
+    Spool { action: &'static str, path: PathBuf, source: std::io::Error },
 }
 
 /// Unpacked bytes that a template may have.
@@ -102,26 +112,31 @@ impl Import {
                 self.entries.insert(Key::database(spc, db), Bytes::from_static(&[1]));
             }
             TemplateFile::Relation { rel, segment } => {
-                let blocks = whole_pages(path, &contents)?;
-                let first = segment * RELSEG_BLOCKS;
-                self.pages(contents, |block| Key::rel_block(rel, first + block));
-                self.raise_size(Key::rel_size(rel), first + blocks);
+                let blocks = whole_pages(path, contents.len() as u64)?;
+                self.note_relation(rel, segment, blocks);
+                self.pages(contents, Key::rel_block(rel, segment * RELSEG_BLOCKS));
             }
             TemplateFile::Slru { slru, segment } => {
-                let blocks = whole_pages(path, &contents)?;
-                self.pages(contents, |block| Key::slru_block(slru, segment, block));
-                self.raise_size(Key::slru_seg_size(slru, segment), blocks);
+                let blocks = whole_pages(path, contents.len() as u64)?;
+                self.note_slru(slru, segment, blocks);
+                self.pages(contents, Key::slru_block(slru, segment, 0));
             }
         }
         Ok(())
     }
 
-    /// Pages of zeros are not stored: that is what a page without a version is.
-    fn pages(&mut self, contents: Bytes, key: impl Fn(u32) -> Key) {
-        for (block, page) in (0..).zip(contents.chunks_exact(BLCKSZ)) {
-            if page.iter().any(|byte| *byte != 0) {
-                self.entries.insert(key(block), Bytes::copy_from_slice(page));
-            }
+    fn note_relation(&mut self, rel: RelTag, segment: u32, blocks: u32) {
+        self.raise_size(Key::rel_size(rel), segment * RELSEG_BLOCKS + blocks);
+    }
+
+    fn note_slru(&mut self, slru: SlruKind, segment: u32, blocks: u32) {
+        self.raise_size(Key::slru_seg_size(slru, segment), blocks);
+    }
+
+    fn pages(&mut self, contents: Bytes, first: Key) {
+        let keys = std::iter::successors(Some(first), Key::next);
+        for (key, page) in keys.zip(contents.chunks_exact(BLCKSZ)).filter(|(_, page)| is_written(page)) {
+            self.entries.insert(key, Bytes::copy_from_slice(page));
         }
     }
 
@@ -140,6 +155,9 @@ impl Import {
         }
         control.system_identifier = identity.system_identifier;
         control.mock_authentication_nonce = identity.nonce;
+        // Nobody has WAL of what was before.
+        control.checkpoint_copy.tli = 1;
+        control.checkpoint_copy.prev_tli = 1;
         let checkpoint = control.checkpoint_copy;
         self.entries.insert(Key::control_file(), control.encode().into());
         self.entries.insert(Key::checkpoint(), Bytes::copy_from_slice(&checkpoint.encode(version)));
@@ -163,10 +181,15 @@ impl Import {
     }
 }
 
-fn whole_pages(path: &str, contents: &[u8]) -> Result<u32, ImportError> {
-    if contents.len().is_multiple_of(BLCKSZ) {
-        Ok((contents.len() / BLCKSZ) as u32)
-    } else {
-        Err(ImportError::TornFile { path: path.to_owned(), length: contents.len() })
+/// Pages of zeros are not stored: that is what a page without a version is.
+fn is_written(page: &[u8]) -> bool {
+    page.iter().any(|byte| *byte != 0)
+}
+
+fn whole_pages(path: &str, length: u64) -> Result<u32, ImportError> {
+    let blocks = length / BLCKSZ as u64;
+    match u32::try_from(blocks) {
+        Ok(blocks) if length.is_multiple_of(BLCKSZ as u64) => Ok(blocks),
+        _ => Err(ImportError::TornFile { path: path.to_owned(), length }),
     }
 }

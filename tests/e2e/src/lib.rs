@@ -16,6 +16,7 @@ mod export;
 mod faults;
 mod fencing;
 mod history;
+mod import;
 mod indexes;
 mod isolation;
 mod layer_eviction;

@@ -1,0 +1,201 @@
+//! `timeline import`: a database that lives elsewhere becomes a root branch.
+//!
+//! ```text
+//! pg_basebackup, or its archives ─▶ a copy here ─▶ PostgreSQL recovers it and stops ─▶ packed ─▶ the pageserver
+//! ```
+//! A base backup is a database in the midst of its work: its own WAL makes it whole. PostgreSQL does that itself, so that
+//! what is imported is what it would have started on.
+
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail};
+use nix::unistd::{User, chown, geteuid};
+use pageserver_api::models::TimelineInfo;
+use types::{PgVersion, TenantTimelineId};
+
+use super::create_on_safekeepers;
+use crate::local_env::{LocalEnv, check_version};
+use crate::output::{Output, bytes};
+use crate::storage::pageserver_client;
+use crate::template::{as_postgres_user, pack};
+
+/// Once written, once read.
+const ZSTD_LEVEL: i32 = 1;
+const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+/// Seconds that recovery may take.
+const RECOVERY_TIMEOUT: &str = "86400";
+
+pub enum Source {
+    Archives { base: PathBuf, wal: Option<PathBuf> },
+    Server(String),
+}
+
+pub async fn import(
+    env: &LocalEnv,
+    ttid: TenantTimelineId,
+    source: Source,
+    output: Output,
+) -> anyhow::Result<TimelineInfo> {
+    // PostgreSQL may have to run as a user who cannot get to the cluster's directory.
+    let scratch = tempfile::Builder::new().prefix("varve-import-").tempdir()?;
+    std::fs::set_permissions(scratch.path(), PermissionsExt::from_mode(0o755))?;
+    let data = scratch.path().join("data");
+    std::fs::DirBuilder::new().mode(0o700).create(&data)?;
+    match &source {
+        Source::Server(connstr) => {
+            let bin = env.config.pg_bin_dir(env.config.pg_version);
+            output.progress("taking a base backup");
+            base_backup(&newest_client(env, &bin), connstr, &data)?;
+        }
+        Source::Archives { base, wal } => {
+            output.progress(format!("unpacking {}", base.display()));
+            unpack(base, &data)?;
+            if let Some(wal) = wal {
+                unpack(wal, &data.join("pg_wal"))?;
+            }
+        }
+    }
+    let version = version_of(&data)?;
+    let bin = env.config.pg_bin_dir(version);
+    check_version(&bin, version)?;
+    refuse_tablespaces(&data)?;
+    output.progress("recovering it");
+    recover(&bin, &data, scratch.path())?;
+    // What it was recovered with is in its pages now.
+    std::fs::remove_dir_all(data.join("pg_wal"))?;
+    output.progress("packing it");
+    let packed = scratch.path().join("packed.tar.zst");
+    pack(&data, &packed, ZSTD_LEVEL)?;
+    std::fs::remove_dir_all(&data)?;
+    let file = tokio::fs::File::open(&packed).await?;
+    output.progress(format!("sending {} to the pageserver", bytes(file.metadata().await?.len())));
+    let imported = pageserver_client(env);
+    let info = imported.import_timeline(ttid.tenant_id, ttid.timeline_id, version, file).await?;
+    create_on_safekeepers(env, ttid.tenant_id, &info, None).await?;
+    Ok(info)
+}
+
+/// pg_basebackup takes backups of older servers too, not of newer ones.
+fn newest_client(env: &LocalEnv, default: &Path) -> PathBuf {
+    let installed = |version: &PgVersion| env.config.pg_bin_dir(*version).join("pg_basebackup").exists();
+    let newest = PgVersion::ALL.into_iter().rev().find(installed);
+    newest.map_or_else(|| default.to_owned(), |version| env.config.pg_bin_dir(version))
+}
+
+fn base_backup(bin: &Path, connstr: &str, data: &Path) -> anyhow::Result<()> {
+    let mut command = as_postgres_user(&bin.join("pg_basebackup"), data)?;
+    command.args([
+        "--wal-method=stream",
+        "--checkpoint=fast",
+        "--no-manifest",
+        "--progress",
+        "--dbname",
+        connstr,
+    ]);
+    command.arg("--pgdata").arg(data).stdin(Stdio::null()).stdout(Stdio::null());
+    let status = command.status().with_context(|| format!("cannot run {}/pg_basebackup", bin.display()))?;
+    if !status.success() {
+        bail!("pg_basebackup could not take a base backup; it says why above");
+    }
+    Ok(())
+}
+
+fn unpack(archive: &Path, target: &Path) -> anyhow::Result<()> {
+    let open = || -> anyhow::Result<Box<dyn Read>> {
+        let mut file = File::open(archive)?;
+        let mut magic = [0; 4];
+        let length = file.read(&mut magic)?;
+        file.seek(SeekFrom::Start(0))?;
+        match magic.get(..length).unwrap_or_default() {
+            [a, b, ..] if [*a, *b] == GZIP_MAGIC => bail!("it is compressed with gzip: gunzip it first"),
+            start if *start == ZSTD_MAGIC => Ok(Box::new(zstd::Decoder::new(file)?)),
+            _ => Ok(Box::new(BufReader::new(file))),
+        }
+    };
+    let unpacked = open().and_then(|reader| Ok(tar::Archive::new(reader).unpack(target)?));
+    unpacked.with_context(|| format!("cannot unpack {}", archive.display()))
+}
+
+fn version_of(data: &Path) -> anyhow::Result<PgVersion> {
+    let text = std::fs::read_to_string(data.join("PG_VERSION"))
+        .context("this is no base backup of a PostgreSQL server: it has no file PG_VERSION")?;
+    text.trim().parse().with_context(|| format!("PostgreSQL {} is not known here", text.trim()))
+}
+
+fn refuse_tablespaces(data: &Path) -> anyhow::Result<()> {
+    let map = std::fs::read_to_string(data.join("tablespace_map")).unwrap_or_default();
+    let links = std::fs::read_dir(data.join("pg_tblspc")).into_iter().flatten().count();
+    if links > 0 || !map.trim().is_empty() {
+        bail!("the server has tablespaces of its own: move what is in them to pg_default first");
+    }
+    Ok(())
+}
+
+/// Starts PostgreSQL on the copy, which makes it whole, and stops it cleanly.
+fn recover(bin: &Path, data: &Path, scratch: &Path) -> anyhow::Result<()> {
+    // A standby would wait for more WAL, and settings of the server may name what is not here.
+    for name in ["postmaster.pid", "standby.signal", "recovery.signal", "postgresql.auto.conf"] {
+        match std::fs::remove_file(data.join(name)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    let (config, hba, log) =
+        (scratch.join("postgresql.conf"), scratch.join("pg_hba.conf"), scratch.join("log"));
+    // Nobody may connect, and what is lost in a crash of this machine is taken anew.
+    let settings = [
+        "listen_addresses = \'\'".to_owned(),
+        format!("unix_socket_directories = \'{}\'", data.display()),
+        format!("hba_file = \'{}\'", hba.display()),
+        "autovacuum = off".to_owned(),
+        "fsync = off".to_owned(),
+        "max_prepared_transactions = 1000".to_owned(),
+    ];
+    std::fs::write(&config, settings.join("\n"))?;
+    std::fs::write(&hba, "local all all reject\n")?;
+    File::create(&log)?;
+    give_to_postgres(data)?;
+    give_to_postgres(&log)?;
+    let pg_ctl = |arguments: &[&str]| -> anyhow::Result<bool> {
+        let mut command: Command = as_postgres_user(&bin.join("pg_ctl"), data)?;
+        command.args(arguments).args(["--wait", "--timeout", RECOVERY_TIMEOUT]).arg("--pgdata").arg(data);
+        command.arg("--log").arg(&log).current_dir(scratch);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Ok(command.status().with_context(|| format!("cannot run {}/pg_ctl", bin.display()))?.success())
+    };
+    let options = format!("-c config_file={}", config.display());
+    let worked = pg_ctl(&["start", "--options", &options])? && pg_ctl(&["stop", "--mode", "fast"])?;
+    if !worked {
+        let said = std::fs::read_to_string(&log).unwrap_or_default();
+        let last: Vec<&str> = said.lines().rev().take(8).collect();
+        bail!(
+            "PostgreSQL does not start on the base backup, was all its WAL given? It says:\n{}",
+            last.into_iter().rev().collect::<Vec<_>>().join("\n")
+        );
+    }
+    Ok(())
+}
+
+/// With all that is in it. Where this is not root, it is ours already and PostgreSQL runs as we do.
+fn give_to_postgres(path: &Path) -> anyhow::Result<()> {
+    if !geteuid().is_root() {
+        return Ok(());
+    }
+    let user = User::from_name("postgres")?.context("there is no user postgres")?;
+    let mut waiting = vec![path.to_owned()];
+    while let Some(path) = waiting.pop() {
+        chown(&path, Some(user.uid), Some(user.gid))?;
+        // Links were refused before.
+        if path.is_dir() {
+            for entry in std::fs::read_dir(&path)? {
+                waiting.push(entry?.path());
+            }
+        }
+    }
+    Ok(())
+}
