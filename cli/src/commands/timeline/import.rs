@@ -178,6 +178,29 @@ fn recover(bin: &Path, data: &Path, scratch: &Path) -> anyhow::Result<()> {
             last.into_iter().rev().collect::<Vec<_>>().join("\n")
         );
     }
+    let config_file = format!("config_file={}", config.display());
+    make_reachable(bin, data, scratch, &config_file)
+}
+
+/// compute_ctl comes as the role `postgres` to the database of that name, which most clusters have.
+const REACHABLE: &str = "CREATE ROLE postgres SUPERUSER LOGIN\n\
+                         ALTER ROLE postgres SUPERUSER LOGIN\n\
+                         CREATE DATABASE postgres\n";
+
+/// In single-user mode, as which roles there are is not known. That something is there already is no failure.
+fn make_reachable(bin: &Path, data: &Path, scratch: &Path, config_file: &str) -> anyhow::Result<()> {
+    let statements = scratch.join("statements");
+    std::fs::write(&statements, REACHABLE)?;
+    let mut command = as_postgres_user(&bin.join("postgres"), data)?;
+    command.arg("--single").arg("-D").arg(data).args(["-c", config_file, "template1"]);
+    command.current_dir(scratch).stdin(File::open(&statements)?);
+    let output = command.output().with_context(|| format!("cannot run {}/postgres", bin.display()))?;
+    if !output.status.success() {
+        bail!(
+            "PostgreSQL does not run in single-user mode: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
     Ok(())
 }
 
