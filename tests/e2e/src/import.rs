@@ -7,7 +7,7 @@ use harness::{Cluster, StockServer, block_on, connect, pg_program, run, run_as_p
 
 use crate::pgbench;
 
-/// A stock server's directory, with checksums and WAL segments that are not of the usual size.
+/// A stock server's directory, with checksums, WAL segments that are not of the usual size, and no role `postgres`.
 fn initdb(cluster: &Cluster, name: &str) -> PathBuf {
     let directory = cluster.directory().join(name);
     std::fs::create_dir(&directory).unwrap();
@@ -16,13 +16,13 @@ fn initdb(cluster: &Cluster, name: &str) -> PathBuf {
     }
     let mut initdb = run_as_postgres(&pg_program("initdb"));
     run(initdb
-        .args(["--auth=trust", "-U", "postgres", "--data-checksums", "--wal-segsize=4", "-D"])
+        .args(["--auth=trust", "-U", "boss", "--data-checksums", "--wal-segsize=4", "-D"])
         .arg(&directory));
     directory
 }
 
 fn connstr(port: u16) -> String {
-    format!("postgresql://postgres@127.0.0.1:{port}/postgres")
+    format!("postgresql://boss@127.0.0.1:{port}/postgres")
 }
 
 /// Makes the server begin PostgreSQL's timeline 2, as a fail-over does.
