@@ -2,7 +2,8 @@
 //! or somebody's database of any size.
 //!
 //! A template is read into memory, since it is some tens of MiB; what may be larger goes through files (spool.rs). The new
-//! cluster gets a system identifier and a nonce of its own, and begins PostgreSQL's timeline 1; everything else is as it was.
+//! cluster gets a system identifier and a nonce of its own, begins PostgreSQL's timeline 1, and has no data checksums;
+//! everything else is as it was.
 
 mod path;
 mod spool;
@@ -155,6 +156,8 @@ impl Import {
         }
         control.system_identifier = identity.system_identifier;
         control.mock_authentication_nonce = identity.nonce;
+        // As pg_checksums --disable leaves it: computes do not run with them, and layers have their own.
+        control.data_checksum_version = 0;
         // Nobody has WAL of what was before.
         control.checkpoint_copy.tli = 1;
         control.checkpoint_copy.prev_tli = 1;
