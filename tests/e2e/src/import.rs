@@ -7,8 +7,8 @@ use harness::{Cluster, StockServer, block_on, connect, pg_program, run, run_as_p
 
 use crate::pgbench;
 
-/// A stock server's directory, with checksums, WAL segments that are not of the usual size, and no role `postgres`.
-fn initdb(cluster: &Cluster, name: &str) -> PathBuf {
+/// A stock server's directory, with checksums and WAL segments that are not of the usual size.
+fn initdb(cluster: &Cluster, name: &str, user: &str) -> PathBuf {
     let directory = cluster.directory().join(name);
     std::fs::create_dir(&directory).unwrap();
     if nix::unistd::geteuid().is_root() {
@@ -16,13 +16,17 @@ fn initdb(cluster: &Cluster, name: &str) -> PathBuf {
     }
     let mut initdb = run_as_postgres(&pg_program("initdb"));
     run(initdb
-        .args(["--auth=trust", "-U", "boss", "--data-checksums", "--wal-segsize=4", "-D"])
+        .args(["--auth=trust", "-U", user, "--data-checksums", "--wal-segsize=4", "-D"])
         .arg(&directory));
     directory
 }
 
 fn connstr(port: u16) -> String {
-    format!("postgresql://boss@127.0.0.1:{port}/postgres")
+    connstr_of("postgres", port)
+}
+
+fn connstr_of(user: &str, port: u16) -> String {
+    format!("postgresql://{user}@127.0.0.1:{port}/postgres")
 }
 
 /// Makes the server begin PostgreSQL's timeline 2, as a fail-over does.
@@ -59,7 +63,7 @@ async fn endpoint(cluster: &Cluster, branch: &str) -> String {
 fn a_stock_server_becomes_a_branch() {
     let cluster = Cluster::up("import").need_not_evict("it reads what it has written just now");
     let port = cluster.safekeeper_port(200);
-    let directory = initdb(&cluster, "stock");
+    let directory = initdb(&cluster, "stock", "postgres");
     promote(&directory, port);
     let server = StockServer::start(&directory, port);
     let stock = connstr(port);
@@ -145,6 +149,12 @@ fn a_stock_server_becomes_a_branch() {
     });
     drop(server);
     prepared_transactions_are_refused(&cluster, &directory, port);
+    let others = initdb(&cluster, "others", "boss");
+    let server = StockServer::start(&others, port);
+    let boss = connstr_of("boss", port);
+    let import = ["timeline", "import", "--branch-name", "others", "--from", &boss];
+    refused(&cluster, &import, "is not called postgres");
+    drop(server);
     let no_backup = ["timeline", "import", "--branch-name", "no", "--base-tarfile", "/bin/true"];
     refused(&cluster, &no_backup, "cannot unpack /bin/true");
 }

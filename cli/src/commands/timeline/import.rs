@@ -182,12 +182,13 @@ fn recover(bin: &Path, data: &Path, scratch: &Path) -> anyhow::Result<()> {
     make_reachable(bin, data, scratch, &config_file)
 }
 
-/// compute_ctl comes as the role `postgres` to the database of that name, which most clusters have.
-const REACHABLE: &str = "CREATE ROLE postgres SUPERUSER LOGIN\n\
+/// compute_ctl comes as the role that initdb made, by the name of `postgres`, to the database of that name.
+const REACHABLE: &str = "SELECT \'first role: \' || rolname FROM pg_authid WHERE oid = 10\n\
                          ALTER ROLE postgres SUPERUSER LOGIN\n\
                          CREATE DATABASE postgres\n";
+const NAMED_SO: &str = "\"first role: postgres\"";
 
-/// In single-user mode, as which roles there are is not known. That something is there already is no failure.
+/// In single-user mode, which asks nobody who he is. That the database is there already is no failure.
 fn make_reachable(bin: &Path, data: &Path, scratch: &Path, config_file: &str) -> anyhow::Result<()> {
     let statements = scratch.join("statements");
     std::fs::write(&statements, REACHABLE)?;
@@ -200,6 +201,9 @@ fn make_reachable(bin: &Path, data: &Path, scratch: &Path, config_file: &str) ->
             "PostgreSQL does not run in single-user mode: {}",
             String::from_utf8_lossy(&output.stderr).trim()
         );
+    }
+    if !String::from_utf8_lossy(&output.stdout).contains(NAMED_SO) {
+        bail!("the role that initdb made is not called postgres, which computes need: rename it there first");
     }
     Ok(())
 }
