@@ -62,7 +62,7 @@ async fn endpoint(cluster: &Cluster, branch: &str) -> String {
 #[test]
 fn a_stock_server_becomes_a_branch() {
     let cluster = Cluster::up("import").need_not_evict("it reads what it has written just now");
-    let port = cluster.safekeeper_port(200);
+    let port = cluster.safekeeper_port(150);
     let directory = initdb(&cluster, "stock", "postgres");
     promote(&directory, port);
     let server = StockServer::start(&directory, port);
@@ -136,7 +136,7 @@ fn a_stock_server_becomes_a_branch() {
             "-o",
             &exported.display().to_string(),
         ]);
-        let again = StockServer::start(&exported, cluster.safekeeper_port(201));
+        let again = StockServer::start(&exported, cluster.safekeeper_port(151));
         assert_eq!(pgbench::dump(&again.connstr(&mine)), dumped);
         drop(again);
 
