@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use durable_fs::DurableFs;
 use serde::{Deserialize, Serialize};
-use types::{PgVersion, TenantId, TimelineId};
+use types::{PgVersion, TenantId, TenantTimelineId, TimelineId};
 
 use crate::local_env::LocalEnv;
 use crate::output::alternatives;
@@ -85,6 +85,20 @@ impl Endpoint {
     /// All endpoints, by name.
     pub fn all(env: &LocalEnv) -> anyhow::Result<Vec<Endpoint>> {
         Endpoint::names(env)?.iter().map(|name| Endpoint::load(env, name)).collect()
+    }
+
+    /// Those of a branch.
+    pub fn all_of(env: &LocalEnv, ttid: TenantTimelineId) -> anyhow::Result<Vec<Endpoint>> {
+        let mut endpoints = Endpoint::all(env)?;
+        endpoints.retain(|endpoint| {
+            endpoint.tenant_id == ttid.tenant_id && endpoint.timeline_id == ttid.timeline_id
+        });
+        Ok(endpoints)
+    }
+
+    /// It runs, or will when the cluster is started.
+    pub fn is_in_use(&self, env: &LocalEnv) -> bool {
+        self.wanted || self.process(env).pid().is_some()
     }
 
     pub fn process(&self, env: &LocalEnv) -> Process {

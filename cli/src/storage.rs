@@ -228,14 +228,6 @@ pub async fn on_all_safekeepers<T>(
     Ok(answers)
 }
 
-/// None if what was to be deleted is not there.
-pub fn unless_absent<T>(answer: Result<T, HttpError>) -> Result<Option<T>, HttpError> {
-    match answer {
-        Err(error) if error.is_not_found() => Ok(None),
-        other => other.map(Some),
-    }
-}
-
 pub fn pageserver_client(env: &LocalEnv) -> PageserverClient {
     PageserverClient::new(&env.config.pageserver_http_address(), env.token.clone())
 }

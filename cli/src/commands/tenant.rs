@@ -1,6 +1,7 @@
 //! `tenant`: clusters of PostgreSQL with all their branches.
 
 use anyhow::{Context, bail};
+use http_client::absent_is_none;
 use pageserver_api::history::{TenantConfig, TenantConfigRequest, TenantConfigResponse};
 use serde_json::json;
 use types::{PgVersion, TenantId, TimelineId};
@@ -11,7 +12,7 @@ use crate::endpoints::Endpoint;
 use crate::local_env::{Branches, LocalEnv};
 use crate::output::Output;
 use crate::output::table::table;
-use crate::storage::{on_all_safekeepers, pageserver_client, unless_absent};
+use crate::storage::{on_all_safekeepers, pageserver_client};
 
 /// The first branch of every tenant.
 pub const MAIN_BRANCH: &str = "main";
@@ -86,7 +87,7 @@ async fn delete(
             endpoint.name
         );
     }
-    let on_pageserver = unless_absent(pageserver_client(env).delete_tenant(tenant).await)?.is_some();
+    let on_pageserver = absent_is_none(pageserver_client(env).delete_tenant(tenant).await)?.is_some();
     let on_safekeepers =
         on_all_safekeepers(env, async |safekeeper| safekeeper.delete_tenant(tenant).await).await?;
     let timelines = on_safekeepers.iter().map(|deleted| deleted.timelines).max().unwrap_or(0);

@@ -100,6 +100,14 @@ impl Branches {
         branches.iter().find(|(_, id)| **id == timeline).map(|(name, _)| name.as_str())
     }
 
+    /// The name in quotes; the id of a timeline that has none.
+    pub fn quoted(&self, tenant: TenantId, timeline: TimelineId) -> String {
+        match self.name_of(tenant, timeline) {
+            Some(name) => format!("{name:?}"),
+            None => timeline.to_string(),
+        }
+    }
+
     /// Refuses a name that is taken or that would not do as a word of a command line.
     pub fn check_new_name(&self, tenant: TenantId, branch: &str) -> anyhow::Result<()> {
         let plain =

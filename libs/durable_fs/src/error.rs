@@ -14,6 +14,11 @@ pub enum DurableFsError {
     SyncFailed { path: PathBuf, source: io::Error },
 }
 
+/// There is no room, on the disk or within a quota.
+pub fn is_storage_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 impl DurableFsError {
     pub(crate) fn new(step: Step, path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
@@ -37,9 +42,7 @@ impl DurableFsError {
     /// True when waiting for free space may help. A full disk seen by fsync is a sync failure all the same.
     pub fn is_disk_full(&self) -> bool {
         match self {
-            Self::Failed { source, .. } => {
-                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-            }
+            Self::Failed { source, .. } => is_storage_full(source),
             Self::SyncFailed { .. } => false,
         }
     }

@@ -17,6 +17,6 @@ mod faults;
 mod fs;
 
 pub use crash::{CrashPoint, ParseCrashPointError};
-pub use error::DurableFsError;
+pub use error::{DurableFsError, is_storage_full};
 pub use faults::{Faults, NoFaults, Step};
 pub use fs::{DurableFs, REMOVED_SUFFIX, TEMPORARY_SUFFIX, run_blocking};

@@ -39,6 +39,14 @@ impl HttpError {
     }
 }
 
+/// None if what was asked about is not there.
+pub fn absent_is_none<T>(answer: Result<T, HttpError>) -> Result<Option<T>, HttpError> {
+    match answer {
+        Err(error) if error.is_not_found() => Ok(None),
+        other => other.map(Some),
+    }
+}
+
 /// One service at one address.
 #[derive(Clone, Debug)]
 pub struct HttpClient {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use auth::ClusterToken;
-use http_client::{Body, HttpClient, HttpError, Method, RequestBuilder, StatusCode};
+use http_client::{Body, HttpClient, HttpError, Method, RequestBuilder, absent_is_none};
 use types::{Key, Lsn, PgVersion, TenantId, TimelineId};
 
 use crate::history::{
@@ -189,13 +189,5 @@ impl PageserverClient {
     fn work(&self, tenant: TenantId, timeline: TimelineId, what: &str) -> RequestBuilder {
         let path = format!("/v1/tenant/{tenant}/timeline/{timeline}/{what}");
         self.0.request(Method::PUT, &path).timeout(LONG)
-    }
-}
-
-fn absent_is_none<T>(answer: Result<T, HttpError>) -> Result<Option<T>, HttpError> {
-    match answer {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => Ok(None),
-        Err(error) => Err(error),
     }
 }

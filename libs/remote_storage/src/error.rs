@@ -1,6 +1,6 @@
 //! What can go wrong with object storage.
 
-use std::io::ErrorKind;
+use durable_fs::is_storage_full;
 
 use crate::ObjectKey;
 
@@ -37,9 +37,7 @@ impl RemoteError {
     /// There is no room for a file here, or in a store that is a directory.
     pub fn is_disk_full(&self) -> bool {
         match self {
-            RemoteError::Io { source, .. } => {
-                matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
-            }
+            RemoteError::Io { source, .. } => is_storage_full(source),
             RemoteError::NotDurable { source, .. } => source.is_disk_full(),
             RemoteError::NotFound(_)
             | RemoteError::BadRange { .. }

@@ -5,7 +5,7 @@ use std::path::{Path as FilePath, PathBuf};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use durable_fs::run_blocking;
 use futures_util::StreamExt;
@@ -15,8 +15,8 @@ use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 use types::{PgVersion, TenantTimelineId};
 
-use super::timelines::{Ids, bad_id, info};
-use super::{ApiState, error};
+use super::timelines::{Ids, id_of, info};
+use super::{ApiState, error, uninterrupted};
 use crate::import::{NewIdentity, import_data_directory};
 
 #[derive(Deserialize)]
@@ -58,18 +58,18 @@ impl Drop for Scratch {
 /// The body is a `tar.zst` of the data directory.
 pub(super) async fn import(
     State(state): State<ApiState>,
-    Path((tenant, timeline)): Ids,
+    ids: Ids,
     query: Result<Query<Version>, QueryRejection>,
     body: Body,
 ) -> Result<(StatusCode, Json<TimelineInfo>), ApiError> {
-    let id = TenantTimelineId::new(tenant.parse().map_err(bad_id)?, timeline.parse().map_err(bad_id)?);
+    let id = id_of(ids)?;
     let Query(Version { pg_version }) = query.map_err(|error| ApiError::bad_request(error.body_text()))?;
     // Early, since an archive may be large.
     state.manager.list_timelines(id.tenant_id).map_err(error::storage)?;
     if state.manager.get_timeline(id).is_ok() {
         return Err(ApiError::conflict(format!("timeline {id} exists already")));
     }
-    let _alone = state
+    let alone = state
         .importing
         .clone()
         .try_lock_owned()
@@ -78,10 +78,11 @@ pub(super) async fn import(
         .map_err(|error| ApiError::internal(format!("no room to import: {error}")))?;
     receive(body, &scratch.archive()).await?;
     // Goes on when the client goes away: files that are half made must not meet the next attempt.
-    match tokio::spawn(make(state, id, pg_version, scratch, _alone)).await {
-        Ok(made) => made,
-        Err(_) => Err(ApiError::unavailable("shutting down")),
-    }
+    uninterrupted(async move {
+        let _alone = alone;
+        make(state, id, pg_version, scratch).await
+    })
+    .await
 }
 
 async fn receive(body: Body, target: &FilePath) -> Result<(), ApiError> {
@@ -102,7 +103,6 @@ async fn make(
     id: TenantTimelineId,
     pg_version: PgVersion,
     scratch: Scratch,
-    _alone: tokio::sync::OwnedMutexGuard<()>,
 ) -> Result<(StatusCode, Json<TimelineInfo>), ApiError> {
     let (archive, files) = (scratch.archive(), scratch.files());
     let imported = run_blocking(move || {

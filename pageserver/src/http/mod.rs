@@ -81,11 +81,15 @@ async fn status(State(state): State<ApiState>) -> Json<StatusResponse> {
 }
 
 /// Goes on when the client goes away: files that are half made must not meet the next attempt.
+async fn uninterrupted<T: Send + 'static>(
+    work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
+) -> Result<T, ApiError> {
+    tokio::spawn(work).await.unwrap_or_else(|_| Err(ApiError::unavailable("shutting down")))
+}
+
+/// The same of work of the storage engine.
 async fn to_the_end<T: Send + 'static>(
     work: impl Future<Output = Result<T, StorageError>> + Send + 'static,
 ) -> Result<Json<T>, ApiError> {
-    match tokio::spawn(work).await {
-        Ok(done) => done.map(Json).map_err(error::storage),
-        Err(_) => Err(ApiError::unavailable("shutting down")),
-    }
+    uninterrupted(async move { work.await.map(Json).map_err(error::storage) }).await
 }

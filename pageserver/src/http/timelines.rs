@@ -15,7 +15,7 @@ use pageserver_api::models::{
 use serde::Deserialize;
 use types::{BLCKSZ, Key, KeyKind, Lsn, PgVersion, TenantId, TenantTimelineId, TimelineId};
 
-use super::{ApiState, error, templates, to_the_end};
+use super::{ApiState, error, templates, to_the_end, uninterrupted};
 use crate::ingest::relation_size;
 use crate::storage::{StorageError, Timeline, VisitedLayer};
 
@@ -26,9 +26,12 @@ pub(super) fn bad_id(error: types::ParseIdError) -> ApiError {
 /// Of a path: tenant and timeline.
 pub(super) type Ids = Path<(String, String)>;
 
-pub(super) fn timeline(state: &ApiState, Path((tenant, timeline)): Ids) -> Result<Arc<Timeline>, ApiError> {
-    let id = TenantTimelineId::new(tenant.parse().map_err(bad_id)?, timeline.parse().map_err(bad_id)?);
-    state.manager.get_timeline(id).map_err(error::storage)
+pub(super) fn id_of(Path((tenant, timeline)): Ids) -> Result<TenantTimelineId, ApiError> {
+    Ok(TenantTimelineId::new(tenant.parse().map_err(bad_id)?, timeline.parse().map_err(bad_id)?))
+}
+
+pub(super) fn timeline(state: &ApiState, ids: Ids) -> Result<Arc<Timeline>, ApiError> {
+    state.manager.get_timeline(id_of(ids)?).map_err(error::storage)
 }
 
 pub(super) async fn list(
@@ -59,18 +62,15 @@ pub(super) async fn create(
     let id = TenantTimelineId::new(tenant, request.new_timeline_id);
     // Goes on when the client goes away: files that are half made must not meet the next attempt, and a timeline
     // that was made needs its receiver.
-    match tokio::spawn(make(state, id, request)).await {
-        Ok(made) => made,
-        Err(_) => Err(ApiError::unavailable("shutting down")),
-    }
+    uninterrupted(make(state, id, request)).await
 }
 
 pub(super) async fn archive(
     State(state): State<ApiState>,
-    Path((tenant, timeline)): Ids,
+    ids: Ids,
     Json(TimelineArchivalConfig { state: wanted }): Json<TimelineArchivalConfig>,
 ) -> Result<Json<()>, ApiError> {
-    let id = TenantTimelineId::new(tenant.parse().map_err(bad_id)?, timeline.parse().map_err(bad_id)?);
+    let id = id_of(ids)?;
     to_the_end(async move {
         match wanted {
             ArchivalState::Archived => {
@@ -120,11 +120,8 @@ pub(super) async fn explain_read(
 }
 
 /// With all that it has in remote storage.
-pub(super) async fn delete(
-    State(state): State<ApiState>,
-    Path((tenant, timeline)): Ids,
-) -> Result<Json<()>, ApiError> {
-    let id = TenantTimelineId::new(tenant.parse().map_err(bad_id)?, timeline.parse().map_err(bad_id)?);
+pub(super) async fn delete(State(state): State<ApiState>, ids: Ids) -> Result<Json<()>, ApiError> {
+    let id = id_of(ids)?;
     to_the_end(async move {
         let deleted = state.manager.delete_timeline(id).await;
         if state.manager.get_timeline(id).is_err() {

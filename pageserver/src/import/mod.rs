@@ -35,8 +35,6 @@ pub enum ImportError {
     WrongVersion { found: PgVersion, expected: PgVersion },
     #[error("the server was not stopped cleanly")]
     NotShutDown,
-    #[error("it is larger than {0} bytes")]
-    TooLarge(u64),
     #[error("it has a tablespace of its own ({0}): move what is in it to pg_default first")]
     Tablespace(String),
     #[error("it has a prepared transaction ({0}): commit it or roll it back first")]

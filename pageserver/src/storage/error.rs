@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use durable_fs::is_storage_full;
 use types::{Generation, Key, Lsn, TenantId, TenantTimelineId, TimelineId};
 
 #[derive(Debug, thiserror::Error)]
@@ -62,10 +63,6 @@ pub enum StorageError {
     NotGranted { tenant: TenantId, timeout: Duration },
     #[error("the storage engine is shutting down")]
     ShuttingDown,
-}
-
-fn is_storage_full(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
 
 fn list(timelines: &[TimelineId]) -> String {

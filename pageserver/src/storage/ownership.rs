@@ -56,6 +56,19 @@ impl Ownership {
         Self { tenant, generation, lost: CancellationToken::new() }
     }
 
+    /// Succeeds if no other pageserver had come after this one when it began. If one had, it is lost from now on.
+    pub(super) async fn confirm(
+        &self,
+        owners: &dyn Owners,
+        timeline: TenantTimelineId,
+    ) -> Result<(), StorageError> {
+        let confirmed = owners.confirm(timeline, self.generation).await;
+        if let Err(StorageError::Superseded { .. }) = &confirmed {
+            self.lost.cancel();
+        }
+        confirmed
+    }
+
     pub(super) fn check(&self) -> Result<(), StorageError> {
         if self.lost.is_cancelled() { Err(self.error()) } else { Ok(()) }
     }

@@ -34,6 +34,16 @@ async fn root_and_branch(manager: &TenantManager) -> (Arc<Timeline>, Arc<Timelin
     (main, branch)
 }
 
+/// A store in which nothing can be deleted while the flag says so.
+async fn store_that_keeps(disk: &Disk, away: bool) -> (Arc<dyn RemoteStorage>, Arc<AtomicBool>) {
+    let away = Arc::new(AtomicBool::new(away));
+    let judge = {
+        let away = away.clone();
+        move |operation, _: &str| operation == Operation::Delete && away.load(Ordering::Relaxed)
+    };
+    (Arc::new(Faulty::new(disk.store().await, judge)), away)
+}
+
 #[tokio::test]
 async fn branches_go_before_what_they_left() {
     let disk = Disk::new();
@@ -72,12 +82,7 @@ async fn branches_go_before_what_they_left() {
 async fn a_deletion_that_was_interrupted_goes_on() {
     for restarts in [false, true] {
         let disk = Disk::new();
-        let away = Arc::new(AtomicBool::new(true));
-        let judge = {
-            let away = away.clone();
-            move |operation, _: &str| operation == Operation::Delete && away.load(Ordering::Relaxed)
-        };
-        let store: Arc<dyn RemoteStorage> = Arc::new(Faulty::new(disk.store().await, judge));
+        let (store, away) = store_that_keeps(&disk, true).await;
         let manager = disk.open_with(store.clone(), DurableFs::default()).await;
         root_and_branch(&manager).await;
         let error = manager.delete_timeline(ttid(2)).await.unwrap_err();
@@ -162,12 +167,7 @@ async fn only_the_owner_deletes() {
 async fn a_tenant_goes_with_all_its_timelines() {
     for interrupted in [false, true] {
         let disk = Disk::new();
-        let away = Arc::new(AtomicBool::new(interrupted));
-        let judge = {
-            let away = away.clone();
-            move |operation, _: &str| operation == Operation::Delete && away.load(Ordering::Relaxed)
-        };
-        let store: Arc<dyn RemoteStorage> = Arc::new(Faulty::new(disk.store().await, judge));
+        let (store, away) = store_that_keeps(&disk, interrupted).await;
         let manager = disk.open_with(store.clone(), DurableFs::default()).await;
         root_and_branch(&manager).await;
         assert_eq!(manager.delete_tenant(TENANT).await.is_err(), interrupted);

@@ -1,7 +1,7 @@
 //! Layers go from the local disk and come back when they are read.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -70,14 +70,15 @@ async fn what_object_storage_has_not_got_stays() {
 
 /// The disk is full until somebody makes room.
 struct Full {
+    /// Not the object store's, which is a directory beside it.
+    workdir: PathBuf,
     on: AtomicBool,
     hits: AtomicUsize,
 }
 
 impl Faults for Full {
     fn before(&self, step: Step, path: &Path) -> io::Result<()> {
-        let is_layer = path.to_string_lossy().contains("/work/tenants/");
-        if step == Step::Rename && is_layer && self.on.load(Ordering::SeqCst) {
+        if step == Step::Rename && path.starts_with(&self.workdir) && self.on.load(Ordering::SeqCst) {
             self.hits.fetch_add(1, Ordering::SeqCst);
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -88,7 +89,11 @@ impl Faults for Full {
 #[tokio::test]
 async fn a_layer_that_does_not_fit_waits_for_room() {
     let disk = Disk::new();
-    let full = Arc::new(Full { on: AtomicBool::new(false), hits: AtomicUsize::new(0) });
+    let full = Arc::new(Full {
+        workdir: disk.config.workdir.clone(),
+        on: AtomicBool::new(false),
+        hits: AtomicUsize::new(0),
+    });
     let fs = DurableFs::with_faults(full.clone());
     let manager = disk.open_with(disk.store().await, fs).await;
     let timeline = root(&manager).await;

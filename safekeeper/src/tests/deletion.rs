@@ -19,9 +19,7 @@ async fn what_is_deleted_is_gone_here_and_in_object_storage() {
     let place = tempfile::tempdir().unwrap();
     let remote = storage(place.path()).await;
     let (safekeeper, _) = Safekeeper::start_offloading(first_id(), place.path(), remote.clone()).await;
-    safekeeper.manager.create(spec()).await.unwrap();
-    let mut proposer = safekeeper.proposer().await;
-    proposer.lead(1, &[(0, START), (1, START)], START).await;
+    let mut proposer = safekeeper.new_timeline().await;
     proposer.write_up_to(1, START, Lsn(3 * SEGMENT + 5000), 400_000).await;
     let ttid = identity().ttid;
     // Somebody holds it, and a proposer is connected.
@@ -68,9 +66,7 @@ async fn an_evicted_timeline_goes_and_leftovers_go_at_the_next_start() {
         ..settings(first_id(), &place.path().join(format!("sk{}", first_id())), ClusterToken::generate())
     };
     let safekeeper = Safekeeper::start_with(idle).await;
-    safekeeper.manager.create(spec()).await.unwrap();
-    let mut proposer = safekeeper.proposer().await;
-    proposer.lead(1, &[(0, START), (1, START)], START).await;
+    let mut proposer = safekeeper.new_timeline().await;
     proposer.write_up_to(1, START, START + 5000, 400).await;
     drop(proposer);
     let ttid = identity().ttid;

@@ -240,9 +240,7 @@ async fn who_has_a_segment_that_object_storage_lacks_is_not_evicted() {
     let place = tempfile::tempdir().unwrap();
     let remote = storage(place.path()).await;
     let safekeeper = start(place.path(), Some(remote), DurableFs::default()).await;
-    safekeeper.manager.create(spec()).await.unwrap();
-    let mut proposer = safekeeper.proposer().await;
-    proposer.lead(1, &[(0, START), (1, START)], START).await;
+    let mut proposer = safekeeper.new_timeline().await;
     proposer.write_up_to(1, START, Lsn(2 * SEGMENT + 5000), 400_000).await;
     drop(proposer);
     assert!(!safekeeper.evict().await, "evicted, nobody would put the segment there");

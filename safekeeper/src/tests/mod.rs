@@ -86,6 +86,14 @@ impl Safekeeper {
         PgClient::connect(&params).await.unwrap()
     }
 
+    /// Makes the tests' timeline, and leads its first term.
+    async fn new_timeline(&self) -> Proposer {
+        self.manager.create(spec()).await.unwrap();
+        let mut proposer = self.proposer().await;
+        proposer.lead(1, &[(0, START), (1, START)], START).await;
+        proposer
+    }
+
     async fn proposer(&self) -> Proposer {
         let copy = self.connect().await.copy_both(&wire::start_wal_push()).await.unwrap();
         let (reader, writer) = copy.split();

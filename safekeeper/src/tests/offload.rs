@@ -75,9 +75,7 @@ async fn segments_that_nobody_needs_go_and_are_still_read() {
     let place = tempfile::tempdir().unwrap();
     let remote = storage(place.path()).await;
     let (safekeeper, _) = Safekeeper::start_offloading(first_id(), place.path(), remote.clone()).await;
-    safekeeper.manager.create(spec()).await.unwrap();
-    let mut proposer = safekeeper.proposer().await;
-    proposer.lead(1, &[(0, START), (1, START)], START).await;
+    let mut proposer = safekeeper.new_timeline().await;
     let written = proposer.write_up_to(1, START, Lsn(3 * SEGMENT + 5000), 400_000).await;
     let end = START + written.len() as u64;
     let timeline = safekeeper.manager.get(identity().ttid).await.unwrap();
@@ -117,9 +115,7 @@ async fn an_object_that_differs_is_kept_and_so_is_the_wal_here() {
     let remote = storage(place.path()).await;
     remote.put(&segment_key(1), Bytes::from_static(b"something else")).await.unwrap();
     let (safekeeper, metrics) = Safekeeper::start_offloading(first_id(), place.path(), remote.clone()).await;
-    safekeeper.manager.create(spec()).await.unwrap();
-    let mut proposer = safekeeper.proposer().await;
-    proposer.lead(1, &[(0, START), (1, START)], START).await;
+    let mut proposer = safekeeper.new_timeline().await;
     proposer.write_up_to(1, START, Lsn(2 * SEGMENT + 5000), 400_000).await;
     let waited = tokio::time::timeout(Duration::from_secs(20), async {
         while metrics.offload_failures.get() < 2 {

@@ -183,9 +183,7 @@ async fn a_failed_fsync_ends_the_process_unacknowledged() {
     let disk = Arc::new(BrokenDisk(AtomicBool::new(false)));
     let fs = DurableFs::with_faults(disk.clone());
     let mut safekeeper = Safekeeper::start_as(1, place.path(), ClusterToken::generate(), fs).await;
-    safekeeper.manager.create(spec()).await.unwrap();
-    let mut proposer = safekeeper.proposer().await;
-    proposer.lead(1, &[(0, START), (1, START)], START).await;
+    let mut proposer = safekeeper.new_timeline().await;
     disk.0.store(true, Ordering::Relaxed);
     let mut wal = TestWal::new(START);
     proposer.append(1, START, START, wal.record(100, 1)).await;

@@ -65,12 +65,10 @@ impl Run<'_> {
     /// The pageserver of the cluster, which is to end at a point.
     fn start(&self, point: &str) -> (Child, PathBuf) {
         let log = self.cluster.directory().join(format!("crash-{}.log", point.replace(['/', ':'], "-")));
-        let safekeepers = [1, 2, 3].map(|id| self.cluster.http_address(&format!("safekeeper-{id}")));
-        let process = Command::new(program("pageserver"))
-            .arg("--workdir")
-            .arg(self.cluster.directory().join("pageserver"))
-            .args(["--safekeepers", &safekeepers.join(","), "--allow-faults", "--crash-at", point])
-            .stdin(Stdio::null())
+        let process = self
+            .cluster
+            .pageserver_command(&self.cluster.directory().join("pageserver"))
+            .args(["--allow-faults", "--crash-at", point])
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(&log).unwrap())
             .spawn()

@@ -27,12 +27,6 @@ fn walk(directory: &Path, id: &str, found: &mut Vec<String>) {
     }
 }
 
-fn refused(cluster: &Cluster, arguments: &[&str], because: &str) {
-    let output = cluster.try_varve(arguments);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && said.contains(because), "{arguments:?}: {said}");
-}
-
 #[test]
 fn a_branch_that_is_deleted_leaves_nothing() {
     let cluster = Cluster::up_configured("delete", "", "checkpoint_distance = 4194304")
@@ -48,21 +42,21 @@ fn a_branch_that_is_deleted_leaves_nothing() {
         let (_, main) = cluster.ids("main");
 
         let delete = |branch| ["timeline", "delete", "--branch-name", branch];
-        refused(&cluster, &delete("work"), "varve endpoint delete work");
+        cluster.refuses(&delete("work"), "varve endpoint delete work");
         cluster.varve(&["endpoint", "stop", "work", "--destroy"]);
-        refused(&cluster, &delete("work"), "\"task\"");
-        refused(&cluster, &delete("nobody"), "there is no branch");
+        cluster.refuses(&delete("work"), "\"task\"");
+        cluster.refuses(&delete("nobody"), "there is no branch");
         assert!(traces(&cluster, &work).len() > 5, "its files are where they are looked for");
 
         cluster.varve(&delete("task"));
         // A safekeeper that is away misses the deletion, which the same command brings to its end.
         cluster.kill("safekeeper-2");
-        refused(&cluster, &delete("work"), "safekeeper 2");
+        cluster.refuses(&delete("work"), "safekeeper 2");
         cluster.varve(&["start"]);
         cluster.varve(&delete("work"));
         assert_eq!(traces(&cluster, &work), [""; 0]);
-        refused(&cluster, &delete("work"), "there is no branch");
-        refused(&cluster, &["timeline", "delete", "--timeline-id", &"ab".repeat(16)], "there is no timeline");
+        cluster.refuses(&delete("work"), "there is no branch");
+        cluster.refuses(&["timeline", "delete", "--timeline-id", &"ab".repeat(16)], "there is no timeline");
 
         // Whoever starts anew does not find it again, and what it left is as it was.
         cluster.varve(&["down"]);
@@ -85,14 +79,14 @@ fn a_tenant_goes_with_all_its_branches() {
     let tenant = made["tenant_id"].as_str().expect("an id");
     cluster.varve(&["timeline", "branch", "--branch-name", "other", "--tenant-id", tenant]);
     cluster.varve(&["endpoint", "create", "theirs", "--tenant-id", tenant]);
-    refused(&cluster, &["tenant", "delete", "--tenant-id", tenant], "varve endpoint delete theirs");
+    cluster.refuses(&["tenant", "delete", "--tenant-id", tenant], "varve endpoint delete theirs");
     cluster.varve(&["endpoint", "delete", "theirs"]);
     assert!(traces(&cluster, tenant).len() > 5);
     cluster.varve(&["tenant", "delete", "--tenant-id", tenant]);
     let left = traces(&cluster, tenant);
     assert!(left.len() == 1 && left[0].contains("tenant.json"), "only that it was deleted: {left:?}");
-    refused(&cluster, &["tenant", "delete", "--tenant-id", &"ab".repeat(16)], "there is no tenant");
-    refused(&cluster, &["tenant", "create", "--tenant-id", tenant], "was deleted");
+    cluster.refuses(&["tenant", "delete", "--tenant-id", &"ab".repeat(16)], "there is no tenant");
+    cluster.refuses(&["tenant", "create", "--tenant-id", tenant], "was deleted");
     cluster.varve(&["down"]);
     cluster.varve(&["up"]);
     let tenants = cluster.varve_json(&["tenant", "list"]);
@@ -109,19 +103,19 @@ fn an_archived_branch_waits_in_object_storage() {
         cluster.varve(&["endpoint", "start", "old"]);
         cluster.connect("old").await.batch_execute("CREATE TABLE kept AS SELECT 42 AS n").await.unwrap();
         let archive = |branch| ["timeline", "archive", "--branch-name", branch];
-        refused(&cluster, &archive("old"), "varve endpoint stop old");
+        cluster.refuses(&archive("old"), "varve endpoint stop old");
         cluster.varve(&["endpoint", "stop", "old"]);
         cluster.varve(&["endpoint", "stop", "main"]);
-        refused(&cluster, &archive("main"), "\"old\"");
+        cluster.refuses(&archive("main"), "\"old\"");
         cluster.varve(&archive("old"));
         cluster.varve(&archive("old"));
         let (tenant, timeline) = cluster.ids("old");
         let layers = cluster.directory().join(format!("pageserver/tenants/{tenant}/timelines/{timeline}"));
         assert_eq!(std::fs::read_dir(&layers).unwrap().count(), 0, "no layers here");
         assert!(cluster.varve(&["timeline", "list"]).contains("old (archived)"));
-        refused(&cluster, &["endpoint", "start", "old"], "varve timeline unarchive");
+        cluster.refuses(&["endpoint", "start", "old"], "varve timeline unarchive");
         let branch = ["timeline", "branch", "--branch-name", "x", "--ancestor-branch-name", "old"];
-        refused(&cluster, &branch, "is archived");
+        cluster.refuses(&branch, "is archived");
 
         cluster.varve(&["pageserver", "stop"]);
         cluster.varve(&["pageserver", "start"]);

@@ -16,12 +16,6 @@ async fn number(client: &Client, query: &str) -> i64 {
     client.query_one(query, &[]).await.unwrap().get(0)
 }
 
-fn refused(cluster: &Cluster, arguments: &[&str], because: &str) {
-    let output = cluster.try_varve(arguments);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && said.contains(because), "{arguments:?}: {said}");
-}
-
 #[test]
 fn a_branch_is_taken_back_to_the_moment_before_the_accident() {
     let cluster = Cluster::up("restore").need_not_evict("it reads little");
@@ -50,12 +44,12 @@ fn a_branch_is_taken_back_to_the_moment_before_the_accident() {
                 assert_eq!(number(&there, "SELECT count(*) FROM kept").await, count);
             }
         }
-        refused(&cluster, &branch("x", "2006-01-01 00:00"), "begins after 2006");
-        refused(&cluster, &branch("x", "2106-01-01 00:00"), "is yet to come");
-        refused(&cluster, &branch("x", "noon"), "2 hours ago");
+        cluster.refuses(&branch("x", "2006-01-01 00:00"), "begins after 2006");
+        cluster.refuses(&branch("x", "2106-01-01 00:00"), "is yet to come");
+        cluster.refuses(&branch("x", "noon"), "2 hours ago");
 
         let restore = ["timeline", "restore", "--to-time", before.as_str()];
-        refused(&cluster, &restore, "varve endpoint stop main");
+        cluster.refuses(&restore, "varve endpoint stop main");
         drop(main);
         cluster.varve(&["endpoint", "stop", "main"]);
         cluster.varve(&restore);
@@ -113,7 +107,7 @@ fn what_is_older_than_the_interval_goes_and_branches_keep_theirs() {
 
         let lost = (middle + 8).to_string();
         let branch = ["timeline", "branch", "--branch-name", "x", "--ancestor-start-lsn", lost.as_str()];
-        refused(&cluster, &branch, "garbage was collected");
+        cluster.refuses(&branch, "garbage was collected");
 
         // All that may be read is there, also when nothing is on the pageserver's disk.
         cluster.varve(&["endpoint", "create", "old", "--branch-name", "old"]);

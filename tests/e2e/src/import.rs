@@ -37,12 +37,6 @@ fn promote(directory: &Path, port: u16) {
     drop(server);
 }
 
-fn refused(cluster: &Cluster, arguments: &[&str], because: &str) {
-    let output = cluster.try_varve(arguments);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && said.contains(because), "{arguments:?}: {said}");
-}
-
 fn tar_backup(cluster: &Cluster, name: &str, port: u16) -> (String, String) {
     let target = cluster.directory().join(name);
     run(Command::new(pg_program("pg_basebackup"))
@@ -97,7 +91,7 @@ fn a_stock_server_becomes_a_branch() {
         let dumped = pgbench::dump(&stock);
         let (base, wal) = tar_backup(&cluster, "backup", port);
         let import = ["timeline", "import", "--branch-name", "mine", "--base-tarfile", base.as_str()];
-        refused(&cluster, &import, "was all its WAL given");
+        cluster.refuses(&import, "was all its WAL given");
         cluster.varve(&[&import[..], &["--wal-tarfile", wal.as_str()]].concat());
         let mine = endpoint(&cluster, "mine").await;
         let client = connect(&mine).await.unwrap();
@@ -150,7 +144,7 @@ fn a_stock_server_becomes_a_branch() {
         as_stock.batch_execute(&tablespace).await.unwrap();
         let (base, _) = tar_backup(&cluster, "far", port);
         let import = ["timeline", "import", "--branch-name", "far", "--base-tarfile", base.as_str()];
-        refused(&cluster, &import, "tablespaces of its own");
+        cluster.refuses(&import, "tablespaces of its own");
         as_stock.batch_execute("DROP TABLESPACE far").await.unwrap();
     });
     drop(server);
@@ -159,10 +153,10 @@ fn a_stock_server_becomes_a_branch() {
     let server = StockServer::start(&others, port);
     let boss = connstr_of("boss", port);
     let import = ["timeline", "import", "--branch-name", "others", "--from", &boss];
-    refused(&cluster, &import, "is not called postgres");
+    cluster.refuses(&import, "is not called postgres");
     drop(server);
     let no_backup = ["timeline", "import", "--branch-name", "no", "--base-tarfile", "/bin/true"];
-    refused(&cluster, &no_backup, "cannot unpack /bin/true");
+    cluster.refuses(&no_backup, "cannot unpack /bin/true");
 }
 
 fn prepared_transactions_are_refused(cluster: &Cluster, directory: &Path, port: u16) {
@@ -173,6 +167,6 @@ fn prepared_transactions_are_refused(cluster: &Cluster, directory: &Path, port: 
         client.batch_execute(prepared).await.unwrap();
     });
     let import = ["timeline", "import", "--branch-name", "prepared", "--from", &connstr(port)];
-    refused(cluster, &import, "prepared transaction");
+    cluster.refuses(&import, "prepared transaction");
     drop(server);
 }

@@ -13,7 +13,7 @@ use pageserver_api::PageserverClient;
 use pageserver_api::models::TimelineCreateRequest;
 use types::{TenantId, TimelineId};
 
-use crate::many_timelines::Usage;
+use crate::many_timelines::{Usage, at_a_time};
 
 const TIMELINES: u64 = 10;
 /// How long it is watched at rest.
@@ -36,19 +36,11 @@ async fn make_tenant(client: &PageserverClient) {
 
 async fn make(cluster: &Cluster, count: u64) {
     let client = Arc::new(PageserverClient::new(&cluster.http_address("pageserver"), cluster.token()));
-    let permits = Arc::new(tokio::sync::Semaphore::new(AT_A_TIME));
-    let mut making = tokio::task::JoinSet::new();
-    for _ in 0..count {
-        let permit = Arc::clone(&permits).acquire_owned().await.expect("never closed");
+    at_a_time(AT_A_TIME, 0..count, |_| {
         let client = Arc::clone(&client);
-        making.spawn(async move {
-            make_tenant(&client).await;
-            drop(permit);
-        });
-    }
-    while let Some(made) = making.join_next().await {
-        made.expect("no panic");
-    }
+        async move { make_tenant(&client).await }
+    })
+    .await;
 }
 
 fn restart(cluster: &Cluster) -> (Duration, Usage) {

@@ -46,6 +46,22 @@ impl Usage {
     }
 }
 
+/// Does a piece of work for each number, so many at a time.
+pub async fn at_a_time<Work: Future<Output = ()> + Send + 'static>(
+    limit: usize,
+    numbers: std::ops::Range<u64>,
+    work: impl Fn(u64) -> Work,
+) {
+    let mut working = tokio::task::JoinSet::new();
+    for number in numbers {
+        if working.len() == limit {
+            working.join_next().await.expect("some work").expect("no panic");
+        }
+        working.spawn(work(number));
+    }
+    working.join_all().await;
+}
+
 struct Safekeeper {
     cluster: Cluster,
     client: Client,
@@ -84,19 +100,13 @@ impl Safekeeper {
             ancestor: None,
         };
         let client = Arc::new(Client::new(&self.cluster.http_address("safekeeper-1"), self.cluster.token()));
-        let permits = Arc::new(tokio::sync::Semaphore::new(AT_A_TIME));
-        let mut making = tokio::task::JoinSet::new();
-        for number in self.made..count {
-            let permit = Arc::clone(&permits).acquire_owned().await.expect("never closed");
+        at_a_time(AT_A_TIME, self.made..count, |number| {
             let (client, request) = (Arc::clone(&client), request(number));
-            making.spawn(async move {
+            async move {
                 client.create_timeline(&request).await.expect("a timeline");
-                drop(permit);
-            });
-        }
-        while let Some(made) = making.join_next().await {
-            made.expect("no panic");
-        }
+            }
+        })
+        .await;
         self.made = count;
     }
 

@@ -2,12 +2,11 @@
 
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::time::Duration;
 
-use harness::{Cluster, Writers, block_on, eventually, ledger_rows, lsn, program};
+use harness::{Cluster, Writers, block_on, eventually, ledger_rows, lsn};
 
-const SAFEKEEPERS: [&str; 3] = ["safekeeper-1", "safekeeper-2", "safekeeper-3"];
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A pageserver of the same cluster that nobody at the cluster knows of.
@@ -31,12 +30,8 @@ impl Second {
         let config: String = config.lines().map(line).collect();
         std::fs::write(workdir.join("pageserver.toml"), config).unwrap();
         let log = workdir.join("log");
-        let process = Command::new(program("pageserver"))
-            .arg("--workdir")
-            .arg(&workdir)
-            .arg("--safekeepers")
-            .arg(SAFEKEEPERS.map(|name| cluster.http_address(name)).join(","))
-            .stdin(Stdio::null())
+        let process = cluster
+            .pageserver_command(&workdir)
             .stderr(std::fs::File::create(&log).unwrap())
             .spawn()
             .expect("a second pageserver");

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
@@ -160,6 +160,22 @@ impl Cluster {
     pub fn varve_json(&self, arguments: &[&str]) -> Value {
         let text = self.varve(&[&["--json"], arguments].concat());
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("varve {arguments:?}: {error} in {text}"))
+    }
+
+    /// A command that is to fail, and to say this.
+    pub fn refuses(&self, arguments: &[&str], because: &str) {
+        let output = self.try_varve(arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(because), "{arguments:?}: {said}");
+    }
+
+    /// A pageserver of this cluster beside, or instead of, the one that `varve` runs.
+    pub fn pageserver_command(&self, workdir: &Path) -> Command {
+        let safekeepers = [1, 2, 3].map(|id| self.http_address(&format!("safekeeper-{id}")));
+        let mut command = Command::new(program("pageserver"));
+        command.arg("--workdir").arg(workdir).args(["--safekeepers", &safekeepers.join(",")]);
+        command.stdin(Stdio::null());
+        command
     }
 
     /// Runs `varve`, which may fail.

@@ -3,7 +3,7 @@
 use anyhow::bail;
 use pageserver_api::models::{ArchivalState, TimelineInfo};
 use serde_json::json;
-use types::{TenantTimelineId, TimelineId};
+use types::TenantTimelineId;
 
 use super::available_lsn;
 use crate::endpoints::Endpoint;
@@ -19,10 +19,7 @@ pub async fn archive(
     output: Output,
 ) -> anyhow::Result<()> {
     let TenantTimelineId { tenant_id, timeline_id } = ttid;
-    let is_here =
-        |endpoint: &&Endpoint| endpoint.tenant_id == tenant_id && endpoint.timeline_id == timeline_id;
-    let runs = |endpoint: &&Endpoint| endpoint.wanted || endpoint.process(env).pid().is_some();
-    if let Some(endpoint) = Endpoint::all(env)?.iter().filter(is_here).find(runs) {
+    if let Some(endpoint) = Endpoint::all_of(env, ttid)?.iter().find(|endpoint| endpoint.is_in_use(env)) {
         bail!(
             "endpoint {:?} runs on branch {branch:?}: `varve endpoint stop {}` first",
             endpoint.name,
@@ -32,7 +29,7 @@ pub async fn archive(
     let all = pageserver_client(env).timelines(tenant_id).await?;
     let in_use = |info: &&TimelineInfo| info.ancestor_timeline_id == Some(timeline_id) && !info.is_archived;
     let children: Vec<String> =
-        all.iter().filter(in_use).map(|info| name(branches, ttid, info.timeline_id)).collect();
+        all.iter().filter(in_use).map(|info| branches.quoted(tenant_id, info.timeline_id)).collect();
     if !children.is_empty() {
         bail!(
             "branch {branch:?} has branches that need what it has, archive them first: {}",
@@ -61,17 +58,10 @@ pub async fn unarchive(
     let info = |id| all.iter().find(|info| info.timeline_id == id);
     let ancestor = info(timeline_id).and_then(|info| info.ancestor_timeline_id);
     if let Some(ancestor) = ancestor.filter(|id| info(*id).is_some_and(|info| info.is_archived)) {
-        let ancestor = name(branches, ttid, ancestor);
+        let ancestor = branches.quoted(tenant_id, ancestor);
         bail!("branch {branch:?} left branch {ancestor}, which is archived too: unarchive that first");
     }
     pageserver.set_archival(tenant_id, timeline_id, ArchivalState::Unarchived).await?;
     let value = json!({ "branch_name": branch, "timeline_id": timeline_id, "is_archived": false });
     output.result(&value, || format!("branch {branch:?} is back"))
-}
-
-fn name(branches: &Branches, ttid: TenantTimelineId, timeline: TimelineId) -> String {
-    match branches.name_of(ttid.tenant_id, timeline) {
-        Some(name) => format!("{name:?}"),
-        None => timeline.to_string(),
-    }
 }

@@ -2,6 +2,7 @@
 //! The name goes last, so that the same command goes on after a failure.
 
 use anyhow::bail;
+use http_client::absent_is_none;
 use safekeeper_api::http::TimelineDeleteQuery;
 use serde_json::json;
 use types::TenantTimelineId;
@@ -9,7 +10,7 @@ use types::TenantTimelineId;
 use crate::endpoints::Endpoint;
 use crate::local_env::{Branches, LocalEnv};
 use crate::output::Output;
-use crate::storage::{on_all_safekeepers, pageserver_client, unless_absent};
+use crate::storage::{on_all_safekeepers, pageserver_client};
 
 pub async fn delete(
     env: &LocalEnv,
@@ -18,14 +19,8 @@ pub async fn delete(
     output: Output,
 ) -> anyhow::Result<()> {
     let TenantTimelineId { tenant_id, timeline_id } = ttid;
-    let name = |timeline| match branches.name_of(tenant_id, timeline) {
-        Some(name) => format!("{name:?}"),
-        None => timeline.to_string(),
-    };
-    let this = name(timeline_id);
-    let is_here =
-        |endpoint: &&Endpoint| endpoint.tenant_id == tenant_id && endpoint.timeline_id == timeline_id;
-    if let Some(endpoint) = Endpoint::all(env)?.iter().find(is_here) {
+    let this = branches.quoted(tenant_id, timeline_id);
+    if let Some(endpoint) = Endpoint::all_of(env, ttid)?.first() {
         bail!(
             "endpoint {:?} is on branch {this}: `varve endpoint delete {}` first",
             endpoint.name,
@@ -35,11 +30,11 @@ pub async fn delete(
     let pageserver = pageserver_client(env);
     let all = pageserver.timelines(tenant_id).await?;
     let left_it = all.iter().filter(|info| info.ancestor_timeline_id == Some(timeline_id));
-    let children: Vec<String> = left_it.map(|info| name(info.timeline_id)).collect();
+    let children: Vec<String> = left_it.map(|info| branches.quoted(tenant_id, info.timeline_id)).collect();
     if !children.is_empty() {
         bail!("branch {this} has branches that need what it has, delete them first: {}", children.join(", "));
     }
-    let on_pageserver = unless_absent(pageserver.delete_timeline(tenant_id, timeline_id).await)?.is_some();
+    let on_pageserver = absent_is_none(pageserver.delete_timeline(tenant_id, timeline_id).await)?.is_some();
     let on_safekeepers = on_all_safekeepers(env, async |safekeeper| {
         safekeeper.delete_timeline(ttid, TimelineDeleteQuery::default()).await
     })

@@ -29,11 +29,9 @@ pub async fn restore(
     let before = branches.timeline(tenant, &branch)?;
     let kept = keep_as.unwrap_or_else(|| free_name(branches, tenant, &branch));
     branches.check_new_name(tenant, &kept)?;
-    let endpoints: Vec<Endpoint> = Endpoint::all(env)?
-        .into_iter()
-        .filter(|endpoint| endpoint.tenant_id == tenant && endpoint.timeline_id == before)
-        .collect();
-    if let Some(running) = endpoints.iter().find(|e| e.wanted || e.process(env).pid().is_some()) {
+    let ttid = TenantTimelineId::new(tenant, before);
+    let endpoints = Endpoint::all_of(env, ttid)?;
+    if let Some(running) = endpoints.iter().find(|endpoint| endpoint.is_in_use(env)) {
         bail!(
             "endpoint {:?} runs on branch {branch:?}: `varve endpoint stop {}` first, it finds the restored branch \
              when it starts again",
@@ -41,7 +39,6 @@ pub async fn restore(
             running.name
         );
     }
-    let ttid = TenantTimelineId::new(tenant, before);
     let start = start_of_branch(env, ttid, to_lsn, to_time).await?;
     let request = TimelineCreateRequest::branch(TimelineId::generate(), before, start);
     let info = create(env, tenant, request).await?;

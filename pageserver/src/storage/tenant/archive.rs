@@ -34,15 +34,12 @@ impl TenantManager {
         timeline.flush_and_upload().await?;
         {
             let _creating = tenant.creating.lock().await;
-            let timeline = tenant.find(id)?;
-            let in_use = |other: &Arc<Timeline>| {
-                let left_it = other.ancestor().is_some_and(|(ancestor, _)| ancestor == id.timeline_id);
-                left_it && !tenant.is_archived(other.id().timeline_id)
-            };
-            let branches: Vec<TimelineId> =
-                tenant.timelines().iter().filter(|it| in_use(it)).map(|it| it.id().timeline_id).collect();
+            // It may have been deleted meanwhile.
+            tenant.find(id)?;
+            let mut branches = tenant.branches_of(id.timeline_id);
+            branches.retain(|branch| !tenant.is_archived(*branch));
             if !branches.is_empty() {
-                return Err(StorageError::HasBranches { timeline: timeline.id(), branches });
+                return Err(StorageError::HasBranches { timeline: id, branches });
             }
             let mut record = tenant.record();
             if record.archived_timelines.insert(id.timeline_id) {

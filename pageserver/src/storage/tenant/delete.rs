@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use durable_fs::run_blocking;
 use remote_storage::{ListMode, ObjectKey};
-use types::{TenantId, TenantTimelineId, TimelineId};
+use types::{TenantId, TenantTimelineId};
 
 use super::tenant_object::{TENANT_STEM, TenantRecord};
 use super::{Tenant, TenantManager, load};
@@ -33,11 +33,7 @@ impl TenantManager {
     /// With `creating` held.
     async fn forget_timeline(&self, tenant: &Tenant, timeline: &Arc<Timeline>) -> Result<(), StorageError> {
         let id = timeline.id();
-        let of_this = |branch: &Arc<Timeline>| {
-            branch.ancestor().is_some_and(|(ancestor, _)| ancestor == id.timeline_id)
-        };
-        let branches: Vec<TimelineId> =
-            tenant.timelines().iter().filter(|other| of_this(other)).map(|it| it.id().timeline_id).collect();
+        let branches = tenant.branches_of(id.timeline_id);
         if !branches.is_empty() {
             return Err(StorageError::HasBranches { timeline: id, branches });
         }
@@ -100,11 +96,7 @@ impl TenantManager {
 
     async fn confirm(&self, tenant: &Tenant, timelines: &[TenantTimelineId]) -> Result<(), StorageError> {
         for timeline in timelines {
-            let confirmed = self.environment.owners.confirm(*timeline, tenant.ownership.generation).await;
-            if let Err(StorageError::Superseded { .. }) = &confirmed {
-                tenant.ownership.lost.cancel();
-            }
-            confirmed?;
+            tenant.ownership.confirm(&*self.environment.owners, *timeline).await?;
         }
         Ok(())
     }

@@ -66,19 +66,54 @@ pub(super) async fn is_deleted(environment: &Environment, id: TenantId) -> Resul
     Ok(found.is_some_and(|(_, record)| record.deleted))
 }
 
+/// A tenant as it is in remote storage.
+struct FoundTenant {
+    /// The object that has the record.
+    key: ObjectKey,
+    record: TenantRecord,
+    /// Of timelines, whatever is in them.
+    directories: Vec<TimelineId>,
+}
+
+impl FoundTenant {
+    /// The newest that there is, up to a generation. None: it does not exist, or not any more.
+    async fn look(
+        environment: &Arc<Environment>,
+        id: TenantId,
+        ours: Generation,
+    ) -> Result<Option<Self>, StorageError> {
+        match read_record(environment, id, ours).await? {
+            None => Ok(None),
+            Some((_, record)) if record.deleted => {
+                sweep(environment, id, |environment| async move { remove_tenant(&environment, id).await });
+                Ok(None)
+            }
+            Some((key, record)) => {
+                let directories = directories_of(environment, id).await?;
+                Ok(Some(Self { key, record, directories }))
+            }
+        }
+    }
+
+    fn timelines(&self) -> Vec<TimelineId> {
+        let deleted = &self.record.deleted_timelines;
+        self.directories.iter().filter(|timeline| !deleted.contains(timeline)).copied().collect()
+    }
+
+    /// Of what is left something.
+    fn deleted_timelines(&self) -> Vec<TimelineId> {
+        let deleted = &self.record.deleted_timelines;
+        self.directories.iter().filter(|timeline| deleted.contains(timeline)).copied().collect()
+    }
+}
+
 /// A tenant that is to be claimed, with its timelines.
 async fn find_tenant(
     environment: &Arc<Environment>,
     id: TenantId,
 ) -> Result<Option<(TenantId, Vec<TimelineId>)>, StorageError> {
-    match read_record(environment, id, Generation(u32::MAX)).await? {
-        None => Ok(None),
-        Some((_, record)) if record.deleted => {
-            sweep(environment, id, |environment| async move { remove_tenant(&environment, id).await });
-            Ok(None)
-        }
-        Some((_, record)) => Ok(Some((id, timelines_of(environment, id, &record).await?))),
-    }
+    let found = FoundTenant::look(environment, id, Generation(u32::MAX)).await?;
+    Ok(found.map(|found| (id, found.timelines())))
 }
 
 async fn load_tenant(
@@ -87,23 +122,20 @@ async fn load_tenant(
     generation: Generation,
     known: Vec<TimelineId>,
 ) -> Result<Option<(TenantId, Arc<Tenant>)>, StorageError> {
-    let (generation, timelines) = claim_new_timelines(environment, id, generation, known).await?;
-    let Some((read, record)) = read_record(environment, id, generation).await? else { return Ok(None) };
-    if record.deleted {
-        return Ok(None);
-    }
+    let (generation, found) = claim_new_timelines(environment, id, generation, known).await?;
+    let Some(found) = found else { return Ok(None) };
     let ownership = Arc::new(Ownership::new(id, generation));
-    let timelines = load_timelines(environment, &ownership, timelines).await?;
+    let timelines = load_timelines(environment, &ownership, found.timelines()).await?;
+    let deleted = found.deleted_timelines();
+    let FoundTenant { key, record, .. } = found;
     let tenant = Tenant::new(ownership, record.clone(), timelines);
     // From now on it does not count what a pageserver puts there that does not know of us.
-    tenant.put_record(environment, record.clone()).await?;
-    let present = directories_of(environment, id).await?.into_iter();
-    let deleted: Vec<TimelineId> = present.filter(|it| record.deleted_timelines.contains(it)).collect();
+    tenant.put_record(environment, record).await?;
     sweep(environment, id, |environment| async move {
         for timeline in deleted {
             remove_timeline(&environment, TenantTimelineId::new(id, timeline)).await?;
         }
-        remove_older_records(&environment, id, &read).await
+        remove_older_records(&environment, id, &key).await
     });
     Ok(Some((id, tenant)))
 }
@@ -138,34 +170,23 @@ async fn remove_older_records(
 }
 
 /// A timeline may have been made before the generation was granted, and after it was looked which there are: then its
-/// safekeepers were not asked. Returns all that there are, and what they are granted.
+/// safekeepers were not asked. Returns what there is, and the generation that is granted for all of it.
 async fn claim_new_timelines(
-    environment: &Environment,
+    environment: &Arc<Environment>,
     id: TenantId,
     mut generation: Generation,
     mut known: Vec<TimelineId>,
-) -> Result<(Generation, Vec<TimelineId>), StorageError> {
+) -> Result<(Generation, Option<FoundTenant>), StorageError> {
     loop {
-        let Some((_, record)) = read_record(environment, id, generation).await? else {
-            return Ok((generation, Vec::new()));
-        };
-        let now = timelines_of(environment, id, &record).await?;
+        let found = FoundTenant::look(environment, id, generation).await?;
+        let now = found.as_ref().map(FoundTenant::timelines).unwrap_or_default();
         if now.iter().all(|timeline| known.contains(timeline)) {
-            return Ok((generation, now));
+            return Ok((generation, found));
         }
         known = now;
         let granted = environment.owners.claim(BTreeMap::from([(id, known.clone())])).await?;
         generation = granted[&id];
     }
-}
-
-async fn timelines_of(
-    environment: &Environment,
-    id: TenantId,
-    record: &TenantRecord,
-) -> Result<Vec<TimelineId>, StorageError> {
-    let directories = directories_of(environment, id).await?.into_iter();
-    Ok(directories.filter(|timeline| !record.deleted_timelines.contains(timeline)).collect())
 }
 
 /// Of timelines, whatever is in them.

@@ -77,6 +77,14 @@ impl Tenant {
         self.timelines.read().expect("no holder panics").get(&id).cloned()
     }
 
+    /// Those that left it.
+    fn branches_of(&self, id: TimelineId) -> Vec<TimelineId> {
+        let left_it = |branch: &Arc<Timeline>| branch.ancestor().is_some_and(|(ancestor, _)| ancestor == id);
+        let mut branches = self.timelines();
+        branches.retain(left_it);
+        branches.iter().map(|branch| branch.id().timeline_id).collect()
+    }
+
     fn timelines(&self) -> Vec<Arc<Timeline>> {
         self.timelines.read().expect("no holder panics").values().cloned().collect()
     }

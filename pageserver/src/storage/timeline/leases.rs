@@ -72,10 +72,7 @@ impl Timeline {
         lsn: Lsn,
         change: impl FnOnce(&Arc<Timeline>, &mut Leases) -> T,
     ) -> Result<T, StorageError> {
-        let mut timeline = self;
-        while let Some(ancestor) = timeline.ancestor.as_ref().filter(|ancestor| lsn <= ancestor.lsn) {
-            timeline = &ancestor.timeline;
-        }
+        let timeline = self.ancestor_with(lsn).unwrap_or(self);
         let mut leases = timeline.leases.lock().expect("no holder panics");
         timeline.check_readable(lsn)?;
         Ok(change(timeline, &mut leases))

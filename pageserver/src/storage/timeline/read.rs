@@ -114,12 +114,19 @@ impl Timeline {
         Ok(levels)
     }
 
-    /// Whether the history at `lsn` is still there: it is from the cutoff on, and at each pin.
-    pub fn check_readable(&self, lsn: Lsn) -> Result<(), StorageError> {
-        let mut timeline = self;
+    /// Whose history there is at `lsn`; none if it is this timeline's own.
+    pub(super) fn ancestor_with(&self, lsn: Lsn) -> Option<&Arc<Timeline>> {
+        let (mut timeline, mut found) = (self, None);
         while let Some(ancestor) = timeline.ancestor.as_ref().filter(|ancestor| lsn <= ancestor.lsn) {
+            found = Some(&ancestor.timeline);
             timeline = &ancestor.timeline;
         }
+        found
+    }
+
+    /// Whether the history at `lsn` is still there: it is from the cutoff on, and at each pin.
+    pub fn check_readable(&self, lsn: Lsn) -> Result<(), StorageError> {
+        let timeline = self.ancestor_with(lsn).map_or(self, |ancestor| &**ancestor);
         let horizon = timeline.horizon.load();
         if lsn >= horizon.cutoff || horizon.pins.contains(&lsn) {
             return Ok(());

@@ -72,11 +72,7 @@ impl Timeline {
         if durable <= self.remote_consistent_lsn() && self.deletable(changes).is_empty() {
             return Ok(());
         }
-        let confirmed = self.environment.owners.confirm(self.id, self.ownership.generation).await;
-        if let Err(StorageError::Superseded { .. }) = &confirmed {
-            self.ownership.lost.cancel();
-        }
-        confirmed?;
+        self.ownership.confirm(&*self.environment.owners, self.id).await?;
         if durable > self.remote_consistent_lsn() {
             self.remote_consistent_lsn.send_replace(durable);
             tracing::debug!(timeline = %self.id, remote_consistent_lsn = %durable, "uploaded the index");
