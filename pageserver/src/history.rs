@@ -20,7 +20,7 @@ pub async fn commit_time(timeline: &Timeline, lsn: Lsn) -> Result<Option<(i64, L
 pub fn oldest_readable(timeline: &Timeline) -> Lsn {
     let (start, cutoff) = (timeline.start_lsn(), timeline.gc_cutoff());
     match timeline.ancestor_timeline() {
-        Some(ancestor) if cutoff <= start && ancestor.gc_cutoff() <= start => oldest_readable(ancestor),
+        Some(ancestor) if cutoff <= start && ancestor.gc_cutoff() <= start => oldest_readable(&ancestor),
         Some(_) | None => start.max(cutoff),
     }
 }

@@ -116,6 +116,18 @@ pub enum TimelineCommand {
         #[arg(long)]
         tenant_id: Option<TenantId>,
     },
+    /// Make a branch independent of the one that it left, which may then be deleted.
+    ///
+    /// Copies what it has from there. Its history begins where it left; endpoints go on meanwhile.
+    #[command(after_help = detach_ancestor_examples())]
+    DetachAncestor {
+        /// Name of the branch.
+        #[arg(long)]
+        branch_name: String,
+        /// Default: the default tenant.
+        #[arg(long)]
+        tenant_id: Option<TenantId>,
+    },
     /// Delete a branch, with all that it has in object storage. Nothing brings it back.
     ///
     /// It must have no endpoints, and no branches that left it.
@@ -206,6 +218,10 @@ fn archive_examples() -> StyledStr {
         ("varve timeline archive --branch-name test", "until it is needed again"),
         ("varve timeline unarchive --branch-name test", "now"),
     ])
+}
+
+fn detach_ancestor_examples() -> StyledStr {
+    examples(&[("varve timeline detach-ancestor --branch-name work", "a root, like main")])
 }
 
 fn delete_examples() -> StyledStr {

@@ -3,6 +3,7 @@
 
 mod archive;
 mod delete;
+mod detach_ancestor;
 mod detail;
 mod import;
 mod restore;
@@ -100,6 +101,11 @@ pub async fn run(env: &LocalEnv, command: TimelineCommand, output: Output) -> an
             let tenant = branches.tenant(tenant_id)?;
             let ttid = TenantTimelineId::new(tenant, branches.timeline(tenant, &branch_name)?);
             archive::unarchive(env, &branches, &branch_name, ttid, output).await
+        }
+        TimelineCommand::DetachAncestor { branch_name, tenant_id } => {
+            let tenant = branches.tenant(tenant_id)?;
+            let ttid = TenantTimelineId::new(tenant, branches.timeline(tenant, &branch_name)?);
+            detach_ancestor::detach_ancestor(env, &branches, &branch_name, ttid, output).await
         }
         TimelineCommand::Delete { branch_name, timeline_id, tenant_id } => {
             let tenant = branches.tenant(tenant_id)?;

@@ -11,7 +11,7 @@ use crate::history::{
     TenantConfigResponse,
 };
 use crate::models::{
-    ArchivalState, CompactionResult, ReadExplanation, StatusResponse, TemplateInfo, TenantCreateRequest,
+    AncestorDetached, ArchivalState, CompactionResult, ReadExplanation, StatusResponse, TemplateInfo, TenantCreateRequest,
     TenantInfo, TimelineArchivalConfig, TimelineCreateRequest, TimelineInfo,
 };
 
@@ -81,6 +81,16 @@ impl PageserverClient {
     ) -> Result<(), HttpError> {
         let request = self.work(tenant, timeline, "archival_config");
         self.0.send(request.json(&TimelineArchivalConfig { state })).await
+    }
+
+    /// Takes as long as it takes to copy what the branch has from its ancestors. Idempotent; what was copied when it
+    /// failed is not copied again.
+    pub async fn detach_ancestor(
+        &self,
+        tenant: TenantId,
+        timeline: TimelineId,
+    ) -> Result<AncestorDetached, HttpError> {
+        self.0.json(self.work(tenant, timeline, "detach_ancestor").timeout(IMPORT)).await
     }
 
     pub async fn tenants(&self) -> Result<Vec<TenantInfo>, HttpError> {

@@ -89,6 +89,13 @@ pub enum ArchivalState {
     Unarchived,
 }
 
+/// `PUT /v1/tenant/{t}/timeline/{tl}/detach_ancestor`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AncestorDetached {
+    /// Whom it left; none if it had no ancestor, or had left it before.
+    pub ancestor_timeline_id: Option<TimelineId>,
+}
+
 /// `GET /v1/tenant/{t}/timeline/{tl}`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimelineInfo {

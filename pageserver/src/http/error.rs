@@ -17,7 +17,7 @@ pub(super) fn storage(error: StorageError) -> ApiError {
         StorageError::Superseded { .. }
         | StorageError::TenantDeleted(_)
         | StorageError::TimelineDeleted(_) => ApiError::conflict(message),
-        StorageError::HasBranches { .. } | StorageError::Archived(_) => {
+        StorageError::HasBranches { .. } | StorageError::Archived(_) | StorageError::NotWhole { .. } => {
             ApiError::new(StatusCode::PRECONDITION_FAILED, message)
         }
         StorageError::ShuttingDown

@@ -53,6 +53,7 @@ pub fn routes(state: ApiState) -> Router {
         .route("/v1/tenant/{tenant}/timeline/{timeline}/get_lsn_by_timestamp", get(history::lsn_by_timestamp))
         .route("/v1/tenant/{tenant}/timeline/{timeline}/get_timestamp_of_lsn", get(history::timestamp_of_lsn))
         .route("/v1/tenant/{tenant}/timeline/{timeline}/archival_config", put(timelines::archive))
+        .route("/v1/tenant/{tenant}/timeline/{timeline}/detach_ancestor", put(timelines::detach_ancestor))
         .route("/v1/tenant/{tenant}/timeline/{timeline}/explain_read", get(timelines::explain_read))
         .route(
             "/v1/tenant/{tenant}/timeline/{timeline}/import_basebackup",

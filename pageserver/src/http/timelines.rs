@@ -9,7 +9,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use http_server::ApiError;
 use pageserver_api::models::{
-    ArchivalState, ExplainedLayer, ReadExplanation, TimelineArchivalConfig, TimelineCreateRequest,
+    AncestorDetached, ArchivalState, ExplainedLayer, ReadExplanation, TimelineArchivalConfig, TimelineCreateRequest,
     TimelineInfo, TimelineState,
 };
 use serde::Deserialize;
@@ -83,6 +83,18 @@ pub(super) async fn archive(
             }
         }
         Ok(())
+    })
+    .await
+}
+
+pub(super) async fn detach_ancestor(
+    State(state): State<ApiState>,
+    ids: Ids,
+) -> Result<Json<AncestorDetached>, ApiError> {
+    let id = id_of(ids)?;
+    to_the_end(async move {
+        let ancestor_timeline_id = state.manager.detach_ancestor(id).await?;
+        Ok(AncestorDetached { ancestor_timeline_id })
     })
     .await
 }

@@ -24,6 +24,8 @@ pub enum StorageError {
     Archived(TenantTimelineId),
     #[error("timeline {timeline} has branches that need what it has, they go first: {}", list(.branches))]
     HasBranches { timeline: TenantTimelineId, branches: Vec<TimelineId> },
+    #[error("timeline {timeline} cannot leave its ancestor: the value of {key:?} as of {lsn} cannot be made")]
+    NotWhole { timeline: TenantTimelineId, key: Key, lsn: Lsn },
     #[error("timeline {timeline} cannot be branched at {lsn}: {reason}")]
     BadBranchPoint { timeline: TenantTimelineId, lsn: Lsn, reason: String },
     #[error("timeline {timeline} has no history at {lsn}: it starts at {start}")]
@@ -108,6 +110,7 @@ impl StorageError {
             | StorageError::TimelineDeleted(_)
             | StorageError::Archived(_)
             | StorageError::HasBranches { .. }
+            | StorageError::NotWhole { .. }
             | StorageError::BadBranchPoint { .. }
             | StorageError::BeforeHistory { .. }
             | StorageError::Collected { .. }

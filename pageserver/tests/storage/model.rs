@@ -36,6 +36,9 @@ impl Random {
 #[derive(Clone, Default)]
 struct History {
     ancestor: Option<(u8, Lsn)>,
+    /// Its first LSN, and what it had there without any ancestor.
+    start: Lsn,
+    inherited: Vec<Version>,
     batches: Vec<WriteBatch>,
     last: u64,
     /// Below it only where branches begin may be read, and what is leased.
@@ -43,16 +46,20 @@ struct History {
     leases: Vec<Lsn>,
 }
 
+type Version = (Key, Lsn, Value);
+
 type Model = BTreeMap<u8, History>;
 
 /// A stand-in for redo: what comes out depends on every byte and on the order, and a value made in two steps is the
 /// value made in one.
-struct Digest;
+struct Digest {
+    /// Values that cannot be made, as with records that redo does not know.
+    unknown: Vec<Key>,
+}
 
 impl Redo for Digest {
     fn value_of(&self, _timeline: &TimelineMetadata, key: Key, found: &Reconstruct) -> Option<Bytes> {
-        // Some values cannot be made, as with records that redo does not know.
-        (key != block(13) && key != block(14)).then(|| digest(found))
+        (!self.unknown.contains(&key)).then(|| digest(found))
     }
 }
 
@@ -102,10 +109,10 @@ fn versions(model: &Model, number: u8, key: Key, upto: Lsn) -> Vec<(Lsn, Value)>
     let history = &model[&number];
     let mut found = match history.ancestor {
         Some((ancestor, lsn)) => versions(model, ancestor, key, lsn.min(upto)),
-        None if key < block(10) && key >= block(0) => {
-            vec![(INITDB, image(&format!("page {}", key.block())))]
+        None => {
+            let inherited = history.inherited.iter().filter(|(k, _, _)| *k == key);
+            inherited.map(|(_, lsn, value)| (*lsn, value.clone())).collect()
         }
-        None => Vec::new(),
     };
     let entries = history.batches.iter().flat_map(|batch| &batch.entries);
     let mut own: Vec<_> = entries.filter(|(k, lsn, _)| *k == key && *lsn <= upto).collect();
@@ -138,6 +145,23 @@ fn holder(model: &Model, mut number: u8, lsn: Lsn) -> u8 {
     number
 }
 
+fn root_history() -> History {
+    let inherited = (0..10).map(|n| (block(n), INITDB, image(&format!("page {n}")))).collect();
+    History { start: INITDB, last: INITDB.0, inherited, ..History::default() }
+}
+
+/// What a branch has from its ancestors is its own from now on.
+fn detach(model: &mut Model, number: u8) {
+    let Some((ancestor, at)) = model[&number].ancestor else { return };
+    let keys = (0..40).map(block).chain((0..12).map(rel_size));
+    let inherited = keys.flat_map(|key| {
+        versions(model, ancestor, key, at).into_iter().map(move |(lsn, value)| (key, lsn, value))
+    });
+    let inherited = inherited.collect();
+    let history = model.get_mut(&number).expect("it is there");
+    (history.ancestor, history.inherited) = (None, inherited);
+}
+
 fn is_readable(model: &Model, number: u8, lsn: Lsn) -> bool {
     let number = holder(model, number, lsn);
     lsn >= model[&number].cutoff
@@ -147,6 +171,11 @@ fn is_readable(model: &Model, number: u8, lsn: Lsn) -> bool {
 
 async fn check(random: &mut Random, model: &Model, number: u8, timeline: &Timeline, shortened: bool) {
     let upto = Lsn(INITDB.0 + random.below(model[&number].last - INITDB.0 + 20));
+    if upto < model[&holder(model, number, upto)].start {
+        let refused = timeline.get_reconstruct(block(0), upto).await;
+        assert!(matches!(refused, Err(StorageError::BeforeHistory { .. })), "{number} at {upto}: {refused:?}");
+        return;
+    }
     if !is_readable(model, number, upto) {
         let refused = timeline.get_reconstruct(block(0), upto).await;
         assert!(matches!(refused, Err(StorageError::Collected { .. })), "{number} at {upto}: {refused:?}");
@@ -180,8 +209,7 @@ async fn replay(model: &Model, manager: &TenantManager) {
         let timeline = manager.get_timeline(ttid(*number)).unwrap();
         let last = timeline.last_record_lsn();
         assert_eq!((last, last), (timeline.disk_consistent_lsn(), timeline.remote_consistent_lsn()));
-        let known = last == INITDB
-            || history.ancestor.is_some_and(|(_, lsn)| lsn == last)
+        let known = last == history.start
             || history
                 .batches
                 .iter()
@@ -208,6 +236,8 @@ struct Seen {
     images: usize,
     evictions: usize,
     deletions: usize,
+    detached: usize,
+    not_detached: usize,
     leases: usize,
 }
 
@@ -225,16 +255,18 @@ async fn run(seed: u64, steps: usize, shortened: bool) -> Seen {
     disk.config.target_layer_size = 4 << 10 << random.below(5);
     disk.config.image_layer_size = 4 << 10 << random.below(5);
     disk.config.compaction_job_bytes = 1 << 10 << random.below(10);
+    let unknown = if seed.is_multiple_of(2) { vec![block(13), block(14)] } else { Vec::new() };
+    let redo = Arc::new(Digest { unknown: unknown.clone() });
     let open =
-        async || if shortened { disk.open_with_redo(Arc::new(Digest)).await } else { disk.open().await };
+        async || if shortened { disk.open_with_redo(redo.clone()).await } else { disk.open().await };
     let mut manager = open().await;
     root(&manager).await;
-    let mut model: Model = [(1, History { last: INITDB.0, ..History::default() })].into();
+    let mut model: Model = [(1, root_history())].into();
     let mut made_timelines = 1;
     for _ in 0..steps {
         let number = *model.keys().nth(random.below(model.len() as u64) as usize).unwrap();
         let timeline: Arc<Timeline> = manager.get_timeline(ttid(number)).unwrap();
-        match random.below(40) {
+        match random.below(41) {
             0..24 => {
                 let history = model.get_mut(&number).unwrap();
                 let batch = random_batch(&mut random, history.last);
@@ -272,7 +304,7 @@ async fn run(seed: u64, steps: usize, shortened: bool) -> Seen {
                 if is_readable(&model, number, lsn) {
                     made.unwrap();
                     let ancestor = Some((number, lsn));
-                    model.insert(new, History { ancestor, last: lsn.0, ..History::default() });
+                    model.insert(new, History { ancestor, start: lsn, last: lsn.0, ..History::default() });
                 } else {
                     assert!(matches!(made, Err(StorageError::Collected { .. })), "{number} at {lsn}");
                 }
@@ -334,6 +366,20 @@ async fn run(seed: u64, steps: usize, shortened: bool) -> Seen {
                     seen.leases += 1;
                 }
             }
+            40 if shortened => match manager.detach_ancestor(ttid(number)).await {
+                Ok(left) => {
+                    let ancestor = model[&number].ancestor;
+                    assert_eq!(left, ancestor.map(|(ancestor, _)| ttid(ancestor).timeline_id));
+                    detach(&mut model, number);
+                    seen.detached += usize::from(ancestor.is_some());
+                }
+                Err(StorageError::NotWhole { key, lsn, .. }) => {
+                    assert!(unknown.contains(&key));
+                    assert!(!expected(&model, number, key, lsn).deltas.is_empty());
+                    seen.not_detached += 1;
+                }
+                Err(error) => panic!("{error}"),
+            },
             _ => tokio::time::sleep(std::time::Duration::from_millis(random.below(4))).await,
         }
     }
@@ -362,11 +408,14 @@ async fn runs(first: u64, shortened: bool) {
         all.evictions += seen.evictions;
         all.deletions += seen.deletions;
         all.leases += seen.leases;
+        all.detached += seen.detached;
+        all.not_detached += seen.not_detached;
     }
     eprintln!("{all:?}");
     assert!(all.collections > 0 && all.merges > 0 && all.evictions > 0 && all.deletions > 0, "{all:?}");
     assert!(all.leases > 0, "{all:?}");
     // Only above images is anything garbage.
+    assert_eq!((all.detached > 0, all.not_detached > 0), (shortened, shortened), "{all:?}");
     assert_eq!((all.images > 0, all.removed_layers > 0), (shortened, shortened), "{all:?}");
 }
 

@@ -73,6 +73,54 @@ fn a_branch_that_is_deleted_leaves_nothing() {
 }
 
 #[test]
+fn a_detached_branch_outlives_its_ancestor() {
+    let cluster = Cluster::up_configured("detach", "", "checkpoint_distance = 4194304")
+        .need_not_evict("it writes much and reads little");
+    block_on(async {
+        fill(&cluster.connect("main").await, 1).await;
+        let branch = |name, of| ["timeline", "branch", "--branch-name", name, "--ancestor-branch-name", of];
+        cluster.varve(&branch("work", "main"));
+        cluster.varve(&["endpoint", "create", "work", "--branch-name", "work"]);
+        cluster.varve(&["endpoint", "start", "work"]);
+        let work = cluster.connect("work").await;
+        fill(&work, 2).await;
+        work.batch_execute("UPDATE t1 SET filler = filler || 'w' WHERE n % 7 = 0").await.unwrap();
+        cluster.varve(&branch("task", "work"));
+        work.batch_execute("DROP TABLE t1").await.unwrap();
+        drop(work);
+        cluster.varve(&["endpoint", "stop", "work", "--destroy"]);
+        cluster.varve(&["endpoint", "create", "task", "--branch-name", "task"]);
+        cluster.varve(&["endpoint", "start", "task"]);
+        let sums = "SELECT (SELECT md5(string_agg(t1::text, ',' ORDER BY n)) FROM t1) \
+                    || (SELECT md5(string_agg(t2::text, ',' ORDER BY n)) FROM t2)";
+        let sum = async || -> String {
+            cluster.connect("task").await.query_one(sums, &[]).await.unwrap().get(0)
+        };
+        let before = sum().await;
+
+        let delete = ["timeline", "delete", "--branch-name", "work"];
+        let detach = ["timeline", "detach-ancestor", "--branch-name", "task"];
+        cluster.refuses(&delete, "detach-ancestor");
+        assert_eq!(cluster.pageserver_timeline("task")["ancestor_timeline_id"], cluster.ids("work").1.as_str());
+        assert!(cluster.varve(&detach).contains("no more"));
+        assert!(cluster.varve(&detach).contains("no ancestor"));
+        assert!(cluster.pageserver_timeline("task")["ancestor_timeline_id"].is_null());
+        let (_, work) = cluster.ids("work");
+        cluster.varve(&delete);
+        assert_eq!(traces(&cluster, &work), [""; 0]);
+        // Nothing but object storage is left to read from.
+        cluster.varve(&["endpoint", "stop", "task"]);
+        cluster.varve(&["pageserver", "stop"]);
+        std::fs::remove_dir_all(cluster.directory().join("pageserver/tenants")).unwrap();
+        cluster.varve(&["pageserver", "start"]);
+        cluster.varve(&["endpoint", "start", "task"]);
+        assert_eq!(sum().await, before);
+        fill(&cluster.connect("task").await, 3).await;
+        cluster.refuses(&["timeline", "detach-ancestor", "--branch-name", "nobody"], "there is no branch");
+    });
+}
+
+#[test]
 fn a_tenant_goes_with_all_its_branches() {
     let cluster = Cluster::up("delete-tenant").need_not_evict("it reads little");
     let made = cluster.varve_json(&["tenant", "create"]);

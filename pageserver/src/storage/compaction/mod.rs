@@ -21,7 +21,7 @@ mod plan;
 mod tests;
 
 pub(super) use garbage::{garbage, read_lsns, rewrite};
-pub(super) use plan::{Job, Limits, level0, next_job};
+pub(super) use plan::{Job, Limits, first_run, is_unmakeable, level0, next_job};
 
 use layer_map::Extent;
 

@@ -120,7 +120,7 @@ pub(in crate::storage) fn is_unmakeable(keys: &KeyRange, unmakeable: &BTreeSet<K
 }
 
 /// The first descents without gap that are all `wanted`, up to about so many bytes of layers.
-pub(super) fn first_run<L: Layer>(
+pub(in crate::storage) fn first_run<L: Layer>(
     descents: &[Descent<L>],
     wanted: impl Fn(&Descent<L>) -> bool,
     most_bytes: u64,

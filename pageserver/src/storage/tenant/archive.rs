@@ -12,10 +12,6 @@ use super::{EvictableLayer, Tenant, TenantManager};
 use crate::storage::{StorageError, Timeline};
 
 impl Tenant {
-    fn find(&self, id: TenantTimelineId) -> Result<Arc<Timeline>, StorageError> {
-        self.timeline(id.timeline_id).ok_or(StorageError::TimelineNotFound(id))
-    }
-
     pub(super) fn is_archived(&self, timeline: TimelineId) -> bool {
         self.record.lock().expect("no holder panics").archived_timelines.contains(&timeline)
     }

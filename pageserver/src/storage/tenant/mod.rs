@@ -7,6 +7,7 @@ mod archive;
 mod collect;
 mod create;
 mod delete;
+mod detach;
 mod evict;
 mod load;
 mod tenant_object;
@@ -75,6 +76,10 @@ impl Tenant {
 
     fn timeline(&self, id: TimelineId) -> Option<Arc<Timeline>> {
         self.timelines.read().expect("no holder panics").get(&id).cloned()
+    }
+
+    fn find(&self, id: TenantTimelineId) -> Result<Arc<Timeline>, StorageError> {
+        self.timeline(id.timeline_id).ok_or(StorageError::TimelineNotFound(id))
     }
 
     /// Those that left it.

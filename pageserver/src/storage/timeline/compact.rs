@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use durable_fs::run_blocking;
 use layer_format::LayerReader;
-use layer_map::{Coverage, Extent, Step};
+use layer_map::{Coverage, Descent, Extent, Step};
 use remote_storage::ObjectKey;
 use tokio::runtime::Handle;
 use tokio::sync::SemaphorePermit;
@@ -25,7 +25,7 @@ use crate::storage::{Reconstruct, StorageError, compaction};
 /// Entries between two looks at whether the timeline was closed.
 const ENTRIES_PER_LOOK: usize = 4096;
 
-type Steps = Vec<Step<Arc<DiskLayer>>>;
+pub(super) type FileDescent = Descent<Arc<DiskLayer>>;
 type Reader = Arc<LayerReader<File>>;
 
 /// What compaction has done, for who asked for it.
@@ -95,14 +95,11 @@ impl Timeline {
     fn damaged_layer(&self, error: &StorageError) -> Option<Arc<DiskLayer>> {
         let StorageError::Layer(error) = error else { return None };
         let file = error.damaged_file()?;
-        let timelines = std::iter::successors(Some(self), |timeline| {
-            timeline.ancestor.as_ref().map(|ancestor| &*ancestor.timeline)
-        });
-        timelines
-            .flat_map(|timeline| {
-                let layers = timeline.view.load_full().layers.clone();
-                layers.iter().map(|(_, layer)| Arc::clone(layer)).collect::<Vec<_>>()
-            })
+        let ancestors = self.ancestors().map(|ancestor| ancestor.timeline.view.load_full());
+        [self.view.load_full()]
+            .into_iter()
+            .chain(ancestors)
+            .flat_map(|view| view.layers.iter().map(|(_, layer)| Arc::clone(layer)).collect::<Vec<_>>())
             .find(|layer| layer.path.display().to_string() == file)
     }
 
@@ -186,7 +183,7 @@ impl Timeline {
         let levels = self.levels_for_images(at).await?;
         let descents = descend(&levels, &keys);
         let mut held = Vec::new();
-        for step in descents.iter().flat_map(|(_, steps)| steps) {
+        for step in descents.iter().flat_map(|descent| &descent.steps) {
             held.push(step.layer.hold_local(&self.environment).await?);
         }
         let timeline = Arc::clone(self);
@@ -203,13 +200,11 @@ impl Timeline {
     }
 
     /// Of the ancestors what they had when they were branched must be in files.
-    async fn levels_for_images(&self, at: Lsn) -> Result<Vec<Level>, StorageError> {
-        let mut end = at + 1;
-        let mut timeline = self;
-        while let Some(ancestor) = &timeline.ancestor {
-            end = end.min(ancestor.lsn + 1);
-            ancestor.timeline.ensure_durable(Lsn(end.0 - 1)).await?;
-            timeline = &ancestor.timeline;
+    pub(super) async fn levels_for_images(&self, at: Lsn) -> Result<Vec<Level>, StorageError> {
+        let mut needed = at;
+        for ancestor in self.ancestors().collect::<Vec<_>>() {
+            needed = needed.min(ancestor.lsn);
+            ancestor.timeline.ensure_durable(needed).await?;
         }
         self.levels_unchecked(at).await
     }
@@ -218,12 +213,12 @@ impl Timeline {
         self: &Arc<Self>,
         keys: KeyRange,
         at: Lsn,
-        descents: &[(KeyRange, Steps)],
+        descents: &[FileDescent],
     ) -> Result<Vec<DiskLayer>, StorageError> {
         let generation = self.ownership.generation;
         let mut writer = ImageLayersWriter::create(&self.environment, self.id, generation, keys, at)?;
         let mut number = 0;
-        for (keys, steps) in descents {
+        for FileDescent { keys, steps } in descents {
             let open =
                 |step: &Step<Arc<DiskLayer>>| step.layer.local_reader().map(|r| (r, step.lsns.clone()));
             // From old to new.
@@ -303,19 +298,27 @@ impl Timeline {
 }
 
 /// How to read all keys of a range: through this timeline's files, then its ancestors'.
-fn descend(levels: &[Level], keys: &KeyRange) -> Vec<(KeyRange, Steps)> {
-    let Some((level, ancestors)) = levels.split_first() else { return vec![(keys.clone(), Vec::new())] };
+pub(super) fn descend(levels: &[Level], keys: &KeyRange) -> Vec<FileDescent> {
+    let Some((level, ancestors)) = levels.split_first() else {
+        return vec![Descent { keys: keys.clone(), steps: Vec::new() }];
+    };
     let mut descents = Vec::new();
     for descent in level.view.layers.plan(keys, level.end) {
-        if descent.steps.last().is_some_and(|step| step.coverage == Coverage::Image) {
-            descents.push((descent.keys, descent.steps));
+        if ends_in_images(&descent) {
+            descents.push(descent);
             continue;
         }
-        for (keys, below) in descend(ancestors, &descent.keys) {
-            descents.push((keys, descent.steps.iter().cloned().chain(below).collect()));
+        for below in descend(ancestors, &descent.keys) {
+            let steps = descent.steps.iter().cloned().chain(below.steps).collect();
+            descents.push(Descent { keys: below.keys, steps });
         }
     }
     descents
+}
+
+/// No read of these keys goes deeper.
+pub(super) fn ends_in_images<L>(descent: &Descent<L>) -> bool {
+    descent.steps.last().is_some_and(|step| step.coverage == Coverage::Image)
 }
 
 /// Images for the changes of a layer that is being written: values from the layers below it, and redo.

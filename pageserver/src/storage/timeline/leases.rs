@@ -72,10 +72,10 @@ impl Timeline {
         lsn: Lsn,
         change: impl FnOnce(&Arc<Timeline>, &mut Leases) -> T,
     ) -> Result<T, StorageError> {
-        let timeline = self.ancestor_with(lsn).unwrap_or(self);
+        let timeline = self.ancestor_with(lsn).unwrap_or_else(|| Arc::clone(self));
         let mut leases = timeline.leases.lock().expect("no holder panics");
         timeline.check_readable(lsn)?;
-        Ok(change(timeline, &mut leases))
+        Ok(change(&timeline, &mut leases))
     }
 }
 

@@ -7,6 +7,7 @@
 //! compact.rs     layers merged, images made
 //! collect.rs     what nobody may read any more
 //! leases.rs      what must stay because somebody reads it
+//! detach.rs      what it has from its ancestors becomes its own
 //! upload.rs      layers and index to remote storage
 //! read.rs        one key, or a run of keys, at an LSN
 //! scan.rs        all keys of a range at an LSN
@@ -17,6 +18,7 @@
 mod background;
 mod collect;
 mod compact;
+mod detach;
 mod explain;
 mod flush;
 mod leases;
@@ -27,11 +29,12 @@ mod view;
 mod write;
 
 use std::collections::BTreeSet;
+use std::iter::successors;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use layer_map::LayerMap;
 use remote_storage::ObjectKey;
 use tokio::sync::{Notify, watch};
@@ -93,6 +96,7 @@ struct Obsolete {
     is_orphan: bool,
 }
 
+/// Where a branch begins, and what lies below.
 struct Ancestor {
     timeline: Arc<Timeline>,
     lsn: Lsn,
@@ -101,7 +105,10 @@ struct Ancestor {
 pub struct Timeline {
     id: TenantTimelineId,
     metadata: TimelineMetadata,
-    ancestor: Option<Ancestor>,
+    /// Read before the view: who finds none finds all that there is in the view.
+    ancestor: ArcSwapOption<Ancestor>,
+    /// Its own layers have all that it had from its ancestor, and its index names none from now on.
+    whole: AtomicBool,
     ownership: Arc<Ownership>,
     environment: Arc<Environment>,
     view: ArcSwap<View>,
@@ -151,11 +158,13 @@ impl Timeline {
         let obsolete =
             orphans.0.into_iter().map(|key| Obsolete { change: when, key, is_orphan: true }).collect();
         let level0 = compaction::level0(&layers).len();
+        let ancestor = ancestor.zip(index.ancestor_lsn).map(|(timeline, lsn)| Ancestor { timeline, lsn });
         let view = View::new(durable, layers, environment.metrics.memory_layer_bytes.clone());
         Arc::new(Self {
             id: index.timeline,
             metadata: index.metadata.clone(),
-            ancestor: ancestor.zip(index.ancestor_lsn).map(|(timeline, lsn)| Ancestor { timeline, lsn }),
+            ancestor: ArcSwapOption::new(ancestor.map(Arc::new)),
+            whole: AtomicBool::new(false),
             ownership: Arc::clone(ownership),
             environment: Arc::clone(environment),
             view: ArcSwap::from_pointee(view),
@@ -190,11 +199,16 @@ impl Timeline {
     }
 
     pub fn ancestor(&self) -> Option<(TimelineId, Lsn)> {
-        self.ancestor.as_ref().map(|ancestor| (ancestor.timeline.id.timeline_id, ancestor.lsn))
+        self.ancestor.load().as_ref().map(|ancestor| (ancestor.timeline.id.timeline_id, ancestor.lsn))
     }
 
-    pub fn ancestor_timeline(&self) -> Option<&Arc<Timeline>> {
-        self.ancestor.as_ref().map(|ancestor| &ancestor.timeline)
+    pub fn ancestor_timeline(&self) -> Option<Arc<Timeline>> {
+        self.ancestor.load().as_ref().map(|ancestor| Arc::clone(&ancestor.timeline))
+    }
+
+    /// From the nearest on.
+    fn ancestors(&self) -> impl Iterator<Item = Arc<Ancestor>> {
+        successors(self.ancestor.load_full(), |ancestor| ancestor.timeline.ancestor.load_full())
     }
 
     /// Where its own WAL starts: the end of initdb's, or the branch point.

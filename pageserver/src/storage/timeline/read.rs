@@ -11,7 +11,7 @@ use durable_fs::run_blocking;
 use layer_map::Coverage;
 use types::{Key, Lsn, TenantTimelineId};
 
-use super::Timeline;
+use super::{Ancestor, Timeline};
 use super::view::View;
 use crate::storage::layers::{Collector, DiskLayer, LayerSession, MemoryLayer, OpenLayer};
 use crate::storage::{Reconstruct, StorageError};
@@ -115,18 +115,15 @@ impl Timeline {
     }
 
     /// Whose history there is at `lsn`; none if it is this timeline's own.
-    pub(super) fn ancestor_with(&self, lsn: Lsn) -> Option<&Arc<Timeline>> {
-        let (mut timeline, mut found) = (self, None);
-        while let Some(ancestor) = timeline.ancestor.as_ref().filter(|ancestor| lsn <= ancestor.lsn) {
-            found = Some(&ancestor.timeline);
-            timeline = &ancestor.timeline;
-        }
-        found
+    pub(super) fn ancestor_with(&self, lsn: Lsn) -> Option<Arc<Timeline>> {
+        let found = self.ancestors().take_while(|ancestor| lsn <= ancestor.lsn).last();
+        found.map(|ancestor| Arc::clone(&ancestor.timeline))
     }
 
     /// Whether the history at `lsn` is still there: it is from the cutoff on, and at each pin.
     pub fn check_readable(&self, lsn: Lsn) -> Result<(), StorageError> {
-        let timeline = self.ancestor_with(lsn).map_or(self, |ancestor| &**ancestor);
+        let ancestor = self.ancestor_with(lsn);
+        let timeline = ancestor.as_deref().unwrap_or(self);
         let horizon = timeline.horizon.load();
         if lsn >= horizon.cutoff || horizon.pins.contains(&lsn) {
             return Ok(());
@@ -136,19 +133,22 @@ impl Timeline {
 
     pub(super) async fn levels_unchecked(&self, lsn: Lsn) -> Result<Vec<Level>, StorageError> {
         let mut end = lsn.min(Lsn(u64::MAX - 1)) + 1;
+        // Before the views.
+        let ancestors: Vec<Arc<Ancestor>> = self.ancestors().collect();
         let mut levels = vec![Level { timeline: self.id, view: self.view.load_full(), end }];
-        let mut timeline = self;
-        while let Some(ancestor) = &timeline.ancestor {
+        let mut start = self.start_lsn();
+        for ancestor in ancestors {
             end = end.min(ancestor.lsn + 1);
             // After a restart the ancestor may have to ingest again what it had when it was branched.
             let (needed, timeout) = (Lsn(end.0 - 1), self.environment.config.ancestor_wait_timeout);
             ancestor.timeline.wait_lsn(needed, timeout).await?;
-            timeline = &ancestor.timeline;
+            let timeline = &ancestor.timeline;
             levels.push(Level { timeline: timeline.id, view: timeline.view.load_full(), end });
+            start = timeline.start_lsn();
         }
-        let start = timeline.start_lsn();
         if end <= start {
-            return Err(StorageError::BeforeHistory { timeline: timeline.id, lsn, start });
+            let timeline = levels.last().map_or(self.id, |level| level.timeline);
+            return Err(StorageError::BeforeHistory { timeline, lsn, start });
         }
         Ok(levels)
     }

@@ -48,12 +48,13 @@ impl Timeline {
                 (layer.file_name.name.to_string(), entry)
             })
             .collect();
+        let ancestor = self.ancestor().filter(|_| !self.is_whole());
         IndexPart {
             disk_consistent_lsn: view.durable.last,
             prev_record_lsn: view.durable.prev,
             gc_cutoff,
             layers,
-            ..IndexPart::new(self.id, generation, self.metadata.clone(), self.ancestor())
+            ..IndexPart::new(self.id, generation, self.metadata.clone(), ancestor)
         }
     }
 
