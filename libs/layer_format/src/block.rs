@@ -85,7 +85,7 @@ pub(crate) fn encode(
 }
 
 /// Checks and unpacks a block that was read from `offset`. The reason, if it is not what was written.
-pub(crate) fn decode(kind: BlockKind, offset: u64, framed: Vec<u8>) -> Result<Bytes, String> {
+pub(crate) fn decode(kind: BlockKind, offset: u64, framed: Bytes) -> Result<Bytes, String> {
     if framed.len() < HEADER {
         return Err("shorter than a block's header".to_owned());
     }
@@ -103,7 +103,7 @@ pub(crate) fn decode(kind: BlockKind, offset: u64, framed: Vec<u8>) -> Result<By
     }
     let codec = framed[5];
     let unpacked = match codec {
-        NONE => return Ok(Bytes::from(framed).slice(HEADER..)),
+        NONE => return Ok(framed.slice(HEADER..)),
         LZ4 => lz4_flex::block::decompress(&framed[HEADER..], length).map_err(|e| e.to_string())?,
         ZSTD => zstd::bulk::decompress(&framed[HEADER..], length).map_err(|e| e.to_string())?,
         other => return Err(format!("unknown compression {other}")),

@@ -8,6 +8,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use types::{Key, KeyRange, Lsn};
 
 use crate::block::{self, BlockKind};
@@ -36,7 +37,7 @@ impl ReadAt for std::fs::File {
     }
 }
 
-impl ReadAt for bytes::Bytes {
+impl ReadAt for Bytes {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let start = usize::try_from(offset).map_err(|_| io::ErrorKind::UnexpectedEof)?;
         let end = start.checked_add(buffer.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -51,13 +52,37 @@ impl ReadAt for bytes::Bytes {
 
 /// Decoded blocks that one reading operation has met: neighbouring keys lie in the same block.
 ///
-/// Belongs to the readers of one layer; holds at most a handful of blocks.
+/// Belongs to the readers of one layer; holds at most a handful of blocks, or those that were read ahead.
 #[derive(Default)]
-pub struct BlockCache(HashMap<u64, Arc<Vec<Entry>>>);
+pub struct BlockCache {
+    /// By their offsets.
+    blocks: HashMap<u64, Arc<Vec<Entry>>>,
+    /// How many were read ahead.
+    ahead: usize,
+}
 
 impl BlockCache {
     const BLOCKS: usize = 2;
+
+    /// Blocks that are read ahead at a time: about 1 MiB.
+    const BLOCKS_AHEAD: usize = 64;
+
+    /// Forgets what was read ahead.
+    pub fn clear(&mut self) {
+        self.blocks.clear();
+        self.ahead = 0;
+    }
+
+    fn insert(&mut self, offset: u64, entries: Arc<Vec<Entry>>) {
+        if self.blocks.len() >= Self::BLOCKS + self.ahead {
+            self.clear();
+        }
+        self.blocks.insert(offset, entries);
+    }
 }
+
+/// Blocks are read in one go if no more bytes than this lie between them.
+const GAP: u64 = 16 << 10;
 
 /// A layer that is open for reading.
 pub struct LayerReader<R> {
@@ -148,6 +173,53 @@ impl<R: ReadAt> LayerReader<R> {
         }
     }
 
+    /// Reads the blocks with the newest entries below `end` of these keys, which ascend, into the cache: those that lie
+    /// close together in one go. What does not fit is left to [`Self::visit_newest_first`].
+    pub fn read_ahead(&self, keys: &[Key], end: Lsn, cache: &mut BlockCache) -> Result<(), LayerError> {
+        let mut blocks: Vec<Pointer> = Vec::new();
+        for key in keys.iter().filter(|key| self.may_contain(key)) {
+            let Some(leaf) = index::last_before(&self.root, key, end) else { continue };
+            let Some(slot) = index::last_before(self.leaf(leaf)?, key, end) else { continue };
+            let pointer = self.leaf(leaf)?[slot];
+            if blocks.last().is_none_or(|last| last.location.offset != pointer.location.offset) {
+                if blocks.len() == BlockCache::BLOCKS_AHEAD {
+                    break;
+                }
+                blocks.push(pointer);
+            }
+        }
+        cache.clear();
+        cache.ahead = blocks.len();
+        let close = |one: &Pointer, next: &Pointer| {
+            let behind = one.location.offset + u64::from(one.location.length);
+            next.location.offset.checked_sub(behind).is_some_and(|gap| gap <= GAP)
+        };
+        for group in blocks.chunk_by(close) {
+            for (pointer, framed) in group.iter().zip(self.read_group(group)?) {
+                cache.insert(pointer.location.offset, Arc::new(self.decode_entries(*pointer, framed)?));
+            }
+        }
+        Ok(())
+    }
+
+    /// The bytes of blocks that follow each other, read in one go.
+    fn read_group(&self, group: &[Pointer]) -> Result<Vec<Bytes>, LayerError> {
+        let (Some(first), Some(last)) = (group.first(), group.last()) else { return Ok(Vec::new()) };
+        for pointer in group {
+            self.check_location(BlockKind::Entries, pointer.location)?;
+        }
+        let start = first.location.offset;
+        let length = last.location.offset + u64::from(last.location.length) - start;
+        let mut bytes = vec![0; length as usize];
+        read_at(&self.source, &self.file, &mut bytes, start)?;
+        let bytes = Bytes::from(bytes);
+        let part = |pointer: &Pointer| {
+            let from = (pointer.location.offset - start) as usize;
+            bytes.slice(from..from + pointer.location.length as usize)
+        };
+        Ok(group.iter().map(part).collect())
+    }
+
     /// All entries of keys in `keys`, in order of key and LSN, with one block in memory at a time.
     ///
     /// After an error there is nothing more.
@@ -168,20 +240,18 @@ impl<R: ReadAt> LayerReader<R> {
     }
 
     fn entries_of(&self, pointer: Pointer, cache: &mut BlockCache) -> Result<Arc<Vec<Entry>>, LayerError> {
-        if let Some(entries) = cache.0.get(&pointer.location.offset) {
+        if let Some(entries) = cache.blocks.get(&pointer.location.offset) {
             return Ok(Arc::clone(entries));
         }
-        let entries = Arc::new(self.decode_entries(pointer)?);
-        if cache.0.len() >= BlockCache::BLOCKS {
-            cache.0.clear();
-        }
-        cache.0.insert(pointer.location.offset, Arc::clone(&entries));
+        let framed = self.read_framed(BlockKind::Entries, pointer.location)?;
+        let entries = Arc::new(self.decode_entries(pointer, framed)?);
+        cache.insert(pointer.location.offset, Arc::clone(&entries));
         Ok(entries)
     }
 
-    fn decode_entries(&self, pointer: Pointer) -> Result<Vec<Entry>, LayerError> {
+    fn decode_entries(&self, pointer: Pointer, framed: Bytes) -> Result<Vec<Entry>, LayerError> {
         let part = BlockKind::Entries;
-        let contents = self.read_block(part, pointer.location)?;
+        let contents = self.decode_block(part, pointer.location, framed)?;
         let entries = value::decode(&contents)
             .map_err(|reason| corrupt(&self.file, pointer.location.offset, part.name(), reason))?;
         if entries.first().is_none_or(|first| (first.key, first.lsn) != (pointer.key, pointer.lsn)) {
@@ -196,16 +266,36 @@ impl<R: ReadAt> LayerReader<R> {
         index::decode(&contents).map_err(|reason| corrupt(&self.file, location.offset, kind.name(), reason))
     }
 
-    fn read_block(&self, kind: BlockKind, location: Location) -> Result<bytes::Bytes, LayerError> {
-        let Location { offset, length, crc } = location;
-        let damaged = |reason: &str| corrupt(&self.file, offset, kind.name(), reason);
-        // Never allocate what a damaged length asks for: the file's own length is already checked.
+    fn read_block(&self, kind: BlockKind, location: Location) -> Result<Bytes, LayerError> {
+        self.decode_block(kind, location, self.read_framed(kind, location)?)
+    }
+
+    /// Never allocate what a damaged length asks for: the file's own length is already checked.
+    fn check_location(&self, kind: BlockKind, location: Location) -> Result<(), LayerError> {
+        let Location { offset, length, .. } = location;
         let end = self.footer.file_length - FOOTER_SIZE as u64;
         if offset.checked_add(u64::from(length)).is_none_or(|block_end| block_end > end) {
-            return Err(damaged("the index points outside the file"));
+            return Err(corrupt(&self.file, offset, kind.name(), "the index points outside the file"));
         }
-        let mut framed = vec![0; length as usize];
-        read_at(&self.source, &self.file, &mut framed, offset)?;
+        Ok(())
+    }
+
+    /// A block as it is in the file.
+    fn read_framed(&self, kind: BlockKind, location: Location) -> Result<Bytes, LayerError> {
+        self.check_location(kind, location)?;
+        let mut framed = vec![0; location.length as usize];
+        read_at(&self.source, &self.file, &mut framed, location.offset)?;
+        Ok(framed.into())
+    }
+
+    fn decode_block(
+        &self,
+        kind: BlockKind,
+        location: Location,
+        framed: Bytes,
+    ) -> Result<Bytes, LayerError> {
+        let Location { offset, crc, .. } = location;
+        let damaged = |reason: &str| corrupt(&self.file, offset, kind.name(), reason);
         if framed.get(..4) != Some(&crc.to_le_bytes()) {
             return Err(damaged("its checksum is not the one that the index holds"));
         }
@@ -250,7 +340,9 @@ impl<R: ReadAt> Entries<'_, R> {
             return Ok(None);
         }
         self.place = Place::At { leaf, slot: slot + 1 };
-        reader.decode_entries(reader.leaf(leaf)?[slot]).map(Some)
+        let pointer = reader.leaf(leaf)?[slot];
+        let framed = reader.read_framed(BlockKind::Entries, pointer.location)?;
+        reader.decode_entries(pointer, framed).map(Some)
     }
 }
 

@@ -1,7 +1,12 @@
 //! What is written comes back; what is damaged is found.
 
+use std::cell::Cell;
+use std::ops::Range;
+
 use bytes::Bytes;
-use layer_format::{BlockCache, Compression, Entry, Identity, LayerName, LayerReader, LayerWriter, Value};
+use layer_format::{
+    BlockCache, Compression, Entry, Identity, LayerName, LayerReader, LayerWriter, ReadAt, Value,
+};
 use proptest::prelude::*;
 use types::{Fork, Key, Lsn, RelTag, TenantId, TenantTimelineId, TimelineId};
 
@@ -33,10 +38,19 @@ fn write(identity: &Identity, compression: Compression, entries: &[Entry]) -> By
     bytes.into()
 }
 
-fn newest_first(reader: &LayerReader<Bytes>, key: Key, lsns: std::ops::Range<Lsn>) -> Vec<Entry> {
+fn newest_first(reader: &LayerReader<Bytes>, key: Key, lsns: Range<Lsn>) -> Vec<Entry> {
+    newest_first_in(reader, key, lsns, &mut BlockCache::default())
+}
+
+fn newest_first_in<R: ReadAt>(
+    reader: &LayerReader<R>,
+    key: Key,
+    lsns: Range<Lsn>,
+    cache: &mut BlockCache,
+) -> Vec<Entry> {
     let mut found = Vec::new();
     reader
-        .visit_newest_first(&key, lsns, &mut BlockCache::default(), |entry| {
+        .visit_newest_first(&key, lsns, cache, |entry| {
             found.push(entry.clone());
             true
         })
@@ -85,10 +99,58 @@ proptest! {
                 prop_assert_eq!(newest_first(&reader, key(block), lsns), expected);
             }
         }
+        let keys: Vec<Key> = (0..21).filter(|block| block % 3 != 0).map(key).collect();
+        let mut cache = BlockCache::default();
+        reader.read_ahead(&keys, Lsn(cut), &mut cache).unwrap();
+        for key in keys {
+            let found = newest_first_in(&reader, key, Lsn(0)..Lsn(cut), &mut cache);
+            prop_assert_eq!(found, newest_first(&reader, key, Lsn(0)..Lsn(cut)));
+        }
         let scanned: Vec<Entry> = reader.entries_in(key(3)..key(15)).map(Result::unwrap).collect();
         let expected: Vec<Entry> = entries.iter().filter(|e| (key(3)..key(15)).contains(&e.key)).cloned().collect();
         prop_assert_eq!(scanned, expected);
     }
+}
+
+/// Counts how often it is read from.
+struct Counted<'a>(Bytes, &'a Cell<usize>);
+
+impl ReadAt for Counted<'_> {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+        self.1.set(self.1.get() + 1);
+        self.0.read_exact_at(buffer, offset)
+    }
+
+    fn length(&self) -> std::io::Result<u64> {
+        self.0.length()
+    }
+}
+
+#[test]
+fn neighbours_are_read_in_one_go() {
+    let images: Vec<Entry> = (0..1000)
+        .map(|n| Entry { key: key(n), lsn: Lsn(100), value: Value::Image(vec![n as u8; 8192].into()) })
+        .collect();
+    let identity = image_identity();
+    let bytes = write(&identity, Compression::None, &images);
+    let reads = Cell::new(0);
+    let reader = LayerReader::open(Counted(bytes, &reads), "layer", &identity).unwrap();
+    let mut cache = BlockCache::default();
+    let mut reads_of = |keys: &[Key]| {
+        let before = reads.get();
+        reader.read_ahead(keys, Lsn(101), &mut cache).unwrap();
+        for key in keys {
+            assert_eq!(newest_first_in(&reader, *key, Lsn(100)..Lsn(101), &mut cache).len(), 1);
+        }
+        reads.get() - before
+    };
+    let run: Vec<Key> = (0..32).map(key).collect();
+    assert_eq!(reads_of(&run), 2, "a leaf of the index, and all pages");
+    assert_eq!(reads_of(&run), 1, "the leaf is known");
+    let far: Vec<Key> = [0, 100, 101, 102, 900].map(key).to_vec();
+    assert_eq!(reads_of(&far), 3, "three places");
+    let many: Vec<Key> = (0..500).map(key).collect();
+    assert!(reads_of(&many) < 1 + 500 - 64, "what does not fit is read as it comes");
 }
 
 /// More than 512 blocks, so that the index has several leaves and one key's versions span them.

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use durable_fs::run_blocking;
-use layer_map::Coverage;
+use layer_map::{Coverage, Step};
 use types::{Key, Lsn, TenantTimelineId};
 
 use super::{Ancestor, Timeline};
@@ -233,6 +233,23 @@ impl Level {
         Ok(())
     }
 
+    /// The same of many keys: the way through the layers is looked up once, and what lies side by side in a file is
+    /// read in one go.
+    fn read_run(&self, walks: &mut [Walk], session: &mut LayerSession) -> Result<(), Stop> {
+        let mut open_keys = walks.iter().filter(|walk| is_open(walk)).map(|(key, _)| *key);
+        let Some(first) = open_keys.next() else { return Ok(()) };
+        let last = open_keys.next_back().unwrap_or(first);
+        let keys = first..last.next().unwrap_or(Key::MAX);
+        for descent in self.view.layers.plan(&keys, self.end) {
+            let start = walks.partition_point(|(key, _)| *key < descent.keys.start);
+            let end = walks.partition_point(|(key, _)| *key < descent.keys.end);
+            for step in &descent.steps {
+                read_step(step, &mut walks[start..end], session)?;
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn read(
         &self,
         key: Key,
@@ -245,15 +262,48 @@ impl Level {
     }
 }
 
+/// A key with what was found of it.
+type Walk = (Key, Collector);
+
+/// Keys that ascend, all through each layer before the next one.
 fn read_keys(levels: &[Level], keys: &[Key]) -> Result<Vec<Collector>, Stop> {
     let mut session = LayerSession::default();
-    let mut collectors = Vec::with_capacity(keys.len());
-    for key in keys {
-        let mut collector = Collector::default();
-        for level in levels {
-            level.read(*key, &mut collector, &mut session, &mut |_, _| {})?;
+    let mut walks: Vec<Walk> = keys.iter().map(|key| (*key, Collector::default())).collect();
+    for level in levels {
+        for (key, collector) in &mut walks {
+            level.read_memory(*key, collector, &mut |_, _| {});
         }
-        collectors.push(collector);
+        match walks.as_mut_slice() {
+            [(key, collector)] => level.read_files(*key, collector, &mut session, &mut |_, _| {})?,
+            walks => level.read_run(walks, &mut session)?,
+        }
     }
-    Ok(collectors)
+    Ok(walks.into_iter().map(|(_, collector)| collector).collect())
+}
+
+fn is_open((_, collector): &Walk) -> bool {
+    !collector.is_complete()
+}
+
+fn read_step(
+    step: &Step<Arc<DiskLayer>>,
+    walks: &mut [Walk],
+    session: &mut LayerSession,
+) -> Result<(), Stop> {
+    let keys: Vec<Key> = walks.iter().filter(|walk| is_open(walk)).map(|(key, _)| *key).collect();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let (reader, cache) = open(session, &step.layer)?;
+    reader.read_ahead(&keys, step.lsns.end, cache).map_err(Stop::at(&step.layer))?;
+    for (key, collector) in walks.iter_mut().filter(|walk| is_open(walk)) {
+        reader
+            .visit_newest_first(key, step.lsns.clone(), cache, |entry| collector.take(entry.lsn, &entry.value))
+            .map_err(Stop::at(&step.layer))?;
+        if step.coverage == Coverage::Image {
+            collector.end_of_history();
+        }
+    }
+    cache.clear();
+    Ok(())
 }
