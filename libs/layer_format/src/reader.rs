@@ -288,12 +288,7 @@ impl<R: ReadAt> LayerReader<R> {
         Ok(framed.into())
     }
 
-    fn decode_block(
-        &self,
-        kind: BlockKind,
-        location: Location,
-        framed: Bytes,
-    ) -> Result<Bytes, LayerError> {
+    fn decode_block(&self, kind: BlockKind, location: Location, framed: Bytes) -> Result<Bytes, LayerError> {
         let Location { offset, crc, .. } = location;
         let damaged = |reason: &str| corrupt(&self.file, offset, kind.name(), reason);
         if framed.get(..4) != Some(&crc.to_le_bytes()) {

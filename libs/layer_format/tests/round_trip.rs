@@ -10,7 +10,7 @@ use layer_format::{
 use proptest::prelude::*;
 use types::{Fork, Key, Lsn, RelTag, TenantId, TenantTimelineId, TimelineId};
 
-const LSNS: std::ops::Range<Lsn> = Lsn(100)..Lsn(200);
+const LSNS: Range<Lsn> = Lsn(100)..Lsn(200);
 
 fn key(block: u32) -> Key {
     Key::rel_block(RelTag { spc: 1663, db: 5, rel: 16384, fork: Fork::Main }, block)

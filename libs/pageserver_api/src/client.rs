@@ -11,8 +11,8 @@ use crate::history::{
     TenantConfigResponse,
 };
 use crate::models::{
-    AncestorDetached, ArchivalState, CompactionResult, ReadExplanation, StatusResponse, TemplateInfo, TenantCreateRequest,
-    TenantInfo, TimelineArchivalConfig, TimelineCreateRequest, TimelineInfo,
+    AncestorDetached, ArchivalState, CompactionResult, ReadExplanation, StatusResponse, TemplateInfo,
+    TenantCreateRequest, TenantInfo, TimelineArchivalConfig, TimelineCreateRequest, TimelineInfo,
 };
 
 /// What an operator asks for may have to read or delete all that a tenant has.

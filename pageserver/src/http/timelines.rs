@@ -9,8 +9,8 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use http_server::ApiError;
 use pageserver_api::models::{
-    AncestorDetached, ArchivalState, ExplainedLayer, ReadExplanation, TimelineArchivalConfig, TimelineCreateRequest,
-    TimelineInfo, TimelineState,
+    AncestorDetached, ArchivalState, ExplainedLayer, ReadExplanation, TimelineArchivalConfig,
+    TimelineCreateRequest, TimelineInfo, TimelineState,
 };
 use serde::Deserialize;
 use types::{BLCKSZ, Key, KeyKind, Lsn, PgVersion, TenantId, TenantTimelineId, TimelineId};

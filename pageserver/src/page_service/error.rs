@@ -26,6 +26,7 @@ fn storage(error: &StorageError) -> &'static str {
         StorageError::TenantExists(_)
         | StorageError::TimelineExists(_)
         | StorageError::HasBranches { .. }
+        | StorageError::NotWhole { .. }
         | StorageError::BadBatch { .. }
         | StorageError::LayerExists { .. }
         | StorageError::KeyOrder { .. }

@@ -173,7 +173,10 @@ async fn check(random: &mut Random, model: &Model, number: u8, timeline: &Timeli
     let upto = Lsn(INITDB.0 + random.below(model[&number].last - INITDB.0 + 20));
     if upto < model[&holder(model, number, upto)].start {
         let refused = timeline.get_reconstruct(block(0), upto).await;
-        assert!(matches!(refused, Err(StorageError::BeforeHistory { .. })), "{number} at {upto}: {refused:?}");
+        assert!(
+            matches!(refused, Err(StorageError::BeforeHistory { .. })),
+            "{number} at {upto}: {refused:?}"
+        );
         return;
     }
     if !is_readable(model, number, upto) {
@@ -257,8 +260,7 @@ async fn run(seed: u64, steps: usize, shortened: bool) -> Seen {
     disk.config.compaction_job_bytes = 1 << 10 << random.below(10);
     let unknown = if seed.is_multiple_of(2) { vec![block(13), block(14)] } else { Vec::new() };
     let redo = Arc::new(Digest { unknown: unknown.clone() });
-    let open =
-        async || if shortened { disk.open_with_redo(redo.clone()).await } else { disk.open().await };
+    let open = async || if shortened { disk.open_with_redo(redo.clone()).await } else { disk.open().await };
     let mut manager = open().await;
     root(&manager).await;
     let mut model: Model = [(1, root_history())].into();

@@ -93,15 +93,17 @@ fn a_detached_branch_outlives_its_ancestor() {
         cluster.varve(&["endpoint", "start", "task"]);
         let sums = "SELECT (SELECT md5(string_agg(t1::text, ',' ORDER BY n)) FROM t1) \
                     || (SELECT md5(string_agg(t2::text, ',' ORDER BY n)) FROM t2)";
-        let sum = async || -> String {
-            cluster.connect("task").await.query_one(sums, &[]).await.unwrap().get(0)
-        };
+        let sum =
+            async || -> String { cluster.connect("task").await.query_one(sums, &[]).await.unwrap().get(0) };
         let before = sum().await;
 
         let delete = ["timeline", "delete", "--branch-name", "work"];
         let detach = ["timeline", "detach-ancestor", "--branch-name", "task"];
         cluster.refuses(&delete, "detach-ancestor");
-        assert_eq!(cluster.pageserver_timeline("task")["ancestor_timeline_id"], cluster.ids("work").1.as_str());
+        assert_eq!(
+            cluster.pageserver_timeline("task")["ancestor_timeline_id"],
+            cluster.ids("work").1.as_str()
+        );
         assert!(cluster.varve(&detach).contains("no more"));
         assert!(cluster.varve(&detach).contains("no ancestor"));
         assert!(cluster.pageserver_timeline("task")["ancestor_timeline_id"].is_null());

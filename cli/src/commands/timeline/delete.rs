@@ -32,7 +32,10 @@ pub async fn delete(
     let left_it = all.iter().filter(|info| info.ancestor_timeline_id == Some(timeline_id));
     let children: Vec<String> = left_it.map(|info| branches.quoted(tenant_id, info.timeline_id)).collect();
     if !children.is_empty() {
-        bail!("branch {this} has branches that need what it has; delete them first, or detach them (`varve timeline detach-ancestor`): {}", children.join(", "));
+        bail!(
+            "branch {this} has branches that need what it has; delete them first, or detach them (`varve timeline detach-ancestor`): {}",
+            children.join(", ")
+        );
     }
     let on_pageserver = absent_is_none(pageserver.delete_timeline(tenant_id, timeline_id).await)?.is_some();
     let on_safekeepers = on_all_safekeepers(env, async |safekeeper| {

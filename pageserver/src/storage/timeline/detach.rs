@@ -49,9 +49,11 @@ impl Timeline {
         let levels = self.levels_for_images(at).await?;
         let descents = descend(&levels, &ALL);
         let own = |keys: &KeyRange| self.view.load().layers.image(&keys.start, at + 1).is_some();
-        let Some(keys) =
-            first_run(&descents, |descent| ends_in_images(descent) && !own(&descent.keys), self.limits().job_bytes)
-        else {
+        let Some(keys) = first_run(
+            &descents,
+            |descent| ends_in_images(descent) && !own(&descent.keys),
+            self.limits().job_bytes,
+        ) else {
             return Ok(None);
         };
         if is_unmakeable(&keys, &self.unmakeable.lock().expect("no holder panics")) {

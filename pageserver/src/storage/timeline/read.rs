@@ -11,8 +11,8 @@ use durable_fs::run_blocking;
 use layer_map::{Coverage, Step};
 use types::{Key, Lsn, TenantTimelineId};
 
-use super::{Ancestor, Timeline};
 use super::view::View;
+use super::{Ancestor, Timeline};
 use crate::storage::layers::{Collector, DiskLayer, LayerSession, MemoryLayer, OpenLayer};
 use crate::storage::{Reconstruct, StorageError};
 
@@ -298,7 +298,9 @@ fn read_step(
     reader.read_ahead(&keys, step.lsns.end, cache).map_err(Stop::at(&step.layer))?;
     for (key, collector) in walks.iter_mut().filter(|walk| is_open(walk)) {
         reader
-            .visit_newest_first(key, step.lsns.clone(), cache, |entry| collector.take(entry.lsn, &entry.value))
+            .visit_newest_first(key, step.lsns.clone(), cache, |entry| {
+                collector.take(entry.lsn, &entry.value)
+            })
             .map_err(Stop::at(&step.layer))?;
         if step.coverage == Coverage::Image {
             collector.end_of_history();
