@@ -3,7 +3,7 @@
 use pageserver::storage::StorageError;
 use types::Lsn;
 
-use crate::support::*;
+use super::support::*;
 
 #[tokio::test]
 async fn branches_are_archived_before_what_they_left_and_come_back_after_it() {

@@ -2,10 +2,6 @@
 //!
 //! Needs PostgreSQL 15's initdb for a template.
 
-#[path = "stock_postgres/server.rs"]
-#[allow(dead_code, reason = "shared with the offline test, which uses all of it")]
-mod server;
-
 use std::path::{Path, PathBuf};
 
 use auth::ClusterToken;
@@ -16,6 +12,8 @@ use pg_frontend::Address;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use types::{Fork, Lsn, PgVersion, RelTag, SlruKind, TenantId, TenantTimelineId, TimelineId};
+
+use crate::stock_postgres::server;
 
 struct Daemon {
     http: PageserverClient,

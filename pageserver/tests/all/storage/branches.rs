@@ -3,7 +3,7 @@
 use pageserver::storage::StorageError;
 use types::{Key, KeyKind, Lsn, TenantTimelineId, TimelineId};
 
-use crate::support::*;
+use super::support::*;
 
 #[tokio::test]
 async fn neither_side_sees_the_other() {

@@ -10,7 +10,7 @@ use pageserver::storage::Timeline;
 use remote_storage::Operation;
 use types::Lsn;
 
-use crate::support::*;
+use super::support::*;
 
 /// Fails one step of the durable moves while switched on.
 struct Failing {

@@ -11,8 +11,8 @@ use remote_storage::{Faulty, ListMode, Operation, RemoteStorage};
 use tokio_util::sync::CancellationToken;
 use types::{Generation, Lsn};
 
-use crate::ownership::{Highest, open};
-use crate::support::*;
+use super::ownership::{Highest, open};
+use super::support::*;
 
 async fn objects_of(store: &Arc<dyn RemoteStorage>, what: &str) -> Vec<String> {
     let all = store.list(None, ListMode::Recursive).await.unwrap();

@@ -10,7 +10,7 @@ use pageserver::storage::{Reconstruct, Redo, StorageError, Timeline, TimelineMet
 use remote_storage::{ListMode, ObjectKey, RemoteStorage};
 use types::{Key, Lsn};
 
-use crate::support::*;
+use super::support::*;
 
 /// A page is a count of its changes.
 struct Count;

@@ -11,7 +11,7 @@ use pageserver::storage::{StorageError, TenantManager};
 use remote_storage::LocalDir;
 use types::Lsn;
 
-use crate::support::*;
+use super::support::*;
 
 struct CrashAt {
     step: usize,

@@ -1,6 +1,6 @@
 //! What the original server goes through: something of everything that ingest translates.
 
-use crate::server::Server;
+use super::server::Server;
 
 const SCHEMA: &str = "
     create table words (id serial primary key, word text, tags int[], place point, body tsvector);

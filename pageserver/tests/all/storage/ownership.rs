@@ -9,7 +9,7 @@ use pageserver::storage::{FixedGeneration, Owners, StorageError};
 use remote_storage::{ListMode, RemoteStorage};
 use types::{Generation, Lsn, TenantId, TenantTimelineId, TimelineId};
 
-use crate::support::*;
+use super::support::*;
 
 /// What a quorum would know.
 #[derive(Clone, Debug)]

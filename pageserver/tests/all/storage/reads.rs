@@ -7,7 +7,7 @@ use bytes::Bytes;
 use pageserver::storage::{Reconstruct, Redo, StorageError, TimelineMetadata, Value};
 use types::{Key, KeyKind, Lsn};
 
-use crate::support::*;
+use super::support::*;
 
 #[tokio::test]
 async fn versions_are_found_in_memory_and_in_files() {

@@ -9,7 +9,7 @@ use pageserver::storage::{
 };
 use types::{Key, Lsn};
 
-use crate::support::*;
+use super::support::*;
 
 /// SplitMix64: the same seed makes the same run.
 struct Random(u64);

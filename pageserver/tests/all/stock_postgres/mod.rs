@@ -3,7 +3,7 @@
 //!
 //! Needs PostgreSQL 15's programs; as root it runs them as the user `postgres`.
 
-mod server;
+pub mod server;
 mod workload;
 
 use std::convert::Infallible;

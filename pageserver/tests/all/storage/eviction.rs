@@ -10,7 +10,7 @@ use pageserver::storage::{EvictableLayer, TenantManager};
 use remote_storage::Operation;
 use types::Lsn;
 
-use crate::support::*;
+use super::support::*;
 
 fn evict_all(manager: &TenantManager) -> usize {
     manager.evictable_layers().iter().filter_map(EvictableLayer::evict).count()
