@@ -83,6 +83,7 @@ lint: deps
 	cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
 	@tests/scripts/check-layering
+	@tests/scripts/check-one-build
 	$(MAKE) --no-print-directory -C pgext PG_CONFIG=$(PG_CONFIG)
 	tests/scripts/with-postgres $(PG_OTHER) $(MAKE) --no-print-directory -C pgext PG_CONFIG=$(PG_CONFIG_OTHER)
 

@@ -32,9 +32,20 @@ impl Operation {
     }
 }
 
-type Judge = dyn Fn(Operation, &str) -> bool + Send + Sync;
+/// How an operation goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It is not done.
+    Refused,
+    /// It is done, and whoever asked is told that it failed: the answer was lost.
+    LostReply,
+    /// Half of the object has come when it fails. What brings no object is refused.
+    CutShort,
+}
 
-/// Asks `judge` before each operation, with the key or prefix; `true` means that it fails and is not done.
+type Judge = dyn Fn(Operation, &str) -> Option<Fault> + Send + Sync;
+
+/// Asks `judge` before each operation, with the key or prefix, whether and how it fails.
 pub struct Faulty {
     inner: Arc<dyn RemoteStorage>,
     judge: Box<Judge>,
@@ -49,58 +60,81 @@ impl fmt::Debug for Faulty {
 impl Faulty {
     pub fn new(
         inner: Arc<dyn RemoteStorage>,
-        judge: impl Fn(Operation, &str) -> bool + Send + Sync + 'static,
+        judge: impl Fn(Operation, &str) -> Option<Fault> + Send + Sync + 'static,
     ) -> Self {
         Self { inner, judge: Box::new(judge) }
     }
 
-    fn ask(&self, operation: Operation, key: &str) -> Result<(), RemoteError> {
-        if (self.judge)(operation, key) {
-            return Err(RemoteError::Injected { action: operation.verb(), key: key.to_owned() });
+    /// Refuses what `judge` says.
+    pub fn refusing(
+        inner: Arc<dyn RemoteStorage>,
+        judge: impl Fn(Operation, &str) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        Self::new(inner, move |operation, key| judge(operation, key).then_some(Fault::Refused))
+    }
+
+    /// What the operation gives, if it is not to fail.
+    async fn attempt<T>(
+        &self,
+        operation: Operation,
+        key: &str,
+        work: impl Future<Output = Result<T, RemoteError>>,
+    ) -> Result<T, RemoteError> {
+        let injected = || RemoteError::Injected { action: operation.verb(), key: key.to_owned() };
+        match (self.judge)(operation, key) {
+            None => work.await,
+            Some(Fault::LostReply) => {
+                work.await?;
+                Err(injected())
+            }
+            Some(Fault::Refused | Fault::CutShort) => Err(injected()),
         }
-        Ok(())
     }
 }
 
 #[async_trait]
 impl RemoteStorage for Faulty {
     async fn put(&self, key: &ObjectKey, body: Bytes) -> Result<(), RemoteError> {
-        self.ask(Operation::Put, key.as_str())?;
-        self.inner.put(key, body).await
+        self.attempt(Operation::Put, key.as_str(), self.inner.put(key, body)).await
     }
 
     async fn put_file(&self, key: &ObjectKey, path: &Path) -> Result<(), RemoteError> {
-        self.ask(Operation::Put, key.as_str())?;
-        self.inner.put_file(key, path).await
+        self.attempt(Operation::Put, key.as_str(), self.inner.put_file(key, path)).await
     }
 
     async fn get(&self, key: &ObjectKey) -> Result<Bytes, RemoteError> {
-        self.ask(Operation::Get, key.as_str())?;
-        self.inner.get(key).await
+        self.attempt(Operation::Get, key.as_str(), self.inner.get(key)).await
     }
 
     async fn get_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes, RemoteError> {
-        self.ask(Operation::Get, key.as_str())?;
-        self.inner.get_range(key, range).await
+        self.attempt(Operation::Get, key.as_str(), self.inner.get_range(key, range)).await
     }
 
     async fn get_to_file(&self, key: &ObjectKey, path: &Path) -> Result<u64, RemoteError> {
-        self.ask(Operation::Get, key.as_str())?;
-        self.inner.get_to_file(key, path).await
+        let fault = (self.judge)(Operation::Get, key.as_str());
+        let injected = || RemoteError::Injected { action: Operation::Get.verb(), key: key.to_string() };
+        if fault == Some(Fault::Refused) {
+            return Err(injected());
+        }
+        let size = self.inner.get_to_file(key, path).await?;
+        if fault == Some(Fault::CutShort) {
+            let file = std::fs::File::options().write(true).open(path);
+            let cut = file.and_then(|file| file.set_len(size / 2));
+            cut.map_err(|source| RemoteError::Io { action: "cut short", key: key.to_string(), source })?;
+        }
+        if fault.is_some() { Err(injected()) } else { Ok(size) }
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<Option<u64>, RemoteError> {
-        self.ask(Operation::Head, key.as_str())?;
-        self.inner.head(key).await
+        self.attempt(Operation::Head, key.as_str(), self.inner.head(key)).await
     }
 
     async fn list(&self, prefix: Option<&ObjectKey>, mode: ListMode) -> Result<Listing, RemoteError> {
-        self.ask(Operation::List, prefix.map_or("", ObjectKey::as_str))?;
-        self.inner.list(prefix, mode).await
+        let key = prefix.map_or("", ObjectKey::as_str);
+        self.attempt(Operation::List, key, self.inner.list(prefix, mode)).await
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<(), RemoteError> {
-        self.ask(Operation::Delete, key.as_str())?;
-        self.inner.delete(key).await
+        self.attempt(Operation::Delete, key.as_str(), self.inner.delete(key)).await
     }
 }

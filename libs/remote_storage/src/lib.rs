@@ -22,7 +22,7 @@ pub use aws_sdk_s3::config::Credentials;
 pub use config::{ConfigError, RemoteStorageConfig};
 pub use crashing::Crashing;
 pub use error::RemoteError;
-pub use faulty::{Faulty, Operation};
+pub use faulty::{Fault, Faulty, Operation};
 pub use key::{BadKeyError, ObjectKey};
 pub use local_dir::LocalDir;
 pub use s3::{S3Bucket, S3Config};

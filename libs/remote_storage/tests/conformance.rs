@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use durable_fs::DurableFs;
 use remote_storage::{
-    Credentials, Faulty, ListMode, LocalDir, ObjectKey, Operation, RemoteError, RemoteStorage, S3Bucket,
-    S3Config,
+    Credentials, Fault, Faulty, ListMode, LocalDir, ObjectKey, Operation, RemoteError, RemoteStorage,
+    S3Bucket, S3Config,
 };
 use s3_server::S3Server;
 
@@ -100,7 +100,7 @@ async fn local_dir_conforms() {
 #[tokio::test]
 async fn faulty_that_never_fails_conforms() {
     let directory = tempfile::tempdir().unwrap();
-    let store = Faulty::new(Arc::new(local_dir(directory.path()).await), |_, _| false);
+    let store = Faulty::new(Arc::new(local_dir(directory.path()).await), |_, _| None);
     conformance(&store, directory.path()).await;
 }
 
@@ -108,11 +108,21 @@ async fn faulty_that_never_fails_conforms() {
 async fn faulty_fails_when_told_to() {
     let directory = tempfile::tempdir().unwrap();
     let inner: Arc<dyn RemoteStorage> = Arc::new(local_dir(directory.path()).await);
-    let store =
-        Faulty::new(Arc::clone(&inner), |operation, key| operation == Operation::Put && key.ends_with("bad"));
-    store.put(&key("good"), Bytes::new()).await.unwrap();
-    assert!(store.put(&key("bad"), Bytes::new()).await.unwrap_err().is_retryable());
-    assert!(!inner.exists(&key("bad")).await.unwrap());
+    let store = Faulty::new(Arc::clone(&inner), |operation, key| match (operation, key) {
+        (Operation::Put, "bad") => Some(Fault::Refused),
+        (Operation::Put, "unheard") => Some(Fault::LostReply),
+        (Operation::Get, "good") => Some(Fault::CutShort),
+        _ => None,
+    });
+    store.put(&key("good"), Bytes::from_static(b"0123456789")).await.unwrap();
+    for fails in ["bad", "unheard"] {
+        assert!(store.put(&key(fails), Bytes::new()).await.unwrap_err().is_retryable());
+        assert_eq!(inner.exists(&key(fails)).await.unwrap(), fails == "unheard");
+    }
+    let file = directory.path().join("file");
+    assert!(store.get_to_file(&key("good"), &file).await.unwrap_err().is_retryable());
+    assert_eq!(std::fs::read(&file).unwrap(), b"01234");
+    assert!(store.get(&key("good")).await.is_err());
 }
 
 #[tokio::test]

@@ -116,7 +116,7 @@ async fn without_object_storage_its_wal_stays_and_a_damaged_object_is_told() {
     let place = tempfile::tempdir().unwrap();
     let inner = storage(place.path()).await;
     let remote: Arc<dyn RemoteStorage> =
-        Arc::new(Faulty::new(inner.clone(), |_, key| key.ends_with("partial")));
+        Arc::new(Faulty::refusing(inner.clone(), |_, key| key.ends_with("partial")));
     let safekeeper = start(place.path(), Some(remote), DurableFs::default()).await;
     let written = safekeeper.with_wal().await;
     let end = START + written.len() as u64;

@@ -137,7 +137,7 @@ async fn whose_turn_it_is_not_waits_and_then_compares() {
         let away = away.clone();
         move |operation, _: &str| operation == Operation::Put && away.load(Ordering::Relaxed)
     };
-    let remote: Arc<dyn RemoteStorage> = Arc::new(Faulty::new(storage(place.path()).await, judge));
+    let remote: Arc<dyn RemoteStorage> = Arc::new(Faulty::refusing(storage(place.path()).await, judge));
     let other = if first_id() == 1 { 2 } else { 1 };
     let (first, failing) = Safekeeper::start_offloading(first_id(), place.path(), remote.clone()).await;
     let (second, waiting) = Safekeeper::start_offloading(other, place.path(), remote.clone()).await;

@@ -41,7 +41,7 @@ async fn store_that_keeps(disk: &Disk, away: bool) -> (Arc<dyn RemoteStorage>, A
         let away = away.clone();
         move |operation, _: &str| operation == Operation::Delete && away.load(Ordering::Relaxed)
     };
-    (Arc::new(Faulty::new(disk.store().await, judge)), away)
+    (Arc::new(Faulty::refusing(disk.store().await, judge)), away)
 }
 
 #[tokio::test]

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use durable_fs::DurableFs;
 use pageserver::storage::{
     Reconstruct, Redo, StorageError, TenantManager, Timeline, TimelineMetadata, Value, WriteBatch,
 };
+use remote_storage::{Fault, Faulty};
 use types::{Key, Lsn};
 
 use super::support::*;
@@ -169,6 +172,36 @@ fn is_readable(model: &Model, number: u8, lsn: Lsn) -> bool {
         || model.values().any(|history| history.ancestor == Some((number, lsn)))
 }
 
+/// Object storage in which, while there is a storm, every fifth operation fails in some way.
+#[derive(Default)]
+struct Weather {
+    storm: AtomicBool,
+    turn: AtomicU64,
+    faults: AtomicUsize,
+}
+
+impl Weather {
+    fn judge(&self) -> Option<Fault> {
+        let mut random = Random(self.turn.fetch_add(1, Ordering::Relaxed));
+        let fault = [Fault::Refused, Fault::LostReply, Fault::CutShort][random.below(3) as usize];
+        let hit = self.storm.load(Ordering::Relaxed) && random.one_in(5);
+        self.faults.fetch_add(usize::from(hit), Ordering::Relaxed);
+        hit.then_some(fault)
+    }
+}
+
+/// As whoever is told that object storage failed does: once more, until it succeeds or fails otherwise.
+async fn insist<T, F: Future<Output = Result<T, StorageError>>>(
+    work: impl Fn() -> F,
+) -> Result<T, StorageError> {
+    loop {
+        match work().await {
+            Err(StorageError::Remote(error)) if error.is_retryable() => tokio::task::yield_now().await,
+            outcome => return outcome,
+        }
+    }
+}
+
 async fn check(random: &mut Random, model: &Model, number: u8, timeline: &Timeline, shortened: bool) {
     let upto = Lsn(INITDB.0 + random.below(model[&number].last - INITDB.0 + 20));
     if upto < model[&holder(model, number, upto)].start {
@@ -185,7 +218,7 @@ async fn check(random: &mut Random, model: &Model, number: u8, timeline: &Timeli
         return;
     }
     let first = random.below(40) as u32;
-    let run = timeline.get_reconstruct_run(block(first), 8, upto).await.unwrap();
+    let run = insist(|| timeline.get_reconstruct_run(block(first), 8, upto)).await.unwrap();
     for (found, n) in run.iter().zip(first..) {
         let expected = expected(model, number, block(n), upto);
         assert_eq!(digest(found), digest(&expected), "block {n} of {number} at {upto}");
@@ -194,11 +227,11 @@ async fn check(random: &mut Random, model: &Model, number: u8, timeline: &Timeli
         }
     }
     let key = random_key(random);
-    let found = timeline.get_reconstruct(key, upto).await.unwrap();
+    let found = insist(|| timeline.get_reconstruct(key, upto)).await.unwrap();
     assert_eq!(digest(&found), digest(&expected(model, number, key, upto)));
 
     let (from, to) = (random.below(8) as u32, 4 + random.below(12) as u32);
-    let sizes = timeline.scan(rel_size(from)..rel_size(to), upto).await.unwrap();
+    let sizes = insist(|| timeline.scan(rel_size(from)..rel_size(to), upto)).await.unwrap();
     let images =
         (from..to).filter_map(|rel| expected(model, number, rel_size(rel), upto).image.map(|i| (rel, i.1)));
     let wanted: Vec<(Key, Bytes)> =
@@ -241,10 +274,11 @@ struct Seen {
     deletions: usize,
     detached: usize,
     not_detached: usize,
+    faults: usize,
     leases: usize,
 }
 
-async fn run(seed: u64, steps: usize, shortened: bool) -> Seen {
+async fn run(seed: u64, steps: usize, shortened: bool, storms: bool) -> Seen {
     let mut seen = Seen::default();
     let mut random = Random(seed);
     let mut disk = Disk::new();
@@ -260,9 +294,25 @@ async fn run(seed: u64, steps: usize, shortened: bool) -> Seen {
     disk.config.compaction_job_bytes = 1 << 10 << random.below(10);
     let unknown = if seed.is_multiple_of(2) { vec![block(13), block(14)] } else { Vec::new() };
     let redo = Arc::new(Digest { unknown: unknown.clone() });
-    let open = async || if shortened { disk.open_with_redo(redo.clone()).await } else { disk.open().await };
+    let weather = Arc::new(Weather::default());
+    weather.turn.store(seed << 32, Ordering::Relaxed);
+    let open = async || {
+        weather.storm.store(false, Ordering::Relaxed);
+        let (judge, redo) = (Arc::clone(&weather), redo.clone());
+        let store = Faulty::new(disk.store().await, move |_, _| judge.judge());
+        let redo = shortened.then_some(redo as Arc<dyn Redo>);
+        let manager = disk.open_all(Arc::new(store), DurableFs::default(), redo).await;
+        weather.storm.store(storms, Ordering::Relaxed);
+        manager
+    };
+    let close = async |manager: &TenantManager| {
+        weather.storm.store(false, Ordering::Relaxed);
+        manager.shutdown().await.unwrap();
+    };
     let mut manager = open().await;
+    weather.storm.store(false, Ordering::Relaxed);
     root(&manager).await;
+    weather.storm.store(storms, Ordering::Relaxed);
     let mut model: Model = [(1, root_history())].into();
     let mut made_timelines = 1;
     for _ in 0..steps {
@@ -277,9 +327,9 @@ async fn run(seed: u64, steps: usize, shortened: bool) -> Seen {
                 timeline.put_batch(batch).await.unwrap();
             }
             24..33 => check(&mut random, &model, number, &timeline, shortened).await,
-            33 => timeline.flush_and_upload().await.unwrap(),
+            33 => insist(|| timeline.flush_and_upload()).await.unwrap(),
             34 => {
-                timeline.flush_and_upload().await.unwrap();
+                insist(|| timeline.flush_and_upload()).await.unwrap();
                 for layer in manager.evictable_layers() {
                     seen.evictions += usize::from(random.one_in(2) && layer.evict().is_some());
                 }
@@ -287,7 +337,7 @@ async fn run(seed: u64, steps: usize, shortened: bool) -> Seen {
             35 if model.len() == 6 => {
                 let is_ancestor = |id| model.values().any(|it| it.ancestor.is_some_and(|(of, _)| of == id));
                 let (id, has_branches) = (ttid(number), is_ancestor(number));
-                match manager.delete_timeline(id).await {
+                match insist(|| manager.delete_timeline(id)).await {
                     Ok(()) => {
                         assert!(!has_branches);
                         model.remove(&number);
@@ -302,7 +352,8 @@ async fn run(seed: u64, steps: usize, shortened: bool) -> Seen {
                 let lsn = Lsn(start + random.below(timeline.last_record_lsn().0 - start + 1));
                 let new = made_timelines + 1;
                 made_timelines = new;
-                let made = manager.branch_timeline(ttid(new), ttid(number).timeline_id, Some(lsn)).await;
+                let made = insist(|| manager.branch_timeline(ttid(new), ttid(number).timeline_id, Some(lsn)));
+                let made = made.await;
                 if is_readable(&model, number, lsn) {
                     made.unwrap();
                     let ancestor = Some((number, lsn));
@@ -312,7 +363,7 @@ async fn run(seed: u64, steps: usize, shortened: bool) -> Seen {
                 }
             }
             36 => {
-                let done = timeline.compact().await.unwrap();
+                let done = insist(|| timeline.compact()).await.unwrap();
                 seen.merges += done.merges;
                 seen.images += done.images;
             }
@@ -325,7 +376,7 @@ async fn run(seed: u64, steps: usize, shortened: bool) -> Seen {
                     // Nothing is collected that is not in files yet.
                     history.cutoff = wished.min(timeline.disk_consistent_lsn()).max(history.cutoff);
                 }
-                seen.removed_layers += manager.collect_garbage(TENANT, &cutoffs).await.unwrap();
+                seen.removed_layers += insist(|| manager.collect_garbage(TENANT, &cutoffs)).await.unwrap();
                 seen.collections += 1;
                 for (number, history) in &mut model {
                     let timeline = manager.get_timeline(ttid(*number)).unwrap();
@@ -335,7 +386,7 @@ async fn run(seed: u64, steps: usize, shortened: bool) -> Seen {
                 }
             }
             37 => {
-                manager.shutdown().await.unwrap();
+                close(&manager).await;
                 manager = open().await;
                 for (number, history) in &model {
                     let timeline = manager.get_timeline(ttid(*number)).unwrap();
@@ -368,7 +419,7 @@ async fn run(seed: u64, steps: usize, shortened: bool) -> Seen {
                     seen.leases += 1;
                 }
             }
-            40 if shortened => match manager.detach_ancestor(ttid(number)).await {
+            40 if shortened => match insist(|| manager.detach_ancestor(ttid(number))).await {
                 Ok(left) => {
                     let ancestor = model[&number].ancestor;
                     assert_eq!(left, ancestor.map(|(ancestor, _)| ttid(ancestor).timeline_id));
@@ -391,18 +442,19 @@ async fn run(seed: u64, steps: usize, shortened: bool) -> Seen {
             check(&mut random, &model, *number, &timeline, shortened).await;
         }
     }
-    manager.shutdown().await.unwrap();
+    close(&manager).await;
+    seen.faults = weather.faults.load(Ordering::Relaxed);
     seen
 }
 
 /// Runs of consecutive seeds; `VARVE_TEST_SEED` chooses the first, `VARVE_TEST_SEEDS` how many.
-async fn runs(first: u64, shortened: bool) {
+async fn runs(first: u64, shortened: bool, storms: bool) {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let first = number("VARVE_TEST_SEED").unwrap_or(first);
     let mut all = Seen::default();
     for seed in first..first + number("VARVE_TEST_SEEDS").unwrap_or(10) {
         eprintln!("seed {seed}");
-        let seen = run(seed, 300, shortened).await;
+        let seen = run(seed, 300, shortened, storms).await;
         all.collections += seen.collections;
         all.removed_layers += seen.removed_layers;
         all.merges += seen.merges;
@@ -412,10 +464,12 @@ async fn runs(first: u64, shortened: bool) {
         all.leases += seen.leases;
         all.detached += seen.detached;
         all.not_detached += seen.not_detached;
+        all.faults += seen.faults;
     }
     eprintln!("{all:?}");
     assert!(all.collections > 0 && all.merges > 0 && all.evictions > 0 && all.deletions > 0, "{all:?}");
     assert!(all.leases > 0, "{all:?}");
+    assert_eq!(all.faults > 100, storms, "{all:?}");
     // Only above images is anything garbage.
     assert_eq!((all.detached > 0, all.not_detached > 0), (shortened, shortened), "{all:?}");
     assert_eq!((all.images > 0, all.removed_layers > 0), (shortened, shortened), "{all:?}");
@@ -423,10 +477,15 @@ async fn runs(first: u64, shortened: bool) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_histories_agree_with_the_model() {
-    runs(1, false).await;
+    runs(1, false, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn so_they_do_with_images_among_the_changes() {
-    runs(101, true).await;
+    runs(101, true, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_they_do_when_object_storage_fails_now_and_then() {
+    runs(201, true, true).await;
 }

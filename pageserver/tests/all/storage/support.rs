@@ -90,11 +90,7 @@ impl Disk {
         self.open_all(remote, fs, None).await
     }
 
-    pub async fn open_with_redo(&self, redo: Arc<dyn Redo>) -> Arc<TenantManager> {
-        self.open_all(self.store().await, DurableFs::default(), Some(redo)).await
-    }
-
-    async fn open_all(
+    pub async fn open_all(
         &self,
         remote: Arc<dyn RemoteStorage>,
         fs: DurableFs,
@@ -119,7 +115,7 @@ impl Disk {
         &self,
         judge: impl Fn(Operation, &str) -> bool + Send + Sync + 'static,
     ) -> Arc<TenantManager> {
-        let faulty = Faulty::new(self.store().await, judge);
+        let faulty = Faulty::refusing(self.store().await, judge);
         self.open_with(Arc::new(faulty), DurableFs::default()).await
     }
 
