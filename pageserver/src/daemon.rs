@@ -9,7 +9,7 @@ use auth::ClusterToken;
 use broker_api::BrokerClient;
 use durable_fs::{CrashPoint, DurableFs};
 use prometheus::Registry;
-use remote_storage::Crashing;
+use remote_storage::{Counted, Crashing, RemoteStorage};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use types::Generation;
@@ -144,7 +144,8 @@ async fn open_storage(
         None => DurableFs::default(),
     };
     // A store is another machine: it does not crash when this one does.
-    let mut remote = config.remote_storage.open(workdir, DurableFs::default()).await?;
+    let store = config.remote_storage.open(workdir, DurableFs::default()).await?;
+    let mut remote: Arc<dyn RemoteStorage> = Arc::new(Counted::new(store, registry)?);
     if let Some(point) = crash_at {
         remote = Arc::new(Crashing::new(remote, point));
     }

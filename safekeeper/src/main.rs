@@ -28,6 +28,7 @@ use durable_fs::DurableFs;
 use nix::sys::stat::{Mode, umask};
 use pg_backend::Limits;
 use prometheus::Registry;
+use remote_storage::{Counted, RemoteStorage};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -57,7 +58,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
 
     let remote = match &arguments.remote_storage {
         Some(config) => {
-            Some(config.open(Path::new(""), fs.clone()).await.context("cannot use object storage")?)
+            let store = config.open(Path::new(""), fs.clone()).await.context("cannot use object storage")?;
+            Some(Arc::new(Counted::new(store, &registry)?) as Arc<dyn RemoteStorage>)
         }
         None => None,
     };

@@ -8,29 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::{ListMode, Listing, ObjectKey, RemoteError, RemoteStorage};
-
-/// What is about to be done to an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    Put,
-    Get,
-    Head,
-    List,
-    Delete,
-}
-
-impl Operation {
-    pub const fn verb(self) -> &'static str {
-        match self {
-            Operation::Put => "put",
-            Operation::Get => "get",
-            Operation::Head => "look up",
-            Operation::List => "list",
-            Operation::Delete => "delete",
-        }
-    }
-}
+use crate::{ListMode, Listing, ObjectKey, Operation, RemoteError, RemoteStorage};
 
 /// How an operation goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -62,3 +62,36 @@ pub trait RemoteStorage: Send + Sync + Debug + 'static {
     /// Removes an object. One that is not there is fine.
     async fn delete(&self, key: &ObjectKey) -> Result<(), RemoteError>;
 }
+
+/// What can be done to an object, for those who stand in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    Put,
+    Get,
+    Head,
+    List,
+    Delete,
+}
+
+impl Operation {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Operation::Put => "put",
+            Operation::Get => "get",
+            Operation::Head => "head",
+            Operation::List => "list",
+            Operation::Delete => "delete",
+        }
+    }
+
+    /// For errors.
+    pub const fn verb(self) -> &'static str {
+        match self {
+            Operation::Put => "put",
+            Operation::Get => "get",
+            Operation::Head => "look up",
+            Operation::List => "list",
+            Operation::Delete => "delete",
+        }
+    }
+}

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use durable_fs::DurableFs;
+use prometheus::{Registry, TextEncoder};
 use remote_storage::{
-    Credentials, Fault, Faulty, ListMode, LocalDir, ObjectKey, Operation, RemoteError, RemoteStorage,
-    S3Bucket, S3Config,
+    Counted, Credentials, Fault, Faulty, ListMode, LocalDir, ObjectKey, Operation, RemoteError,
+    RemoteStorage, S3Bucket, S3Config,
 };
 use s3_server::S3Server;
 
@@ -102,6 +103,28 @@ async fn faulty_that_never_fails_conforms() {
     let directory = tempfile::tempdir().unwrap();
     let store = Faulty::new(Arc::new(local_dir(directory.path()).await), |_, _| None);
     conformance(&store, directory.path()).await;
+}
+
+#[tokio::test]
+async fn what_is_asked_of_a_store_is_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let registry = Registry::new();
+    let store = Counted::new(Arc::new(local_dir(directory.path()).await), &registry).unwrap();
+    conformance(&store, directory.path()).await;
+    store.put(&key("kept"), Bytes::from_static(b"12345")).await.unwrap();
+    let before = sent(&registry);
+    store.put(&key("kept"), Bytes::from_static(b"12345")).await.unwrap();
+    assert_eq!(sent(&registry) - before, 5.0);
+    let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+    for line in [r#"operation="put",outcome="error"} 1"#, r#"operation="get",outcome="not_found"} 12"#] {
+        assert!(text.contains(line), "{line} is missing in\n{text}");
+    }
+}
+
+fn sent(registry: &Registry) -> f64 {
+    let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+    let line = text.lines().find(|line| line.contains(r#"direction="sent""#)).expect("bytes sent");
+    line.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ pub struct StorageMetrics {
     pub images_kept: IntCounter,
     pub compaction_errors: IntCounter,
     pub compaction_seconds: Histogram,
+    pub compaction_bytes: IntCounter,
     pub versions_dropped: IntCounter,
     pub layers_collected: IntCounter,
     pub objects_deleted: IntCounter,
@@ -71,6 +72,10 @@ impl StorageMetrics {
                 "compaction_seconds",
                 "Time of one job of compaction",
                 vec![0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0],
+            )?,
+            compaction_bytes: counter(
+                "compaction_bytes_total",
+                "Bytes of the layers that jobs of compaction went through",
             )?,
             versions_dropped: counter(
                 "versions_dropped_total",

@@ -42,6 +42,10 @@ pub enum Part {
     Redo,
     /// Pages a second from the pageserver
     GetPage,
+    /// What is written for a byte of WAL, kept for a byte of data, asked of object storage
+    Storage,
+    /// Pages for one tenant while another writes
+    Neighbour,
     /// Branches, beside CREATE DATABASE … TEMPLATE
     Branches,
     /// Starting a server, until the first row

@@ -1,6 +1,7 @@
 //! Pages a second from the page service as of an LSN, by the number of connections and by how many records a page
 //! is made of.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -25,24 +26,23 @@ const ROWS: u32 = 40_000;
 const REDO: &str = "pageserver_redo_records_total";
 const PAGES: &str = "pageserver_page_service_pages_total";
 
-struct Table {
-    relation: RelTag,
-    blocks: u32,
+pub struct Table {
+    pub relation: RelTag,
+    pub blocks: u32,
     /// Before the last change, behind which an image may stand.
-    read_at: Lsn,
+    pub read_at: Lsn,
 }
 
 pub fn measure(sides: &Sides, arguments: &Arguments, report: &mut Report) {
     // What is measured is redo: the pageserver must not make images of pages that change often.
-    let path = sides.cluster.directory().join("pageserver/pageserver.toml");
-    let configuration = std::fs::read_to_string(&path).expect("the pageserver's configuration");
-    sides.cluster.configure(
-        "pageserver/pageserver.toml",
+    let configured = Configured::new(
+        sides,
         "storage.image_after_changes = 1000\nstorage.most_changes_between_images = 1000",
     );
-    restart(sides);
-    let tables: Vec<(usize, Table)> =
-        CHANGES.iter().map(|&changes| (changes, prepare(sides, changes))).collect();
+    let tables: Vec<(usize, Table)> = CHANGES
+        .iter()
+        .map(|&changes| (changes, prepare(sides, &format!("pages_{changes}"), changes)))
+        .collect();
     wait_for_pageserver(sides, insert_lsn(sides, Side::Varve));
     // What is in memory is written to layer files at a stop.
     restart(sides);
@@ -62,11 +62,37 @@ pub fn measure(sides: &Sides, arguments: &Arguments, report: &mut Report) {
             }));
         }
     }
-    std::fs::write(&path, configuration).expect("the configuration as it was");
-    restart(sides);
+    drop(configured);
 }
 
-fn restart(sides: &Sides) {
+/// A pageserver with other settings, until this is dropped.
+pub struct Configured<'a> {
+    sides: &'a Sides,
+    path: PathBuf,
+    before: String,
+}
+
+impl<'a> Configured<'a> {
+    pub fn new(sides: &'a Sides, lines: &str) -> Self {
+        let path = sides.cluster.directory().join("pageserver/pageserver.toml");
+        let before = std::fs::read_to_string(&path).expect("the pageserver's configuration");
+        sides.cluster.configure("pageserver/pageserver.toml", lines);
+        restart(sides);
+        Self { sides, path, before }
+    }
+}
+
+impl Drop for Configured<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        std::fs::write(&self.path, &self.before).expect("the configuration as it was");
+        restart(self.sides);
+    }
+}
+
+pub fn restart(sides: &Sides) {
     sides.cluster.varve(&["pageserver", "stop"]);
     sides.cluster.varve(&["pageserver", "start"]);
 }
@@ -75,14 +101,13 @@ pub fn name_of(what: &str, connections: usize) -> String {
     format!("getpage-{what}-{connections}-connections")
 }
 
-fn metric(sides: &Sides, name: &str) -> f64 {
+pub fn metric(sides: &Sides, name: &str) -> f64 {
     sides.cluster.metric_so_far("pageserver", name).unwrap_or_default()
 }
 
 /// A table each of whose pages is one image (VACUUM FULL logs whole pages) and `changes` changes after it.
 /// There is room on the pages for dozens of versions of a row, so that no record is of pruning, or hardly one.
-fn prepare(sides: &Sides, changes: usize) -> Table {
-    let table = format!("pages_{changes}");
+pub fn prepare(sides: &Sides, table: &str, changes: usize) -> Table {
     sides.execute(
         Side::Varve,
         &format!(
@@ -116,18 +141,27 @@ fn prepare(sides: &Sides, changes: usize) -> Table {
     })
 }
 
+/// That of the branch main.
+pub fn main_timeline(sides: &Sides) -> TenantTimelineId {
+    let (tenant, id) = sides.cluster.ids("main");
+    TenantTimelineId {
+        tenant_id: tenant.parse().expect("a tenant's id"),
+        timeline_id: id.parse().expect("a timeline's id"),
+    }
+}
+
+pub fn page_service(sides: &Sides) -> PageServiceAddress {
+    PageServiceAddress {
+        address: Address::parse(&sides.cluster.page_service_address()).expect("an address"),
+        token: sides.cluster.token(),
+        timeline: main_timeline(sides),
+    }
+}
+
 /// Each connection asks for a page at a random place, and for the next one when it has it.
 fn rate(sides: &Sides, table: &Table, connections: usize, length: Duration) -> f64 {
     let at = At::Exactly(table.read_at);
-    let (tenant, id) = sides.cluster.ids("main");
-    let address = PageServiceAddress {
-        address: Address::parse(&sides.cluster.page_service_address()).expect("an address"),
-        token: sides.cluster.token(),
-        timeline: TenantTimelineId {
-            tenant_id: tenant.parse().expect("a tenant's id"),
-            timeline_id: id.parse().expect("a timeline's id"),
-        },
-    };
+    let address = page_service(sides);
     let (relation, blocks) = (table.relation, table.blocks);
     block_on(async {
         let stop = Arc::new(AtomicBool::new(false));

@@ -6,7 +6,7 @@
 //! sides       the two servers               report      what was found: lines, Markdown, plots
 //! servers     stock PostgreSQL, receivers   machine     what it was measured on
 //! pgbench     runs of pgbench               settings    in which settings the servers differ
-//! transactions, commit, ingest, redo, get_page, branches, cold_start  the measurements
+//! transactions, commit, ingest, redo, get_page, storage, neighbour, branches, cold_start  the measurements
 //! ```
 
 mod arguments;
@@ -16,6 +16,7 @@ mod commit;
 mod get_page;
 mod ingest;
 mod machine;
+mod neighbour;
 mod pgbench;
 mod plots;
 mod redo;
@@ -24,6 +25,7 @@ mod servers;
 mod settings;
 mod sides;
 mod statistics;
+mod storage;
 mod transactions;
 
 pub use arguments::{Arguments, Part};
@@ -43,6 +45,8 @@ pub fn run(arguments: &Arguments) -> Report {
             Part::Ingest => ingest::measure(&sides, arguments, &mut report),
             Part::Redo => redo::measure(&sides, arguments, &mut report),
             Part::GetPage => get_page::measure(&sides, arguments, &mut report),
+            Part::Storage => storage::measure(&sides, arguments, &mut report),
+            Part::Neighbour => neighbour::measure(&sides, arguments, &mut report),
             Part::Branches => branches::measure(&sides, arguments, &mut report),
             Part::ColdStart => cold_start::measure(&sides, arguments, &mut report),
         }

@@ -135,7 +135,11 @@ PostgreSQL's crash recovery of the very same WAL, both by the CPU time that they
 100 records of one page. `getpage` asks the page service for single pages at
 random places as of an LSN in the past: pages that are one image, and pages that 10 and 100 later records have changed
 (of the newest version of a page that changed often the pageserver keeps an image, so only the past takes that many).
-The pageserver was restarted before, so all of it lies in layer files. `branch` compares with `CREATE DATABASE … TEMPLATE` of the same
+The pageserver was restarted before, so all of it lies in layer files. `storage` says what TPC-B costs, with layers so small that there is much to merge: bytes
+of layers written for a byte of WAL, bytes kept for a byte of data with all history, MB of layers a second that compaction
+goes through, and requests to object storage. `neighbour` is the time for one page while another tenant writes as fast as it
+can, beside the same while stock PostgreSQL does the same work: what is more than that is the pageserver's doing.
+`branch` compares with `CREATE DATABASE … TEMPLATE` of the same
 database. `cold-start` is the time from the command that starts a server to psql's first row: `varve endpoint start`,
 which begins with an empty directory, beside `pg_ctl start`.
 ";

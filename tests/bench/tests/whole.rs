@@ -43,6 +43,12 @@ fn every_part_is_measured_and_written_down() {
         "redo-chain-btree",
         "getpage-image-16-connections",
         "getpage-100-records-1-connections",
+        "storage-written-for-wal",
+        "storage-kept-for-data",
+        "storage-compaction",
+        "storage-requests",
+        "neighbour-p50",
+        "neighbour-p99",
         "branch",
         "cold-start",
     ];

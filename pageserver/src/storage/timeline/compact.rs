@@ -1,6 +1,7 @@
 //! Compaction: does what `compaction` has chosen. New files are written beside the old ones and take their place in
 //! one step; the old ones go when no reader has them and no index in remote storage names them.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use super::view::View;
 use super::{Horizon, Obsolete, Timeline, extent};
 use crate::storage::compaction::{Job, Limits, read_lsns};
 use crate::storage::layers::{
-    DeltaLayersWriter, DiskLayer, EntrySink, ImageLayersWriter, Images, Merge, Pruner, Shortener,
+    DeltaLayersWriter, DiskLayer, EntrySink, Held, ImageLayersWriter, Images, Merge, Pruner, Shortener,
 };
 use crate::storage::{Reconstruct, StorageError, compaction};
 
@@ -113,10 +114,7 @@ impl Timeline {
             .map(|(_, layer)| Arc::clone(layer))
             .collect();
         layers.sort_by_key(|layer| layer.identity.name.lsn_range().start);
-        let mut held = Vec::new();
-        for layer in &layers {
-            held.push(layer.hold_local(&self.environment).await?);
-        }
+        let _held = self.hold(&layers).await?;
         let timeline = Arc::clone(self);
         let inputs = layers.clone();
         let written = run_blocking(move || timeline.write_merged(&inputs)).await?;
@@ -129,6 +127,16 @@ impl Timeline {
             "merged layers"
         );
         self.replace_layers(extents, written)
+    }
+
+    /// What a job goes through stays on the local disk until it is done.
+    async fn hold(&self, layers: &[Arc<DiskLayer>]) -> Result<Vec<Held>, StorageError> {
+        let mut held = Vec::with_capacity(layers.len());
+        for layer in layers {
+            held.push(layer.hold_local(&self.environment).await?);
+            self.environment.metrics.compaction_bytes.inc_by(layer.file_size);
+        }
+        Ok(held)
     }
 
     fn write_merged(self: &Arc<Self>, layers: &[Arc<DiskLayer>]) -> Result<Vec<DiskLayer>, StorageError> {
@@ -182,10 +190,9 @@ impl Timeline {
     async fn make_images(self: &Arc<Self>, keys: KeyRange, at: Lsn) -> Result<(), StorageError> {
         let levels = self.levels_for_images(at).await?;
         let descents = descend(&levels, &keys);
-        let mut held = Vec::new();
-        for step in descents.iter().flat_map(|descent| &descent.steps) {
-            held.push(step.layer.hold_local(&self.environment).await?);
-        }
+        let steps = descents.iter().flat_map(|descent| &descent.steps);
+        let layers: BTreeMap<_, _> = steps.map(|step| (&step.layer.path, Arc::clone(&step.layer))).collect();
+        let _held = self.hold(&layers.into_values().collect::<Vec<_>>()).await?;
         let timeline = Arc::clone(self);
         let range = keys.clone();
         let written = run_blocking(move || timeline.write_images(range, at, &descents)).await?;
