@@ -90,6 +90,10 @@ impl Disk {
         self.open_all(remote, fs, None).await
     }
 
+    pub async fn open_with_redo(&self, redo: Arc<dyn Redo>) -> Arc<TenantManager> {
+        self.open_all(self.store().await, DurableFs::default(), Some(redo)).await
+    }
+
     pub async fn open_all(
         &self,
         remote: Arc<dyn RemoteStorage>,
