@@ -55,7 +55,9 @@ pub(in crate::storage) fn next_job<L: Layer>(
         return Some(Job::Merge(some.map(|(_, (extent, _))| extent.clone()).collect()));
     }
     let end = level0.first().map_or(durable + 1, |(extent, _)| extent.lsns.start);
-    let descents = map.plan(&(Key::MIN..Key::MAX), end);
+    // From the top: where collection has made images above, as of a cutoff among the flushed layers, nobody comes below.
+    let mut descents = map.plan(&(Key::MIN..Key::MAX), durable + 1);
+    descents.iter_mut().for_each(|descent| descent.steps.retain(|step| !is_level0(&step.layer.extent())));
     let is_deep = |descent: &Descent<L>| {
         limits.makes_images
             && depth(descent) >= limits.run_threshold

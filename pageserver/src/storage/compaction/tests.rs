@@ -86,6 +86,9 @@ fn images_are_made_where_changes_are_many_beside_the_values() {
     // Flushed layers above are not part of them.
     let flushed_too = [&with(90, 10)[..], &[flushed(40..50, 1)]].concat();
     assert_eq!(job(&flushed_too, 49), images(0..50, 39));
+    // Where images lie among those, no read comes below.
+    let images_above = [&flushed_too[..], &[image(0..20, 45, 1)]].concat();
+    assert_eq!(job(&images_above, 49), images(20..50, 39));
     // Two on top of each other are none too many.
     assert_eq!(job(&with(90, 10)[..3], 39), None);
     // A branch without images of its own: nobody knows what the ancestor's are worth.
