@@ -448,11 +448,11 @@ async fn run(seed: u64, steps: usize, shortened: bool, storms: bool) -> Seen {
 }
 
 /// Runs of consecutive seeds; `VARVE_TEST_SEED` chooses the first, `VARVE_TEST_SEEDS` how many.
-async fn runs(first: u64, shortened: bool, storms: bool) {
+async fn runs(first: u64, seeds: u64, shortened: bool, storms: bool) {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let first = number("VARVE_TEST_SEED").unwrap_or(first);
     let mut all = Seen::default();
-    for seed in first..first + number("VARVE_TEST_SEEDS").unwrap_or(10) {
+    for seed in first..first + number("VARVE_TEST_SEEDS").unwrap_or(seeds) {
         eprintln!("seed {seed}");
         let seen = run(seed, 300, shortened, storms).await;
         all.collections += seen.collections;
@@ -477,15 +477,15 @@ async fn runs(first: u64, shortened: bool, storms: bool) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_histories_agree_with_the_model() {
-    runs(1, false, false).await;
+    runs(1, 10, false, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn so_they_do_with_images_among_the_changes() {
-    runs(101, true, false).await;
+    runs(101, 10, true, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn so_they_do_when_object_storage_fails_now_and_then() {
-    runs(201, true, true).await;
+    runs(201, 4, true, true).await;
 }
