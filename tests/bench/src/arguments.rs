@@ -13,6 +13,9 @@ pub struct Arguments {
     /// Runs on each side, alternating, after the pair that must agree
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub rounds: usize,
+    /// How often a pair of equal runs may disagree until there is no result
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub attempts: usize,
     /// Numbers of clients of pgbench
     #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1, 16, 64])]
     pub clients: Vec<u32>,

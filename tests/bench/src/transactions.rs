@@ -8,15 +8,13 @@ use crate::report::{Finding, Measurement, Report};
 use crate::sides::{Side, Sides};
 use crate::statistics::{TOLERANCE, difference, median, percentile};
 
-/// So often two equal runs may disagree.
-const ATTEMPTS: usize = 3;
 const SAFEKEEPERS: u16 = 3;
 
 pub fn measure(sides: &Sides, arguments: &Arguments, report: &mut Report) {
     for workload in [Workload::TpcB, Workload::Insert, Workload::Select] {
         for &clients in &arguments.clients {
             let cell = Cell { sides, workload, clients, seconds: arguments.seconds };
-            report.add(cell.compare(arguments.rounds));
+            report.add(cell.compare(arguments));
         }
     }
 }
@@ -30,14 +28,14 @@ struct Cell<'a> {
 }
 
 impl Cell<'_> {
-    fn compare(&self, rounds: usize) -> Finding {
+    fn compare(&self, arguments: &Arguments) -> Finding {
         let name = format!("{}-{}-clients", self.workload.name(), self.clients);
         // Whatever is not cached yet on either side comes into the cache.
         for side in [Side::Varve, Side::Stock] {
             self.run(side);
         }
         let mut apart = Vec::new();
-        let agreed = (0..ATTEMPTS).any(|_| {
+        let agreed = (0..arguments.attempts).any(|_| {
             let [one, two] = [(); 2].map(|()| self.run(Side::Stock).tps);
             apart.push(100.0 * difference(one, two));
             difference(one, two) <= TOLERANCE
@@ -49,7 +47,7 @@ impl Cell<'_> {
         }
         let (mut varve, mut stock) = (Numbers::default(), Numbers::default());
         let mut flushed = Flushes::default();
-        for _ in 0..rounds {
+        for _ in 0..arguments.rounds {
             stock.add(self.run(Side::Stock));
             let before = Flushes::so_far(self.sides);
             varve.add(self.run(Side::Varve));

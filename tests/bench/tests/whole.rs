@@ -11,6 +11,7 @@ fn every_part_is_measured_and_written_down() {
         "bench",
         "--seconds=1",
         "--rounds=1",
+        "--attempts=1",
         "--clients=2",
         "--scale=1",
         "--repetitions=2",
