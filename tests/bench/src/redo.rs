@@ -133,10 +133,18 @@ impl Chains {
     ) {
         let (version, lsn) = end;
         let rel = block.rel;
-        if !matches!(rmid, rmgr::HEAP | rmgr::BTREE)
-            || self.done.contains_key(&rmid)
-            || rel.fork != Fork::Main
-        {
+        let rmid = match rmid {
+            rmgr::HEAP | rmgr::HEAP2 => rmgr::HEAP,
+            rmgr::BTREE => rmgr::BTREE,
+            // A chain has all changes of its page, or none after this one.
+            _ => {
+                for rmid in [rmgr::HEAP, rmgr::BTREE] {
+                    self.begun.remove(&(rmid, rel, block.blkno));
+                }
+                return;
+            }
+        };
+        if self.done.contains_key(&rmid) || rel.fork != Fork::Main {
             return;
         }
         let key = (rmid, rel, block.blkno);
