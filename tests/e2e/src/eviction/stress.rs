@@ -1,5 +1,5 @@
 //! Many sessions change, cut off, drop and make tables at random, others read them and are cut short, and nothing
-//! stays cached: for a minute, or for VARVE_STRESS_SECONDS. A seed in VARVE_SEED says where to begin.
+//! stays cached: for half a minute, or for VARVE_STRESS_SECONDS. A seed in VARVE_SEED says where to begin.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,7 +43,7 @@ async fn storms(connstr: &str, duration: Duration) -> Outcome {
 fn a_storm_with_nothing_cached() {
     let server = Server::start("stress");
     let connstr = server.cluster.connstr("main");
-    let duration = Duration::from_secs(from_environment("VARVE_STRESS_SECONDS", 60));
+    let duration = Duration::from_secs(from_environment("VARVE_STRESS_SECONDS", 30));
     block_on(async {
         server.survives("storms", 1000, storms(&connstr, duration)).await;
         crate::pgbench::amcheck(&connstr);
@@ -64,7 +64,7 @@ fn a_storm_beside_long_transactions() {
     let mut server = Server::start("long-transactions");
     server.enter(FULL);
     let connstr = server.cluster.connstr("main");
-    let duration = Duration::from_secs(from_environment("VARVE_STRESS_SECONDS", 60) / 3);
+    let duration = Duration::from_secs(from_environment("VARVE_STRESS_SECONDS", 30) / 3);
     block_on(async {
         let stop = Arc::new(AtomicBool::new(false));
         let long = tokio::spawn(long_transactions(server.session().await, stop.clone()));
