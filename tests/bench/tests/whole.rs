@@ -4,6 +4,7 @@ use bench::{Arguments, Finding};
 use clap::Parser as _;
 
 #[test]
+#[ignore = "minutes: cargo test --release -p bench -- --ignored"]
 fn every_part_is_measured_and_written_down() {
     let documents = tempfile::tempdir().expect("a directory");
     let write = documents.path().display().to_string();
