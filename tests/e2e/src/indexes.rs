@@ -7,13 +7,15 @@ use harness::{Cluster, StockServer, block_on, connect};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 /// Less than one of the indexes takes; every page is compared with a full copy.
-const SETTINGS: [&str; 6] = [
+const SETTINGS: [&str; 7] = [
     "shared_buffers=1MB",
     "varve.cache_size=2MB",
     "varve.log_cache_interval=1",
     "varve.debug=on",
     "varve.test_shadow=on",
     "max_parallel_workers_per_gather=0",
+    // What was written is looked at in the end, however long that takes.
+    "wal_keep_size=1GB",
 ];
 const ROUNDS: u32 = 4;
 /// Seen by a branch that is made at its end.
