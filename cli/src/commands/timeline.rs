@@ -93,18 +93,15 @@ pub async fn run(env: &LocalEnv, command: TimelineCommand, output: Output) -> an
             restore::restore(env, &mut branches, restore, output).await
         }
         TimelineCommand::Archive { branch_name, tenant_id } => {
-            let tenant = branches.tenant(tenant_id)?;
-            let ttid = TenantTimelineId::new(tenant, branches.timeline(tenant, &branch_name)?);
+            let ttid = branches.find(tenant_id, &branch_name)?;
             archive::archive(env, &branches, &branch_name, ttid, output).await
         }
         TimelineCommand::Unarchive { branch_name, tenant_id } => {
-            let tenant = branches.tenant(tenant_id)?;
-            let ttid = TenantTimelineId::new(tenant, branches.timeline(tenant, &branch_name)?);
+            let ttid = branches.find(tenant_id, &branch_name)?;
             archive::unarchive(env, &branches, &branch_name, ttid, output).await
         }
         TimelineCommand::DetachAncestor { branch_name, tenant_id } => {
-            let tenant = branches.tenant(tenant_id)?;
-            let ttid = TenantTimelineId::new(tenant, branches.timeline(tenant, &branch_name)?);
+            let ttid = branches.find(tenant_id, &branch_name)?;
             detach_ancestor::detach_ancestor(env, &branches, &branch_name, ttid, output).await
         }
         TimelineCommand::Delete { branch_name, timeline_id, tenant_id } => {
@@ -124,9 +121,7 @@ pub async fn run(env: &LocalEnv, command: TimelineCommand, output: Output) -> an
             list(env, &branches, &tenants, output).await
         }
         TimelineCommand::Detail { branch_name, tenant_id } => {
-            let tenant = branches.tenant(tenant_id)?;
-            let timeline = branches.timeline(tenant, &branch_name)?;
-            detail::detail(env, &branch_name, TenantTimelineId::new(tenant, timeline), output).await
+            detail::detail(env, &branch_name, branches.find(tenant_id, &branch_name)?, output).await
         }
         TimelineCommand::Export { branch_name, at_lsn, output: directory, tenant_id } => {
             let tenant = branches.tenant(tenant_id)?;

@@ -81,6 +81,12 @@ impl Branches {
         self.content.tenants.get(&tenant).cloned().unwrap_or_default()
     }
 
+    /// The branch that a command names, of the default tenant if it names none.
+    pub fn find(&self, tenant: Option<TenantId>, branch: &str) -> anyhow::Result<TenantTimelineId> {
+        let tenant = self.tenant(tenant)?;
+        Ok(TenantTimelineId::new(tenant, self.timeline(tenant, branch)?))
+    }
+
     pub fn timeline(&self, tenant: TenantId, branch: &str) -> anyhow::Result<TimelineId> {
         let branches = self.content.tenants.get(&tenant);
         let timeline = branches.and_then(|branches| branches.get(branch)).copied();

@@ -58,16 +58,19 @@ impl Faulty {
         key: &str,
         work: impl Future<Output = Result<T, RemoteError>>,
     ) -> Result<T, RemoteError> {
-        let injected = || RemoteError::Injected { action: operation.verb(), key: key.to_owned() };
         match (self.judge)(operation, key) {
             None => work.await,
             Some(Fault::LostReply) => {
                 work.await?;
-                Err(injected())
+                Err(injected(operation, key))
             }
-            Some(Fault::Refused | Fault::CutShort) => Err(injected()),
+            Some(Fault::Refused | Fault::CutShort) => Err(injected(operation, key)),
         }
     }
+}
+
+fn injected(operation: Operation, key: &str) -> RemoteError {
+    RemoteError::Injected { action: operation.verb(), key: key.to_owned() }
 }
 
 #[async_trait]
@@ -90,9 +93,8 @@ impl RemoteStorage for Faulty {
 
     async fn get_to_file(&self, key: &ObjectKey, path: &Path) -> Result<u64, RemoteError> {
         let fault = (self.judge)(Operation::Get, key.as_str());
-        let injected = || RemoteError::Injected { action: Operation::Get.verb(), key: key.to_string() };
         if fault == Some(Fault::Refused) {
-            return Err(injected());
+            return Err(injected(Operation::Get, key.as_str()));
         }
         let size = self.inner.get_to_file(key, path).await?;
         if fault == Some(Fault::CutShort) {
@@ -100,7 +102,7 @@ impl RemoteStorage for Faulty {
             let cut = file.and_then(|file| file.set_len(size / 2));
             cut.map_err(|source| RemoteError::Io { action: "cut short", key: key.to_string(), source })?;
         }
-        if fault.is_some() { Err(injected()) } else { Ok(size) }
+        if fault.is_some() { Err(injected(Operation::Get, key.as_str())) } else { Ok(size) }
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<Option<u64>, RemoteError> {

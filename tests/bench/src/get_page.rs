@@ -92,7 +92,7 @@ impl Drop for Configured<'_> {
     }
 }
 
-pub fn restart(sides: &Sides) {
+fn restart(sides: &Sides) {
     sides.cluster.varve(&["pageserver", "stop"]);
     sides.cluster.varve(&["pageserver", "start"]);
 }

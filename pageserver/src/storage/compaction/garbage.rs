@@ -10,9 +10,7 @@ use layer_map::{Coverage, Descent, Extent, LayerMap};
 use types::{Key, KeyRange, Lsn};
 
 use super::plan::{first_run, is_unmakeable, split, weigh};
-use super::{Job, Layer, Limits};
-
-const ALL: KeyRange = Key::MIN..Key::MAX;
+use super::{ALL, Job, Layer, Limits};
 
 /// The layers that no read meets. `pins` above the cutoff do no harm.
 pub(in crate::storage) fn garbage<L: Layer>(map: &LayerMap<L>, cutoff: Lsn, pins: &[Lsn]) -> Vec<Extent> {

@@ -24,6 +24,10 @@ pub(super) use garbage::{garbage, read_lsns, rewrite};
 pub(super) use plan::{Job, Limits, first_run, is_unmakeable, level0, next_job};
 
 use layer_map::Extent;
+use types::{Key, KeyRange};
+
+/// Every key that there can be.
+pub(super) const ALL: KeyRange = Key::MIN..Key::MAX;
 
 /// What planning knows of a layer.
 pub(super) trait Layer: Clone {

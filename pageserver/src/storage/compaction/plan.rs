@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use layer_map::{Coverage, Descent, Extent, LayerMap};
 use types::{Key, KeyRange, Lsn};
 
-use super::Layer;
+use super::{ALL, Layer};
 
 #[derive(Clone, Copy, Debug)]
 pub(in crate::storage) struct Limits {
@@ -28,7 +28,7 @@ pub(in crate::storage) enum Job {
 }
 
 fn is_level0(extent: &Extent) -> bool {
-    extent.coverage == Coverage::Delta && extent.keys == (Key::MIN..Key::MAX)
+    extent.coverage == Coverage::Delta && extent.keys == ALL
 }
 
 /// Level 0, oldest first.
@@ -56,7 +56,7 @@ pub(in crate::storage) fn next_job<L: Layer>(
     }
     let end = level0.first().map_or(durable + 1, |(extent, _)| extent.lsns.start);
     // From the top: where collection has made images above, as of a cutoff among the flushed layers, nobody comes below.
-    let mut descents = map.plan(&(Key::MIN..Key::MAX), durable + 1);
+    let mut descents = map.plan(&ALL, durable + 1);
     descents.iter_mut().for_each(|descent| descent.steps.retain(|step| !is_level0(&step.layer.extent())));
     let is_deep = |descent: &Descent<L>| {
         limits.makes_images

@@ -8,15 +8,13 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use types::{Key, KeyRange, Lsn};
+use types::{KeyRange, Lsn};
 
 use super::compact::{descend, ends_in_images};
 use super::view::View;
 use super::{Horizon, Timeline};
 use crate::storage::StorageError;
-use crate::storage::compaction::{Job, first_run, is_unmakeable, read_lsns};
-
-const ALL: KeyRange = Key::MIN..Key::MAX;
+use crate::storage::compaction::{ALL, Job, first_run, is_unmakeable, read_lsns};
 
 impl Timeline {
     pub(super) fn is_whole(&self) -> bool {

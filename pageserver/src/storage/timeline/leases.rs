@@ -74,7 +74,7 @@ impl Timeline {
     ) -> Result<T, StorageError> {
         let timeline = self.ancestor_with(lsn).unwrap_or_else(|| Arc::clone(self));
         let mut leases = timeline.leases.lock().expect("no holder panics");
-        timeline.check_readable(lsn)?;
+        timeline.check_kept(lsn)?;
         Ok(change(&timeline, &mut leases))
     }
 }

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use durable_fs::run_blocking;
+use layer_format::Entry;
 use layer_map::{Coverage, Step};
 use types::{Key, Lsn, TenantTimelineId};
 
@@ -108,9 +109,11 @@ impl Timeline {
     /// The views that a read at `lsn` goes through: this timeline's, then its ancestors'. Of an LSN that nobody may
     /// read any more, since garbage was collected, an error.
     pub(super) async fn levels(&self, lsn: Lsn) -> Result<Vec<Level>, StorageError> {
+        // Before the views: should this timeline leave its ancestor meanwhile, it still counts what that one has kept.
+        let ancestor = self.ancestor_with(lsn);
         let levels = self.levels_unchecked(lsn).await?;
         // After the views were taken: what is removed from now on, they have.
-        self.check_readable(lsn)?;
+        ancestor.as_deref().unwrap_or(self).check_kept(lsn)?;
         Ok(levels)
     }
 
@@ -120,15 +123,18 @@ impl Timeline {
         found.map(|ancestor| Arc::clone(&ancestor.timeline))
     }
 
-    /// Whether the history at `lsn` is still there: it is from the cutoff on, and at each pin.
+    /// Whether the history at `lsn`, this timeline's or an ancestor's, is still there.
     pub fn check_readable(&self, lsn: Lsn) -> Result<(), StorageError> {
-        let ancestor = self.ancestor_with(lsn);
-        let timeline = ancestor.as_deref().unwrap_or(self);
-        let horizon = timeline.horizon.load();
+        self.ancestor_with(lsn).as_deref().unwrap_or(self).check_kept(lsn)
+    }
+
+    /// Of its own history there is all from the cutoff on, and what is at each pin.
+    pub(super) fn check_kept(&self, lsn: Lsn) -> Result<(), StorageError> {
+        let horizon = self.horizon.load();
         if lsn >= horizon.cutoff || horizon.pins.contains(&lsn) {
             return Ok(());
         }
-        Err(StorageError::Collected { timeline: timeline.id, lsn, cutoff: horizon.cutoff })
+        Err(StorageError::Collected { timeline: self.id, lsn, cutoff: horizon.cutoff })
     }
 
     pub(super) async fn levels_unchecked(&self, lsn: Lsn) -> Result<Vec<Level>, StorageError> {
@@ -218,17 +224,9 @@ impl Level {
         let mut end = self.end;
         while !collector.is_complete() {
             let Some(step) = self.view.layers.search(&key, end) else { break };
-            let (reader, cache) = open(session, &step.layer)?;
             end = step.lsns.start;
-            reader
-                .visit_newest_first(&key, step.lsns.clone(), cache, |entry| {
-                    collector.take(entry.lsn, &entry.value)
-                })
-                .map_err(Stop::at(&step.layer))?;
+            read_entries(&step, key, collector, open(session, &step.layer)?)?;
             watch(Visited::File(&step.layer, &step.lsns), collector);
-            if step.coverage == Coverage::Image {
-                collector.end_of_history();
-            }
         }
         Ok(())
     }
@@ -285,6 +283,22 @@ fn is_open((_, collector): &Walk) -> bool {
     !collector.is_complete()
 }
 
+/// What a layer has of one key.
+fn read_entries(
+    step: &Step<Arc<DiskLayer>>,
+    key: Key,
+    collector: &mut Collector,
+    (reader, cache): &mut OpenLayer,
+) -> Result<(), Stop> {
+    let take = |entry: &Entry| collector.take(entry.lsn, &entry.value);
+    reader.visit_newest_first(&key, step.lsns.clone(), cache, take).map_err(Stop::at(&step.layer))?;
+    if step.coverage == Coverage::Image {
+        collector.end_of_history();
+    }
+    Ok(())
+}
+
+/// What it has of many, of which some need no more.
 fn read_step(
     step: &Step<Arc<DiskLayer>>,
     walks: &mut [Walk],
@@ -294,18 +308,12 @@ fn read_step(
     if keys.is_empty() {
         return Ok(());
     }
-    let (reader, cache) = open(session, &step.layer)?;
+    let layer = open(session, &step.layer)?;
+    let (reader, cache) = &mut *layer;
     reader.read_ahead(&keys, step.lsns.end, cache).map_err(Stop::at(&step.layer))?;
     for (key, collector) in walks.iter_mut().filter(|walk| is_open(walk)) {
-        reader
-            .visit_newest_first(key, step.lsns.clone(), cache, |entry| {
-                collector.take(entry.lsn, &entry.value)
-            })
-            .map_err(Stop::at(&step.layer))?;
-        if step.coverage == Coverage::Image {
-            collector.end_of_history();
-        }
+        read_entries(step, *key, collector, layer)?;
     }
-    cache.clear();
+    layer.1.clear();
     Ok(())
 }
