@@ -1,8 +1,12 @@
 //! [`ApiError`]: how a handler says no. The one place where errors become HTTP.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use utoipa::openapi::{ContentBuilder, RefOr, Response as Description, ResponseBuilder};
+use utoipa::{IntoResponses, PartialSchema, ToSchema};
 
 /// An error as the caller sees it: a status and `{"code": 404, "msg": "…"}`.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -12,9 +16,11 @@ pub struct ApiError {
     pub message: String,
 }
 
-#[derive(serde::Serialize)]
+#[derive(serde::Serialize, ToSchema)]
 struct Body<'a> {
+    /// The status once more.
     code: u16,
+    /// What is wrong, and what to do.
     msg: &'a str,
 }
 
@@ -66,5 +72,14 @@ impl IntoResponse for ApiError {
         }
         let body = Body { code: self.status.as_u16(), msg: &self.message };
         (self.status, Json(body)).into_response()
+    }
+}
+
+impl IntoResponses for ApiError {
+    /// Whatever the status, the body is the same.
+    fn responses() -> BTreeMap<String, RefOr<Description>> {
+        let body = ContentBuilder::new().schema(Some(Body::schema())).build();
+        let response = ResponseBuilder::new().description("An error.").content("application/json", body).build();
+        BTreeMap::from([("default".to_owned(), response.into())])
     }
 }

@@ -1,7 +1,9 @@
 //! What the HTTP APIs of all daemons share: the token check, `/metrics`, errors as JSON, serving with
-//! a graceful end. No route of any daemon is known here.
+//! a graceful end; what describes them by OpenAPI. No route of any daemon is known here.
 
 mod error;
+pub mod extract;
+mod openapi;
 
 use std::pin::pin;
 use std::time::Duration;
@@ -18,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use auth::ClusterToken;
 pub use error::ApiError;
+pub use openapi::{DOCUMENT, document, with_document};
 
 /// Adds `GET /metrics` and the token check on every route, unknown ones included: without the token
 /// nobody learns even which routes there are.

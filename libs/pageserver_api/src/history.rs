@@ -7,12 +7,14 @@ use std::time::Duration;
 use jiff::{Span, SpanRelativeTo};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use types::{Lsn, TenantId};
+use utoipa::ToSchema;
 
 /// Microseconds from 1970-01-01 to 2000-01-01, where PostgreSQL's `TimestampTz` begins.
 pub const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 
 /// A length of time as people write it: `7 days`, `12h`, `1h 30m`. Whole seconds; a day has 24 hours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ToSchema)]
+#[schema(value_type = String, example = "7 days")]
 pub struct Interval(pub Duration);
 
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +66,7 @@ impl<'de> Deserialize<'de> for Interval {
 }
 
 /// What is set for one tenant; what is not, is as the pageserver's configuration says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TenantConfig {
     /// How far back any moment can be read.
@@ -76,7 +78,7 @@ pub struct TenantConfig {
 }
 
 /// `PUT /v1/tenant/config`: takes the place of all that was set before.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TenantConfigRequest {
     pub tenant_id: TenantId,
@@ -98,14 +100,14 @@ impl TenantConfigRequest {
 }
 
 /// `GET /v1/tenant/{t}/config`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TenantConfigResponse {
     pub tenant_specific_overrides: TenantConfig,
     pub effective_config: TenantConfig,
 }
 
 /// Of `PUT /v1/tenant/{t}/timeline/{tl}/do_gc`, whose body is a [`TenantConfig`] that counts this once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct GcResult {
     /// Below it only the beginnings of branches can be read.
     pub gc_cutoff: Lsn,
@@ -114,19 +116,19 @@ pub struct GcResult {
 
 /// `POST /v1/tenant/{t}/timeline/{tl}/lsn_lease`: what can be read at this LSN is to stay readable for a while. To be
 /// asked again before that is over, also after the pageserver was restarted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LsnLeaseRequest {
     pub lsn: Lsn,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LsnLease {
     /// As in RFC 3339.
     pub valid_until: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LsnKind {
     /// The end of the last commit up to that time.
@@ -140,7 +142,7 @@ pub enum LsnKind {
 }
 
 /// `GET /v1/tenant/{t}/timeline/{tl}/get_lsn_by_timestamp?timestamp=2026-11-22T10:00:00Z`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LsnByTimestamp {
     pub lsn: Lsn,
     pub kind: LsnKind,

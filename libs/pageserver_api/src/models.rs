@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 use types::{Key, Lsn, NodeId, PgVersion, TenantId, TimelineId, WalSegmentSize};
+use utoipa::ToSchema;
 
 /// `GET /v1/status`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StatusResponse {
     pub id: NodeId,
     pub version: String,
@@ -13,20 +14,20 @@ pub struct StatusResponse {
 }
 
 /// `GET /v1/template/{pg_version}`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TemplateInfo {
     pub pg_version: PgVersion,
     pub bytes: u64,
 }
 
 /// `POST /v1/tenant`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TenantCreateRequest {
     pub new_tenant_id: TenantId,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TenantInfo {
     pub id: TenantId,
     pub state: String,
@@ -34,7 +35,7 @@ pub struct TenantInfo {
 }
 
 /// `POST /v1/tenant/{t}/timeline`: a root timeline if it names a version, a branch if it names an ancestor.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TimelineCreateRequest {
     pub new_timeline_id: TimelineId,
@@ -67,7 +68,7 @@ impl TimelineCreateRequest {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub enum TimelineState {
     /// Reads are served and WAL is received.
     Active,
@@ -76,13 +77,13 @@ pub enum TimelineState {
 }
 
 /// `PUT /v1/tenant/{t}/timeline/{tl}/archival_config`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TimelineArchivalConfig {
     pub state: ArchivalState,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub enum ArchivalState {
     /// Kept, and not used: no WAL is received, no computes start.
     Archived,
@@ -90,14 +91,14 @@ pub enum ArchivalState {
 }
 
 /// `PUT /v1/tenant/{t}/timeline/{tl}/detach_ancestor`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AncestorDetached {
     /// Whom it left; none if it had no ancestor, or had left it before.
     pub ancestor_timeline_id: Option<TimelineId>,
 }
 
 /// `GET /v1/tenant/{t}/timeline/{tl}`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TimelineInfo {
     pub tenant_id: TenantId,
     pub timeline_id: TimelineId,
@@ -127,7 +128,7 @@ pub struct TimelineInfo {
 }
 
 /// `GET /v1/tenant/{t}/timeline/{tl}/explain_read?key=KEY&lsn=LSN`: what a read goes through.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReadExplanation {
     pub key: Key,
     pub lsn: Lsn,
@@ -142,7 +143,7 @@ pub struct ReadExplanation {
 }
 
 /// A layer that a read looks into.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ExplainedLayer {
     /// The read's own, or an ancestor.
     pub timeline_id: TimelineId,
@@ -156,7 +157,7 @@ pub struct ExplainedLayer {
 }
 
 /// `PUT /v1/tenant/{t}/timeline/{tl}/compact`: what there was to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CompactionResult {
     pub merges: usize,
     pub images: usize,

@@ -7,6 +7,7 @@ mod id;
 mod key;
 mod lsn;
 mod pg;
+mod schema;
 
 pub use id::{Generation, NodeId, ParseIdError, TenantId, TenantTimelineId, Term, TimelineId};
 pub use key::{Key, KeyKind, KeyRange, ParseKeyError, SlruKind};

@@ -1,8 +1,8 @@
 //! What is kept of the past, and when was what; and, for operators and tests, work that otherwise is done by and by.
 
-use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use http_server::ApiError;
+use http_server::extract::{Json, Path, Query};
 use jiff::Timestamp;
 use pageserver_api::history::{
     GcResult, Interval, LsnByTimestamp, LsnLease, LsnLeaseRequest, POSTGRES_EPOCH, TenantConfig,
@@ -10,17 +10,21 @@ use pageserver_api::history::{
 };
 use pageserver_api::models::CompactionResult;
 use serde::Deserialize;
-use types::{Lsn, TenantId};
+use types::Lsn;
+use utoipa::IntoParams;
 
-use super::timelines::{Ids, bad_id, timeline};
+use super::path::{TenantPath, TimelinePath};
+use super::timelines::timeline;
 use super::{ApiState, error, to_the_end};
 use crate::history::{commit_time, lsn_of_time};
 
+/// How long a tenant's history is kept
+#[utoipa::path(get, path = "/v1/tenant/{tenant}/config", tag = "Tenants", params(TenantPath),
+    responses((status = 200, description = "What is set, and what counts.", body = TenantConfigResponse), ApiError))]
 pub(super) async fn config(
     State(state): State<ApiState>,
-    Path(tenant): Path<String>,
+    Path(TenantPath { tenant }): Path<TenantPath>,
 ) -> Result<Json<TenantConfigResponse>, ApiError> {
-    let tenant: TenantId = tenant.parse().map_err(bad_id)?;
     let overrides = state.manager.tenant_config(tenant).map_err(error::storage)?;
     let effective = state.gc.defaults().with(overrides);
     Ok(Json(TenantConfigResponse {
@@ -32,6 +36,11 @@ pub(super) async fn config(
     }))
 }
 
+/// Say how long a tenant's history is kept
+///
+/// Takes the place of all that was set before.
+#[utoipa::path(put, path = "/v1/tenant/config", tag = "Tenants",
+    responses((status = 200, description = "It is set."), ApiError))]
 pub(super) async fn set_config(
     State(state): State<ApiState>,
     Json(request): Json<TenantConfigRequest>,
@@ -42,17 +51,22 @@ pub(super) async fn set_config(
     Ok(Json(()))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct AtTime {
+    #[param(example = "2026-11-22T10:00:00Z")]
     timestamp: String,
 }
 
+/// Which LSN was when
+#[utoipa::path(get, path = "/get_lsn_by_timestamp", tag = "History", params(TimelinePath, AtTime),
+    responses((status = 200, description = "The LSN.", body = LsnByTimestamp), ApiError))]
 pub(super) async fn lsn_by_timestamp(
     State(state): State<ApiState>,
-    ids: Ids,
+    Path(path): Path<TimelinePath>,
     Query(AtTime { timestamp }): Query<AtTime>,
 ) -> Result<Json<LsnByTimestamp>, ApiError> {
-    let timeline = timeline(&state, ids)?;
+    let timeline = timeline(&state, path)?;
     let time: Timestamp = timestamp.parse().map_err(|error| {
         ApiError::bad_request(format!("timestamp {timestamp:?} is none as 2026-11-22T10:00:00Z is: {error}"))
     })?;
@@ -60,20 +74,23 @@ pub(super) async fn lsn_by_timestamp(
     lsn_of_time(&timeline, time).await.map(Json).map_err(error::storage)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct AtLsn {
-    lsn: String,
+    lsn: Lsn,
 }
 
-/// The latest time of a commit up to that LSN.
+/// When an LSN was
+///
+/// The latest time of a commit up to that LSN. 404 if there is none.
+#[utoipa::path(get, path = "/get_timestamp_of_lsn", tag = "History", params(TimelinePath, AtLsn),
+    responses((status = 200, description = "The time, as in RFC 3339.", body = String), ApiError))]
 pub(super) async fn timestamp_of_lsn(
     State(state): State<ApiState>,
-    ids: Ids,
+    Path(path): Path<TimelinePath>,
     Query(AtLsn { lsn }): Query<AtLsn>,
 ) -> Result<Json<String>, ApiError> {
-    let timeline = timeline(&state, ids)?;
-    let lsn: Lsn =
-        lsn.parse().map_err(|error: types::ParseLsnError| ApiError::bad_request(error.to_string()))?;
+    let timeline = timeline(&state, path)?;
     let Some((time, _)) = commit_time(&timeline, lsn).await.map_err(error::storage)? else {
         return Err(ApiError::not_found(format!("there is no commit up to {lsn}")));
     };
@@ -83,12 +100,17 @@ pub(super) async fn timestamp_of_lsn(
     }
 }
 
+/// Lease an LSN
+///
+/// What can be read at it stays readable for a while. 406 if it is gone already.
+#[utoipa::path(post, path = "/lsn_lease", tag = "History", params(TimelinePath),
+    responses((status = 200, description = "It is leased.", body = LsnLease), ApiError))]
 pub(super) async fn lease_lsn(
     State(state): State<ApiState>,
-    ids: Ids,
+    Path(path): Path<TimelinePath>,
     Json(LsnLeaseRequest { lsn }): Json<LsnLeaseRequest>,
 ) -> Result<Json<LsnLease>, ApiError> {
-    let timeline = timeline(&state, ids)?;
+    let timeline = timeline(&state, path)?;
     let length = state.gc.lease_length();
     // Before the lease begins, so that it does not end before that.
     let valid_until = Timestamp::now()
@@ -99,17 +121,24 @@ pub(super) async fn lease_lsn(
     Ok(Json(LsnLease { valid_until }))
 }
 
-/// All that was ingested is in remote storage when this returns.
-pub(super) async fn checkpoint(State(state): State<ApiState>, ids: Ids) -> Result<Json<()>, ApiError> {
-    let timeline = timeline(&state, ids)?;
+/// Bring all into remote storage
+///
+/// All that was ingested is there when this returns.
+#[utoipa::path(put, path = "/checkpoint", tag = "Operation", params(TimelinePath),
+    responses((status = 200, description = "All is there."), ApiError))]
+pub(super) async fn checkpoint(State(state): State<ApiState>, Path(path): Path<TimelinePath>) -> Result<Json<()>, ApiError> {
+    let timeline = timeline(&state, path)?;
     to_the_end(async move { timeline.flush_and_upload().await }).await
 }
 
+/// Merge layers and make images, as far as there is need
+#[utoipa::path(put, path = "/compact", tag = "Operation", params(TimelinePath),
+    responses((status = 200, description = "What was done.", body = CompactionResult), ApiError))]
 pub(super) async fn compact(
     State(state): State<ApiState>,
-    ids: Ids,
+    Path(path): Path<TimelinePath>,
 ) -> Result<Json<CompactionResult>, ApiError> {
-    let timeline = timeline(&state, ids)?;
+    let timeline = timeline(&state, path)?;
     to_the_end(async move {
         let done = timeline.compact().await?;
         Ok(CompactionResult { merges: done.merges, images: done.images })
@@ -117,13 +146,18 @@ pub(super) async fn compact(
     .await
 }
 
-/// Of the whole tenant, since branches pin what their ancestors have.
+/// Collect what nothing needs any more
+///
+/// Of the whole tenant, since branches pin what their ancestors have. The body counts this once, instead of the
+/// tenant's configuration.
+#[utoipa::path(put, path = "/do_gc", tag = "Operation", params(TimelinePath),
+    responses((status = 200, description = "What was done.", body = GcResult), ApiError))]
 pub(super) async fn do_gc(
     State(state): State<ApiState>,
-    ids: Ids,
+    Path(path): Path<TimelinePath>,
     Json(this_once): Json<TenantConfig>,
 ) -> Result<Json<GcResult>, ApiError> {
-    let timeline = timeline(&state, ids)?;
+    let timeline = timeline(&state, path)?;
     let tenant = timeline.id().tenant_id;
     let retention = state.gc.retention(tenant).map_err(error::storage)?.with(this_once);
     to_the_end(async move {

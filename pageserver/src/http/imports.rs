@@ -2,24 +2,26 @@
 
 use std::path::{Path as FilePath, PathBuf};
 
-use axum::Json;
 use axum::body::Body;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use durable_fs::run_blocking;
 use futures_util::StreamExt;
 use http_server::ApiError;
+use http_server::extract::{Json, Path, Query};
 use pageserver_api::models::TimelineInfo;
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 use types::{PgVersion, TenantTimelineId};
+use utoipa::IntoParams;
 
-use super::timelines::{Ids, id_of, info};
+use super::path::TimelinePath;
+use super::timelines::info;
 use super::{ApiState, error, uninterrupted};
 use crate::import::{NewIdentity, import_data_directory};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Version {
     pg_version: PgVersion,
@@ -55,15 +57,19 @@ impl Drop for Scratch {
     }
 }
 
-/// The body is a `tar.zst` of the data directory.
+/// Import a data directory
+///
+/// The body is a tar, compressed with zstd, of a data directory that was stopped cleanly. It becomes a root timeline.
+#[utoipa::path(put, path = "/import_basebackup", tag = "Timelines", params(TimelinePath, Version),
+    request_body(content = [u8], content_type = "application/zstd"),
+    responses((status = 201, description = "The timeline exists.", body = TimelineInfo), ApiError))]
 pub(super) async fn import(
     State(state): State<ApiState>,
-    ids: Ids,
-    query: Result<Query<Version>, QueryRejection>,
+    Path(path): Path<TimelinePath>,
+    Query(Version { pg_version }): Query<Version>,
     body: Body,
 ) -> Result<(StatusCode, Json<TimelineInfo>), ApiError> {
-    let id = id_of(ids)?;
-    let Query(Version { pg_version }) = query.map_err(|error| ApiError::bad_request(error.body_text()))?;
+    let id = path.id();
     // Early, since an archive may be large.
     state.manager.list_timelines(id.tenant_id).map_err(error::storage)?;
     if state.manager.get_timeline(id).is_ok() {

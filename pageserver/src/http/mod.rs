@@ -1,8 +1,10 @@
-//! The HTTP API: templates, tenants, timelines. Errors become statuses in error.rs.
+//! The HTTP API: templates, tenants, timelines. Errors become statuses in error.rs. What describes a handler stands
+//! above it, and is what users read at `/v1/doc`.
 
 mod error;
 mod history;
 mod imports;
+mod path;
 mod templates;
 mod tenants;
 mod timelines;
@@ -11,11 +13,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, State};
-use axum::routing::{delete, get, post, put};
-use axum::{Json, Router};
 use http_server::ApiError;
+use http_server::extract::Json;
 use pageserver_api::models::StatusResponse;
 use types::NodeId;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::gc::GarbageCollector;
 use crate::ingest::IngestMetrics;
@@ -38,34 +41,41 @@ pub struct ApiState {
     pub importing: Arc<tokio::sync::Mutex<()>>,
 }
 
-pub fn routes(state: ApiState) -> Router {
-    let template =
-        put(templates::store).layer(DefaultBodyLimit::max(MOST_TEMPLATE_BYTES)).get(templates::describe);
-    Router::new()
-        .route("/v1/status", get(status))
-        .route("/v1/template/{pg_version}", template)
-        .route("/v1/tenant", get(tenants::list).post(tenants::create))
-        .route("/v1/tenant/{tenant}/timeline", get(timelines::list).post(timelines::create))
-        .route("/v1/tenant/{tenant}", delete(tenants::delete))
-        .route("/v1/tenant/{tenant}/timeline/{timeline}", get(timelines::describe).delete(timelines::delete))
-        .route("/v1/tenant/config", put(history::set_config))
-        .route("/v1/tenant/{tenant}/config", get(history::config))
-        .route("/v1/tenant/{tenant}/timeline/{timeline}/get_lsn_by_timestamp", get(history::lsn_by_timestamp))
-        .route("/v1/tenant/{tenant}/timeline/{timeline}/get_timestamp_of_lsn", get(history::timestamp_of_lsn))
-        .route("/v1/tenant/{tenant}/timeline/{timeline}/archival_config", put(timelines::archive))
-        .route("/v1/tenant/{tenant}/timeline/{timeline}/detach_ancestor", put(timelines::detach_ancestor))
-        .route("/v1/tenant/{tenant}/timeline/{timeline}/explain_read", get(timelines::explain_read))
-        .route(
-            "/v1/tenant/{tenant}/timeline/{timeline}/import_basebackup",
-            put(imports::import).layer(DefaultBodyLimit::disable()),
-        )
-        .route("/v1/tenant/{tenant}/timeline/{timeline}/lsn_lease", post(history::lease_lsn))
-        .route("/v1/tenant/{tenant}/timeline/{timeline}/checkpoint", put(history::checkpoint))
-        .route("/v1/tenant/{tenant}/timeline/{timeline}/compact", put(history::compact))
-        .route("/v1/tenant/{tenant}/timeline/{timeline}/do_gc", put(history::do_gc))
+pub fn routes(state: ApiState) -> OpenApiRouter {
+    let document = http_server::document(
+        "Varve pageserver",
+        "Tenants, their timelines, and what is kept of the past. Lengths are in bytes, LSNs as PostgreSQL writes them.",
+    );
+    let timeline = OpenApiRouter::new()
+        .routes(routes!(timelines::describe, timelines::delete))
+        .routes(routes!(timelines::archive))
+        .routes(routes!(timelines::detach_ancestor))
+        .routes(routes!(timelines::explain_read))
+        .routes(routes!(history::lsn_by_timestamp))
+        .routes(routes!(history::timestamp_of_lsn))
+        .routes(routes!(history::lease_lsn))
+        .routes(routes!(history::checkpoint))
+        .routes(routes!(history::compact))
+        .routes(routes!(history::do_gc))
+        .merge(OpenApiRouter::new().routes(routes!(imports::import)).layer(DefaultBodyLimit::disable()));
+    let template = OpenApiRouter::new()
+        .routes(routes!(templates::describe, templates::store))
+        .layer(DefaultBodyLimit::max(MOST_TEMPLATE_BYTES));
+    OpenApiRouter::with_openapi(document)
+        .routes(routes!(status))
+        .merge(template)
+        .routes(routes!(tenants::list, tenants::create))
+        .routes(routes!(tenants::delete))
+        .routes(routes!(history::set_config))
+        .routes(routes!(history::config))
+        .routes(routes!(timelines::list, timelines::create))
+        .nest("/v1/tenant/{tenant}/timeline/{timeline}", timeline)
         .with_state(state)
 }
 
+/// What this pageserver holds
+#[utoipa::path(get, path = "/v1/status", tag = "Pageserver",
+    responses((status = 200, description = "It is up.", body = StatusResponse), ApiError))]
 async fn status(State(state): State<ApiState>) -> Json<StatusResponse> {
     let tenants = state.manager.list_tenants();
     let timelines = tenants

@@ -1,27 +1,29 @@
 //! Templates of new root timelines.
 
-use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use http_server::ApiError;
+use http_server::extract::{Json, Path};
 use pageserver_api::models::TemplateInfo;
 use types::PgVersion;
 
+use super::path::TemplatePath;
 use super::{ApiState, error};
 use crate::import::{Imported, NewIdentity, import_template};
 use crate::storage::template_key;
 
-fn version(text: &str) -> Result<PgVersion, ApiError> {
-    text.parse().map_err(|error: types::ParsePgVersionError| ApiError::bad_request(error.to_string()))
-}
-
-/// Kept only if a timeline can be made of it.
+/// Store a template
+///
+/// The output of initdb, as a tar compressed with zstd, of which new root timelines are made. Kept only if one can be
+/// made of it.
+#[utoipa::path(put, path = "/v1/template/{pg_version}", tag = "Templates", params(TemplatePath),
+    request_body(content = [u8], content_type = "application/zstd"),
+    responses((status = 200, description = "It is kept.", body = TemplateInfo), ApiError))]
 pub(super) async fn store(
     State(state): State<ApiState>,
-    Path(pg_version): Path<String>,
+    Path(TemplatePath { pg_version }): Path<TemplatePath>,
     body: Bytes,
 ) -> Result<Json<TemplateInfo>, ApiError> {
-    let pg_version = version(&pg_version)?;
     let bytes = body.len() as u64;
     import(body.clone(), pg_version).await?;
     let stored = state.manager.remote().put(&template_key(pg_version), body).await;
@@ -30,11 +32,13 @@ pub(super) async fn store(
     Ok(Json(TemplateInfo { pg_version, bytes }))
 }
 
+/// Is there a template?
+#[utoipa::path(get, path = "/v1/template/{pg_version}", tag = "Templates", params(TemplatePath),
+    responses((status = 200, description = "There is one.", body = TemplateInfo), ApiError))]
 pub(super) async fn describe(
     State(state): State<ApiState>,
-    Path(pg_version): Path<String>,
+    Path(TemplatePath { pg_version }): Path<TemplatePath>,
 ) -> Result<Json<TemplateInfo>, ApiError> {
-    let pg_version = version(&pg_version)?;
     match state.manager.remote().head(&template_key(pg_version)).await {
         Ok(Some(bytes)) => Ok(Json(TemplateInfo { pg_version, bytes })),
         Ok(None) => Err(ApiError::not_found(format!("there is no template of PostgreSQL {pg_version}"))),

@@ -1,16 +1,18 @@
 //! Tenants.
 
-use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use http_server::ApiError;
+use http_server::extract::{Json, Path};
 use pageserver_api::models::{TenantCreateRequest, TenantInfo};
-use types::TenantId;
 
-use super::timelines::bad_id;
+use super::path::TenantPath;
 use super::{ApiState, error, to_the_end};
 use crate::storage::StorageError;
 
+/// All tenants
+#[utoipa::path(get, path = "/v1/tenant", tag = "Tenants",
+    responses((status = 200, description = "In the order of their ids.", body = Vec<TenantInfo>), ApiError))]
 pub(super) async fn list(State(state): State<ApiState>) -> Json<Vec<TenantInfo>> {
     let describe = |id| TenantInfo {
         id,
@@ -20,7 +22,11 @@ pub(super) async fn list(State(state): State<ApiState>) -> Json<Vec<TenantInfo>>
     Json(state.manager.list_tenants().into_iter().map(describe).collect())
 }
 
+/// Create a tenant
+///
 /// One that exists already is fine.
+#[utoipa::path(post, path = "/v1/tenant", tag = "Tenants",
+    responses((status = 201, description = "It exists.", body = TenantInfo), ApiError))]
 pub(super) async fn create(
     State(state): State<ApiState>,
     Json(request): Json<TenantCreateRequest>,
@@ -35,12 +41,15 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(TenantInfo { id, state: "Active".to_owned(), timelines })))
 }
 
-/// With all its timelines, and all that they have in remote storage.
+/// Delete a tenant
+///
+/// With all its timelines, and all that they have in remote storage. One that is deleted already is fine.
+#[utoipa::path(delete, path = "/v1/tenant/{tenant}", tag = "Tenants", params(TenantPath),
+    responses((status = 200, description = "Nothing of it is left."), ApiError))]
 pub(super) async fn delete(
     State(state): State<ApiState>,
-    Path(tenant): Path<String>,
+    Path(TenantPath { tenant }): Path<TenantPath>,
 ) -> Result<Json<()>, ApiError> {
-    let tenant: TenantId = tenant.parse().map_err(bad_id)?;
     to_the_end(async move {
         let deleted = state.manager.delete_tenant(tenant).await;
         if !state.manager.list_tenants().contains(&tenant) {

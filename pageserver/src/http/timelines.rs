@@ -3,42 +3,34 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use http_server::ApiError;
+use http_server::extract::{Json, Path, Query};
 use pageserver_api::models::{
     AncestorDetached, ArchivalState, ExplainedLayer, ReadExplanation, TimelineArchivalConfig,
     TimelineCreateRequest, TimelineInfo, TimelineState,
 };
 use serde::Deserialize;
-use types::{BLCKSZ, Key, KeyKind, Lsn, PgVersion, TenantId, TenantTimelineId, TimelineId};
+use types::{BLCKSZ, Key, KeyKind, Lsn, PgVersion, TenantTimelineId, TimelineId};
+use utoipa::IntoParams;
 
+use super::path::{TenantPath, TimelinePath};
 use super::{ApiState, error, templates, to_the_end, uninterrupted};
 use crate::ingest::relation_size;
 use crate::storage::{StorageError, Timeline, VisitedLayer};
 
-pub(super) fn bad_id(error: types::ParseIdError) -> ApiError {
-    ApiError::bad_request(error.to_string())
+pub(super) fn timeline(state: &ApiState, path: TimelinePath) -> Result<Arc<Timeline>, ApiError> {
+    state.manager.get_timeline(path.id()).map_err(error::storage)
 }
 
-/// Of a path: tenant and timeline.
-pub(super) type Ids = Path<(String, String)>;
-
-pub(super) fn id_of(Path((tenant, timeline)): Ids) -> Result<TenantTimelineId, ApiError> {
-    Ok(TenantTimelineId::new(tenant.parse().map_err(bad_id)?, timeline.parse().map_err(bad_id)?))
-}
-
-pub(super) fn timeline(state: &ApiState, ids: Ids) -> Result<Arc<Timeline>, ApiError> {
-    state.manager.get_timeline(id_of(ids)?).map_err(error::storage)
-}
-
+/// All timelines of a tenant
+#[utoipa::path(get, path = "/v1/tenant/{tenant}/timeline", tag = "Timelines", params(TenantPath),
+    responses((status = 200, description = "In the order of their ids.", body = Vec<TimelineInfo>), ApiError))]
 pub(super) async fn list(
     State(state): State<ApiState>,
-    Path(tenant): Path<String>,
+    Path(TenantPath { tenant }): Path<TenantPath>,
 ) -> Result<Json<Vec<TimelineInfo>>, ApiError> {
-    let tenant: TenantId = tenant.parse().map_err(bad_id)?;
     let mut infos = Vec::new();
     for timeline in state.manager.list_timelines(tenant).map_err(error::storage)? {
         infos.push(info(&state, &timeline).await?);
@@ -46,31 +38,44 @@ pub(super) async fn list(
     Ok(Json(infos))
 }
 
+/// A timeline
+#[utoipa::path(get, path = "/", tag = "Timelines", params(TimelinePath),
+    responses((status = 200, description = "Its positions and sizes.", body = TimelineInfo), ApiError))]
 pub(super) async fn describe(
     State(state): State<ApiState>,
-    ids: Ids,
+    Path(path): Path<TimelinePath>,
 ) -> Result<Json<TimelineInfo>, ApiError> {
-    Ok(Json(info(&state, &*timeline(&state, ids)?).await?))
+    Ok(Json(info(&state, &*timeline(&state, path)?).await?))
 }
 
+/// Create a timeline
+///
+/// A root timeline if a PostgreSQL version is named, a branch if an ancestor is. One that exists already and is the
+/// same is fine; 409 if it differs, 406 if the ancestor cannot be branched there.
+#[utoipa::path(post, path = "/v1/tenant/{tenant}/timeline", tag = "Timelines", params(TenantPath),
+    responses((status = 201, description = "It exists.", body = TimelineInfo), ApiError))]
 pub(super) async fn create(
     State(state): State<ApiState>,
-    Path(tenant): Path<String>,
+    Path(TenantPath { tenant }): Path<TenantPath>,
     Json(request): Json<TimelineCreateRequest>,
 ) -> Result<(StatusCode, Json<TimelineInfo>), ApiError> {
-    let tenant: TenantId = tenant.parse().map_err(bad_id)?;
     let id = TenantTimelineId::new(tenant, request.new_timeline_id);
     // Goes on when the client goes away: files that are half made must not meet the next attempt, and a timeline
     // that was made needs its receiver.
     uninterrupted(make(state, id, request)).await
 }
 
+/// Archive a timeline, or take it back
+///
+/// 412 if its branches, or its ancestor, are not in the same state.
+#[utoipa::path(put, path = "/archival_config", tag = "Timelines", params(TimelinePath),
+    responses((status = 200, description = "It is in that state."), ApiError))]
 pub(super) async fn archive(
     State(state): State<ApiState>,
-    ids: Ids,
+    Path(path): Path<TimelinePath>,
     Json(TimelineArchivalConfig { state: wanted }): Json<TimelineArchivalConfig>,
 ) -> Result<Json<()>, ApiError> {
-    let id = id_of(ids)?;
+    let id = path.id();
     to_the_end(async move {
         match wanted {
             ArchivalState::Archived => {
@@ -87,11 +92,16 @@ pub(super) async fn archive(
     .await
 }
 
+/// Make a branch independent of its ancestors
+///
+/// Copies what it has from them, which takes as long as that takes. Asked again after a failure, it goes on.
+#[utoipa::path(put, path = "/detach_ancestor", tag = "Timelines", params(TimelinePath),
+    responses((status = 200, description = "It has no ancestor.", body = AncestorDetached), ApiError))]
 pub(super) async fn detach_ancestor(
     State(state): State<ApiState>,
-    ids: Ids,
+    Path(path): Path<TimelinePath>,
 ) -> Result<Json<AncestorDetached>, ApiError> {
-    let id = id_of(ids)?;
+    let id = path.id();
     to_the_end(async move {
         let ancestor_timeline_id = state.manager.detach_ancestor(id).await?;
         Ok(AncestorDetached { ancestor_timeline_id })
@@ -99,19 +109,22 @@ pub(super) async fn detach_ancestor(
     .await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct KeyAtLsn {
     key: Key,
     lsn: Lsn,
 }
 
+/// What a read goes through
+#[utoipa::path(get, path = "/explain_read", tag = "Operation", params(TimelinePath, KeyAtLsn),
+    responses((status = 200, description = "Layers and changes.", body = ReadExplanation), ApiError))]
 pub(super) async fn explain_read(
     State(state): State<ApiState>,
-    ids: Ids,
-    query: Result<Query<KeyAtLsn>, QueryRejection>,
+    Path(path): Path<TimelinePath>,
+    Query(KeyAtLsn { key, lsn }): Query<KeyAtLsn>,
 ) -> Result<Json<ReadExplanation>, ApiError> {
-    let timeline = timeline(&state, ids)?;
-    let Query(KeyAtLsn { key, lsn }) = query.map_err(|error| ApiError::bad_request(error.body_text()))?;
+    let timeline = timeline(&state, path)?;
     let plan = timeline.explain_read(key, lsn).await.map_err(error::storage)?;
     let explained = |layer: VisitedLayer| ExplainedLayer {
         timeline_id: layer.timeline.timeline_id,
@@ -131,9 +144,13 @@ pub(super) async fn explain_read(
     }))
 }
 
-/// With all that it has in remote storage.
-pub(super) async fn delete(State(state): State<ApiState>, ids: Ids) -> Result<Json<()>, ApiError> {
-    let id = id_of(ids)?;
+/// Delete a timeline
+///
+/// With all that it has in remote storage. 412 if it has branches.
+#[utoipa::path(delete, path = "/", tag = "Timelines", params(TimelinePath),
+    responses((status = 200, description = "Nothing of it is left."), ApiError))]
+pub(super) async fn delete(State(state): State<ApiState>, Path(path): Path<TimelinePath>) -> Result<Json<()>, ApiError> {
+    let id = path.id();
     to_the_end(async move {
         let deleted = state.manager.delete_timeline(id).await;
         if state.manager.get_timeline(id).is_err() {

@@ -17,6 +17,7 @@ use crate::stock_postgres::server;
 
 struct Daemon {
     http: PageserverClient,
+    http_address: String,
     pg: Address,
     token: ClusterToken,
     shutdown: CancellationToken,
@@ -49,6 +50,7 @@ impl Daemon {
             );
         let daemon = Daemon {
             http: PageserverClient::new(&http, token.clone()),
+            http_address: http,
             pg: Address::parse(&pg).unwrap(),
             token,
             shutdown,
@@ -69,6 +71,66 @@ impl Daemon {
         self.shutdown.cancel();
         self.running.await.unwrap().unwrap();
     }
+}
+
+/// `UPDATE_GOLDENFILES=1` writes the document anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_is_as_its_document_says() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("token"), ClusterToken::generate().as_str()).unwrap();
+    let daemon = Daemon::start(directory.path()).await;
+    let http = reqwest::Client::new();
+    let url = |path: &str| format!("http://{}{path}", daemon.http_address);
+
+    let served = http.get(url(http_server::DOCUMENT)).send().await.unwrap().text().await.unwrap();
+    let served: serde_json::Value = serde_json::from_str(&served).unwrap();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/openapi/pageserver.json");
+    if std::env::var_os("UPDATE_GOLDENFILES").is_some() {
+        std::fs::write(&golden, format!("{served:#}\n")).unwrap();
+    }
+    let known: serde_json::Value = serde_json::from_slice(&std::fs::read(&golden).unwrap()).unwrap();
+    assert!(served == known, "it is not {}: write it anew with UPDATE_GOLDENFILES=1", golden.display());
+    for (file, kind) in [("", "text/html"), ("swagger-ui-bundle.js", "text/javascript")] {
+        let page = http.get(url(&format!("/v1/doc/{file}"))).send().await.unwrap().error_for_status().unwrap();
+        let found = page.headers()["content-type"].to_str().unwrap().to_owned();
+        assert!(found.starts_with(kind), "{file:?} is {found}");
+    }
+
+    let mut operations = 0;
+    for (path, methods) in known["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            operations += 1;
+            let method: reqwest::Method = method.to_uppercase().parse().unwrap();
+            let ask = |id: &str| {
+                let variables = [("{tenant}", id), ("{timeline}", id), ("{pg_version}", "16")];
+                let path = variables.iter().fold(path.clone(), |path, (name, value)| path.replace(name, value));
+                http.request(method.clone(), url(&path))
+            };
+            let absent = "00000000000000000000000000000000";
+            let refused = ask(absent).send().await.unwrap();
+            assert_eq!(refused.status().as_u16(), 401, "{method} {path} without a token");
+            for id in [absent, "nonsense"] {
+                let answer = ask(id).header("Authorization", daemon.token.bearer()).send().await.unwrap();
+                let status = answer.status();
+                let body: serde_json::Value = answer.json().await.unwrap_or_else(|error| {
+                    panic!("{method} {path} answers {status} with what is no JSON: {error}")
+                });
+                if status.is_success() {
+                    continue;
+                }
+                let message = body["msg"].as_str().unwrap();
+                assert_eq!(body["code"], status.as_u16(), "{method} {path}: {message}");
+                assert_ne!(status.as_u16(), 405, "{method} {path}: {message}");
+                assert!(!message.contains(&format!("there is no {method}")), "{method} {path}: {message}");
+                assert!(!status.is_server_error(), "{method} {path}: {message}");
+                if id == "nonsense" && path.contains("{t") {
+                    assert!(message.contains("\"nonsense\" is not a t"), "{method} {path}: {message}");
+                }
+            }
+        }
+    }
+    assert!(operations > 20, "{operations} operations");
+    daemon.stop().await;
 }
 
 fn template(directory: &Path) -> Vec<u8> {
