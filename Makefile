@@ -12,6 +12,7 @@
 #   make sim            simulated safekeepers and computes, SEEDS=20000 worlds or SEED=n; sim-mutants: whether it would notice
 #   make fuzz          the WAL decoder and page redo, MINUTES=10 each (takes a nightly Rust)
 #   make bench         Varve beside stock PostgreSQL, a line for each number; WRITE=docs writes docs/benchmarks.md
+#   make test-garage  object storage that is a bucket of Garage, which is built first (ten minutes and more)
 #   make test-docker   the images and docker-compose.yml: every container killed, cut off, restarted under load
 #   make lint          formatting, clippy, layering, C warnings
 #   make clean-cluster delete the local cluster and its data
@@ -32,7 +33,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 VARVE := target/release/varve --data-dir $(VARVE_DIR)
 
-.PHONY: deps build extension extension-of-other up down clean-cluster test test-docker pg-regress bench lint format oracle redo-oracle redo-oracle-mutants standby-oracle chaos many-timelines many-tenants sim sim-mutants fuzz
+.PHONY: deps build extension extension-of-other up down clean-cluster test test-docker test-garage pg-regress bench lint format oracle redo-oracle redo-oracle-mutants standby-oracle chaos many-timelines many-tenants sim sim-mutants fuzz
 
 deps:
 	@tests/scripts/install-deps $(PG_MAJOR)
@@ -73,6 +74,12 @@ pg-regress: build extension-of-other
 # All packages at once, so that what `make build` compiled is used. BENCH="--only branches --rounds 1": see --help.
 bench: build
 	cargo bench --locked --workspace --bench cluster -- $(BENCH) $(if $(WRITE),--write $(abspath $(WRITE)))
+
+# The suite of all stores, and a cluster.
+test-garage: build
+	cargo test --release --locked --workspace --no-run
+	tests/scripts/with-garage bash -c 'for program in conformance e2e; do \
+		"$$(ls -t target/release/deps/$$program-* | grep -v "\.d$$" | head -n 1)" --ignored --nocapture another_store || exit; done'
 
 # Needs Docker and psql, and nothing of what `make deps` installs.
 test-docker:

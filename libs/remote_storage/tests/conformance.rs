@@ -206,6 +206,34 @@ async fn a_bucket_conforms() {
     assert_eq!(whole.list(None, ListMode::Children).await.unwrap().directories, [key("of")]);
 }
 
+/// Of a store that is not ours, which `make test-garage` starts, with credentials from the environment.
+#[tokio::test]
+#[ignore = "needs a store that takes long to build: make test-garage"]
+async fn a_bucket_of_another_store_conforms() {
+    let variable = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
+    let config = S3Config {
+        bucket_name: variable("VARVE_TEST_S3_BUCKET"),
+        bucket_region: Some(variable("VARVE_TEST_S3_REGION")),
+        endpoint: Some(variable("VARVE_TEST_S3_ENDPOINT")),
+        prefix_in_bucket: Some(key("conformance")),
+        concurrency_limit: 4,
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let store = S3Bucket::open(&config).await.unwrap();
+    conformance(&store, directory.path()).await;
+    // More than a page of a listing.
+    for number in 0..1100 {
+        store.put(&key(&format!("many/{number:04}")), Bytes::new()).await.unwrap();
+    }
+    let listing = store.list(Some(&key("many")), ListMode::Recursive).await.unwrap();
+    assert_eq!(listing.objects.len(), 1100);
+    let refused = S3Bucket::open_as(&config, credentials("a guess")).await.unwrap_err();
+    assert!(!refused.is_retryable() && refused.to_string().contains("403"), "{refused}");
+    let absent = S3Config { bucket_name: "another".to_owned(), ..config };
+    let refused = S3Bucket::open(&absent).await.unwrap_err().to_string();
+    assert!(refused.contains("404") || refused.contains("403"), "{refused}");
+}
+
 #[tokio::test]
 async fn listings_of_a_bucket_have_many_pages() {
     let server = S3Server::start("bucket");
