@@ -1,6 +1,8 @@
 //! The HTTP API: templates, tenants, timelines. Errors become statuses in error.rs. What describes a handler stands
 //! above it, and is what users read at `/v1/doc`.
 
+#![allow(unused_qualifications, reason = "utoipa's attributes name types once more")]
+
 mod error;
 mod history;
 mod imports;
