@@ -79,7 +79,8 @@ impl IntoResponses for ApiError {
     /// Whatever the status, the body is the same.
     fn responses() -> BTreeMap<String, RefOr<Description>> {
         let body = ContentBuilder::new().schema(Some(Body::schema())).build();
-        let response = ResponseBuilder::new().description("An error.").content("application/json", body).build();
+        let response =
+            ResponseBuilder::new().description("An error.").content("application/json", body).build();
         BTreeMap::from([("default".to_owned(), response.into())])
     }
 }

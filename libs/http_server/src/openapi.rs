@@ -23,7 +23,9 @@ pub fn document(title: &str, description: &str) -> OpenApi {
                 .title(title)
                 .version(env!("CARGO_PKG_VERSION"))
                 .description(Some(description))
-                .license(Some(LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build())),
+                .license(Some(
+                    LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build(),
+                )),
         )
         .components(Some(ComponentsBuilder::new().security_scheme(TOKEN, token).build()))
         .security(Some([SecurityRequirement::new(TOKEN, Vec::<String>::new())]))

@@ -126,7 +126,10 @@ pub(super) async fn lease_lsn(
 /// All that was ingested is there when this returns.
 #[utoipa::path(put, path = "/checkpoint", tag = "Operation", params(TimelinePath),
     responses((status = 200, description = "All is there."), ApiError))]
-pub(super) async fn checkpoint(State(state): State<ApiState>, Path(path): Path<TimelinePath>) -> Result<Json<()>, ApiError> {
+pub(super) async fn checkpoint(
+    State(state): State<ApiState>,
+    Path(path): Path<TimelinePath>,
+) -> Result<Json<()>, ApiError> {
     let timeline = timeline(&state, path)?;
     to_the_end(async move { timeline.flush_and_upload().await }).await
 }

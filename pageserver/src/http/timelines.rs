@@ -149,7 +149,10 @@ pub(super) async fn explain_read(
 /// With all that it has in remote storage. 412 if it has branches.
 #[utoipa::path(delete, path = "/", tag = "Timelines", params(TimelinePath),
     responses((status = 200, description = "Nothing of it is left."), ApiError))]
-pub(super) async fn delete(State(state): State<ApiState>, Path(path): Path<TimelinePath>) -> Result<Json<()>, ApiError> {
+pub(super) async fn delete(
+    State(state): State<ApiState>,
+    Path(path): Path<TimelinePath>,
+) -> Result<Json<()>, ApiError> {
     let id = path.id();
     to_the_end(async move {
         let deleted = state.manager.delete_timeline(id).await;

@@ -91,7 +91,8 @@ async fn the_api_is_as_its_document_says() {
     let known: serde_json::Value = serde_json::from_slice(&std::fs::read(&golden).unwrap()).unwrap();
     assert!(served == known, "it is not {}: write it anew with UPDATE_GOLDENFILES=1", golden.display());
     for (file, kind) in [("", "text/html"), ("swagger-ui-bundle.js", "text/javascript")] {
-        let page = http.get(url(&format!("/v1/doc/{file}"))).send().await.unwrap().error_for_status().unwrap();
+        let page =
+            http.get(url(&format!("/v1/doc/{file}"))).send().await.unwrap().error_for_status().unwrap();
         let found = page.headers()["content-type"].to_str().unwrap().to_owned();
         assert!(found.starts_with(kind), "{file:?} is {found}");
     }
@@ -103,7 +104,8 @@ async fn the_api_is_as_its_document_says() {
             let method: reqwest::Method = method.to_uppercase().parse().unwrap();
             let ask = |id: &str| {
                 let variables = [("{tenant}", id), ("{timeline}", id), ("{pg_version}", "16")];
-                let path = variables.iter().fold(path.clone(), |path, (name, value)| path.replace(name, value));
+                let path =
+                    variables.iter().fold(path.clone(), |path, (name, value)| path.replace(name, value));
                 http.request(method.clone(), url(&path))
             };
             let absent = "00000000000000000000000000000000";

@@ -90,14 +90,14 @@ fn another_store_has_everything() {
     // The daemons have the credentials from this process's environment.
     let cluster = on_a_bucket("another-store", Remote { remote_storage, environment: Vec::new() });
     block_on(async {
-        let store = S3Bucket::open(&S3Config {
+        let config = S3Config {
             bucket_name,
             bucket_region: Some(region),
             endpoint: Some(endpoint),
             prefix_in_bucket: Some("of/varve".parse().unwrap()),
             concurrency_limit: 4,
-        });
-        let store = store.await.unwrap();
+        };
+        let store = S3Bucket::open(&config).await.unwrap();
         let objects = async |below: String| {
             let listing = store.list(Some(&below.parse().unwrap()), ListMode::Recursive).await.unwrap();
             listing.objects.len()
