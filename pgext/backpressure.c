@@ -52,7 +52,7 @@ backpressure_lag(void)
 	XLogRecPtr	ingested = ingest_position();
 	XLogRecPtr	end;
 
-	/* before the walproposer has told anything there is nothing to go by */
+	/* before the walproposer has told anything there is nothing to go by; a replica has none */
 	if (XLogRecPtrIsInvalid(ingested))
 		return 0;
 	end = insert_lsn_now();

@@ -14,6 +14,7 @@
 
 #include <signal.h>
 
+#include "access/xlog.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -34,6 +35,7 @@
 #include "fsm_images.h"
 #include "grace.h"
 #include "gucs.h"
+#include "replica.h"
 #include "server.h"
 #include "walproposer_reply.h"
 
@@ -92,6 +94,17 @@ note_end(int code, Datum arg)
 	pg_atomic_write_u32(&state->process, 0);
 }
 
+/* nothing on a replica has to be covered before it may go, and nothing can be logged */
+static Outlook
+one_round_of_replica(TimestampTz now)
+{
+	uint64		excess = disk_space_excess_blocks();
+	uint64		evicted = excess > 0 ? eviction_run(excess, InvalidXLogRecPtr) : 0;
+
+	cache_log_tick(now);
+	return evicted > 0 && evicted < excess ? MORE : QUIET;
+}
+
 static Outlook
 one_round(void)
 {
@@ -101,6 +114,9 @@ one_round(void)
 	uint64		evicted = 0;
 	bool		lagging;
 
+	replica_refuse_promotion();
+	if (RecoveryInProgress())
+		return one_round_of_replica(now);
 	walproposer_reply_look();
 	ingested = ingest_position();
 	grace_tick(now);
@@ -126,7 +142,8 @@ wait_ms(Outlook outlook)
 static void
 stop_in_order(void)
 {
-	fsm_images_before_stop();
+	if (!RecoveryInProgress())
+		fsm_images_before_stop();
 	cache_log_now();
 	proc_exit(1);
 }
@@ -169,8 +186,8 @@ evictor_install(void)
 	BackgroundWorker worker = {0};
 
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS;
-	/* before that the insert position means nothing */
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	/* a replica stays there; on a primary it is when the server opens */
+	worker.bgw_start_time = BgWorkerStart_ConsistentState;
 	worker.bgw_restart_time = 1;
 	strlcpy(worker.bgw_name, "varve evictor", BGW_MAXLEN);
 	strlcpy(worker.bgw_type, "varve evictor", BGW_MAXLEN);

@@ -8,12 +8,15 @@
  * creation, truncation or move of its relation or database, and table entries
  * that were recycled.  The chunk's uncovered write (W) does not count: blocks
  * written then are not missing.
+ *
+ * All that is of a primary.  A replica asks for what it has replayed (replica.c).
  */
 #include "postgres.h"
 
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "access/xlog.h"
 #include "storage/bufpage.h"
 #include "storage/fd.h"
 
@@ -22,6 +25,7 @@
 #include "fill.h"
 #include "gucs.h"
 #include "hole_punch.h"
+#include "replica.h"
 #include "sabotage.h"
 #include "sequence_page.h"
 #include "shadow.h"
@@ -61,13 +65,16 @@ fill_begin(RelationTag relation, ForkNumber fork, BlockNumber first, uint32 limi
 	return fill;
 }
 
-/* a primary always wants the newest version */
+/* a primary always wants the newest version, a replica the one of where it is; sampled behind the generation */
 PageRequest
 fill_request(const Fill *fill)
 {
+	bool		is_replica = RecoveryInProgress();
+	XLogRecPtr	replica_lsn = is_replica ? replica_read_lsn() : InvalidXLogRecPtr;
 	PageRequest request = {
-		.request_lsn = sabotage_page_lsn() ? fill->not_modified_since : PG_UINT64_MAX,
-		.not_modified_since = fill->not_modified_since,
+		.request_lsn = is_replica ? replica_lsn :
+		sabotage_page_lsn() ? fill->not_modified_since : PG_UINT64_MAX,
+		.not_modified_since = is_replica ? replica_lsn : fill->not_modified_since,
 		.relation = fill->key.relation,
 		.fork = fill->key.fork,
 		.block = fill->first,
@@ -75,6 +82,12 @@ fill_request(const Fill *fill)
 	};
 
 	return request;
+}
+
+bool
+fill_needs_flush(const Fill *fill)
+{
+	return !RecoveryInProgress() && fill->not_modified_since > GetFlushRecPtr(NULL);
 }
 
 /* writes the blocks that are still missing; a full disk only means that they stay missing */

@@ -26,6 +26,9 @@ extern Fill fill_begin(RelationTag relation, ForkNumber fork, BlockNumber first,
 
 extern PageRequest fill_request(const Fill *fill);
 
+/* the pageserver would wait for WAL that is still in our buffers */
+extern bool fill_needs_flush(const Fill *fill);
+
 /*
  * Stores what is still missing; false: the guard refused, something in the
  * chunk has changed. `asked` is the block that is being read into a buffer.

@@ -40,6 +40,7 @@ int			varve_log_cache_interval = 300;
 bool		varve_debug = false;
 int			varve_test_sabotage = SABOTAGE_OFF;
 bool		varve_test_shadow = false;
+bool		varve_static = false;
 XLogRecPtr	varve_start_lsn = InvalidXLogRecPtr;
 
 static char *start_lsn_text = NULL;
@@ -216,6 +217,8 @@ varve_define_gucs(void)
 							   "LSN at which the data directory was made.", NULL,
 							   &start_lsn_text, "", PGC_POSTMASTER, 0,
 							   check_start_lsn, assign_start_lsn, NULL);
+	DefineCustomBoolVariable("varve.static", "Pages are read as of varve.start_lsn, for ever.", NULL,
+							 &varve_static, false, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	define_limits();
 	define_tests();
 	MarkGUCPrefixReserved("varve");

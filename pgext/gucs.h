@@ -31,6 +31,9 @@ extern bool varve_debug;
 extern int	varve_test_sabotage;	/* a Sabotage */
 extern bool varve_test_shadow;
 
+/* a replica that stands still at varve.start_lsn */
+extern bool varve_static;
+
 /* parsed form of varve.start_lsn; invalid while that is empty */
 extern XLogRecPtr varve_start_lsn;
 

@@ -4,17 +4,22 @@
 
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
+#include "access/xlogrecovery.h"
 
 /*
  * The insert position, never one that points just behind a page header: the
  * last record ended before the header, and neither a flush nor a pageserver
- * ever gets further than that.
+ * ever gets further than that.  On a replica, where nobody inserts, how far
+ * WAL is replayed.
  */
 static inline XLogRecPtr
 insert_lsn_now(void)
 {
-	XLogRecPtr	lsn = GetXLogInsertRecPtr();
+	XLogRecPtr	lsn;
 
+	if (RecoveryInProgress())
+		return GetXLogReplayRecPtr(NULL);
+	lsn = GetXLogInsertRecPtr();
 	if (XLogSegmentOffset(lsn, wal_segment_size) == SizeOfXLogLongPHD)
 		return lsn - SizeOfXLogLongPHD;
 	if (lsn % XLOG_BLCKSZ == SizeOfXLogShortPHD)

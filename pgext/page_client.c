@@ -21,6 +21,7 @@
 #include "libpq-fe.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "postmaster/startup.h"
 #include "storage/fd.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
@@ -141,6 +142,9 @@ static void
 check_interrupts(void)
 {
 	CHECK_FOR_INTERRUPTS();
+	/* redo on a replica has its own */
+	if (AmStartupProcess())
+		HandleStartupProcInterrupts();
 	absorb_barriers_under_locks();
 	commit_guard_yield();
 	fail_if_cancelled_under_locks();
@@ -331,11 +335,15 @@ receive_message(const PageRequest *request, TimestampTz start, int *complaints, 
 	return *length > 0;
 }
 
-/* errors of a server that goes away or comes up, not of the page */
+/*
+ * Errors of a server that goes away or comes up, not of the page.  A query may
+ * fail when the pageserver lags behind; redo, whose failure ends the server, waits.
+ */
 static bool
 is_passing(const char *sqlstate)
 {
-	return strncmp(sqlstate, "57P0", 4) == 0 || strncmp(sqlstate, "08", 2) == 0;
+	return strncmp(sqlstate, "57P0", 4) == 0 || strncmp(sqlstate, "08", 2) == 0 ||
+		(AmStartupProcess() && strncmp(sqlstate, "55000", 5) == 0);
 }
 
 static void

@@ -15,7 +15,6 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "access/xlog.h"
 
 #include "counters.h"
 #include "fill.h"
@@ -74,7 +73,7 @@ ask(RelationTag relation, ForkNumber fork, BlockNumber first, uint32 limit)
 	if (held_count == PAGE_CLIENT_AHEAD_MAX || held_blocks + limit > BLOCKS_MAX)
 		return false;
 	fill = fill_begin(relation, fork, first, limit);
-	if (fill.generation == 0 || fill.not_modified_since > GetFlushRecPtr(NULL))
+	if (fill.generation == 0 || fill_needs_flush(&fill))
 		return false;
 	request = fill_request(&fill);
 	if (!page_client_send_ahead(&request))

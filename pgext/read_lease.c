@@ -15,6 +15,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -81,7 +82,8 @@ wait_until_held(void)
 void
 read_lease_wait(void)
 {
-	if (varve_read_lease == 0 || !installed || MyBackendType != B_BACKEND || am_walsender)
+	/* a replica never shows what no quorum has */
+	if (varve_read_lease == 0 || !installed || RecoveryInProgress() || MyBackendType != B_BACKEND || am_walsender)
 		return;
 	if (InterruptHoldoffCount == 0 && CritSectionCount == 0 && !is_held())
 		wait_until_held();

@@ -67,7 +67,7 @@ fetch(RelationTag relation, ForkNumber fork, BlockNumber block, uint32 wanted, B
 	PageRequest request = fill_request(&fill);
 	const char *pages;
 
-	if (fill.not_modified_since > GetFlushRecPtr(NULL))
+	if (fill_needs_flush(&fill))
 		XLogFlush(fill.not_modified_since);
 	pages = page_client_get(&request);
 	memcpy(page, pages, BLCKSZ);
@@ -253,11 +253,14 @@ void
 sparse_cache_end_write(WriteInProgress *write)
 {
 	ChunkEntry *entry = write->entry;
+	/* what a replica writes is in WAL, to the byte that matters */
+	bool		in_wal = RecoveryInProgress();
 
 	for (BlockNumber block = write->block; block < write->block + write->count; block++)
 	{
 		chunk_set_valid(entry, block);
-		chunk_set_written(entry, block, write->insert_lsn);
+		if (!in_wal)
+			chunk_set_written(entry, block, write->insert_lsn);
 		clear_block_bit(entry->chunk.dropped, block);
 		shadow_note_write(&entry->key, block, write->page);
 	}
@@ -276,6 +279,21 @@ sparse_cache_is_valid(RelationTag relation, ForkNumber fork, BlockNumber block)
 
 	LWLockRelease(lock);
 	return valid;
+}
+
+bool
+sparse_cache_pass_over(RelationTag relation, ForkNumber fork, BlockNumber block)
+{
+	ChunkKey	key = chunk_key(relation, fork, block);
+	LWLock	   *lock = chunk_table_lock(&key, LW_EXCLUSIVE);
+	ChunkEntry *entry = chunk_table_find(&key);
+	bool		valid = entry != NULL && block_bit(entry->chunk.valid, block);
+
+	/* where there is no entry no fill is under way, or none that will be stored */
+	if (entry != NULL && !valid)
+		chunk_note_change(entry);
+	LWLockRelease(lock);
+	return !valid;
 }
 
 static void

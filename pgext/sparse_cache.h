@@ -36,6 +36,13 @@ extern void sparse_cache_end_write(WriteInProgress *write);
 extern bool sparse_cache_is_valid(RelationTag relation, ForkNumber fork, BlockNumber block);
 
 /*
+ * On a replica: a change of the block in WAL will not be made here.  False: it
+ * has to be, since the local file holds the block.  Fills under way are not
+ * stored.
+ */
+extern bool sparse_cache_pass_over(RelationTag relation, ForkNumber fork, BlockNumber block);
+
+/*
  * Around the making of a fork.  begin may fail and forgets nothing; end leaves
  * nothing of a former relation of that number.
  */

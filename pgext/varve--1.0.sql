@@ -31,6 +31,10 @@ CREATE FUNCTION varve.shadow_counters(
 RETURNS record AS 'MODULE_PATHNAME', 'varve_shadow'
 LANGUAGE C STRICT VOLATILE PARALLEL SAFE;
 
+CREATE FUNCTION varve.replica_counters(OUT records_replayed bigint, OUT records_passed_over bigint)
+RETURNS record AS 'MODULE_PATHNAME', 'varve_replica'
+LANGUAGE C STRICT VOLATILE PARALLEL SAFE;
+
 CREATE VIEW varve.cache AS SELECT * FROM varve.cache_counters();
 COMMENT ON VIEW varve.cache IS 'what the sparse cache of this compute holds and has done since its start';
 
@@ -43,9 +47,12 @@ COMMENT ON VIEW varve.lag IS 'how far the pageserver is behind this compute, and
 CREATE VIEW varve.shadow AS SELECT * FROM varve.shadow_counters();
 COMMENT ON VIEW varve.shadow IS 'for tests (varve.test_shadow): pages compared with a full copy';
 
+CREATE VIEW varve.replica AS SELECT * FROM varve.replica_counters();
+COMMENT ON VIEW varve.replica IS 'of a replica: WAL records of tables and B-trees, and how many of them needed no page';
+
 REVOKE ALL ON FUNCTION varve.cache_counters(), varve.pageserver_counters(), varve.lag_counters(),
-    varve.shadow_counters() FROM PUBLIC;
+    varve.shadow_counters(), varve.replica_counters() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION varve.cache_counters(), varve.pageserver_counters(), varve.lag_counters(),
-    varve.shadow_counters() TO pg_monitor;
+    varve.shadow_counters(), varve.replica_counters() TO pg_monitor;
 GRANT USAGE ON SCHEMA varve TO pg_monitor;
-GRANT SELECT ON varve.cache, varve.pageserver, varve.lag, varve.shadow TO pg_monitor;
+GRANT SELECT ON varve.cache, varve.pageserver, varve.lag, varve.shadow, varve.replica TO pg_monitor;

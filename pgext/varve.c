@@ -27,6 +27,7 @@
 #include "local_relations.h"
 #include "prefetch.h"
 #include "read_lease.h"
+#include "replica.h"
 #include "smgr_table.h"
 #include "sparse_cache.h"
 #include "sync_settings.h"
@@ -98,6 +99,7 @@ request_shared_memory(void)
 	sparse_cache_request_shmem();
 	disk_space_request_shmem();
 	walproposer_reply_request_shmem();
+	replica_request_shmem();
 	evictor_request_shmem();
 }
 
@@ -118,6 +120,7 @@ start_shared_memory(void)
 	sparse_cache_start_shmem();
 	disk_space_start_shmem();
 	walproposer_reply_start_shmem();
+	replica_start_shmem();
 	evictor_start_shmem();
 	if (!IsUnderPostmaster)
 		smgr_table_selftest();
@@ -138,6 +141,7 @@ install_remote_pages(void)
 	prefetch_install();
 	backpressure_install();
 	read_lease_install();
+	replica_install();
 	evictor_install();
 }
 

@@ -12,12 +12,14 @@
 #include "backpressure.h"
 #include "chunk_table.h"
 #include "counters.h"
+#include "replica.h"
 #include "walproposer_reply.h"
 
 PG_FUNCTION_INFO_V1(varve_cache);
 PG_FUNCTION_INFO_V1(varve_pageserver);
 PG_FUNCTION_INFO_V1(varve_lag);
 PG_FUNCTION_INFO_V1(varve_shadow);
+PG_FUNCTION_INFO_V1(varve_replica);
 
 #define MAX_COLUMNS 32
 
@@ -140,5 +142,16 @@ varve_shadow(PG_FUNCTION_ARGS)
 	add_counter(&row, &varve_counters->shadow_live_cids_lost);
 	add_counter(&row, &varve_counters->shadow_live_tokens_lost);
 	add_counter(&row, &varve_counters->shadow_live_cycle_ids_lost);
+	PG_RETURN_DATUM(row_datum(fcinfo, &row));
+}
+
+Datum
+varve_replica(PG_FUNCTION_ARGS)
+{
+	Row			row = {0};
+
+	require_remote_pages();
+	add(&row, replica_records_replayed());
+	add(&row, replica_records_passed_over());
 	PG_RETURN_DATUM(row_datum(fcinfo, &row));
 }

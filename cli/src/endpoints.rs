@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use compute_api::ComputeMode;
 use durable_fs::DurableFs;
 use serde::{Deserialize, Serialize};
 use types::{PgVersion, TenantId, TenantTimelineId, TimelineId};
@@ -23,6 +24,9 @@ pub struct Endpoint {
     pub name: String,
     pub tenant_id: TenantId,
     pub timeline_id: TimelineId,
+    /// What it does with the branch.
+    #[serde(default)]
+    pub mode: ComputeMode,
     pub pg_version: PgVersion,
     pub pg_port: u16,
     pub http_port: u16,
@@ -94,6 +98,11 @@ impl Endpoint {
             endpoint.tenant_id == ttid.tenant_id && endpoint.timeline_id == ttid.timeline_id
         });
         Ok(endpoints)
+    }
+
+    /// Only one at a time may write to a branch.
+    pub fn is_primary(&self) -> bool {
+        self.mode == ComputeMode::Primary
     }
 
     /// It runs, or will when the cluster is started.

@@ -36,7 +36,8 @@ pub struct Basebackup<'a> {
     pub token: &'a ClusterToken,
     pub paths: &'a ComputePaths,
     pub user: ServerUser,
-    pub lsn: Lsn,
+    /// None: of a standby's beginning, which the pageserver chooses.
+    pub lsn: Option<Lsn>,
 }
 
 impl Basebackup<'_> {
@@ -51,7 +52,7 @@ impl Basebackup<'_> {
                     match self.receive(source).await? {
                         Ok(unpacked) => {
                             tracing::info!(
-                                lsn = %self.lsn,
+                                lsn = %unpacked.manifest.lsn,
                                 files = unpacked.files,
                                 bytes = unpacked.bytes,
                                 relations = unpacked.relations.len(),
@@ -70,7 +71,7 @@ impl Basebackup<'_> {
             };
             refused_since = is_refusal(&error).then(|| refused_since.unwrap_or_else(Instant::now));
             if refused_since.is_some_and(|since| since.elapsed() > DOUBT) {
-                return Err(ComputeError::BasebackupRefused { lsn: self.lsn, source: error });
+                return Err(ComputeError::BasebackupRefused { source: error });
             }
             let pageserver = &self.spec.pageserver.pg_connstr;
             status.waiting(format!("waiting for the pageserver at {pageserver}: {error}"));
@@ -86,7 +87,8 @@ impl Basebackup<'_> {
             .password(self.token.as_str());
         let client = PgClient::connect(&params).await?;
         let ComputeSpec { tenant_id, timeline_id, .. } = self.spec;
-        let command = format!("basebackup {tenant_id} {timeline_id} {} --zstd", self.lsn);
+        let of = self.lsn.map_or("--standby".to_owned(), |lsn| lsn.to_string());
+        let command = format!("basebackup {tenant_id} {timeline_id} {of} --zstd");
         let first = async {
             let mut reader = client.copy_out(&command).await?;
             let first = reader.next().await?.ok_or(PgError::Closed)?;

@@ -31,6 +31,7 @@ impl StatusBoard {
             start_steps: Vec::new(),
             elected: None,
             walproposer: None,
+            replica: None,
         });
         StatusBoard { sender, metrics }
     }
@@ -66,6 +67,7 @@ impl StatusBoard {
                 start_steps: Vec::new(),
                 elected: None,
                 walproposer: None,
+                replica: None,
                 ..status.clone()
             };
         });

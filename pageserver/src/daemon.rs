@@ -76,6 +76,7 @@ pub async fn run(
         pages,
         metrics: PageServiceMetrics::new(&registry)?,
         wait_lsn_timeout: Duration::from_secs(config.page_service.wait_lsn_timeout_seconds),
+        lease_length: config.tenant_config.lsn_lease_length.0,
         requests_in_flight: config.page_service.requests_in_flight.max(1),
         slow_reads: SlowReads::new(Duration::from_millis(config.page_service.slow_read_milliseconds)),
     });

@@ -2,9 +2,10 @@
 
 use clap::Subcommand;
 use clap::builder::StyledStr;
-use types::TenantId;
+use types::{Lsn, TenantId};
 
 use super::help::examples;
+use super::moment::Moment;
 use super::{StopArguments, parse_setting};
 
 #[derive(Subcommand)]
@@ -32,6 +33,23 @@ pub enum EndpointCommand {
         /// Allow a second endpoint on a branch: when it starts, the first one is fenced off.
         #[arg(long)]
         allow_multiple: bool,
+        /// A read replica: a hot standby that follows the branch. There may be many.
+        #[arg(long)]
+        hot_standby: bool,
+        /// Read the branch as it was at this LSN, for ever.
+        #[arg(long, conflicts_with = "hot_standby")]
+        lsn: Option<Lsn>,
+        /// Read the branch as it was then: "2026-11-22 10:00", "2 hours ago".
+        #[arg(long, value_name = "TIME", conflicts_with_all = ["hot_standby", "lsn"])]
+        time: Option<Moment>,
+    },
+    /// Make a read replica the one that writes; the one that does is fenced off.
+    Promote {
+        /// Name of the endpoint.
+        endpoint: String,
+        /// Seconds to wait for the first connection.
+        #[arg(short = 't', long, default_value_t = 90)]
+        start_timeout: u64,
     },
     /// Start PostgreSQL on a new, empty data directory.
     Start {
@@ -92,6 +110,8 @@ fn create_examples() -> StyledStr {
     examples(&[
         ("varve endpoint create work --branch-name work --set work_mem=64MB", "a setting"),
         ("varve endpoint create second --allow-multiple", "fences main off when started"),
+        ("varve endpoint create ro --hot-standby", "a read replica of main"),
+        ("varve endpoint create past --time \"1 hour ago\"", "main as it was"),
     ])
 }
 

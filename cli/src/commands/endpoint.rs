@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use compute_api::{
-    ComputeClient, ComputeSpec, ComputeState, ConfigureRequest, PageserverAddress, RoleSpec,
+    ComputeClient, ComputeMode, ComputeSpec, ComputeState, ConfigureRequest, PageserverAddress, RoleSpec,
     SPEC_FORMAT_VERSION, SafekeeperAddress, SettingSpec,
 };
 use nix::fcntl::Flock;
 use nix::sys::signal::Signal;
 use serde_json::json;
-use types::{PgVersion, TenantId, TenantTimelineId};
+use types::{Lsn, PgVersion, TenantId, TenantTimelineId};
 
-use crate::arguments::{EndpointCommand, StopMode};
+use super::timeline::start_of_branch;
+use crate::arguments::{EndpointCommand, Moment, StopMode};
 use crate::endpoints::{ADMIN_ROLE, Endpoint, check_name, write_private};
 use crate::local_env::{LocalEnv, check_version};
 use crate::output::table::{Cell, Look, table};
@@ -36,6 +37,7 @@ pub struct NewEndpoint {
     pub http_port: Option<u16>,
     pub settings: Vec<(String, String)>,
     pub allow_multiple: bool,
+    pub mode: ComputeMode,
 }
 
 impl NewEndpoint {
@@ -49,6 +51,7 @@ impl NewEndpoint {
             http_port: None,
             settings: Vec::new(),
             allow_multiple: false,
+            mode: ComputeMode::Primary,
         }
     }
 }
@@ -68,7 +71,11 @@ pub async fn run(
             http_port,
             settings,
             allow_multiple,
+            hot_standby,
+            lsn,
+            time,
         } => {
+            let mode = mode(env, tenant_id, &branch_name, Wanted { hot_standby, lsn, time }).await?;
             let _lock = lock()?;
             let new = NewEndpoint {
                 name: endpoint,
@@ -78,6 +85,7 @@ pub async fn run(
                 http_port,
                 settings,
                 allow_multiple,
+                mode,
             };
             let made = create(env, new, output)?;
             output.result(&json!({ "endpoint": made.name, "pg_port": made.pg_port }), || {
@@ -93,22 +101,33 @@ pub async fn run(
                 let mut endpoint = Endpoint::load(env, &endpoint)?;
                 refuse_second(env, &endpoint, allow_multiple)?;
                 endpoint.wanted = true;
+                share_password(env, &mut endpoint)?;
                 endpoint.save(env)?;
                 give_up_fenced(env, &endpoint)?;
                 endpoint
             };
             let connection = wanted.connection_string("postgres");
-            let fenced =
-                if wanted.process(env).pid().is_some() { Vec::new() } else { running_beside(env, &wanted)? };
-            start(env, wanted, Duration::from_secs(start_timeout), output).await?;
-            for other in fenced {
-                output.progress(format!("endpoint {:?} is fenced off: waiting for it to end", other.name));
-                if !other.process(env).ends(FENCED_TIMEOUT).await {
-                    say(&format!("endpoint {:?} has not ended yet; it cannot commit any more", other.name));
-                }
-            }
+            start_and_fence(env, wanted, Duration::from_secs(start_timeout), output).await?;
             output.result(&json!({ "endpoint": endpoint, "connstr": connection }), || {
                 format!("endpoint {endpoint:?} is ready:\n\n  psql {connection}")
+            })
+        }
+        EndpointCommand::Promote { endpoint, start_timeout } => {
+            let mut promoted = Endpoint::load(env, &endpoint)?;
+            if promoted.mode != ComputeMode::Replica {
+                bail!("endpoint {endpoint:?} is no read replica; `varve endpoint list` shows which ones are");
+            }
+            stop_process(env, &promoted, StopMode::Fast, output).await?;
+            {
+                let _lock = lock()?;
+                (promoted.mode, promoted.wanted) = (ComputeMode::Primary, true);
+                promoted.save(env)?;
+                give_up_fenced(env, &promoted)?;
+            }
+            let connection = promoted.connection_string("postgres");
+            start_and_fence(env, promoted, Duration::from_secs(start_timeout), output).await?;
+            output.result(&json!({ "endpoint": endpoint, "connstr": connection }), || {
+                format!("endpoint {endpoint:?} writes now:\n\n  psql {connection}")
             })
         }
         EndpointCommand::Stop { endpoint, stop, destroy } => {
@@ -161,7 +180,9 @@ pub fn create(env: &LocalEnv, new: NewEndpoint, output: Output) -> anyhow::Resul
     let tenant_id = branches.tenant(new.tenant_id)?;
     let timeline_id = branches.timeline(tenant_id, &new.branch)?;
     let others = Endpoint::all(env)?;
-    if let Some(other) = others.iter().find(|e| e.timeline_id == timeline_id && !new.allow_multiple) {
+    let is_primary = new.mode == ComputeMode::Primary;
+    let of_branch = |other: &&Endpoint| other.timeline_id == timeline_id && other.is_primary();
+    if let Some(other) = others.iter().find(of_branch).filter(|_| is_primary && !new.allow_multiple) {
         bail!(
             "branch {:?} has the endpoint {:?} already; only one at a time can write (--allow-multiple makes a second)",
             new.branch,
@@ -170,11 +191,12 @@ pub fn create(env: &LocalEnv, new: NewEndpoint, output: Output) -> anyhow::Resul
     }
     let (pg_port, http_port) = pick_ports(env, &others, new.pg_port, new.http_port)?;
     let password = new_password();
-    let endpoint = Endpoint {
+    let mut endpoint = Endpoint {
         format_version: Endpoint::new_format(),
         name: new.name,
         tenant_id,
         timeline_id,
+        mode: new.mode,
         pg_version: branches.pg_version(timeline_id),
         pg_port,
         http_port,
@@ -183,9 +205,74 @@ pub fn create(env: &LocalEnv, new: NewEndpoint, output: Output) -> anyhow::Resul
         settings: new.settings,
         wanted: false,
     };
+    share_password(env, &mut endpoint)?;
     endpoint.save(env)?;
     output.progress(format!("made endpoint {:?} on branch {:?}", endpoint.name, new.branch));
     Ok(endpoint)
+}
+
+/// How `endpoint create` says what kind of endpoint it is to be.
+struct Wanted {
+    hot_standby: bool,
+    lsn: Option<Lsn>,
+    time: Option<Moment>,
+}
+
+async fn mode(
+    env: &LocalEnv,
+    tenant_id: Option<TenantId>,
+    branch: &str,
+    wanted: Wanted,
+) -> anyhow::Result<ComputeMode> {
+    let Wanted { hot_standby, lsn, time } = wanted;
+    if hot_standby {
+        return Ok(ComputeMode::Replica);
+    }
+    if lsn.is_none() && time.is_none() {
+        return Ok(ComputeMode::Primary);
+    }
+    let branches = env.branches()?;
+    let tenant = branches.tenant(tenant_id)?;
+    let ttid = TenantTimelineId::new(tenant, branches.timeline(tenant, branch)?);
+    let lsn = start_of_branch(env, ttid, lsn, time).await?.context("no safekeeper says how far the branch is")?;
+    Ok(ComputeMode::Static { lsn })
+}
+
+/// Roles are part of the branch. So a replica has the password that an endpoint which writes has set there.
+fn share_password(env: &LocalEnv, endpoint: &mut Endpoint) -> anyhow::Result<()> {
+    if endpoint.is_primary() {
+        return Ok(());
+    }
+    let of_branch = |other: &Endpoint| other.is_primary() && other.timeline_id == endpoint.timeline_id;
+    let all = Endpoint::all(env)?;
+    let Some(primary) = all.into_iter().filter(of_branch).max_by_key(|other| other.is_in_use(env)) else {
+        bail!(
+            "the branch of endpoint {:?} has no endpoint that writes, whose password it could share: \
+             `varve endpoint create` makes one",
+            endpoint.name
+        );
+    };
+    (endpoint.password, endpoint.password_verifier) = (primary.password, primary.password_verifier);
+    Ok(())
+}
+
+/// Starts an endpoint, and waits for those to end that it fences off.
+async fn start_and_fence(
+    env: &LocalEnv,
+    wanted: Endpoint,
+    timeout: Duration,
+    output: Output,
+) -> anyhow::Result<()> {
+    let fenced =
+        if wanted.process(env).pid().is_some() { Vec::new() } else { running_beside(env, &wanted)? };
+    start(env, wanted, timeout, output).await?;
+    for other in fenced {
+        output.progress(format!("endpoint {:?} is fenced off: waiting for it to end", other.name));
+        if !other.process(env).ends(FENCED_TIMEOUT).await {
+            say(&format!("endpoint {:?} has not ended yet; it cannot commit any more", other.name));
+        }
+    }
+    Ok(())
 }
 
 /// The first pair of ports of the cluster's range that no other endpoint has and nobody listens on.
@@ -233,12 +320,16 @@ fn refuse_second(env: &LocalEnv, endpoint: &Endpoint, allow_multiple: bool) -> a
     Ok(())
 }
 
-/// Other endpoints of the same branch that run.
+/// Other endpoints that run and write to the branch that this one is to write to.
 fn running_beside(env: &LocalEnv, endpoint: &Endpoint) -> anyhow::Result<Vec<Endpoint>> {
+    if !endpoint.is_primary() {
+        return Ok(Vec::new());
+    }
     let mut beside = Endpoint::all(env)?;
     beside.retain(|other| {
         other.timeline_id == endpoint.timeline_id
             && other.name != endpoint.name
+            && other.is_primary()
             && other.process(env).pid().is_some()
     });
     Ok(beside)
@@ -247,7 +338,8 @@ fn running_beside(env: &LocalEnv, endpoint: &Endpoint) -> anyhow::Result<Vec<End
 /// Those that this one fences off: `varve start` is not to start them, or they would fence this one in turn.
 fn give_up_fenced(env: &LocalEnv, endpoint: &Endpoint) -> anyhow::Result<()> {
     for mut other in Endpoint::all(env)? {
-        if other.wanted && other.timeline_id == endpoint.timeline_id && other.name != endpoint.name {
+        let both_write = other.is_primary() && endpoint.is_primary();
+        if other.wanted && both_write && other.timeline_id == endpoint.timeline_id && other.name != endpoint.name {
             other.wanted = false;
             other.save(env)?;
         }
@@ -317,6 +409,7 @@ fn spec(env: &LocalEnv, endpoint: &Endpoint) -> anyhow::Result<ComputeSpec> {
     let ttid = TenantTimelineId::new(endpoint.tenant_id, endpoint.timeline_id);
     let spec = ComputeSpec {
         pg_port: endpoint.pg_port,
+        mode: endpoint.mode,
         roles: vec![admin_role(endpoint)],
         settings: settings(&endpoint.settings),
         ..bare_spec(env, ttid, &endpoint.name, endpoint.pg_version)
@@ -334,6 +427,7 @@ pub fn bare_spec(env: &LocalEnv, ttid: TenantTimelineId, name: &str, pg_version:
         tenant_id: ttid.tenant_id,
         timeline_id: ttid.timeline_id,
         endpoint_id: name.to_owned(),
+        mode: ComputeMode::Primary,
         pg_version,
         safekeepers: env.config.safekeeper_ids().into_iter().map(address).collect(),
         pageserver: PageserverAddress { pg_connstr: env.config.pageserver_pg_address() },
@@ -461,7 +555,7 @@ async fn list(env: &LocalEnv, tenant_id: Option<TenantId>, output: Output) -> an
         let branch =
             branches.name_of(endpoint.tenant_id, endpoint.timeline_id).unwrap_or("(no name)").to_owned();
         values.push(json!({
-            "endpoint": endpoint.name, "branch_name": branch, "tenant_id": endpoint.tenant_id,
+            "endpoint": endpoint.name, "branch_name": branch, "mode": endpoint.mode, "tenant_id": endpoint.tenant_id,
             "timeline_id": endpoint.timeline_id, "pg_port": endpoint.pg_port, "http_port": endpoint.http_port, "pid": pid,
         }));
         let state = match pid {
@@ -469,7 +563,13 @@ async fn list(env: &LocalEnv, tenant_id: Option<TenantId>, output: Output) -> an
             None if endpoint.wanted => Cell::new("down", Look::Bad),
             None => Cell::new("stopped", Look::Faint),
         };
-        rows.push(vec![endpoint.name.into(), branch.into(), state, endpoint.pg_port.to_string().into()]);
+        let does = match endpoint.mode {
+            ComputeMode::Primary => "writes".to_owned(),
+            ComputeMode::Replica => "follows".to_owned(),
+            ComputeMode::Static { lsn } => format!("at {lsn}"),
+        };
+        let port = endpoint.pg_port.to_string();
+        rows.push(vec![endpoint.name.into(), branch.into(), does.into(), state, port.into()]);
     }
-    output.result(&values, || table(&["ENDPOINT", "BRANCH", "STATE", "PORT"], rows))
+    output.result(&values, || table(&["ENDPOINT", "BRANCH", "DOES", "STATE", "PORT"], rows))
 }

@@ -184,7 +184,7 @@ async fn available_lsn(
 }
 
 /// Where a new branch leaves another: where that was at a time, at an LSN, or, for neither, at its head.
-async fn start_of_branch(
+pub async fn start_of_branch(
     env: &LocalEnv,
     ttid: TenantTimelineId,
     lsn: Option<Lsn>,

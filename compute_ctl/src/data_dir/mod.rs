@@ -79,6 +79,12 @@ impl DataDir<'_> {
         unlogged::reset(self)
     }
 
+    /// With this file PostgreSQL replays WAL for as long as it lives.
+    pub fn make_standby(&self) -> Result<(), ComputeError> {
+        let path = self.root.join("standby.signal");
+        std::fs::write(&path, "").map_err(ComputeError::file("write", &path))
+    }
+
     /// Writes a new life id and returns it.
     pub fn begin_life(&self) -> Result<String, ComputeError> {
         let id = hex::encode(rand::rng().random::<[u8; 16]>());

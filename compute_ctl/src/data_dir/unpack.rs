@@ -26,7 +26,8 @@ const LONGEST_FILE: u64 = RELSEG_BLOCKS as u64 * BLCKSZ as u64;
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
     pub ttid: TenantTimelineId,
-    pub lsn: Lsn,
+    /// None: the pageserver chooses.
+    pub lsn: Option<Lsn>,
     pub pg_version: PgVersion,
 }
 
@@ -86,8 +87,9 @@ fn unreadable(error: std::io::Error) -> ComputeError {
 impl Wanted {
     fn check(&self, manifest: &BackupManifest) -> Result<(), ComputeError> {
         let found = TenantTimelineId::new(manifest.tenant_id, manifest.timeline_id);
-        if found != self.ttid || manifest.lsn != self.lsn {
-            let (lsn, wanted) = (manifest.lsn, self.lsn);
+        let wanted = self.lsn.unwrap_or(manifest.lsn);
+        if found != self.ttid || manifest.lsn != wanted {
+            let lsn = manifest.lsn;
             return Err(unusable(&format!("it is of {found} at {lsn}, not of {} at {wanted}", self.ttid)));
         }
         if manifest.pg_version != self.pg_version {

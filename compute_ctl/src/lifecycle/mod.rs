@@ -1,7 +1,8 @@
 //! The one task that runs the compute: it alone changes its state.
 //!
 //! A *life* is one election, one data directory, one run of PostgreSQL. A life that ends by a crash is
-//! followed by another with a new term; one that is fenced, stopped or cannot begin is the last.
+//! followed by another with a new term; one that is fenced, stopped or cannot begin is the last. A replica has no
+//! election and no walproposer, and is never fenced.
 //!
 //! ```text
 //!            ┌──────────────── crash: back off ◀────────────────┐
@@ -9,6 +10,7 @@
 //! predecessor ended ─▶ start (election, base backup, server) ─▶ supervise ─▶ stop ─▶ exit status
 //! ```
 
+mod replica;
 mod start;
 mod stop;
 mod supervise;
@@ -17,7 +19,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use auth::ClusterToken;
-use compute_api::{ComputeSpec, ComputeState, StartStep, WalproposerStatus};
+use compute_api::{ComputeSpec, ComputeState, ReplicaStatus, StartStep, WalproposerStatus};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -59,12 +61,18 @@ enum LifeEnd {
     Crashed { reason: String },
 }
 
-/// A server that runs, and the task that carries its WAL away.
+/// A server that runs, and the task beside it: it carries WAL away, or holds what a replica reads.
 struct Life {
     server: ServerProcess,
-    walproposer: tokio::task::JoinHandle<Exit>,
-    wal_status: watch::Receiver<WalproposerStatus>,
+    companion: tokio::task::JoinHandle<Exit>,
+    news: News,
     began: Instant,
+}
+
+/// What the task beside the server tells.
+enum News {
+    Walproposer(watch::Receiver<WalproposerStatus>),
+    Replica(watch::Receiver<ReplicaStatus>),
 }
 
 pub struct Compute {

@@ -3,15 +3,18 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use compute_api::{ElectedStatus, StartStep};
+use compute_api::{ComputeMode, ElectedStatus, StartStep};
 use types::Lsn;
 
-use super::{Compute, Ground, Life, blocking};
+use super::replica::primary_settings;
+use super::{Compute, Ground, Life, News, blocking};
 use crate::basebackup::Basebackup;
 use crate::data_dir::{DataDir, DataLayout, Unpacked};
 use crate::error::ComputeError;
 use crate::paths::ComputePaths;
-use crate::postgres::{ManagedSettings, POSTGRES_USER, ServerCommand, ServerProcess, write_files};
+use crate::postgres::{
+    ManagedSettings, POSTGRES_USER, ServerCommand, ServerProcess, write_files, write_passfile,
+};
 use crate::walproposer::{self, Elected, PgSocket};
 
 /// A start from a shutdown checkpoint replays nothing; this is for a machine that is very busy.
@@ -23,6 +26,13 @@ const SLOT: &str = "walproposer";
 
 impl Compute {
     pub(super) async fn start(&mut self, ground: &Ground, since: Instant) -> Result<Life, ComputeError> {
+        match self.spec.mode {
+            ComputeMode::Primary => self.start_primary(ground, since).await,
+            ComputeMode::Replica | ComputeMode::Static { .. } => self.start_replica(ground, since).await,
+        }
+    }
+
+    async fn start_primary(&mut self, ground: &Ground, since: Instant) -> Result<Life, ComputeError> {
         // The remains of the last life go while the safekeepers vote.
         let (elected, wiped) = tokio::join!(walproposer::elect(&self.spec, &self.token), self.wipe(ground));
         wiped?;
@@ -37,21 +47,21 @@ impl Compute {
             token: &self.token,
             paths: &ground.paths,
             user: ground.user,
-            lsn: start_lsn,
+            lsn: Some(start_lsn),
         };
         let unpacked = backup.fetch(&self.status, since).await?;
         let since = Instant::now();
         let life_id = self.prepare_data_directory(ground, unpacked).await?;
         let since = self.status.step_done(StartStep::PrepareDataDirectory, since);
 
-        let server = self.start_server(ground, start_lsn, &life_id).await?;
+        let server = self.start_server(ground, start_lsn, &life_id, SERVER_PATIENCE).await?;
         let since = self.status.step_done(StartStep::StartPostgres, since);
         let life = self.start_walproposer(ground, server, elected);
         self.status.step_done(StartStep::StartWalproposer, since);
         Ok(life)
     }
 
-    async fn wipe(&self, ground: &Ground) -> Result<(), ComputeError> {
+    pub(super) async fn wipe(&self, ground: &Ground) -> Result<(), ComputeError> {
         let layout = DataLayout::of(self.spec.pg_version);
         let (paths, user) = (ground.paths.clone(), ground.user);
         let work = move || {
@@ -61,7 +71,7 @@ impl Compute {
         blocking(move || user.run(work)).await
     }
 
-    async fn prepare_data_directory(
+    pub(super) async fn prepare_data_directory(
         &self,
         ground: &Ground,
         unpacked: Unpacked,
@@ -69,24 +79,33 @@ impl Compute {
         let layout = DataLayout::of(self.spec.pg_version);
         let Ground { paths: ComputePaths { pgdata, tablespaces, .. }, user, .. } = ground;
         let (root, tablespaces, user) = (pgdata.clone(), tablespaces.clone(), *user);
-        let settings = self.spec.settings.clone();
+        let (settings, mode, token) = (self.spec.settings.clone(), self.spec.mode, self.token.clone());
         let work = move || {
             let data = DataDir { root: &root, tablespaces: &tablespaces, layout };
             data.complete(&unpacked.manifest, &unpacked.relations)?;
             write_files(&root, &settings)?;
+            if mode != ComputeMode::Primary {
+                data.make_standby()?;
+                write_passfile(&root, &token)?;
+            }
             data.begin_life()
         };
         blocking(move || user.run(work)).await
     }
 
-    async fn start_server(
+    pub(super) async fn start_server(
         &self,
         ground: &Ground,
         start_lsn: Lsn,
         life_id: &str,
+        patience: Duration,
     ) -> Result<ServerProcess, ComputeError> {
         let paths = &ground.paths;
-        let managed = ManagedSettings { spec: &self.spec, paths, start_lsn, life_id };
+        let least = match self.spec.mode {
+            ComputeMode::Primary => Vec::new(),
+            ComputeMode::Replica | ComputeMode::Static { .. } => primary_settings(&paths.pgdata)?,
+        };
+        let managed = ManagedSettings { spec: &self.spec, paths, start_lsn, life_id, least };
         let mut arguments = vec!["-D".into(), paths.pgdata.clone().into_os_string()];
         for (name, value) in managed.arguments() {
             arguments.push("-c".into());
@@ -109,8 +128,8 @@ impl Compute {
             ended = server.ended() => {
                 return Err(ComputeError::ServerEnded { status: ended.to_string(), log: paths.log.clone() });
             }
-            () = tokio::time::sleep(SERVER_PATIENCE) => {
-                let seconds = SERVER_PATIENCE.as_secs();
+            () = tokio::time::sleep(patience) => {
+                let seconds = patience.as_secs();
                 return Err(ComputeError::ServerSilent { seconds, log: paths.log.clone() });
             }
         }
@@ -124,9 +143,9 @@ impl Compute {
             user: POSTGRES_USER.to_owned(),
             slot: SLOT.to_owned(),
         };
-        let wal_status = elected.status();
-        let walproposer = tokio::spawn(elected.run(socket));
-        Life { server, walproposer, wal_status, began: Instant::now() }
+        let news = News::Walproposer(elected.status());
+        let companion = tokio::spawn(elected.run(socket));
+        Life { server, companion, news, began: Instant::now() }
     }
 }
 

@@ -7,7 +7,7 @@ use compute_api::ComputeState;
 use nix::sys::signal::Signal;
 use types::Lsn;
 
-use super::{Compute, Ground, Life, LifeEnd, blocking};
+use super::{Compute, Ground, Life, LifeEnd, News, blocking};
 use crate::error::ComputeError;
 use crate::postgres::ServerProcess;
 use crate::predecessor;
@@ -22,9 +22,12 @@ impl Compute {
     pub(super) async fn stop(&self, ground: &Ground, mut life: Life) -> Result<LifeEnd, ComputeError> {
         self.status.enter(ComputeState::Stopping, None);
         life.server.signal(Signal::SIGINT);
+        if let News::Replica(_) = life.news {
+            return self.stop_replica(ground, life).await;
+        }
         let in_order = async {
             let status = life.server.ended().await;
-            (status, (&mut life.walproposer).await)
+            (status, (&mut life.companion).await)
         };
         match tokio::time::timeout(self.stop_timeout, in_order).await {
             Ok((_, Ok(Exit::Fenced { term }))) => Ok(LifeEnd::Fenced { term }),
@@ -46,18 +49,29 @@ impl Compute {
                 Ok(LifeEnd::NoQuorum)
             }
             Err(_) => {
-                self.show_wal_status(&mut life);
+                self.show_news(&mut life);
                 let missing = self.missing_safekeepers();
                 let seconds = self.stop_timeout.as_secs();
                 tracing::error!(
                     "no quorum for the last WAL within {seconds} s, stopping at once; missing: {missing}"
                 );
                 self.status.enter(ComputeState::Stopping, Some(format!("no quorum; missing: {missing}")));
-                life.walproposer.abort();
+                life.companion.abort();
                 end_at_once(ground, &life.server).await?;
                 Ok(LifeEnd::NoQuorum)
             }
         }
+    }
+
+    /// It has nothing that is not elsewhere.
+    async fn stop_replica(&self, ground: &Ground, life: Life) -> Result<LifeEnd, ComputeError> {
+        if tokio::time::timeout(self.stop_timeout, life.server.ended()).await.is_err() {
+            tracing::warn!("the replica did not stop within {:?}: it is ended at once", self.stop_timeout);
+            end_at_once(ground, &life.server).await?;
+        }
+        life.companion.abort();
+        tracing::info!(ttid = %self.spec.ttid(), "stopped");
+        Ok(LifeEnd::Stopped)
     }
 
     /// The safekeepers that lack WAL which the server has handed over.

@@ -4,12 +4,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use compute_api::{ComputeState, ConfigureRequest, ConfigureResponse, StartStep};
+use compute_api::{ComputeMode, ComputeState, ConfigureRequest, ConfigureResponse, StartStep};
 use nix::sys::signal::Signal;
 use tokio::sync::oneshot;
 
 use super::stop::end_at_once;
-use super::{Compute, Ground, Life, LifeEnd, blocking};
+use super::{Compute, Ground, Life, LifeEnd, News, blocking};
 use crate::catalog::{Superuser, apply_databases, apply_roles, check_settings, reload_settings};
 use crate::error::ComputeError;
 use crate::http::Configure;
@@ -21,9 +21,11 @@ use crate::walproposer::Exit;
 /// How old the WAL positions in the status may be.
 const WAL_STATUS_INTERVAL: Duration = Duration::from_millis(200);
 
+type Work = Pin<Box<dyn Future<Output = Result<ConfigureResponse, ComputeError>> + Send>>;
+
 /// Roles, databases and settings on their way into force.
 struct Application {
-    work: Pin<Box<dyn Future<Output = Result<ConfigureResponse, ComputeError>> + Send>>,
+    work: Work,
     purpose: Purpose,
 }
 
@@ -42,20 +44,27 @@ impl Compute {
         ground: &Ground,
         mut life: Life,
     ) -> Result<LifeEnd, ComputeError> {
-        let apply = apply(ground.paths.clone(), self.spec.pg_port, self.spec.configurable());
-        let mut application =
-            Some(Application { work: Box::pin(apply), purpose: Purpose::Start(Instant::now()) });
+        // A replica has the roles and databases of its timeline.
+        let work: Work = match self.spec.mode {
+            ComputeMode::Primary => {
+                Box::pin(apply(ground.paths.clone(), self.spec.pg_port, self.spec.configurable()))
+            }
+            ComputeMode::Replica | ComputeMode::Static { .. } => {
+                Box::pin(std::future::ready(Ok(ConfigureResponse::default())))
+            }
+        };
+        let mut application = Some(Application { work, purpose: Purpose::Start(Instant::now()) });
         let mut glance = tokio::time::interval(WAL_STATUS_INTERVAL);
         loop {
             tokio::select! {
-                _ = glance.tick() => self.show_wal_status(&mut life),
+                _ = glance.tick() => self.show_news(&mut life),
                 status = life.server.ended() => {
-                    life.walproposer.abort();
+                    life.companion.abort();
                     let log = ground.paths.log.display();
                     return Ok(LifeEnd::Crashed { reason: format!("PostgreSQL ended ({status}); see {log}") });
                 }
-                exit = &mut life.walproposer => {
-                    return self.walproposer_ended(ground, &life, exit).await;
+                exit = &mut life.companion => {
+                    return self.companion_ended(ground, &life, exit).await;
                 }
                 () = self.terminate.cancelled() => return self.stop(ground, life).await,
                 (result, purpose) = finished(&mut application) => {
@@ -69,15 +78,22 @@ impl Compute {
         }
     }
 
-    /// Copies what the walproposer says into our own status, if it is news.
-    pub(super) fn show_wal_status(&self, life: &mut Life) {
-        if life.wal_status.has_changed().unwrap_or(false) {
-            let news = life.wal_status.borrow_and_update().clone();
-            self.status.change(|status| status.walproposer = Some(news));
+    /// Copies what the task beside the server tells into our own status, if it is news.
+    pub(super) fn show_news(&self, life: &mut Life) {
+        match &mut life.news {
+            News::Walproposer(news) if news.has_changed().unwrap_or(false) => {
+                let news = news.borrow_and_update().clone();
+                self.status.change(|status| status.walproposer = Some(news));
+            }
+            News::Replica(news) if news.has_changed().unwrap_or(false) => {
+                let news = *news.borrow_and_update();
+                self.status.change(|status| status.replica = Some(news));
+            }
+            News::Walproposer(_) | News::Replica(_) => {}
         }
     }
 
-    async fn walproposer_ended(
+    async fn companion_ended(
         &self,
         ground: &Ground,
         life: &Life,
@@ -138,6 +154,7 @@ impl Compute {
         let (paths, user, port) = (ground.paths.clone(), ground.user, self.spec.pg_port);
         let wanted = request.clone();
         let present = self.spec.configurable();
+        let is_primary = self.spec.mode == ComputeMode::Primary;
         let mut restart_needed = postgres::changed_arguments(&self.spec.settings, &request.settings);
         let work = async move {
             rewrite_settings(&paths, user, &wanted).await?;
@@ -147,7 +164,9 @@ impl Compute {
                 rewrite_settings(&paths, user, &present).await?;
                 return Err(refused);
             }
-            apply(paths.clone(), port, wanted).await?;
+            if is_primary {
+                apply(paths.clone(), port, wanted).await?;
+            }
             restart_needed.extend(reload_settings(&mut session).await?);
             restart_needed.sort();
             restart_needed.dedup();

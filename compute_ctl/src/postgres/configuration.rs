@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use compute_api::{ComputeSpec, LEAST_SETTINGS, SettingSpec};
+use compute_api::{ComputeMode, ComputeSpec, LEAST_SETTINGS, SettingSpec};
+use auth::ClusterToken;
 use pg_frontend::Address;
 use types::Lsn;
 
@@ -66,13 +67,28 @@ const FIXED: &[(&str, &str)] = &[
 const WAL_LEVEL: &str = "wal_level";
 const PRELOAD: &str = "shared_preload_libraries";
 
+/// With what a replica presents to safekeepers, in the data directory: a command line can be seen by everybody.
+const PASSFILE: &str = "varve.pgpass";
+
 /// Everything that goes onto the command line.
 pub struct ManagedSettings<'a> {
     pub spec: &'a ComputeSpec,
     pub paths: &'a ComputePaths,
     pub start_lsn: Lsn,
     pub life_id: &'a str,
+    /// Settings that the primary has, which a replica may raise but not lower.
+    pub least: Vec<(&'static str, u32)>,
 }
+
+/// Of a hot standby, whatever the spec says.
+const STANDBY: &[(&str, &str)] = &[
+    ("hot_standby", "on"),
+    // It would ask the storage manager about each block; ours are passed over, or fetched one by one.
+    ("recovery_prefetch", "off"),
+    ("primary_slot_name", ""),
+    ("restore_command", ""),
+    ("wal_retrieve_retry_interval", "500ms"),
+];
 
 impl ManagedSettings<'_> {
     pub fn arguments(&self) -> Vec<(String, String)> {
@@ -82,9 +98,15 @@ impl ManagedSettings<'_> {
             FIXED.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let mut add = |name: &str, value: String| arguments.push((name.to_owned(), value));
         for (name, least) in LEAST_SETTINGS {
-            let wanted =
-                setting(&spec.settings, name).and_then(|value| value.trim().parse().ok()).unwrap_or(*least);
-            add(name, wanted.max(*least).to_string());
+            let primarys = self.least.iter().find(|(other, _)| other == name).map_or(0, |(_, value)| *value);
+            let wanted = number(&spec.settings, name).unwrap_or(*least);
+            add(name, wanted.max(*least).max(primarys).to_string());
+        }
+        for (name, least) in &self.least {
+            let is_added = LEAST_SETTINGS.iter().any(|(other, _)| other == name);
+            if !is_added && number(&spec.settings, name).is_none_or(|wanted| wanted < *least) {
+                add(name, least.to_string());
+            }
         }
         add(WAL_LEVEL, setting(&spec.settings, WAL_LEVEL).unwrap_or("replica").to_owned());
         add(PRELOAD, preload_libraries(setting(&spec.settings, PRELOAD)));
@@ -100,8 +122,41 @@ impl ManagedSettings<'_> {
         add("varve.start_lsn", self.start_lsn.to_string());
         add("varve.life_id", self.life_id.to_owned());
         add("varve.sync_standby_name", "walproposer".to_owned());
+        if spec.mode != ComputeMode::Primary {
+            STANDBY.iter().for_each(|(name, value)| add(name, (*value).to_owned()));
+            add("primary_conninfo", self.primary_conninfo());
+        }
+        if let ComputeMode::Static { .. } = spec.mode {
+            add("varve.static", "on".to_owned());
+        }
         arguments
     }
+
+    /// Any safekeeper will do: each sends what a quorum has. A static replica follows nobody.
+    fn primary_conninfo(&self) -> String {
+        let spec = self.spec;
+        if spec.mode != ComputeMode::Replica {
+            return String::new();
+        }
+        let addresses = spec.safekeepers.iter().filter_map(|peer| match Address::parse(&peer.pg_connstr) {
+            Ok(Address::Tcp { host, port }) => Some((host, port.to_string())),
+            Ok(Address::Unix { .. }) | Err(_) => None,
+        });
+        let (hosts, ports): (Vec<String>, Vec<String>) = addresses.unzip();
+        let ComputeSpec { tenant_id, timeline_id, endpoint_id, .. } = spec;
+        let passfile = self.paths.pgdata.join(PASSFILE);
+        format!(
+            "host={} port={} user=varve passfile='{}' application_name={endpoint_id} connect_timeout=5 sslmode=disable \
+             gssencmode=disable options='-c tenant_id={tenant_id} -c timeline_id={timeline_id}'",
+            hosts.join(","),
+            ports.join(","),
+            passfile.display().to_string().replace('\\', "\\\\").replace('\'', "\\'"),
+        )
+    }
+}
+
+fn number(settings: &[SettingSpec], name: &str) -> Option<u32> {
+    setting(settings, name).and_then(|value| value.trim().parse().ok())
 }
 
 fn setting<'a>(settings: &'a [SettingSpec], name: &str) -> Option<&'a str> {
@@ -156,6 +211,17 @@ pub fn write_files(pgdata: &Path, settings: &[SettingSpec]) -> Result<(), Comput
     write(pgdata, "pg_ident.conf", "")?;
     // ALTER SYSTEM writes it; like all else in here it lasts as long as this start.
     write(pgdata, "postgresql.auto.conf", "")
+}
+
+/// For [`ManagedSettings::primary_conninfo`]. A token has no colon and no backslash.
+pub fn write_passfile(pgdata: &Path, token: &ClusterToken) -> Result<(), ComputeError> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let path = pgdata.join(PASSFILE);
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(0o600).open(&path);
+    let written = file.and_then(|mut file| writeln!(file, "*:*:*:*:{}", token.as_str()));
+    written.map_err(ComputeError::file("write", &path))
 }
 
 /// Writes the settings of the spec, which a running server takes on at SIGHUP.

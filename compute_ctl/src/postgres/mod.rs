@@ -4,6 +4,8 @@ mod configuration;
 mod installation;
 mod process;
 
-pub use configuration::{ManagedSettings, POSTGRES_USER, changed_arguments, write_files, write_settings};
+pub use configuration::{
+    ManagedSettings, POSTGRES_USER, changed_arguments, write_files, write_passfile, write_settings,
+};
 pub use installation::Installation;
 pub use process::{ServerCommand, ServerProcess};

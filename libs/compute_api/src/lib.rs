@@ -9,10 +9,10 @@ mod status;
 pub use client::ComputeClient;
 pub use settings::{LEAST_SETTINGS, RESERVED_SETTINGS};
 pub use spec::{
-    ComputeSpec, ConfigureRequest, ConfigureResponse, DatabaseSpec, PageserverAddress, RoleSpec,
+    ComputeMode, ComputeSpec, ConfigureRequest, ConfigureResponse, DatabaseSpec, PageserverAddress, RoleSpec,
     SPEC_FORMAT_VERSION, SafekeeperAddress, SettingSpec, SpecError,
 };
 pub use status::{
-    ComputeState, ComputeStatus, ElectedStatus, STATUS_FORMAT_VERSION, SafekeeperPeerStatus, StartStep,
+    ComputeState, ComputeStatus, ElectedStatus, ReplicaStatus, STATUS_FORMAT_VERSION, SafekeeperPeerStatus, StartStep,
     StepTime, WalproposerStatus,
 };

@@ -1,7 +1,7 @@
 //! [`ComputeSpec`]: everything that makes one compute different from another.
 
 use serde::{Deserialize, Serialize};
-use types::{NodeId, PgVersion, TenantId, TenantTimelineId, TimelineId};
+use types::{Lsn, NodeId, PgVersion, TenantId, TenantTimelineId, TimelineId};
 
 pub const SPEC_FORMAT_VERSION: u32 = 1;
 
@@ -17,6 +17,8 @@ pub struct ComputeSpec {
     pub tenant_id: TenantId,
     pub timeline_id: TimelineId,
     pub endpoint_id: String,
+    #[serde(default)]
+    pub mode: ComputeMode,
     pub pg_version: PgVersion,
     /// All members of the timeline: commits wait for more than half of them.
     pub safekeepers: Vec<SafekeeperAddress>,
@@ -31,6 +33,19 @@ pub struct ComputeSpec {
     /// For postgresql.conf. What durability depends on cannot be set here.
     #[serde(default)]
     pub settings: Vec<SettingSpec>,
+}
+
+/// What a compute does with its timeline.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ComputeMode {
+    /// It reads and writes; there is one at a time.
+    #[default]
+    Primary,
+    /// A hot standby that follows the WAL which a quorum of safekeepers has. There may be many.
+    Replica,
+    /// It reads the timeline as of an LSN, for ever.
+    Static { lsn: Lsn },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -253,6 +268,11 @@ mod tests {
     fn reads_what_it_writes() {
         let spec = parse(|_| ()).unwrap();
         assert!(spec.roles[0].login && !spec.roles[0].superuser);
+        assert_eq!(spec.mode, ComputeMode::Primary);
+        let mode = |mode: serde_json::Value| parse(|v| v["mode"] = mode).map(|spec| spec.mode);
+        assert_eq!(mode("replica".into()), Ok(ComputeMode::Replica));
+        let lsn = serde_json::json!({"static": {"lsn": "0/16B9188"}});
+        assert_eq!(mode(lsn), Ok(ComputeMode::Static { lsn: Lsn(0x16B_9188) }));
         assert_eq!(ComputeSpec::parse(&serde_json::to_vec(&spec).unwrap()).unwrap(), spec);
     }
 

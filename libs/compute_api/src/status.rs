@@ -23,6 +23,9 @@ pub struct ComputeStatus {
     pub start_steps: Vec<StepTime>,
     pub elected: Option<ElectedStatus>,
     pub walproposer: Option<WalproposerStatus>,
+    /// Of a replica, instead of the two before.
+    #[serde(default)]
+    pub replica: Option<ReplicaStatus>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,6 +104,15 @@ pub struct WalproposerStatus {
     /// Up to here the pageserver has ingested it.
     pub pageserver_lsn: Lsn,
     pub safekeepers: Vec<SafekeeperPeerStatus>,
+}
+
+/// How far a replica is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaStatus {
+    /// Its queries see what was committed up to here.
+    pub replayed_lsn: Lsn,
+    /// Up to here it has WAL; of a static replica the same.
+    pub received_lsn: Lsn,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -17,4 +17,4 @@ pub mod pagestream;
 
 pub use client::PageserverClient;
 pub use manifest::BackupManifest;
-pub use page_client::{At, BackupRequest, PageClient, PageClientError, PageServiceAddress};
+pub use page_client::{At, BackupRequest, PageClient, PageClientError, PageServiceAddress, RequestedKind};

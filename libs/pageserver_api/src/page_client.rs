@@ -1,6 +1,7 @@
 //! A thin client of the page service: one request at a time over `pagestream_v3`, and base backups.
 
 use std::fmt;
+use std::time::Duration;
 
 use auth::ClusterToken;
 use bytes::Bytes;
@@ -43,6 +44,15 @@ impl PageServiceAddress {
         Ok(PageClient { reader, writer, next_id: 1 })
     }
 
+    /// What can be read at `lsn` stays readable; for how long, that is to be asked again before.
+    pub async fn lease(&self, lsn: Lsn) -> Result<Duration, PageClientError> {
+        let TenantTimelineId { tenant_id, timeline_id } = self.timeline;
+        let query = format!("lease lsn {tenant_id} {timeline_id} {lsn}");
+        let rows = self.connect().await?.simple_query(&query).await?;
+        let seconds = rows.first().and_then(|row| row.first()?.as_deref()?.parse().ok());
+        seconds.map(Duration::from_secs).ok_or_else(|| PageClientError::Refused(format!("{rows:?} to {query}")))
+    }
+
     /// The tar of a base backup, piece by piece.
     pub async fn backup(&self, backup: &BackupRequest) -> Result<CopyReader, PageClientError> {
         let query = backup.query(self.timeline);
@@ -53,19 +63,32 @@ impl PageServiceAddress {
 /// Which backup, of when.
 #[derive(Clone, Copy, Debug)]
 pub struct BackupRequest {
-    /// With all pages of all relations: an export.
-    pub full: bool,
-    /// The last record's end if absent.
+    pub kind: RequestedKind,
+    /// The last record's end if absent. For a standby: what it is to see at least.
     pub lsn: Option<Lsn>,
     pub zstd: bool,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestedKind {
+    /// Without the pages of relations: a compute begins with it.
+    Sparse,
+    /// The same, as of the redo of the last checkpoint: a standby begins with it, and fetches WAL from there on.
+    Standby,
+    /// With all pages of all relations: an export.
+    Full,
+}
+
 impl BackupRequest {
     fn query(&self, timeline: TenantTimelineId) -> String {
-        let command = if self.full { "fullbackup" } else { "basebackup" };
+        let (command, standby) = match self.kind {
+            RequestedKind::Sparse => ("basebackup", ""),
+            RequestedKind::Standby => ("basebackup", " --standby"),
+            RequestedKind::Full => ("fullbackup", ""),
+        };
         let TenantTimelineId { tenant_id, timeline_id } = timeline;
         let lsn = self.lsn.map(|lsn| format!(" {lsn}")).unwrap_or_default();
-        format!("{command} {tenant_id} {timeline_id}{lsn}{}", if self.zstd { " --zstd" } else { "" })
+        format!("{command} {tenant_id} {timeline_id}{lsn}{standby}{}", if self.zstd { " --zstd" } else { "" })
     }
 }
 

@@ -42,12 +42,14 @@ pub enum KeyKind {
     Checkpoint = 0x21,
     /// The latest time of a commit so far: microseconds since 2000-01-01, i64 little-endian. A version for each commit.
     CommitTime = 0x23,
+    /// The last checkpoint in WAL, where a standby begins: its record's LSN (u64 little-endian), then `CheckPoint`.
+    LastCheckpoint = 0x24,
     /// A file that PostgreSQL keeps beside the database, by hash of its name.
     AuxFile = 0x22,
 }
 
 impl KeyKind {
-    pub const ALL: [KeyKind; 12] = [
+    pub const ALL: [KeyKind; 13] = [
         KeyKind::RelBlock,
         KeyKind::SlruBlock,
         KeyKind::RelSize,
@@ -59,6 +61,7 @@ impl KeyKind {
         KeyKind::ControlFile,
         KeyKind::Checkpoint,
         KeyKind::CommitTime,
+        KeyKind::LastCheckpoint,
         KeyKind::AuxFile,
     ];
 
@@ -169,6 +172,10 @@ impl Key {
 
     pub const fn commit_time() -> Key {
         Key::pack(KeyKind::CommitTime, 0, 0, 0, 0, 0)
+    }
+
+    pub const fn last_checkpoint() -> Key {
+        Key::pack(KeyKind::LastCheckpoint, 0, 0, 0, 0, 0)
     }
 
     /// All keys of one kind.

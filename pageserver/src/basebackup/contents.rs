@@ -14,7 +14,7 @@ use types::{BLCKSZ, Fork, Key, Oid, RELSEG_BLOCKS, RelTag};
 use super::archive::{Archive, ChunkSink};
 use super::cluster::Cluster;
 use super::{BackupError, BackupKind, BackupOptions, settings};
-use crate::ingest::RelSize;
+use crate::ingest::{RelSize, WrittenCheckpoint};
 
 /// All that initdb makes and that has no files of ours in it.
 const DIRECTORIES: [&str; 23] = [
@@ -51,7 +51,6 @@ pub(super) async fn write<S: ChunkSink>(
     options: &BackupOptions,
     archive: &mut Archive<S>,
 ) -> Result<(), BackupError> {
-    let start = start_wal(cluster, options);
     description(cluster, options, archive).await?;
     directories(cluster, archive).await?;
     slrus(cluster, archive).await?;
@@ -66,12 +65,19 @@ pub(super) async fn write<S: ChunkSink>(
             archive.file(path, text.as_bytes()).await?;
         }
     }
-    let metadata = cluster.timeline.metadata();
-    for (number, segment) in &start.segments {
-        let name = metadata.wal_seg_size.file_name(metadata.tli, *number);
-        archive.file(&format!("pg_wal/{name}"), segment).await?;
-    }
-    archive.file("global/pg_control", &control_file(cluster, &start).encode()).await
+    let control = match options.kind {
+        BackupKind::Standby(written) => standby_control_file(cluster, &written),
+        BackupKind::Sparse | BackupKind::Full => {
+            let metadata = cluster.timeline.metadata();
+            let start = start_wal(cluster, options);
+            for (number, segment) in &start.segments {
+                let name = metadata.wal_seg_size.file_name(metadata.tli, *number);
+                archive.file(&format!("pg_wal/{name}"), segment).await?;
+            }
+            control_file(cluster, &start)
+        }
+    };
+    archive.file("global/pg_control", &control.encode()).await
 }
 
 fn start_wal(cluster: &Cluster<'_>, options: &BackupOptions) -> StartWal {
@@ -100,6 +106,23 @@ fn control_file(cluster: &Cluster<'_>, start: &StartWal) -> ControlFile {
         checkpoint_copy: start.checkpoint,
         unlogged_lsn: ControlFile::FIRST_UNLOGGED_LSN,
         recovery: RecoveryPoints::default(),
+        ..cluster.control
+    }
+}
+
+/// As a standby leaves it that was stopped where redo of the checkpoint begins. So all is consistent from there on.
+fn standby_control_file(cluster: &Cluster<'_>, written: &WrittenCheckpoint) -> ControlFile {
+    let WrittenCheckpoint { record_lsn, checkpoint } = *written;
+    ControlFile {
+        state: DatabaseState::ShutDownInRecovery,
+        checkpoint: record_lsn,
+        checkpoint_copy: checkpoint,
+        unlogged_lsn: ControlFile::FIRST_UNLOGGED_LSN,
+        recovery: RecoveryPoints {
+            min_recovery_point: checkpoint.redo,
+            min_recovery_point_tli: checkpoint.tli,
+            ..RecoveryPoints::default()
+        },
         ..cluster.control
     }
 }
@@ -180,7 +203,7 @@ async fn relations<S: ChunkSink>(
 ) -> Result<(), BackupError> {
     for (rel, size) in &cluster.relations {
         match (rel.fork, kind) {
-            (Fork::Init, BackupKind::Sparse) => relation(cluster, *rel, *rel, size, archive).await?,
+            (Fork::Init, BackupKind::Sparse | BackupKind::Standby(_)) => relation(cluster, *rel, *rel, size, archive).await?,
             (Fork::Init, BackupKind::Full) => {
                 relation(cluster, *rel, *rel, size, archive).await?;
                 relation(cluster, *rel, rel.with_fork(Fork::Main), size, archive).await?;
@@ -188,7 +211,7 @@ async fn relations<S: ChunkSink>(
             (Fork::Main | Fork::Fsm | Fork::Vm, BackupKind::Full) if !cluster.is_unlogged(*rel) => {
                 relation(cluster, *rel, *rel, size, archive).await?;
             }
-            (Fork::Main | Fork::Fsm | Fork::Vm, BackupKind::Sparse | BackupKind::Full) => {}
+            (Fork::Main | Fork::Fsm | Fork::Vm, _) => {}
         }
     }
     Ok(())

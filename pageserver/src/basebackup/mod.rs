@@ -13,8 +13,9 @@ mod cluster;
 mod contents;
 mod settings;
 
-use types::{Lsn, TenantTimelineId};
+use types::{Key, Lsn, TenantTimelineId};
 
+use crate::ingest::WrittenCheckpoint;
 use crate::pages::{PageError, PageReader};
 use crate::storage::{StorageError, Timeline};
 use archive::Archive;
@@ -31,6 +32,11 @@ pub enum BackupError {
     Format(#[from] pg_format::FormatError),
     #[error("timeline {timeline} has no {what} at {lsn}")]
     Missing { timeline: TenantTimelineId, what: &'static str, lsn: Lsn },
+    #[error(
+        "timeline {timeline} has no checkpoint of its own up to {lsn}, where a replica could begin: start a read-write \
+         endpoint of it first"
+    )]
+    NoCheckpoint { timeline: TenantTimelineId, lsn: Lsn },
     #[error("compressing a backup: {0}")]
     Compression(std::io::Error),
     #[error("sending a backup: {0}")]
@@ -43,6 +49,20 @@ pub enum BackupKind {
     Sparse,
     /// All, with a configuration, so that stock PostgreSQL starts on it.
     Full,
+    /// As [`BackupKind::Sparse`], for a standby that begins with a checkpoint in WAL, which it fetches itself.
+    Standby(WrittenCheckpoint),
+}
+
+/// Where a standby begins that is to see all that was written up to `lsn`: the backup's LSN is where redo begins.
+pub async fn standby(timeline: &Timeline, lsn: Lsn) -> Result<(BackupKind, Lsn), BackupError> {
+    let image = timeline.get_reconstruct(Key::last_checkpoint(), lsn).await?.image;
+    let version = timeline.metadata().pg_version;
+    image
+        .and_then(|(_, image)| WrittenCheckpoint::decode(&image, version))
+        // An ancestor's: its WAL is not this timeline's.
+        .filter(|written| written.checkpoint.redo >= timeline.start_lsn())
+        .map(|written| (BackupKind::Standby(written), written.checkpoint.redo))
+        .ok_or(BackupError::NoCheckpoint { timeline: timeline.id(), lsn })
 }
 
 /// Which backup.

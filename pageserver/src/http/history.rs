@@ -39,7 +39,7 @@ pub(super) async fn config(
 /// Say how long a tenant's history is kept
 ///
 /// Takes the place of all that was set before.
-#[utoipa::path(put, path = "/v1/tenant/config", tag = "Tenants",
+#[utoipa::path(put, path = "/v1/tenant/config", tag = "Tenants", request_body = TenantConfigRequest,
     responses((status = 200, description = "It is set."), ApiError))]
 pub(super) async fn set_config(
     State(state): State<ApiState>,
@@ -104,6 +104,7 @@ pub(super) async fn timestamp_of_lsn(
 ///
 /// What can be read at it stays readable for a while. 406 if it is gone already.
 #[utoipa::path(post, path = "/lsn_lease", tag = "History", params(TimelinePath),
+    request_body = LsnLeaseRequest,
     responses((status = 200, description = "It is leased.", body = LsnLease), ApiError))]
 pub(super) async fn lease_lsn(
     State(state): State<ApiState>,
@@ -153,7 +154,7 @@ pub(super) async fn compact(
 ///
 /// Of the whole tenant, since branches pin what their ancestors have. The body counts this once, instead of the
 /// tenant's configuration.
-#[utoipa::path(put, path = "/do_gc", tag = "Operation", params(TimelinePath),
+#[utoipa::path(put, path = "/do_gc", tag = "Operation", params(TimelinePath), request_body = TenantConfig,
     responses((status = 200, description = "What was done.", body = GcResult), ApiError))]
 pub(super) async fn do_gc(
     State(state): State<ApiState>,

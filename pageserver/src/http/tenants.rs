@@ -25,7 +25,7 @@ pub(super) async fn list(State(state): State<ApiState>) -> Json<Vec<TenantInfo>>
 /// Create a tenant
 ///
 /// One that exists already is fine.
-#[utoipa::path(post, path = "/v1/tenant", tag = "Tenants",
+#[utoipa::path(post, path = "/v1/tenant", tag = "Tenants", request_body = TenantCreateRequest,
     responses((status = 201, description = "It exists.", body = TenantInfo), ApiError))]
 pub(super) async fn create(
     State(state): State<ApiState>,

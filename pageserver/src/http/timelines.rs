@@ -53,6 +53,7 @@ pub(super) async fn describe(
 /// A root timeline if a PostgreSQL version is named, a branch if an ancestor is. One that exists already and is the
 /// same is fine; 409 if it differs, 406 if the ancestor cannot be branched there.
 #[utoipa::path(post, path = "/v1/tenant/{tenant}/timeline", tag = "Timelines", params(TenantPath),
+    request_body = TimelineCreateRequest,
     responses((status = 201, description = "It exists.", body = TimelineInfo), ApiError))]
 pub(super) async fn create(
     State(state): State<ApiState>,
@@ -69,6 +70,7 @@ pub(super) async fn create(
 ///
 /// 412 if its branches, or its ancestor, are not in the same state.
 #[utoipa::path(put, path = "/archival_config", tag = "Timelines", params(TimelinePath),
+    request_body = TimelineArchivalConfig,
     responses((status = 200, description = "It is in that state."), ApiError))]
 pub(super) async fn archive(
     State(state): State<ApiState>,

@@ -1,6 +1,34 @@
 //! The checkpoint that a clean stop right now would write, kept up to date record by record. Pure.
 
+use bytes::Bytes;
 use pg_format::CheckPoint;
+use types::{Lsn, PgVersion};
+
+/// A checkpoint as it stands in WAL: the value of [`types::Key::last_checkpoint`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrittenCheckpoint {
+    /// Where its record begins.
+    pub record_lsn: Lsn,
+    pub checkpoint: CheckPoint,
+}
+
+impl WrittenCheckpoint {
+    const SIZE: usize = 8 + CheckPoint::SIZE;
+
+    pub(super) fn encode(&self, version: PgVersion) -> Bytes {
+        let mut bytes = Vec::with_capacity(Self::SIZE);
+        bytes.extend(self.record_lsn.0.to_le_bytes());
+        bytes.extend(self.checkpoint.encode(version));
+        bytes.into()
+    }
+
+    /// None if these bytes are none.
+    pub fn decode(bytes: &[u8], version: PgVersion) -> Option<Self> {
+        let (lsn, checkpoint) = bytes.split_first_chunk()?;
+        let checkpoint = CheckPoint::decode(checkpoint.try_into().ok()?, version);
+        Some(Self { record_lsn: Lsn(u64::from_le_bytes(*lsn)), checkpoint })
+    }
+}
 
 const FIRST_NORMAL_XID: u32 = 3;
 const FIRST_MULTIXACT: u32 = 1;
@@ -116,6 +144,16 @@ mod tests {
         online(&mut now, &written);
         assert_eq!((now.next_xid, now.next_oid, now.next_multi, now.next_multi_offset), (800, 20000, 9, 7));
         assert_eq!((now.oldest_xid, now.oldest_xid_db, now.time), (400, 1, 5));
+    }
+
+    #[test]
+    fn a_written_checkpoint_is_read_back() {
+        let checkpoint = CheckPoint { redo: Lsn(0x16B_9188), next_xid: 800, wal_level: 2, ..CheckPoint::default() };
+        let written = WrittenCheckpoint { record_lsn: Lsn(0x16B_9200), checkpoint };
+        let bytes = written.encode(PgVersion::V17);
+        assert_eq!(WrittenCheckpoint::decode(&bytes, PgVersion::V17), Some(written));
+        assert_eq!(WrittenCheckpoint::decode(&bytes[1..], PgVersion::V17), None);
+        assert_eq!(WrittenCheckpoint::decode(b"", PgVersion::V17), None);
     }
 
     #[test]

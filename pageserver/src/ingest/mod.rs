@@ -43,6 +43,7 @@ use wal_decoder::{DecodeError, DecodedRecord, WalRecord};
 
 use crate::pages::{PageError, PageReader};
 use crate::storage::{StorageError, Timeline, Value, WriteBatch};
+pub use checkpoint::WrittenCheckpoint;
 pub use databases::relation_size;
 use metadata::MetadataCache;
 pub use metadata::size_of;

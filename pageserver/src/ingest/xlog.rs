@@ -1,18 +1,26 @@
 //! Records of WAL itself: checkpoints, counters, settings.
 
+use pg_format::CheckPoint;
 use pg_format::control_file::{ControlFile, Parameters};
 use types::{Key, Lsn};
 use wal_decoder::DecodedRecord;
 use wal_decoder::rmgr::xlog::{self, ParameterChange, XlogRecord};
 
-use super::{Ingest, IngestError, checkpoint};
+use super::checkpoint::{self, WrittenCheckpoint};
+use super::{Ingest, IngestError};
 use crate::storage::Value;
 
 impl Ingest {
     pub(super) async fn xlog(&mut self, record: &DecodedRecord) -> Result<(), IngestError> {
         match xlog::decode(record, self.version)? {
-            XlogRecord::CheckpointShutdown(written) => self.checkpoint = written,
-            XlogRecord::CheckpointOnline(written) => checkpoint::online(&mut self.checkpoint, &written),
+            XlogRecord::CheckpointShutdown(written) => {
+                self.checkpoint = written;
+                self.written_checkpoint(record, written);
+            }
+            XlogRecord::CheckpointOnline(written) => {
+                checkpoint::online(&mut self.checkpoint, &written);
+                self.written_checkpoint(record, written);
+            }
             XlogRecord::NextOid(oid) => self.checkpoint.next_oid = oid,
             XlogRecord::FullPageWritesChange(on) => self.checkpoint.full_page_writes = on,
             XlogRecord::ParameterChange(change) => self.parameters(&change, record.end_lsn).await?,
@@ -24,6 +32,11 @@ impl Ingest {
             | XlogRecord::Nothing => {}
         }
         Ok(())
+    }
+
+    fn written_checkpoint(&mut self, record: &DecodedRecord, checkpoint: CheckPoint) {
+        let written = WrittenCheckpoint { record_lsn: record.start_lsn, checkpoint };
+        self.put(Key::last_checkpoint(), record.end_lsn, Value::Image(written.encode(self.version)));
     }
 
     async fn parameters(&mut self, change: &ParameterChange, lsn: Lsn) -> Result<(), IngestError> {

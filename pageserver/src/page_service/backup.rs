@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use pageserver_api::BackupRequest;
+use pageserver_api::{BackupRequest, RequestedKind};
 use pg_backend::{CopyWriter, QueryError, Session};
 use types::Lsn;
 
 use super::{PageService, error};
-use crate::basebackup::{BackupError, BackupKind, BackupOptions, ChunkSink, write_backup};
+use crate::basebackup::{BackupError, BackupKind, BackupOptions, ChunkSink, standby, write_backup};
 use crate::storage::Timeline;
 
 struct CopySink<'a>(CopyWriter<'a>);
@@ -50,9 +50,14 @@ async fn options(
             .map_err(|failure| error::query_error(&failure.into()))?;
     }
     let (last, prev) = timeline.last_and_prev_record_lsn();
+    if request.kind == RequestedKind::Standby {
+        let standby = standby(timeline, request.lsn.unwrap_or(last)).await;
+        let (kind, lsn) = standby.map_err(|failure| error::backup_error(&failure))?;
+        return Ok(BackupOptions { kind, lsn, prev_lsn: Lsn::INVALID, zstd: request.zstd });
+    }
     let lsn = request.lsn.unwrap_or(last).align();
     Ok(BackupOptions {
-        kind: if request.full { BackupKind::Full } else { BackupKind::Sparse },
+        kind: if request.kind == RequestedKind::Full { BackupKind::Full } else { BackupKind::Sparse },
         lsn,
         // Only the end of the timeline knows what comes before it.
         prev_lsn: if lsn == last { prev } else { Lsn::INVALID },

@@ -1,12 +1,14 @@
 //! The commands of the page service. Pure.
 
-use pageserver_api::BackupRequest;
+use pageserver_api::{BackupRequest, RequestedKind};
 use types::{Lsn, TenantTimelineId};
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Command {
     PageStream(TenantTimelineId),
     Backup(TenantTimelineId, BackupRequest),
+    /// What can be read there stays readable for a while.
+    Lease(TenantTimelineId, Lsn),
     /// Drivers like to set things; none of them matters here.
     Set,
 }
@@ -20,27 +22,40 @@ pub(super) fn parse(query: &str) -> Result<Command, String> {
             [tenant, timeline] => Ok(Command::PageStream(ids(tenant, timeline)?)),
             _ => Err("expected: pagestream_v3 TENANT TIMELINE".to_owned()),
         },
-        "basebackup" => backup(&words, false),
-        "fullbackup" => backup(&words, true),
+        "basebackup" => backup(&words, RequestedKind::Sparse),
+        "fullbackup" => backup(&words, RequestedKind::Full),
+        "lease" => match words[..] {
+            ["lsn", tenant, timeline, lsn] => Ok(Command::Lease(ids(tenant, timeline)?, parse_lsn(lsn)?)),
+            _ => Err("expected: lease lsn TENANT TIMELINE LSN".to_owned()),
+        },
         "set" => Ok(Command::Set),
-        _ => Err(format!("unknown command {command:?}: expected pagestream_v3, basebackup or fullbackup")),
+        _ => Err(format!("unknown command {command:?}: expected pagestream_v3, basebackup, fullbackup or lease")),
     }
 }
 
-fn backup(words: &[&str], full: bool) -> Result<Command, String> {
+fn backup(words: &[&str], kind: RequestedKind) -> Result<Command, String> {
     let (options, words): (Vec<&str>, Vec<&str>) = words.iter().partition(|word| word.starts_with("--"));
-    if let Some(unknown) = options.iter().find(|option| **option != "--zstd") {
-        return Err(format!("unknown option {unknown}: expected --zstd"));
+    let (mut kind, mut zstd) = (kind, false);
+    for option in options {
+        match (option, kind) {
+            ("--zstd", _) => zstd = true,
+            ("--standby", RequestedKind::Sparse) => kind = RequestedKind::Standby,
+            ("--standby", _) => return Err("--standby belongs to basebackup".to_owned()),
+            _ => return Err(format!("unknown option {option}: expected --zstd or --standby")),
+        }
     }
     let (id, lsn) = match words[..] {
         [tenant, timeline] => (ids(tenant, timeline)?, None),
         [tenant, timeline, lsn] => {
-            let lsn: Lsn = lsn.parse().map_err(|error: types::ParseLsnError| error.to_string())?;
-            (ids(tenant, timeline)?, Some(lsn))
+            (ids(tenant, timeline)?, Some(parse_lsn(lsn)?))
         }
-        _ => return Err("expected: basebackup|fullbackup TENANT TIMELINE [LSN] [--zstd]".to_owned()),
+        _ => return Err("expected: basebackup|fullbackup TENANT TIMELINE [LSN] [--zstd] [--standby]".to_owned()),
     };
-    Ok(Command::Backup(id, BackupRequest { full, lsn, zstd: !options.is_empty() }))
+    Ok(Command::Backup(id, BackupRequest { kind, lsn, zstd }))
+}
+
+fn parse_lsn(text: &str) -> Result<Lsn, String> {
+    text.parse().map_err(|error: types::ParseLsnError| error.to_string())
 }
 
 fn ids(tenant: &str, timeline: &str) -> Result<TenantTimelineId, String> {
@@ -60,8 +75,15 @@ mod tests {
         assert!(matches!(parse(&format!("pagestream_v3 {ID} {ID}")), Ok(Command::PageStream(_))));
         let backup = parse(&format!("fullbackup {ID} {ID} 0/16B9188 --zstd;")).unwrap();
         let Command::Backup(_, request) = backup else { panic!("{backup:?}") };
-        assert!(request.full && request.zstd);
+        assert!(request.kind == RequestedKind::Full && request.zstd);
         assert_eq!(request.lsn, Some(Lsn(0x16B_9188)));
+    }
+
+    #[test]
+    fn leases_are_read() {
+        let lease = parse(&format!("lease lsn {ID} {ID} 0/16B9188"));
+        assert!(matches!(lease, Ok(Command::Lease(_, Lsn(0x16B_9188)))));
+        assert!(parse(&format!("lease lsn {ID} {ID}")).is_err());
     }
 
     #[test]
@@ -70,6 +92,7 @@ mod tests {
             assert!(parse(bad).is_err(), "{bad}");
         }
         assert!(parse(&format!("basebackup {ID} {ID} 16B")).is_err());
+        assert!(parse(&format!("fullbackup {ID} {ID} --standby")).is_err());
         assert!(parse(&format!("basebackup {ID} {ID} --gzip")).unwrap_err().contains("--gzip"));
     }
 }

@@ -51,6 +51,7 @@ pub(super) fn backup_error(error: &BackupError) -> QueryError {
     let code = match error {
         BackupError::Storage(error) => storage(error),
         BackupError::Page(error) => page_sqlstate(error),
+        BackupError::NoCheckpoint { .. } => sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
         BackupError::Format(_) | BackupError::Missing { .. } => sqlstate::DATA_CORRUPTED,
         BackupError::Compression(_) => sqlstate::INTERNAL_ERROR,
         BackupError::Sink(_) => sqlstate::CONNECTION_FAILURE,

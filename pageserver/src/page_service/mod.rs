@@ -36,6 +36,7 @@ pub struct PageService {
     pub pages: PageReader,
     pub metrics: PageServiceMetrics,
     pub wait_lsn_timeout: Duration,
+    pub lease_length: Duration,
     pub requests_in_flight: usize,
     pub slow_reads: SlowReads,
 }
@@ -54,6 +55,16 @@ impl Handler for PageService {
                     return Err(error::query_error(&StorageError::Archived(id).into()));
                 }
                 backup::serve(self, &timeline, request, session).await
+            }
+            Command::Lease(id, lsn) => {
+                let timeline = self.timeline(id)?;
+                let refused = |error: StorageError| error::query_error(&error.into());
+                timeline.lease_lsn(lsn, self.lease_length).map_err(refused)?;
+                tracing::debug!(timeline = %id, %lsn, peer = %session.peer(), "leased an LSN");
+                session.send_row_description(&["seconds"]);
+                session.send_data_row(&[Some(&self.lease_length.as_secs().to_string())]).await?;
+                session.send_command_complete("LEASE");
+                Ok(())
             }
             Command::Set => {
                 session.send_command_complete("SET");

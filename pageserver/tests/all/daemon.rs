@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use auth::ClusterToken;
 use pageserver::config::Config;
 use pageserver_api::models::TimelineCreateRequest;
-use pageserver_api::{At, BackupManifest, BackupRequest, PageServiceAddress, PageserverClient};
+use pageserver_api::{
+    At, BackupManifest, BackupRequest, PageServiceAddress, PageserverClient, RequestedKind,
+};
 use pg_frontend::Address;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -86,6 +88,7 @@ async fn the_api_is_as_its_document_says() {
     let served: serde_json::Value = serde_json::from_str(&served).unwrap();
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/openapi/pageserver.json");
     if std::env::var_os("UPDATE_GOLDENFILES").is_some() {
+        std::fs::create_dir_all(golden.parent().unwrap()).unwrap();
         std::fs::write(&golden, format!("{served:#}\n")).unwrap();
     }
     let known: serde_json::Value = serde_json::from_slice(&std::fs::read(&golden).unwrap()).unwrap();
@@ -99,8 +102,11 @@ async fn the_api_is_as_its_document_says() {
 
     let mut operations = 0;
     for (path, methods) in known["paths"].as_object().unwrap() {
-        for method in methods.as_object().unwrap().keys() {
+        for (method, described) in methods.as_object().unwrap() {
             operations += 1;
+            if method == "post" {
+                assert!(described.get("requestBody").is_some(), "{path} takes what?");
+            }
             let method: reqwest::Method = method.to_uppercase().parse().unwrap();
             let ask = |id: &str| {
                 let variables = [("{tenant}", id), ("{timeline}", id), ("{pg_version}", "16")];
@@ -210,7 +216,7 @@ async fn read(address: &PageServiceAddress, lsn: Lsn) {
     assert!(stream.exists(PG_CLASS, at).await.unwrap(), "the connection goes on after an error");
 
     let mut reader =
-        address.backup(&BackupRequest { full: false, lsn: Some(lsn), zstd: true }).await.unwrap();
+        address.backup(&BackupRequest { kind: RequestedKind::Sparse, lsn: Some(lsn), zstd: true }).await.unwrap();
     let mut bytes = Vec::new();
     while let Some(chunk) = reader.next().await.unwrap() {
         bytes.extend_from_slice(&chunk);

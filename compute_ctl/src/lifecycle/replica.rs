@@ -1,0 +1,157 @@
+//! Hot standbys: one that follows the safekeepers, or one that stands still at an LSN.
+//!
+//! A replica begins with the last checkpoint in WAL, as of whose redo the pageserver makes a base backup, and fetches
+//! WAL from there on. A static one begins at its LSN as a primary does, and finds no WAL behind that.
+//!
+//! Beside the server runs a task that leases the LSN at which the replica reads, so that the pageserver keeps it
+//! however far the replica lags behind, and that tells how far it is.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use compute_api::{ComputeMode, ReplicaStatus, StartStep};
+use pageserver_api::{PageClientError, PageServiceAddress};
+use pg_format::ControlFile;
+use pg_frontend::Address;
+use tokio::sync::watch;
+use types::Lsn;
+
+use super::{Compute, Ground, Life, News};
+use crate::basebackup::Basebackup;
+use crate::catalog::Superuser;
+use crate::error::ComputeError;
+use crate::paths::ComputePaths;
+use crate::walproposer::Exit;
+
+/// It has to replay what was written since the last checkpoint.
+const PATIENCE: Duration = Duration::from_secs(900);
+const GLANCE: Duration = Duration::from_millis(500);
+/// A lease is renewed when a third of it has passed, and sooner if that fails.
+const RENEWALS: u32 = 3;
+const FIRST_RENEWAL: Duration = Duration::from_secs(1);
+
+impl Compute {
+    pub(super) async fn start_replica(
+        &mut self,
+        ground: &Ground,
+        since: Instant,
+    ) -> Result<Life, ComputeError> {
+        self.wipe(ground).await?;
+        let lsn = match self.spec.mode {
+            ComputeMode::Static { lsn } => Some(lsn),
+            ComputeMode::Primary | ComputeMode::Replica => None,
+        };
+        let backup =
+            Basebackup { spec: &self.spec, token: &self.token, paths: &ground.paths, user: ground.user, lsn };
+        let unpacked = backup.fetch(&self.status, since).await?;
+        let since = Instant::now();
+        let start_lsn = unpacked.manifest.lsn;
+        let life_id = self.prepare_data_directory(ground, unpacked).await?;
+        let since = self.status.step_done(StartStep::PrepareDataDirectory, since);
+
+        // Before the server: it reads there from the first moment on.
+        let (tell, news) = watch::channel(ReplicaStatus { replayed_lsn: start_lsn, received_lsn: start_lsn });
+        let follower = Follower {
+            pageserver: PageServiceAddress {
+                address: Address::parse(&self.spec.pageserver.pg_connstr)
+                    .map_err(|source| ComputeError::BasebackupRefused { source })?,
+                token: self.token.clone(),
+                timeline: self.spec.ttid(),
+            },
+            paths: ground.paths.clone(),
+            port: self.spec.pg_port,
+            mode: self.spec.mode,
+            tell,
+        };
+        let companion = tokio::spawn(follower.run());
+        let server = match self.start_server(ground, start_lsn, &life_id, PATIENCE).await {
+            Ok(server) => server,
+            Err(error) => {
+                companion.abort();
+                return Err(error);
+            }
+        };
+        self.status.step_done(StartStep::StartPostgres, since);
+        tracing::info!(ttid = %self.spec.ttid(), lsn = %start_lsn, mode = ?self.spec.mode, "the replica is open");
+        Ok(Life { server, companion, news: News::Replica(news), began: Instant::now() })
+    }
+}
+
+struct Follower {
+    pageserver: PageServiceAddress,
+    paths: ComputePaths,
+    port: u16,
+    mode: ComputeMode,
+    tell: watch::Sender<ReplicaStatus>,
+}
+
+impl Follower {
+    /// Ends only if the pageserver no longer has what the replica reads.
+    async fn run(self) -> Exit {
+        let mut session = None;
+        let mut renew_at = Instant::now();
+        loop {
+            if let ComputeMode::Replica = self.mode {
+                self.look(&mut session).await;
+            }
+            if renew_at <= Instant::now() {
+                let lsn = self.tell.borrow().replayed_lsn;
+                renew_at = Instant::now()
+                    + match self.pageserver.lease(lsn).await {
+                        Ok(length) => length / RENEWALS,
+                        Err(PageClientError::Connection(error)) if is_gone(&error) => {
+                            return Exit::Failed { reason: format!("{lsn} cannot be read any more: {error}") };
+                        }
+                        Err(error) => {
+                            tracing::warn!(%lsn, "cannot lease what this replica reads, will try again: {error}");
+                            FIRST_RENEWAL
+                        }
+                    };
+            }
+            tokio::time::sleep(GLANCE).await;
+        }
+    }
+
+    /// The server may not be open yet, or be busy.
+    async fn look(&self, session: &mut Option<Superuser>) {
+        let positions = async {
+            let session = match session {
+                Some(session) => session,
+                None => session.insert(Superuser::connect(&self.paths, self.port).await?),
+            };
+            let query = "SELECT pg_last_wal_replay_lsn(), coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())";
+            session.run("ask how far the replica is", query).await
+        };
+        let Ok(rows) = positions.await else {
+            *session = None;
+            return;
+        };
+        let lsn = |at: usize| rows.first()?.get(at)?.as_deref()?.parse::<Lsn>().ok();
+        if let (Some(replayed_lsn), Some(received_lsn)) = (lsn(0), lsn(1)) {
+            let now = ReplicaStatus { replayed_lsn, received_lsn };
+            self.tell.send_if_modified(|status| std::mem::replace(status, now) != now);
+        }
+    }
+}
+
+/// The pageserver says that it has collected what is asked for.
+fn is_gone(error: &pg_frontend::PgError) -> bool {
+    error.sqlstate().is_some_and(|sqlstate| sqlstate.starts_with("22"))
+}
+
+/// What a hot standby needs at least as many of as its primary has: from its control file
+/// (`CheckRequiredParameterValues` in xlogrecovery.c).
+pub(super) fn primary_settings(pgdata: &Path) -> Result<Vec<(&'static str, u32)>, ComputeError> {
+    let path = pgdata.join("global/pg_control");
+    let bytes = std::fs::read(&path).map_err(ComputeError::file("read", &path))?;
+    let unusable = |error| ComputeError::Basebackup(format!("its control file: {error}"));
+    let parameters = ControlFile::decode(&bytes).map_err(unusable)?.parameters;
+    let number = |value: i32| u32::try_from(value).unwrap_or(0);
+    Ok(vec![
+        ("max_connections", number(parameters.max_connections)),
+        ("max_worker_processes", number(parameters.max_worker_processes)),
+        ("max_wal_senders", number(parameters.max_wal_senders)),
+        ("max_prepared_transactions", number(parameters.max_prepared_xacts)),
+        ("max_locks_per_transaction", number(parameters.max_locks_per_xact)),
+    ])
+}
