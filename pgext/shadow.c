@@ -156,6 +156,19 @@ shadow_check_fetched(const ChunkKey *key, BlockNumber block, const char *page, b
 }
 
 void
+shadow_forget_block(const ChunkKey *key, BlockNumber block)
+{
+	int			file = open_shadow(key->relation, key->fork, O_RDWR);
+	uint64		absent = 0;
+
+	if (file < 0)
+		return;
+	if (pwrite(file, &absent, sizeof(absent), (off_t) block * RECORD_SIZE) != sizeof(absent))
+		elog(PANIC, "varve: could not write to the shadow: %m");
+	close(file);
+}
+
+void
 shadow_cut(RelationTag relation, ForkNumber fork, BlockNumber blocks)
 {
 	int			file = open_shadow(relation, fork, O_RDWR);

@@ -16,6 +16,7 @@ extern void shadow_check_local(const ChunkKey *key, BlockNumber block, const cha
 /* a block that nobody is reading into a buffer may be in one already, and newer there than in any file */
 extern void shadow_check_fetched(const ChunkKey *key, BlockNumber block, const char *page, bool no_buffer);
 
+extern void shadow_forget_block(const ChunkKey *key, BlockNumber block);
 extern void shadow_cut(RelationTag relation, ForkNumber fork, BlockNumber blocks);
 extern void shadow_forget_database(Oid db);
 
@@ -38,6 +39,14 @@ shadow_compare_fetched(const ChunkKey *key, BlockNumber block, const char *page,
 {
 	if (unlikely(varve_test_shadow))
 		shadow_check_fetched(key, block, page, no_buffer);
+}
+
+/* of a replica: the block changes, and not here */
+static inline void
+shadow_note_passed_over(const ChunkKey *key, BlockNumber block)
+{
+	if (unlikely(varve_test_shadow))
+		shadow_forget_block(key, block);
 }
 
 /* in critical sections too: no error, no allocation */

@@ -292,6 +292,8 @@ sparse_cache_pass_over(RelationTag relation, ForkNumber fork, BlockNumber block)
 	/* where there is no entry no fill is under way, or none that will be stored */
 	if (entry != NULL && !valid)
 		chunk_note_change(entry);
+	if (!valid)
+		shadow_note_passed_over(&key, block);
 	LWLockRelease(lock);
 	return !valid;
 }

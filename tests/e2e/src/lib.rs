@@ -29,6 +29,7 @@ mod offload;
 mod ownership;
 mod pgbench;
 mod read_lease;
+mod replicas;
 mod settings;
 mod standby;
 mod versions;

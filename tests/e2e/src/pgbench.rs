@@ -36,10 +36,20 @@ pub async fn checked_sum(connstr: &str) -> (i64, i64) {
 
 /// Every index against its table, by PostgreSQL's own checker.
 pub fn amcheck(connstr: &str) {
+    amcheck_with(connstr, &["--install-missing", "--parent-check"]);
+}
+
+/// As far as a replica can check it, where nobody can make the extension or take the locks for more.
+pub fn amcheck_on_a_replica(connstr: &str) {
+    amcheck_with(connstr, &[]);
+}
+
+fn amcheck_with(connstr: &str, options: &[&str]) {
     let config: tokio_postgres::Config = connstr.parse().expect("a connection string");
     let password = String::from_utf8_lossy(config.get_password().expect("a password")).into_owned();
     let checked = run(Command::new(pg_program("pg_amcheck"))
-        .args(["--install-missing", "--heapallindexed", "--parent-check"])
+        .args(options)
+        .arg("--heapallindexed")
         .args(["--host", "127.0.0.1", "--port", &config.get_ports()[0].to_string()])
         .args(["--username", config.get_user().expect("a user")])
         .arg(config.get_dbname().expect("a database"))

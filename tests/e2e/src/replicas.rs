@@ -1,0 +1,346 @@
+//! Read replicas: hot standbys that follow a branch, and those that stand still in its past.
+
+use std::time::Duration;
+
+use harness::{Cluster, block_on, eventually};
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+
+use crate::pgbench;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A replica with next to no cache, so that its pages come and go.
+fn small_replica(cluster: &Cluster, name: &str) {
+    let small = ["--set", "shared_buffers=1MB", "--set", "varve.cache_size=2MB", "--set", "varve.chunk_blocks=16"];
+    let create = ["endpoint", "create", name, "--branch-name", "main", "--hot-standby"];
+    cluster.varve(&[&create[..], &small].concat());
+    cluster.varve(&["endpoint", "start", name]);
+}
+
+/// Has the replica seen what the primary has committed by now?
+async fn caught_up(primary: &Client, replica: &Client) {
+    let row = primary.query_one("UPDATE marks SET n = n + 1 RETURNING n", &[]).await.unwrap();
+    let mark: i64 = row.get(0);
+    eventually("the replica replays what was committed", PATIENCE, async || {
+        replica.query_one("SELECT n FROM marks", &[]).await.unwrap().get::<_, i64>(0) >= mark
+    })
+    .await;
+}
+
+async fn with_marks(cluster: &Cluster) -> Client {
+    let primary = cluster.connect("main").await;
+    let marks = "CREATE TABLE marks (n bigint); INSERT INTO marks VALUES (0); CREATE EXTENSION varve";
+    primary.batch_execute(marks).await.unwrap();
+    primary
+}
+
+async fn number(client: &Client, query: &str) -> i64 {
+    client.query_one(query, &[]).await.unwrap_or_else(|error| panic!("{query}: {error}")).get(0)
+}
+
+async fn code(client: &Client, query: &str) -> Option<SqlState> {
+    client.batch_execute(query).await.err().and_then(|error| error.code().cloned())
+}
+
+#[test]
+fn a_replica_under_load_shows_what_was_true_at_one_moment() {
+    let cluster = Cluster::up("replica").need_not_evict("the replica is looked at by itself");
+    block_on(async {
+        let primary = with_marks(&cluster).await;
+        primary.batch_execute("CREATE EXTENSION amcheck").await.unwrap();
+        let main = cluster.connstr("main");
+        pgbench::load(&main, 3, 1, 1);
+        small_replica(&cluster, "ro");
+        let ro = cluster.connstr("ro");
+        let replica = cluster.connect("ro").await;
+        assert_eq!(code(&replica, "CREATE TABLE t (n int)").await, Some(SqlState::READ_ONLY_SQL_TRANSACTION));
+
+        let load = {
+            let main = main.clone();
+            std::thread::spawn(move || pgbench::mix(&main, 4, 12))
+        };
+        let mut looks = 0;
+        let (mut last, mut moved) = (0, 0);
+        while !load.is_finished() {
+            let (_, transactions) = pgbench::checked_sum(&ro).await;
+            assert!(transactions >= last, "it goes back");
+            moved += i32::from(transactions > last);
+            last = transactions;
+            looks += 1;
+        }
+        load.join().unwrap();
+        assert!(looks > 3 && moved > 2, "{looks} looks, in {moved} of them it had moved");
+
+        primary.batch_execute("VACUUM pgbench_accounts; VACUUM pgbench_tellers").await.unwrap();
+        caught_up(&primary, &replica).await;
+        assert_eq!(pgbench::checked_sum(&ro).await, pgbench::checked_sum(&main).await);
+        assert_eq!(pgbench::dump(&ro), pgbench::dump(&main));
+        pgbench::amcheck_on_a_replica(&ro);
+
+        let of = async |what: &str| number(&replica, &format!("SELECT {what}")).await;
+        let (replayed, passed) =
+            (of("records_replayed FROM varve.replica").await, of("records_passed_over FROM varve.replica").await);
+        let (evicted, refetched) =
+            (of("evicted_blocks FROM varve.cache").await, of("refetched_blocks FROM varve.cache").await);
+        eprintln!("{looks} looks; {replayed} records replayed, {passed} passed over; {evicted} blocks evicted, {refetched} fetched again");
+        assert!(replayed > 0 && passed > 0 && evicted > 0 && refetched > 0);
+        assert_eq!(of("zero_pages_suspect FROM varve.cache").await, 0);
+
+        // A new one begins with the last checkpoint, and finds the same.
+        cluster.varve(&["endpoint", "stop", "ro"]);
+        cluster.varve(&["endpoint", "start", "ro"]);
+        let replica = cluster.connect("ro").await;
+        caught_up(&primary, &replica).await;
+        assert_eq!(pgbench::checked_sum(&ro).await, pgbench::checked_sum(&main).await);
+    });
+}
+
+#[test]
+fn a_replica_that_begins_among_transactions_sees_none_of_them() {
+    let cluster = Cluster::up_with("replica-begins", &["max_prepared_transactions=5"])
+        .need_not_evict("next to nothing is written");
+    block_on(async {
+        let primary = with_marks(&cluster).await;
+        primary.batch_execute("CREATE TABLE t (n int PRIMARY KEY)").await.unwrap();
+        let (open, doomed) = (cluster.connect("main").await, cluster.connect("main").await);
+        let rows = |from: i32| format!("INSERT INTO t SELECT generate_series({from}, {from} + 999)");
+        // Nearly as many subtransactions as a list of what runs has room for; with more a standby waits for their end.
+        let many = "DO $$ BEGIN FOR i IN 1..60 LOOP BEGIN INSERT INTO t VALUES (-i); EXCEPTION WHEN division_by_zero THEN END; END LOOP; END $$";
+        open.batch_execute(&format!("BEGIN; {}; {many}", rows(1))).await.unwrap();
+        doomed.batch_execute(&format!("BEGIN; {}", rows(2001))).await.unwrap();
+        primary
+            .batch_execute(&format!("BEGIN; {}; PREPARE TRANSACTION 'later'", rows(4001)))
+            .await
+            .unwrap();
+        primary.batch_execute("CHECKPOINT").await.unwrap();
+        small_replica(&cluster, "ro");
+        let replica = cluster.connect("ro").await;
+        assert_eq!(number(&replica, "SELECT count(*) FROM t").await, 0);
+        doomed.batch_execute("ROLLBACK").await.unwrap();
+        open.batch_execute("COMMIT").await.unwrap();
+        caught_up(&primary, &replica).await;
+        assert_eq!(number(&replica, "SELECT count(*) FROM t").await, 1060);
+        primary.batch_execute("COMMIT PREPARED 'later'").await.unwrap();
+        caught_up(&primary, &replica).await;
+        assert_eq!(number(&replica, "SELECT count(*) FROM t").await, 2060);
+    });
+}
+
+#[test]
+fn definitions_reach_a_replica() {
+    let cluster = Cluster::up("replica-definitions").need_not_evict("the replica is looked at by itself");
+    block_on(async {
+        let primary = with_marks(&cluster).await;
+        primary
+            .batch_execute(
+                "CREATE TABLE kept AS SELECT n, repeat('x', 200) AS filler FROM generate_series(1, 20000) n;
+                 CREATE TABLE cut AS SELECT * FROM kept; CREATE TABLE dropped AS SELECT * FROM kept;
+                 CREATE UNLOGGED TABLE unlogged AS SELECT 1 AS n; CREATE SEQUENCE s",
+            )
+            .await
+            .unwrap();
+        small_replica(&cluster, "ro");
+        let replica = cluster.connect("ro").await;
+        // All of it is cached to some extent when it changes.
+        for table in ["kept", "cut", "dropped"] {
+            assert_eq!(number(&replica, &format!("SELECT count(*) FROM {table}")).await, 20_000);
+        }
+        assert_eq!(code(&replica, "SELECT * FROM unlogged").await, Some(SqlState::FEATURE_NOT_SUPPORTED));
+        for statement in [
+            "DELETE FROM kept WHERE n % 3 = 0",
+            "VACUUM kept",
+            "TRUNCATE cut",
+            "INSERT INTO cut SELECT n, 'y' FROM generate_series(1, 5000) n",
+            "DELETE FROM cut WHERE n > 100",
+            "VACUUM cut",
+            "DROP TABLE dropped",
+            "CREATE INDEX ON kept (n)",
+            "CREATE INDEX ON kept USING gin (to_tsvector('simple', filler))",
+            "VACUUM FULL cut",
+            "SELECT nextval('s') FROM generate_series(1, 100)",
+            "CREATE DATABASE other",
+            "CREATE DATABASE moved",
+            "CREATE DATABASE gone",
+            "DROP DATABASE gone",
+            "CREATE TABLE reborn (n int)",
+        ] {
+            primary.batch_execute(statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
+        }
+        let space = cluster.directory().join("space");
+        std::fs::create_dir(&space).unwrap();
+        if nix::unistd::geteuid().is_root() {
+            harness::run(std::process::Command::new("chown").arg("postgres").arg(&space));
+        }
+        primary
+            .batch_execute(&format!("CREATE TABLESPACE space LOCATION '{}'", space.display()))
+            .await
+            .unwrap();
+        primary.batch_execute("ALTER DATABASE moved SET TABLESPACE space").await.unwrap();
+        primary.batch_execute("ALTER TABLE kept SET TABLESPACE space").await.unwrap();
+        caught_up(&primary, &replica).await;
+        for query in [
+            "SELECT count(*) FROM kept",
+            "SELECT sum(n)::bigint FROM kept WHERE n > 19000",
+            "SELECT count(*) FROM kept WHERE to_tsvector('simple', filler) @@ 'nothing'",
+            "SELECT count(*) FROM cut",
+            "SELECT last_value FROM s",
+            "SELECT count(*) FROM pg_class",
+            "SELECT pg_table_size('kept') / pg_table_size('cut')",
+        ] {
+            assert_eq!(number(&replica, query).await, number(&primary, query).await, "{query}");
+        }
+        assert_eq!(code(&replica, "SELECT * FROM dropped").await, Some(SqlState::UNDEFINED_TABLE));
+        for database in ["other", "moved"] {
+            let there = cluster.connstr("ro").replace("/postgres", &format!("/{database}"));
+            let there = harness::connect(&there).await.unwrap_or_else(|error| panic!("{database}: {error}"));
+            assert!(number(&there, "SELECT count(*) FROM pg_proc").await > 2000, "{database}");
+        }
+        // Each has a directory of its own, on one machine too.
+        let beside = std::fs::read_dir(&space).unwrap().count();
+        assert_eq!(beside, 1);
+        pgbench::amcheck(&cluster.connstr("main"));
+        caught_up(&primary, &replica).await;
+        pgbench::amcheck_on_a_replica(&cluster.connstr("ro"));
+    });
+}
+
+#[test]
+fn a_query_in_the_way_of_vacuum_is_cancelled_not_wrong() {
+    let cluster = Cluster::up("replica-conflicts").need_not_evict("next to nothing is written");
+    block_on(async {
+        let primary = with_marks(&cluster).await;
+        primary
+            .batch_execute("CREATE TABLE t AS SELECT n FROM generate_series(1, 50000) n; CREATE INDEX ON t (n); VACUUM t")
+            .await
+            .unwrap();
+        small_replica(&cluster, "ro");
+        cluster.varve(&["endpoint", "reconfigure", "ro", "--set", "max_standby_streaming_delay=1s"]);
+        let (looking, other) = (cluster.connect("ro").await, cluster.connect("ro").await);
+        looking.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ").await.unwrap();
+        assert_eq!(number(&looking, "SELECT count(*) FROM t WHERE n < 100").await, 99);
+        primary.batch_execute("DELETE FROM t WHERE n % 2 = 0").await.unwrap();
+        primary.batch_execute("VACUUM t").await.unwrap();
+        caught_up(&primary, &other).await;
+        // Pages that it has not looked at yet, where nothing was cached and the record was passed over.
+        let found = looking.query_one("SELECT count(*) FROM t", &[]).await;
+        match found {
+            Ok(row) => assert_eq!(row.get::<_, i64>(0), 50_000, "it sees what was removed behind its back"),
+            Err(error) => {
+                let cancelled = [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::QUERY_CANCELED];
+                let closed = error.is_closed() || error.code() == Some(&SqlState::ADMIN_SHUTDOWN);
+                assert!(closed || error.code().is_some_and(|code| cancelled.contains(code)), "{error}");
+            }
+        }
+        let conflicts = "SELECT confl_snapshot FROM pg_stat_database_conflicts WHERE datname = 'postgres'";
+        eventually("the conflict is counted", PATIENCE, async || number(&other, conflicts).await > 0).await;
+        assert_eq!(number(&other, "SELECT count(*) FROM t").await, 25_000);
+    });
+}
+
+#[test]
+fn a_replica_goes_on_whoever_is_replaced() {
+    let cluster = Cluster::up("replica-goes-on").need_not_evict("next to nothing is written");
+    block_on(async {
+        let primary = with_marks(&cluster).await;
+        primary.batch_execute("CREATE TABLE t (n int)").await.unwrap();
+        small_replica(&cluster, "ro");
+        cluster.varve(&["endpoint", "create", "second-ro", "--branch-name", "main", "--hot-standby"]);
+        cluster.varve(&["endpoint", "start", "second-ro"]);
+        let (ro, second) = (cluster.connect("ro").await, cluster.connect("second-ro").await);
+        let sees = async |primary: &Client, what: &str| {
+            primary.batch_execute("INSERT INTO t SELECT generate_series(1, 100)").await.unwrap();
+            for replica in [&ro, &second] {
+                caught_up(primary, replica).await;
+                let query = "SELECT count(*) FROM t";
+                assert_eq!(number(replica, query).await, number(primary, query).await, "{what}");
+            }
+        };
+        sees(&primary, "at first").await;
+        drop(primary);
+        cluster.varve(&["endpoint", "stop", "main"]);
+        assert_eq!(number(&ro, "SELECT count(*) FROM t").await, 100, "without a primary");
+        cluster.varve(&["endpoint", "start", "main"]);
+        sees(&cluster.connect("main").await, "a new primary").await;
+        for safekeeper in ["1", "2", "3"] {
+            cluster.kill(&format!("safekeeper-{safekeeper}"));
+            sees(&cluster.connect("main").await, "a safekeeper less").await;
+            cluster.varve(&["safekeeper", "start", safekeeper]);
+        }
+        cluster.varve(&["pageserver", "stop"]);
+        cluster.varve(&["pageserver", "start"]);
+        sees(&cluster.connect("main").await, "a pageserver that was started again").await;
+        let status = cluster.varve_json(&["endpoint", "list"]);
+        assert_eq!(status[1]["mode"], "replica", "{status}");
+        cluster.kill("endpoint-main");
+        eventually("it is ended", PATIENCE, async || cluster.pid("endpoint-main").is_none()).await;
+        cluster.varve(&["endpoint", "start", "main"]);
+        sees(&cluster.connect("main").await, "a primary after a crash").await;
+    });
+}
+
+#[test]
+fn the_past_can_be_queried() {
+    let cluster = Cluster::up("static").need_not_evict("next to nothing is written");
+    block_on(async {
+        let primary = with_marks(&cluster).await;
+        primary
+            .batch_execute("CREATE TABLE t AS SELECT n, repeat('a', 100) AS filler FROM generate_series(1, 10000) n; CREATE INDEX ON t (n)")
+            .await
+            .unwrap();
+        let open = cluster.connect("main").await;
+        open.batch_execute("BEGIN; INSERT INTO t SELECT n, 'open' FROM generate_series(1, 500) n").await.unwrap();
+        let lsn: String =
+            primary.query_one("SELECT pg_current_wal_flush_lsn()::text", &[]).await.unwrap().get(0);
+        let time: String = primary
+            .query_one("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')", &[])
+            .await
+            .unwrap()
+            .get(0);
+        open.batch_execute("COMMIT").await.unwrap();
+        primary.batch_execute("DELETE FROM t WHERE n > 10; VACUUM t; CREATE TABLE later (n int)").await.unwrap();
+        for (name, at) in [("at-lsn", ["--lsn", &lsn]), ("at-time", ["--time", &time])] {
+            cluster.varve(&[&["endpoint", "create", name, "--branch-name", "main"][..], &at].concat());
+            cluster.varve(&["endpoint", "start", name]);
+            let past = cluster.connect(name).await;
+            assert_eq!(number(&past, "SELECT count(*) FROM t").await, 10_000, "{name}");
+            assert_eq!(number(&past, "SELECT sum(n)::bigint FROM t WHERE n < 101").await, 5050, "{name}");
+            assert_eq!(code(&past, "SELECT * FROM later").await, Some(SqlState::UNDEFINED_TABLE), "{name}");
+            assert_eq!(code(&past, "DELETE FROM t").await, Some(SqlState::READ_ONLY_SQL_TRANSACTION), "{name}");
+        }
+        assert_eq!(number(&primary, "SELECT count(*) FROM t").await, 20);
+        cluster.refuses(&["endpoint", "create", "x", "--lsn", "0/8"], "0/8");
+        cluster.refuses(&["endpoint", "promote", "at-lsn"], "is no read replica");
+    });
+}
+
+#[test]
+fn a_promoted_replica_writes_and_the_old_primary_is_fenced() {
+    let cluster = Cluster::up("promotion").need_not_evict("next to nothing is written");
+    block_on(async {
+        let primary = with_marks(&cluster).await;
+        small_replica(&cluster, "ro");
+        let replica = cluster.connect("ro").await;
+        caught_up(&primary, &replica).await;
+
+        // Not by PostgreSQL's own means: nobody would keep what it writes. It ends, and is a replica again.
+        let pid = cluster.postmaster_pid("ro");
+        let _ = replica.batch_execute("SELECT pg_promote(false)").await;
+        eventually("a replica that was promoted starts anew", PATIENCE, async || {
+            cluster.postmaster_pid("ro") != pid && cluster.try_connect("ro").await.is_ok()
+        })
+        .await;
+        let replica = cluster.connect("ro").await;
+        assert_eq!(code(&replica, "CREATE TABLE x ()").await, Some(SqlState::READ_ONLY_SQL_TRANSACTION));
+        drop(replica);
+
+        cluster.varve(&["endpoint", "promote", "ro"]);
+        let promoted = cluster.connect("ro").await;
+        promoted.batch_execute("UPDATE marks SET n = n + 100").await.unwrap();
+        assert_eq!(number(&promoted, "SELECT n FROM marks").await, 101);
+        eventually("the old primary is fenced", PATIENCE, async || cluster.pid("endpoint-main").is_none()).await;
+        assert!(primary.batch_execute("UPDATE marks SET n = 0").await.is_err());
+        assert_eq!(number(&promoted, "SELECT n FROM marks").await, 101);
+        cluster.refuses(&["endpoint", "promote", "ro"], "is no read replica");
+    });
+}
