@@ -7,7 +7,7 @@ use pg_backend::{CopyReader, CopyWriter, QueryError, Session, sqlstate};
 use safekeeper_api::replication::{Keepalive, ReceiverMessage, SenderMessage, Until, XLogData, timestamp};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
-use types::Lsn;
+use types::{BLCKSZ, Lsn};
 
 use crate::timeline::{Timeline, WalSender};
 use crate::wal_service::errors;
@@ -143,7 +143,7 @@ async fn send(
         let end = limit(timeline, until)?;
         while reader.position() < end {
             let at = reader.position();
-            let bytes = reader.read(end, MAX_SEND_BYTES).await.map_err(errors::wal_store)?;
+            let bytes = reader.read(end, most_bytes(at)).await.map_err(errors::wal_store)?;
             // A newer term may have replaced what was just read behind the commit LSN.
             limit(timeline, until)?;
             timeline.count_sent(bytes.len());
@@ -176,6 +176,14 @@ async fn send(
     }
 }
 
+/// How much to send from `at` on: to the end of a page, as PostgreSQL's walsender does. Its standbys rely on it that WAL
+/// ends with a page or with a record (`XLogDecodeNextRecord` takes the rest of a record's first page for present), and the
+/// commit LSN is the end of a record.
+fn most_bytes(at: Lsn) -> usize {
+    let end = at.0.saturating_add(MAX_SEND_BYTES as u64);
+    (end - end % BLCKSZ as u64).saturating_sub(at.0) as usize
+}
+
 async fn keepalive(
     writer: &mut CopyWriter<'_>,
     wal_end: Lsn,
@@ -184,4 +192,17 @@ async fn keepalive(
     let message = Keepalive { wal_end, timestamp: timestamp(SystemTime::now()), reply_requested };
     writer.send(SenderMessage::Keepalive(message).encode()).await?;
     Ok(writer.flush().await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sent_ends_with_a_page() {
+        for at in [0, 8, 8191, 8192, 0x16B_9188, 0x2E8_AA58] {
+            let end = at + most_bytes(Lsn(at)) as u64;
+            assert!(end.is_multiple_of(8192) && end > at && end - at <= MAX_SEND_BYTES as u64, "{at}: {end}");
+        }
+    }
 }
