@@ -234,7 +234,10 @@ async fn mode(
     let branches = env.branches()?;
     let tenant = branches.tenant(tenant_id)?;
     let ttid = TenantTimelineId::new(tenant, branches.timeline(tenant, branch)?);
-    let lsn = start_of_branch(env, ttid, lsn, time).await?.context("no safekeeper says how far the branch is")?;
+    let lsn =
+        start_of_branch(env, ttid, lsn, time).await?.context("no safekeeper says how far the branch is")?;
+    // It says so if what was there is gone, and holds it until the endpoint starts.
+    pageserver_client(env).lease_lsn(ttid.tenant_id, ttid.timeline_id, lsn).await?;
     Ok(ComputeMode::Static { lsn })
 }
 
@@ -263,8 +266,7 @@ async fn start_and_fence(
     timeout: Duration,
     output: Output,
 ) -> anyhow::Result<()> {
-    let fenced =
-        if wanted.process(env).pid().is_some() { Vec::new() } else { running_beside(env, &wanted)? };
+    let fenced = if wanted.process(env).pid().is_some() { Vec::new() } else { running_beside(env, &wanted)? };
     start(env, wanted, timeout, output).await?;
     for other in fenced {
         output.progress(format!("endpoint {:?} is fenced off: waiting for it to end", other.name));
@@ -339,7 +341,11 @@ fn running_beside(env: &LocalEnv, endpoint: &Endpoint) -> anyhow::Result<Vec<End
 fn give_up_fenced(env: &LocalEnv, endpoint: &Endpoint) -> anyhow::Result<()> {
     for mut other in Endpoint::all(env)? {
         let both_write = other.is_primary() && endpoint.is_primary();
-        if other.wanted && both_write && other.timeline_id == endpoint.timeline_id && other.name != endpoint.name {
+        if other.wanted
+            && both_write
+            && other.timeline_id == endpoint.timeline_id
+            && other.name != endpoint.name
+        {
             other.wanted = false;
             other.save(env)?;
         }

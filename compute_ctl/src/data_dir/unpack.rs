@@ -181,7 +181,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let id = ID.parse().unwrap();
         let ttid = TenantTimelineId::new(id, ID.parse().unwrap());
-        let wanted = Wanted { ttid, lsn: Lsn(0x1000), pg_version: PgVersion::V15 };
+        let wanted = Wanted { ttid, lsn: Some(Lsn(0x1000)), pg_version: PgVersion::V15 };
         let result = unpack(&archive(entries)[..], root.path(), &wanted);
         (root, result)
     }

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use compute_api::{ComputeMode, ReplicaStatus, StartStep};
 use pageserver_api::{PageClientError, PageServiceAddress};
 use pg_format::ControlFile;
-use pg_frontend::Address;
+use pg_frontend::{Address, PgClient};
+use safekeeper_api::replication::connect_params;
 use tokio::sync::watch;
 use types::Lsn;
 
@@ -26,6 +27,11 @@ use crate::walproposer::Exit;
 /// It has to replay what was written since the last checkpoint.
 const PATIENCE: Duration = Duration::from_secs(900);
 const GLANCE: Duration = Duration::from_millis(500);
+/// The same while the replica starts.
+const FIRST_GLANCE: Duration = Duration::from_millis(20);
+/// A replica that does not catch up is open all the same.
+const CATCH_UP: Duration = Duration::from_secs(60);
+const SAFEKEEPER_PATIENCE: Duration = Duration::from_secs(1);
 /// A lease is renewed when a third of it has passed, and sooner if that fails.
 const RENEWALS: u32 = 3;
 const FIRST_RENEWAL: Duration = Duration::from_secs(1);
@@ -51,6 +57,11 @@ impl Compute {
 
         // Before the server: it reads there from the first moment on.
         let (tell, news) = watch::channel(ReplicaStatus { replayed_lsn: start_lsn, received_lsn: start_lsn });
+        // What was committed when the start began is to be seen when it is done.
+        let committed = match self.spec.mode {
+            ComputeMode::Replica => self.committed_lsn().await,
+            ComputeMode::Primary | ComputeMode::Static { .. } => start_lsn,
+        };
         let follower = Follower {
             pageserver: PageServiceAddress {
                 address: Address::parse(&self.spec.pageserver.pg_connstr)
@@ -61,6 +72,7 @@ impl Compute {
             paths: ground.paths.clone(),
             port: self.spec.pg_port,
             mode: self.spec.mode,
+            first_target: committed,
             tell,
         };
         let companion = tokio::spawn(follower.run());
@@ -71,9 +83,49 @@ impl Compute {
                 return Err(error);
             }
         };
-        self.status.step_done(StartStep::StartPostgres, since);
+        let since = self.status.step_done(StartStep::StartPostgres, since);
+        let mut news = news;
+        if tokio::time::timeout(CATCH_UP, self.catch_up(&mut news, committed)).await.is_ok() {
+            self.status.step_done(StartStep::CatchUp, since);
+        }
         tracing::info!(ttid = %self.spec.ttid(), lsn = %start_lsn, mode = ?self.spec.mode, "the replica is open");
         Ok(Life { server, companion, news: News::Replica(news), began: Instant::now() })
+    }
+}
+
+impl Compute {
+    /// The highest position of those safekeepers that answer.
+    async fn committed_lsn(&self) -> Lsn {
+        let asked = self.spec.safekeepers.iter().filter_map(|peer| {
+            let address = Address::parse(&peer.pg_connstr).ok()?;
+            let params = connect_params(address, self.spec.ttid(), &self.token, "compute_ctl");
+            Some(async move {
+                let mut client = PgClient::connect(&params).await.ok()?;
+                // systemid, timeline, xlogpos, dbname
+                let rows = client.simple_query("IDENTIFY_SYSTEM").await.ok()?;
+                rows.first()?.get(2)?.as_deref()?.parse::<Lsn>().ok()
+            })
+        });
+        let mut highest = Lsn::INVALID;
+        for answer in asked.map(|ask| tokio::time::timeout(SAFEKEEPER_PATIENCE, ask)) {
+            highest = highest.max(answer.await.ok().flatten().unwrap_or_default());
+        }
+        highest
+    }
+
+    async fn catch_up(&self, news: &mut watch::Receiver<ReplicaStatus>, until: Lsn) {
+        loop {
+            let replayed = news.borrow_and_update().replayed_lsn;
+            if replayed >= until {
+                return;
+            }
+            let bytes = until.saturating_distance(replayed);
+            self.status.waiting(format!("replaying WAL up to {until}: {bytes} bytes to go"));
+            // A follower that has ended is seen by who supervises.
+            if news.changed().await.is_err() {
+                return;
+            }
+        }
     }
 }
 
@@ -82,12 +134,15 @@ struct Follower {
     paths: ComputePaths,
     port: u16,
     mode: ComputeMode,
+    /// What it looks out for at first.
+    first_target: Lsn,
     tell: watch::Sender<ReplicaStatus>,
 }
 
 impl Follower {
     /// Ends only if the pageserver no longer has what the replica reads.
     async fn run(self) -> Exit {
+        let began = Instant::now();
         let mut session = None;
         let mut renew_at = Instant::now();
         loop {
@@ -100,7 +155,9 @@ impl Follower {
                     + match self.pageserver.lease(lsn).await {
                         Ok(length) => length / RENEWALS,
                         Err(PageClientError::Connection(error)) if is_gone(&error) => {
-                            return Exit::Failed { reason: format!("{lsn} cannot be read any more: {error}") };
+                            return Exit::Failed {
+                                reason: format!("{lsn} cannot be read any more: {error}"),
+                            };
                         }
                         Err(error) => {
                             tracing::warn!(%lsn, "cannot lease what this replica reads, will try again: {error}");
@@ -108,7 +165,8 @@ impl Follower {
                         }
                     };
             }
-            tokio::time::sleep(GLANCE).await;
+            let starting = began.elapsed() < CATCH_UP && self.tell.borrow().replayed_lsn < self.first_target;
+            tokio::time::sleep(if starting { FIRST_GLANCE } else { GLANCE }).await;
         }
     }
 

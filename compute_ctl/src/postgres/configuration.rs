@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use compute_api::{ComputeMode, ComputeSpec, LEAST_SETTINGS, SettingSpec};
 use auth::ClusterToken;
+use compute_api::{ComputeMode, ComputeSpec, LEAST_SETTINGS, SettingSpec};
 use pg_frontend::Address;
 use types::Lsn;
 

@@ -13,6 +13,6 @@ pub use spec::{
     SPEC_FORMAT_VERSION, SafekeeperAddress, SettingSpec, SpecError,
 };
 pub use status::{
-    ComputeState, ComputeStatus, ElectedStatus, ReplicaStatus, STATUS_FORMAT_VERSION, SafekeeperPeerStatus, StartStep,
-    StepTime, WalproposerStatus,
+    ComputeState, ComputeStatus, ElectedStatus, ReplicaStatus, STATUS_FORMAT_VERSION, SafekeeperPeerStatus,
+    StartStep, StepTime, WalproposerStatus,
 };

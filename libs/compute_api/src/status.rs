@@ -59,6 +59,8 @@ pub enum StartStep {
     PrepareDataDirectory,
     /// From the start of the process to the first accepted connection.
     StartPostgres,
+    /// Until a replica has replayed what was committed when it was started.
+    CatchUp,
     /// Until the walproposer streams.
     StartWalproposer,
     /// Roles and databases.
@@ -74,6 +76,7 @@ impl StartStep {
             StartStep::BasebackupUnpack => "basebackup_unpack",
             StartStep::PrepareDataDirectory => "prepare_data_directory",
             StartStep::StartPostgres => "start_postgres",
+            StartStep::CatchUp => "catch_up",
             StartStep::StartWalproposer => "start_walproposer",
             StartStep::ApplySpec => "apply_spec",
         }

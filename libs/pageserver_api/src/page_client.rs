@@ -50,7 +50,9 @@ impl PageServiceAddress {
         let query = format!("lease lsn {tenant_id} {timeline_id} {lsn}");
         let rows = self.connect().await?.simple_query(&query).await?;
         let seconds = rows.first().and_then(|row| row.first()?.as_deref()?.parse().ok());
-        seconds.map(Duration::from_secs).ok_or_else(|| PageClientError::Refused(format!("{rows:?} to {query}")))
+        seconds
+            .map(Duration::from_secs)
+            .ok_or_else(|| PageClientError::Refused(format!("{rows:?} to {query}")))
     }
 
     /// The tar of a base backup, piece by piece.

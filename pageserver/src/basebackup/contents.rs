@@ -203,7 +203,9 @@ async fn relations<S: ChunkSink>(
 ) -> Result<(), BackupError> {
     for (rel, size) in &cluster.relations {
         match (rel.fork, kind) {
-            (Fork::Init, BackupKind::Sparse | BackupKind::Standby(_)) => relation(cluster, *rel, *rel, size, archive).await?,
+            (Fork::Init, BackupKind::Sparse | BackupKind::Standby(_)) => {
+                relation(cluster, *rel, *rel, size, archive).await?
+            }
             (Fork::Init, BackupKind::Full) => {
                 relation(cluster, *rel, *rel, size, archive).await?;
                 relation(cluster, *rel, rel.with_fork(Fork::Main), size, archive).await?;

@@ -148,7 +148,8 @@ mod tests {
 
     #[test]
     fn a_written_checkpoint_is_read_back() {
-        let checkpoint = CheckPoint { redo: Lsn(0x16B_9188), next_xid: 800, wal_level: 2, ..CheckPoint::default() };
+        let checkpoint =
+            CheckPoint { redo: Lsn(0x16B_9188), next_xid: 800, wal_level: 2, ..CheckPoint::default() };
         let written = WrittenCheckpoint { record_lsn: Lsn(0x16B_9200), checkpoint };
         let bytes = written.encode(PgVersion::V17);
         assert_eq!(WrittenCheckpoint::decode(&bytes, PgVersion::V17), Some(written));

@@ -29,7 +29,9 @@ pub(super) fn parse(query: &str) -> Result<Command, String> {
             _ => Err("expected: lease lsn TENANT TIMELINE LSN".to_owned()),
         },
         "set" => Ok(Command::Set),
-        _ => Err(format!("unknown command {command:?}: expected pagestream_v3, basebackup, fullbackup or lease")),
+        _ => Err(format!(
+            "unknown command {command:?}: expected pagestream_v3, basebackup, fullbackup or lease"
+        )),
     }
 }
 
@@ -46,10 +48,12 @@ fn backup(words: &[&str], kind: RequestedKind) -> Result<Command, String> {
     }
     let (id, lsn) = match words[..] {
         [tenant, timeline] => (ids(tenant, timeline)?, None),
-        [tenant, timeline, lsn] => {
-            (ids(tenant, timeline)?, Some(parse_lsn(lsn)?))
+        [tenant, timeline, lsn] => (ids(tenant, timeline)?, Some(parse_lsn(lsn)?)),
+        _ => {
+            return Err(
+                "expected: basebackup|fullbackup TENANT TIMELINE [LSN] [--zstd] [--standby]".to_owned()
+            );
         }
-        _ => return Err("expected: basebackup|fullbackup TENANT TIMELINE [LSN] [--zstd] [--standby]".to_owned()),
     };
     Ok(Command::Backup(id, BackupRequest { kind, lsn, zstd }))
 }

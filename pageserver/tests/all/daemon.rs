@@ -215,8 +215,10 @@ async fn read(address: &PageServiceAddress, lsn: Lsn) {
     assert!(refused.to_string().contains("55000"), "{refused}");
     assert!(stream.exists(PG_CLASS, at).await.unwrap(), "the connection goes on after an error");
 
-    let mut reader =
-        address.backup(&BackupRequest { kind: RequestedKind::Sparse, lsn: Some(lsn), zstd: true }).await.unwrap();
+    let mut reader = address
+        .backup(&BackupRequest { kind: RequestedKind::Sparse, lsn: Some(lsn), zstd: true })
+        .await
+        .unwrap();
     let mut bytes = Vec::new();
     while let Some(chunk) = reader.next().await.unwrap() {
         bytes.extend_from_slice(&chunk);

@@ -73,6 +73,10 @@ impl Timeline {
         change: impl FnOnce(&Arc<Timeline>, &mut Leases) -> T,
     ) -> Result<T, StorageError> {
         let timeline = self.ancestor_with(lsn).unwrap_or_else(|| Arc::clone(self));
+        let start = timeline.start_lsn();
+        if lsn < start {
+            return Err(StorageError::BeforeHistory { timeline: timeline.id, lsn, start });
+        }
         let mut leases = timeline.leases.lock().expect("no holder panics");
         timeline.check_kept(lsn)?;
         Ok(change(&timeline, &mut leases))
