@@ -148,6 +148,8 @@ fill_end(const Fill *fill, BlockNumber asked, const char *pages)
 	bool		unchanged;
 	int			file = -1;
 
+	if (unlikely(varve_test_delay > 0))
+		pg_usleep(varve_test_delay);
 	if (fill->generation == 0)
 		return false;
 	/* where there is no room the pages serve who asked, and stay missing */

@@ -40,6 +40,7 @@ int			varve_log_cache_interval = 300;
 bool		varve_debug = false;
 int			varve_test_sabotage = SABOTAGE_OFF;
 bool		varve_test_shadow = false;
+int			varve_test_delay = 0;
 bool		varve_static = false;
 XLogRecPtr	varve_start_lsn = InvalidXLogRecPtr;
 
@@ -138,6 +139,16 @@ define_number(const char *name, const char *description, int *variable, int boot
 							check, NULL, NULL);
 }
 
+/* of a running server, where require_debug does not come by */
+static bool
+check_delay(int *newval, void **extra, GucSource source)
+{
+	if (*newval == 0 || varve_debug)
+		return true;
+	GUC_check_errdetail("It is for tests: only a server that was started with varve.debug = on takes it.");
+	return false;
+}
+
 /* a chunk must not cross a segment, and its bits are in whole words or less than one */
 static bool
 check_chunk_blocks(int *newval, void **extra, GucSource source)
@@ -189,6 +200,8 @@ define_tests(void)
 	DefineCustomEnumVariable("varve.test_sabotage", "Rule of the eviction to break. Loses data.", NULL,
 							 &varve_test_sabotage, SABOTAGE_OFF, sabotages, PGC_POSTMASTER,
 							 GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	define_number("varve.test_delay", "Microseconds between the coming of a page and its use, and within redo of a replica.",
+				  &varve_test_delay, 0, 0, 10000000, PGC_SUSET, 0, check_delay);
 	DefineCustomBoolVariable("varve.test_shadow", "Compares every page read with a full copy.", NULL,
 							 &varve_test_shadow, false, PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
 }

@@ -30,6 +30,7 @@ extern int	varve_log_cache_interval;	/* s; 0: never */
 extern bool varve_debug;
 extern int	varve_test_sabotage;	/* a Sabotage */
 extern bool varve_test_shadow;
+extern int	varve_test_delay;	/* us; between two steps that others may come in between */
 
 /* a replica that stands still at varve.start_lsn */
 extern bool varve_static;

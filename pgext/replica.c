@@ -247,6 +247,8 @@ pass_over(XLogReaderState *record)
 		}
 	/* it stays announced: from the moment that it counts as replayed nobody waits for it */
 	pg_atomic_fetch_add_u64(&state->passed_over, 1);
+	if (unlikely(varve_test_delay > 0))
+		pg_usleep(varve_test_delay);
 	return true;
 }
 

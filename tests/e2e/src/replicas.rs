@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use harness::{Cluster, block_on, eventually};
+use harness::{Cluster, block_on, eventually, lsn};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
+use types::Lsn;
 
 use crate::pgbench;
 
@@ -109,6 +110,104 @@ fn a_replica_under_load_shows_what_was_true_at_one_moment() {
         let replica = cluster.connect("ro").await;
         caught_up(&primary, &replica).await;
         assert_eq!(pgbench::checked_sum(&ro).await, pgbench::checked_sum(&main).await);
+    });
+}
+
+const BLOCKS: i32 = 120;
+
+/// A table with one row on each page (short enough to be changed by one record), none of which the replica has, and two sessions on it that know how to read it.
+async fn with_a_cold_table(cluster: &Cluster) -> (Client, Client, Client) {
+    let primary = with_marks(cluster).await;
+    let table = format!(
+        "CREATE TABLE t (n int, amount int, filler text) WITH (fillfactor = 30); ALTER TABLE t ALTER filler SET STORAGE PLAIN;
+         INSERT INTO t SELECT n, 0, repeat('x', 1800) FROM generate_series(0, {BLOCKS} - 1) n;
+         CREATE TABLE other (LIKE t INCLUDING STORAGE) WITH (fillfactor = 30); INSERT INTO other SELECT * FROM t"
+    );
+    primary.batch_execute(&table).await.unwrap();
+    let blocks = "SELECT pg_relation_size('t') / 8192";
+    assert_eq!(number(&primary, blocks).await, i64::from(BLOCKS));
+    // Nothing is left to be pruned, which would wait for who reads. It begins with the last checkpoint that the
+    // pageserver knows.
+    run_each(&primary, &["UPDATE other SET amount = 0 WHERE n = 1", "VACUUM", "CHECKPOINT"]).await;
+    let flushed = "SELECT pg_current_wal_flush_lsn()::text";
+    let end: Lsn = primary.query_one(flushed, &[]).await.unwrap().get::<_, String>(0).parse().unwrap();
+    eventually("the pageserver has the checkpoint", PATIENCE, async || {
+        lsn(&cluster.pageserver_timeline("main")["last_record_lsn"]) >= end
+    })
+    .await;
+    cluster.varve(&["endpoint", "create", "ro", "--hot-standby", "--set", "varve.debug=on"]);
+    cluster.varve(&["endpoint", "start", "ro"]);
+    let sessions = (cluster.connect("ro").await, cluster.connect("ro").await);
+    for session in [&sessions.0, &sessions.1] {
+        number(session, "SELECT sum(amount) FROM other").await;
+        number(session, "SELECT count(*) FROM other WHERE ctid = '(3,1)'").await;
+    }
+    (primary, sessions.0, sessions.1)
+}
+
+/// Compared as of one moment.
+async fn agree(primary: &Client, replica: &Client) {
+    caught_up(primary, replica).await;
+    for query in ["SELECT sum(amount * (n + 1)) FROM t", "SELECT count(*) FROM t"] {
+        assert_eq!(number(replica, query).await, number(primary, query).await, "{query}");
+    }
+}
+
+/// Pages come along with one that is read, and some of them change before they are stored.
+#[test]
+fn a_page_that_came_along_and_changed_meanwhile_is_not_stored() {
+    let cluster =
+        Cluster::up_with("replica-fills", &["autovacuum=off"]).need_not_evict("next to nothing is written");
+    block_on(async {
+        let (primary, slow, replica) = with_a_cold_table(&cluster).await;
+        slow.batch_execute("SET varve.test_delay = 150000; SET varve.readahead_blocks = 8").await.unwrap();
+        let (done, mut ended) = tokio::sync::oneshot::channel();
+        let reading = async {
+            number(&slow, "SELECT sum(amount) FROM t").await;
+            done.send(()).unwrap();
+        };
+        let writing = async {
+            let mut n = 0;
+            // Each once, and without a look at the others: pruning would wait for the one who reads.
+            while n < BLOCKS && ended.try_recv().is_err() {
+                n += 1;
+                let block = n * 37 % BLOCKS;
+                let change = format!("UPDATE t SET amount = amount + 1 WHERE ctid = '({block},1)'");
+                primary.batch_execute(&change).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(15)).await;
+            }
+            n
+        };
+        let ((), changes) = tokio::join!(reading, writing);
+        let refused = number(&replica, "SELECT guard_refusals FROM varve.cache").await;
+        let passed = number(&replica, "SELECT records_passed_over FROM varve.replica").await;
+        eprintln!("{changes} changes, {passed} records passed over, {refused} fills refused");
+        agree(&primary, &replica).await;
+        assert!(refused > 0 && passed > 0, "they did not meet");
+    });
+}
+
+/// A record is passed over, but does not count as replayed yet.
+#[test]
+fn who_reads_a_page_whose_change_is_being_passed_over_gets_it_changed() {
+    let cluster =
+        Cluster::up_with("replica-reads", &["autovacuum=off"]).need_not_evict("next to nothing is written");
+    block_on(async {
+        let (primary, replica, other) = with_a_cold_table(&cluster).await;
+        replica.batch_execute("SET varve.test_delay = 0; SET varve.readahead_blocks = 1").await.unwrap();
+        cluster.varve(&["endpoint", "reconfigure", "ro", "--set", "varve.test_delay=400000"]);
+        let before = number(&other, "SELECT records_passed_over FROM varve.replica").await;
+        for block in 2..8 {
+            primary.batch_execute(&format!("UPDATE t SET amount = 5 WHERE n = {block}")).await.unwrap();
+            // It is within redo of that by now.
+            tokio::time::sleep(Duration::from_millis(120)).await;
+            number(&replica, &format!("SELECT count(*) FROM t WHERE ctid = '({block},1)'")).await;
+            caught_up(&primary, &replica).await;
+        }
+        let passed = number(&other, "SELECT records_passed_over FROM varve.replica").await - before;
+        assert!(passed >= 6, "{passed} records passed over");
+        cluster.varve(&["endpoint", "reconfigure", "ro", "--unset", "varve.test_delay"]);
+        agree(&primary, &replica).await;
     });
 }
 
