@@ -168,12 +168,10 @@ fn a_page_that_came_along_and_changed_meanwhile_is_not_stored() {
         };
         let writing = async {
             let mut n = 0;
-            // The first runs are short.
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            // About as fast as the reader gets on; each once, and without a look at the others: pruning would wait for the one who reads.
+            // Here and there; each once, and without a look at the others: pruning would wait for the one who reads.
             while n < BLOCKS && ended.try_recv().is_err() {
                 n += 1;
-                let block = n % BLOCKS;
+                let block = n * 37 % BLOCKS;
                 let change = format!("UPDATE t SET amount = amount + 1 WHERE ctid = '({block},1)'");
                 primary.batch_execute(&change).await.unwrap();
                 tokio::time::sleep(Duration::from_millis(15)).await;
