@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use compute_api::{ComputeClient, ComputeState, ComputeStatus};
+use compute_api::{ComputeClient, ComputeMode, ComputeState, ComputeStatus};
 use pageserver_api::models::{TimelineInfo, TimelineState};
 use safekeeper_api::http::TimelineListEntry;
 use serde::{Serialize, Serializer};
@@ -183,7 +183,12 @@ async fn endpoint_row(env: &LocalEnv, branches: &Branches, endpoint: &Endpoint) 
     let walproposer = status.as_ref().and_then(|status| status.walproposer.as_ref());
     // In the first moment after a start the walproposer has nothing to say yet.
     let committed = walproposer.map(|proposer| proposer.commit_lsn).filter(|lsn| lsn.is_valid());
-    let position = |lsn| Position { commit_lsn: Some(lsn), ..Position::new(ttid, branches, lsn) };
+    let committed =
+        committed.map(|lsn| Position { commit_lsn: Some(lsn), ..Position::new(ttid, branches, lsn) });
+    // One that stands still in the past is not late.
+    let follows = endpoint.mode == ComputeMode::Replica;
+    let replayed = status.as_ref().and_then(|status| status.replica).filter(|_| follows);
+    let replayed = replayed.map(|replica| Position::new(ttid, branches, replica.replayed_lsn));
     let branch = branches.name_of(endpoint.tenant_id, endpoint.timeline_id).unwrap_or("(no name)").to_owned();
     Row {
         name: format!("endpoint {}", endpoint.name),
@@ -191,7 +196,7 @@ async fn endpoint_row(env: &LocalEnv, branches: &Branches, endpoint: &Endpoint) 
         pid,
         ports: vec![endpoint.pg_port, endpoint.http_port],
         message: status.as_ref().and_then(|status| status.message.clone()),
-        positions: committed.map(position).into_iter().collect(),
+        positions: committed.or(replayed).into_iter().collect(),
         part: Part::Endpoint { name: endpoint.name.clone(), branch },
     }
 }

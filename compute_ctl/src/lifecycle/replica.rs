@@ -152,7 +152,7 @@ impl Follower {
             if renew_at <= Instant::now() {
                 let lsn = self.tell.borrow().replayed_lsn;
                 renew_at = Instant::now()
-                    + match self.pageserver.lease(lsn).await {
+                    + match self.pageserver.lease(lsn, self.mode == ComputeMode::Replica).await {
                         Ok(length) => length / RENEWALS,
                         Err(PageClientError::Connection(error)) if is_gone(&error) => {
                             return Exit::Failed {

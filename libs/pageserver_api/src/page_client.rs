@@ -44,10 +44,11 @@ impl PageServiceAddress {
         Ok(PageClient { reader, writer, next_id: 1 })
     }
 
-    /// What can be read at `lsn` stays readable; for how long, that is to be asked again before.
-    pub async fn lease(&self, lsn: Lsn) -> Result<Duration, PageClientError> {
+    /// What can be read at `lsn`, or there and behind, stays readable; for how long, that is to be asked again before.
+    pub async fn lease(&self, lsn: Lsn, and_behind: bool) -> Result<Duration, PageClientError> {
         let TenantTimelineId { tenant_id, timeline_id } = self.timeline;
-        let query = format!("lease lsn {tenant_id} {timeline_id} {lsn}");
+        let reach = if and_behind { "from" } else { "lsn" };
+        let query = format!("lease {reach} {tenant_id} {timeline_id} {lsn}");
         let rows = self.connect().await?.simple_query(&query).await?;
         let seconds = rows.first().and_then(|row| row.first()?.as_deref()?.parse().ok());
         seconds

@@ -17,6 +17,7 @@ use super::path::{TenantPath, TimelinePath};
 use super::timelines::timeline;
 use super::{ApiState, error, to_the_end};
 use crate::history::{commit_time, lsn_of_time};
+use crate::storage::Reach;
 
 /// How long a tenant's history is kept
 #[utoipa::path(get, path = "/v1/tenant/{tenant}/config", tag = "Tenants", params(TenantPath),
@@ -116,7 +117,7 @@ pub(super) async fn lease_lsn(
     // Before the lease begins, so that it does not end before that.
     let valid_until = Timestamp::now()
         .checked_add(jiff::SignedDuration::try_from(length).unwrap_or(jiff::SignedDuration::MAX));
-    timeline.lease_lsn(lsn, length).map_err(error::storage)?;
+    timeline.lease_lsn(lsn, Reach::At, length).map_err(error::storage)?;
     let valid_until = valid_until.map_err(|error| ApiError::internal(error.to_string()))?.to_string();
     tracing::info!(timeline = %timeline.id(), %lsn, valid_until, "leased an LSN");
     Ok(Json(LsnLease { valid_until }))

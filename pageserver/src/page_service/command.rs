@@ -3,12 +3,14 @@
 use pageserver_api::{BackupRequest, RequestedKind};
 use types::{Lsn, TenantTimelineId};
 
+use crate::storage::Reach;
+
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Command {
     PageStream(TenantTimelineId),
     Backup(TenantTimelineId, BackupRequest),
-    /// What can be read there stays readable for a while.
-    Lease(TenantTimelineId, Lsn),
+    /// What can be read there, or there and behind, stays readable for a while.
+    Lease(TenantTimelineId, Lsn, Reach),
     /// Drivers like to set things; none of them matters here.
     Set,
 }
@@ -25,8 +27,11 @@ pub(super) fn parse(query: &str) -> Result<Command, String> {
         "basebackup" => backup(&words, RequestedKind::Sparse),
         "fullbackup" => backup(&words, RequestedKind::Full),
         "lease" => match words[..] {
-            ["lsn", tenant, timeline, lsn] => Ok(Command::Lease(ids(tenant, timeline)?, parse_lsn(lsn)?)),
-            _ => Err("expected: lease lsn TENANT TIMELINE LSN".to_owned()),
+            [reach @ ("lsn" | "from"), tenant, timeline, lsn] => {
+                let reach = if reach == "lsn" { Reach::At } else { Reach::From };
+                Ok(Command::Lease(ids(tenant, timeline)?, parse_lsn(lsn)?, reach))
+            }
+            _ => Err("expected: lease lsn|from TENANT TIMELINE LSN".to_owned()),
         },
         "set" => Ok(Command::Set),
         _ => Err(format!(
@@ -86,7 +91,10 @@ mod tests {
     #[test]
     fn leases_are_read() {
         let lease = parse(&format!("lease lsn {ID} {ID} 0/16B9188"));
-        assert!(matches!(lease, Ok(Command::Lease(_, Lsn(0x16B_9188)))));
+        assert!(matches!(lease, Ok(Command::Lease(_, Lsn(0x16B_9188), Reach::At))));
+        let lease = parse(&format!("lease from {ID} {ID} 0/16B9188"));
+        assert!(matches!(lease, Ok(Command::Lease(_, _, Reach::From))));
+        assert!(parse(&format!("lease to {ID} {ID} 0/16B9188")).is_err());
         assert!(parse(&format!("lease lsn {ID} {ID}")).is_err());
     }
 

@@ -56,10 +56,10 @@ impl Handler for PageService {
                 }
                 backup::serve(self, &timeline, request, session).await
             }
-            Command::Lease(id, lsn) => {
+            Command::Lease(id, lsn, reach) => {
                 let timeline = self.timeline(id)?;
                 let refused = |error: StorageError| error::query_error(&error.into());
-                timeline.lease_lsn(lsn, self.lease_length).map_err(refused)?;
+                timeline.lease_lsn(lsn, reach, self.lease_length).map_err(refused)?;
                 tracing::debug!(timeline = %id, %lsn, peer = %session.peer(), "leased an LSN");
                 session.send_row_description(&["seconds"]);
                 session.send_data_row(&[Some(&self.lease_length.as_secs().to_string())]).await?;

@@ -13,10 +13,13 @@ impl Timeline {
         self.horizon.load().cutoff
     }
 
-    /// From now on only these may be read. The cutoff never goes back, and never beyond what is in layer files.
+    /// From now on only these may be read. The cutoff never goes back, and never beyond what is in layer files or where
+    /// somebody reads on.
     pub(in crate::storage) fn set_horizon(&self, cutoff: Lsn, mut pins: Vec<Lsn>) {
         let mut leases = self.leases.lock().expect("no holder panics");
-        pins.extend(leases.pins(Instant::now()));
+        let now = Instant::now();
+        pins.extend(leases.pins(now));
+        let cutoff = leases.floor(now).map_or(cutoff, |floor| cutoff.min(floor));
         pins.sort_unstable();
         pins.dedup();
         let cutoff = cutoff.min(self.disk_consistent_lsn()).max(self.gc_cutoff());

@@ -13,13 +13,19 @@ use crate::storage::StorageError;
 pub(super) struct Leases {
     /// From somebody outside, who renews what is still needed.
     until: BTreeMap<Lsn, Instant>,
+    /// The same of everything from there on: whoever reads on from an LSN to the next ones.
+    from: BTreeMap<Lsn, Instant>,
     /// From ourselves, with how many need it.
     held: BTreeMap<Lsn, usize>,
 }
 
 impl Leases {
-    fn lease(&mut self, lsn: Lsn, until: Instant) {
-        let end = self.until.entry(lsn).or_insert(until);
+    fn lease(&mut self, lsn: Lsn, reach: Reach, until: Instant) {
+        let leases = match reach {
+            Reach::At => &mut self.until,
+            Reach::From => &mut self.from,
+        };
+        let end = leases.entry(lsn).or_insert(until);
         *end = until.max(*end);
     }
 
@@ -37,6 +43,21 @@ impl Leases {
         self.until.retain(|_, until| *until > now);
         self.until.keys().chain(self.held.keys()).copied().collect()
     }
+
+    /// Where what can be read has to begin at the latest.
+    pub(super) fn floor(&mut self, now: Instant) -> Option<Lsn> {
+        self.from.retain(|_, until| *until > now);
+        self.from.keys().next().copied()
+    }
+}
+
+/// What a lease of an LSN is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Of what can be read there.
+    At,
+    /// Of what can be read there and at any LSN behind.
+    From,
 }
 
 /// An LSN that can be read until this is dropped.
@@ -53,9 +74,9 @@ impl Drop for HeldLsn {
 
 impl Timeline {
     /// What can be read at `lsn` stays so for at least this long, if the process lives. An error if it is gone already.
-    pub fn lease_lsn(self: &Arc<Self>, lsn: Lsn, length: Duration) -> Result<(), StorageError> {
+    pub fn lease_lsn(self: &Arc<Self>, lsn: Lsn, reach: Reach, length: Duration) -> Result<(), StorageError> {
         let until = Instant::now() + length;
-        self.with_leases(lsn, |_, leases| leases.lease(lsn, until))
+        self.with_leases(lsn, |_, leases| leases.lease(lsn, reach, until))
     }
 
     /// The same until what is returned is dropped.
@@ -91,9 +112,9 @@ mod tests {
     fn a_lease_ends_when_it_says_and_is_never_made_shorter() {
         let (mut leases, begin) = (Leases::default(), Instant::now());
         let at = |seconds| begin + Duration::from_secs(seconds);
-        leases.lease(Lsn(10), at(100));
-        leases.lease(Lsn(10), at(50));
-        leases.lease(Lsn(20), at(60));
+        leases.lease(Lsn(10), Reach::At, at(100));
+        leases.lease(Lsn(10), Reach::At, at(50));
+        leases.lease(Lsn(20), Reach::At, at(60));
         leases.held.insert(Lsn(5), 2);
         assert_eq!(leases.pins(at(59)), [Lsn(10), Lsn(20), Lsn(5)]);
         leases.release(Lsn(5));
@@ -101,5 +122,18 @@ mod tests {
         leases.release(Lsn(5));
         leases.release(Lsn(5));
         assert_eq!(leases.pins(at(100)), []);
+    }
+
+    #[test]
+    fn whoever_reads_on_keeps_what_is_to_come() {
+        let (mut leases, begin) = (Leases::default(), Instant::now());
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        assert_eq!(leases.floor(at(0)), None);
+        leases.lease(Lsn(10), Reach::From, at(60));
+        leases.lease(Lsn(30), Reach::From, at(90));
+        leases.lease(Lsn(5), Reach::At, at(90));
+        assert_eq!(leases.floor(at(59)), Some(Lsn(10)));
+        assert_eq!(leases.floor(at(60)), Some(Lsn(30)));
+        assert_eq!(leases.floor(at(90)), None);
     }
 }

@@ -50,8 +50,8 @@ use super::upload::{IndexPart, Said};
 use super::{StorageError, TimelineMetadata};
 pub use compact::Compacted;
 pub use explain::{ReadPlan, VisitedLayer};
-pub use leases::HeldLsn;
 use leases::Leases;
+pub use leases::{HeldLsn, Reach};
 pub(super) use view::extent;
 use view::{Position, View};
 

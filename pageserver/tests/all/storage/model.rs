@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use bytes::Bytes;
 use durable_fs::DurableFs;
 use pageserver::storage::{
-    Reconstruct, Redo, StorageError, TenantManager, Timeline, TimelineMetadata, Value, WriteBatch,
+    Reach, Reconstruct, Redo, StorageError, TenantManager, Timeline, TimelineMetadata, Value, WriteBatch,
 };
 use remote_storage::{Fault, Faulty};
 use types::{Key, Lsn};
@@ -411,7 +411,7 @@ async fn run(seed: u64, steps: usize, shortened: bool, storms: bool) -> Seen {
             }
             39 if random.one_in(2) => {
                 let lsn = Lsn(INITDB.0 + random.below(model[&number].last - INITDB.0 + 1));
-                let leased = timeline.lease_lsn(lsn, std::time::Duration::from_secs(3600));
+                let leased = timeline.lease_lsn(lsn, Reach::At, std::time::Duration::from_secs(3600));
                 assert_eq!(leased.is_ok(), is_readable(&model, number, lsn), "{number} at {lsn}: {leased:?}");
                 if leased.is_ok() {
                     let holder = holder(&model, number, lsn);
