@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use harness::{Cluster, block_on, connect, eventually};
-use isolation::{Operation, Outcome, Transaction, check};
+use isolation::{Anomaly, Cycle, Operation, Outcome, Transaction, check};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rand::RngExt;
@@ -184,5 +184,109 @@ fn serializable_transactions_stay_so_through_kills_and_take_overs() {
         let found = check(&history, &at_end);
         let told: Vec<String> = found.iter().take(20).map(ToString::to_string).collect();
         assert!(found.is_empty(), "{} anomalies:\n{}", found.len(), told.join("\n"));
+    });
+}
+
+/// Whole looks at all lists, each at one moment, until `stop`. The replica may be started anew meanwhile.
+async fn look(connstr: String, stop: Arc<AtomicBool>) -> Vec<Transaction> {
+    let mut looks: Vec<Transaction> = Vec::new();
+    let mut client = None;
+    while !stop.load(Ordering::Relaxed) {
+        let Some(connected) = client.as_mut() else {
+            client = connect(&connstr).await.ok();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            continue;
+        };
+        let one_look = async |client: &mut Client| -> Result<Vec<Operation>, Error> {
+            let builder = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead);
+            let transaction = builder.read_only(true).start().await?;
+            let mut operations = Vec::new();
+            for list in 0..LISTS {
+                let read = "SELECT numbers FROM lists WHERE list = $1";
+                let text: String = transaction.query_one(read, &[&(list as i32)]).await?.get(0);
+                operations.push(Operation::Read { list, numbers: numbers(&text) });
+            }
+            transaction.commit().await?;
+            Ok(operations)
+        };
+        match one_look(connected).await {
+            Ok(operations) => looks.push(Transaction { operations, outcome: Outcome::Committed }),
+            Err(error) if error.is_closed() || error.code().is_none() => client = None,
+            // In the way of vacuum.
+            Err(_) => {}
+        }
+    }
+    looks
+}
+
+/// One replica never goes back: each list grows from look to look.
+fn never_goes_back(looks: &[Transaction]) {
+    let lengths = |look: &Transaction| -> Vec<usize> {
+        let length = |operation: &Operation| match operation {
+            Operation::Read { numbers, .. } => numbers.len(),
+            Operation::Append { .. } => 0,
+        };
+        look.operations.iter().map(length).collect()
+    };
+    for pair in looks.windows(2) {
+        let (before, after) = (lengths(&pair[0]), lengths(&pair[1]));
+        assert!(
+            before.iter().zip(&after).all(|(before, after)| before <= after),
+            "{before:?}, then {after:?}"
+        );
+    }
+}
+
+/// What is read on replicas at REPEATABLE READ is what was committed, as of one moment each, in an order that goes
+/// forward. It need not fit the serial order of the primary's transactions (docs/faq.md): two replicas, or a replica and
+/// the primary, may see two commits that do not depend on each other in different order.
+#[test]
+fn replicas_show_committed_moments_through_kills_and_take_overs() {
+    let cluster = Cluster::up("isolation-replicas").need_not_evict("next to nothing is written");
+    block_on(async {
+        let workload = Workload::start(cluster.connstr("main")).await;
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut readers = Vec::new();
+        for name in ["ro", "ro2"] {
+            let small = ["--set", "shared_buffers=1MB", "--set", "varve.cache_size=0"];
+            cluster.varve(&[&["endpoint", "create", name, "--hot-standby"][..], &small].concat());
+            cluster.varve(&["endpoint", "start", name]);
+            readers.push(tokio::spawn(look(cluster.connstr(name), stop.clone())));
+        }
+        workload.wait_for_progress(300).await;
+        cluster.kill("endpoint-main");
+        cluster.varve(&["endpoint", "start", "main"]);
+        workload.wait_for_progress(150).await;
+        cluster.kill("safekeeper-1");
+        workload.wait_for_progress(150).await;
+        cluster.varve(&["start"]);
+        cluster.kill("endpoint-ro2");
+        cluster.varve(&["endpoint", "start", "ro2"]);
+        workload.wait_for_progress(150).await;
+        stop.store(true, Ordering::Relaxed);
+        let mut history = workload.end().await;
+        let at_end = lists(&cluster.connect("main").await).await;
+
+        let mut seen = Vec::new();
+        for (reader, name) in readers.into_iter().zip(["ro", "ro2"]) {
+            let looks = reader.await.expect("a reader");
+            // The other one was started anew, and may begin a little earlier.
+            if name == "ro" {
+                never_goes_back(&looks);
+            }
+            let different: std::collections::BTreeSet<String> =
+                looks.iter().map(|look| format!("{:?}", look.operations)).collect();
+            seen.push((looks.len(), different.len()));
+            history.extend(looks);
+        }
+        eprintln!("looks, and how many of them saw something new: {seen:?}");
+        assert!(seen.iter().all(|(_, different)| *different > 50), "{seen:?}");
+        let allowed = |anomaly: &Anomaly| matches!(anomaly, Anomaly::Cycle { name: Cycle::G2, .. });
+        let found: Vec<String> = check(&history, &at_end)
+            .iter()
+            .filter(|anomaly| !allowed(anomaly))
+            .map(ToString::to_string)
+            .collect();
+        assert!(found.is_empty(), "{} anomalies:\n{}", found.len(), found[..found.len().min(20)].join("\n"));
     });
 }

@@ -1,6 +1,6 @@
 //! Read replicas: hot standbys that follow a branch, and those that stand still in its past.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use harness::{Cluster, block_on, eventually, lsn};
 use tokio_postgres::Client;
@@ -28,6 +28,22 @@ async fn caught_up(primary: &Client, replica: &Client) {
         replica.query_one("SELECT n FROM marks", &[]).await.unwrap().get::<_, i64>(0) >= mark
     })
     .await;
+}
+
+/// For some seconds: how long after its commit a change is seen on the replica.
+async fn lags(primary: Client, replica: Client, seconds: u64) -> Vec<Duration> {
+    let until = Instant::now() + Duration::from_secs(seconds);
+    let mut lags = Vec::new();
+    while Instant::now() < until {
+        let row = primary.query_one("UPDATE marks SET n = n + 1 RETURNING n", &[]).await.unwrap();
+        let committed = Instant::now();
+        while number(&replica, "SELECT n FROM marks").await < row.get(0) {
+            tokio::time::sleep(Duration::from_micros(500)).await;
+        }
+        lags.push(committed.elapsed());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    lags
 }
 
 async fn with_marks(cluster: &Cluster) -> Client {
@@ -69,6 +85,7 @@ fn a_replica_under_load_shows_what_was_true_at_one_moment() {
             let main = main.clone();
             std::thread::spawn(move || pgbench::mix(&main, 4, 12))
         };
+        let lags = tokio::spawn(lags(cluster.connect("main").await, cluster.connect("ro").await, 8));
         let mut looks = 0;
         let (mut last, mut moved) = (0, 0);
         while !load.is_finished() {
@@ -79,6 +96,17 @@ fn a_replica_under_load_shows_what_was_true_at_one_moment() {
             looks += 1;
         }
         load.join().unwrap();
+        let mut lags = lags.await.unwrap();
+        lags.sort();
+        let at = |percent: usize| lags[(lags.len() - 1) * percent / 100].as_secs_f64() * 1e3;
+        eprintln!(
+            "from a commit until the replica shows it, {} times under load: p50 {:.1} ms, p99 {:.1} ms, at most {:.1} ms",
+            lags.len(),
+            at(50),
+            at(99),
+            at(100)
+        );
+        assert!(lags.len() > 10);
         assert!(looks > 3 && moved > 2, "{looks} looks, in {moved} of them it had moved");
 
         run_each(&primary, &["VACUUM pgbench_accounts", "VACUUM pgbench_tellers"]).await;
