@@ -111,7 +111,7 @@ fn create_examples() -> StyledStr {
         ("varve endpoint create work --branch-name work --set work_mem=64MB", "a setting"),
         ("varve endpoint create second --allow-multiple", "fences main off when started"),
         ("varve endpoint create ro --hot-standby", "a read replica of main"),
-        ("varve endpoint create past --time \"1 hour ago\"", "main as it was"),
+        ("varve endpoint create past --time '1 hour ago'", "main as it was"),
     ])
 }
 
