@@ -9,7 +9,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use compute_api::{ComputeMode, ReplicaStatus, StartStep};
+use auth::ClusterToken;
+use compute_api::{ComputeMode, ComputeSpec, ReplicaStatus, StartStep};
 use pageserver_api::{PageClientError, PageServiceAddress};
 use pg_format::ControlFile;
 use pg_frontend::{Address, PgClient};
@@ -22,11 +23,15 @@ use crate::basebackup::Basebackup;
 use crate::catalog::Superuser;
 use crate::error::ComputeError;
 use crate::paths::ComputePaths;
+use crate::postgres::primary_conninfo;
 use crate::walproposer::Exit;
 
 /// It has to replay what was written since the last checkpoint.
 const PATIENCE: Duration = Duration::from_secs(900);
 const GLANCE: Duration = Duration::from_millis(500);
+const TELL: Duration = Duration::from_secs(1);
+/// A safekeeper that has sent nothing for so long may be cut off.
+const STALL: Duration = Duration::from_secs(5);
 /// The same while the replica starts.
 const FIRST_GLANCE: Duration = Duration::from_millis(20);
 /// A replica that does not catch up is open all the same.
@@ -59,7 +64,7 @@ impl Compute {
         let (tell, news) = watch::channel(ReplicaStatus { replayed_lsn: start_lsn, received_lsn: start_lsn });
         // What was committed when the start began is to be seen when it is done.
         let committed = match self.spec.mode {
-            ComputeMode::Replica => self.committed_lsn().await,
+            ComputeMode::Replica => committed_lsn(&self.spec, &self.token).await,
             ComputeMode::Primary | ComputeMode::Static { .. } => start_lsn,
         };
         let follower = Follower {
@@ -70,8 +75,8 @@ impl Compute {
                 timeline: self.spec.ttid(),
             },
             paths: ground.paths.clone(),
-            port: self.spec.pg_port,
-            mode: self.spec.mode,
+            spec: self.spec.clone(),
+            token: self.token.clone(),
             first_target: committed,
             tell,
         };
@@ -93,34 +98,38 @@ impl Compute {
     }
 }
 
-impl Compute {
-    /// The highest position of those safekeepers that answer.
-    async fn committed_lsn(&self) -> Lsn {
-        let asked = self.spec.safekeepers.iter().filter_map(|peer| {
-            let address = Address::parse(&peer.pg_connstr).ok()?;
-            let params = connect_params(address, self.spec.ttid(), &self.token, "compute_ctl");
-            Some(async move {
-                let mut client = PgClient::connect(&params).await.ok()?;
-                // systemid, timeline, xlogpos, dbname
-                let rows = client.simple_query("IDENTIFY_SYSTEM").await.ok()?;
-                rows.first()?.get(2)?.as_deref()?.parse::<Lsn>().ok()
-            })
-        });
-        let mut highest = Lsn::INVALID;
-        for answer in asked.map(|ask| tokio::time::timeout(SAFEKEEPER_PATIENCE, ask)) {
-            highest = highest.max(answer.await.ok().flatten().unwrap_or_default());
-        }
-        highest
+/// The highest position of those safekeepers that answer.
+async fn committed_lsn(spec: &ComputeSpec, token: &ClusterToken) -> Lsn {
+    let asked = spec.safekeepers.iter().filter_map(|peer| {
+        let address = Address::parse(&peer.pg_connstr).ok()?;
+        let params = connect_params(address, spec.ttid(), token, "compute_ctl");
+        Some(async move {
+            let mut client = PgClient::connect(&params).await.ok()?;
+            // systemid, timeline, xlogpos, dbname
+            let rows = client.simple_query("IDENTIFY_SYSTEM").await.ok()?;
+            rows.first()?.get(2)?.as_deref()?.parse::<Lsn>().ok()
+        })
+    });
+    let mut highest = Lsn::INVALID;
+    for answer in asked.map(|ask| tokio::time::timeout(SAFEKEEPER_PATIENCE, ask)) {
+        highest = highest.max(answer.await.ok().flatten().unwrap_or_default());
     }
+    highest
+}
 
+impl Compute {
     async fn catch_up(&self, news: &mut watch::Receiver<ReplicaStatus>, until: Lsn) {
+        let mut told: Option<Instant> = None;
         loop {
             let replayed = news.borrow_and_update().replayed_lsn;
             if replayed >= until {
                 return;
             }
-            let bytes = until.saturating_distance(replayed);
-            self.status.waiting(format!("replaying WAL up to {until}: {bytes} bytes to go"));
+            if told.is_none_or(|told| told.elapsed() > TELL) {
+                told = Some(Instant::now());
+                let bytes = until.saturating_distance(replayed);
+                self.status.waiting(format!("replaying WAL up to {until}: {bytes} bytes to go"));
+            }
             // A follower that has ended is seen by who supervises.
             if news.changed().await.is_err() {
                 return;
@@ -129,11 +138,18 @@ impl Compute {
     }
 }
 
+/// Which safekeeper WAL comes from, and since when none has come.
+struct Source {
+    first: usize,
+    received: Lsn,
+    look_at: Instant,
+}
+
 struct Follower {
     pageserver: PageServiceAddress,
     paths: ComputePaths,
-    port: u16,
-    mode: ComputeMode,
+    spec: ComputeSpec,
+    token: ClusterToken,
     /// What it looks out for at first.
     first_target: Lsn,
     tell: watch::Sender<ReplicaStatus>,
@@ -145,14 +161,16 @@ impl Follower {
         let began = Instant::now();
         let mut session = None;
         let mut renew_at = Instant::now();
+        let mut source = Source { first: 0, received: Lsn::INVALID, look_at: Instant::now() + STALL };
         loop {
-            if let ComputeMode::Replica = self.mode {
+            if let ComputeMode::Replica = self.spec.mode {
                 self.look(&mut session).await;
+                self.leave_who_stands_still(&mut source, session.as_mut()).await;
             }
             if renew_at <= Instant::now() {
                 let lsn = self.tell.borrow().replayed_lsn;
                 renew_at = Instant::now()
-                    + match self.pageserver.lease(lsn, self.mode == ComputeMode::Replica).await {
+                    + match self.pageserver.lease(lsn, self.spec.mode == ComputeMode::Replica).await {
                         Ok(length) => length / RENEWALS,
                         Err(PageClientError::Connection(error)) if is_gone(&error) => {
                             return Exit::Failed {
@@ -170,12 +188,40 @@ impl Follower {
         }
     }
 
+    /// A safekeeper that is cut off from the others sends nothing and does not know that there is anything. So when no
+    /// WAL has come for a while, and another safekeeper has more, the next one takes its place.
+    async fn leave_who_stands_still(&self, source: &mut Source, session: Option<&mut Superuser>) {
+        let received = self.tell.borrow().received_lsn;
+        if std::mem::replace(&mut source.received, received) != received {
+            source.look_at = Instant::now() + STALL;
+            return;
+        }
+        let Some(session) = session.filter(|_| source.look_at <= Instant::now()) else { return };
+        source.look_at = Instant::now() + STALL;
+        let committed = committed_lsn(&self.spec, &self.token).await;
+        if committed <= received {
+            return;
+        }
+        source.first += 1;
+        tracing::warn!(
+            ttid = %self.spec.ttid(), lsn = %received, %committed,
+            "no WAL comes, though there is more: taking another safekeeper"
+        );
+        let conninfo = primary_conninfo(&self.spec, &self.paths.pgdata, source.first).replace('\'', "''");
+        let set = format!("ALTER SYSTEM SET primary_conninfo = '{conninfo}'");
+        for query in [set.as_str(), "SELECT pg_reload_conf()"] {
+            if let Err(error) = session.run("follow another safekeeper", query).await {
+                tracing::warn!("{error}");
+            }
+        }
+    }
+
     /// The server may not be open yet, or be busy.
     async fn look(&self, session: &mut Option<Superuser>) {
         let positions = async {
             let session = match session {
                 Some(session) => session,
-                None => session.insert(Superuser::connect(&self.paths, self.port).await?),
+                None => session.insert(Superuser::connect(&self.paths, self.spec.pg_port).await?),
             };
             let query = "SELECT pg_last_wal_replay_lsn(), coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())";
             session.run("ask how far the replica is", query).await

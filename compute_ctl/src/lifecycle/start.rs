@@ -13,7 +13,8 @@ use crate::data_dir::{DataDir, DataLayout, Unpacked};
 use crate::error::ComputeError;
 use crate::paths::ComputePaths;
 use crate::postgres::{
-    ManagedSettings, POSTGRES_USER, ServerCommand, ServerProcess, write_files, write_passfile,
+    ManagedSettings, POSTGRES_USER, ServerCommand, ServerProcess, primary_conninfo, write_files,
+    write_primary,
 };
 use crate::walproposer::{self, Elected, PgSocket};
 
@@ -80,13 +81,18 @@ impl Compute {
         let Ground { paths: ComputePaths { pgdata, tablespaces, .. }, user, .. } = ground;
         let (root, tablespaces, user) = (pgdata.clone(), tablespaces.clone(), *user);
         let (settings, mode, token) = (self.spec.settings.clone(), self.spec.mode, self.token.clone());
+        // A static replica follows nobody.
+        let conninfo = match mode {
+            ComputeMode::Replica => primary_conninfo(&self.spec, pgdata, 0),
+            ComputeMode::Primary | ComputeMode::Static { .. } => String::new(),
+        };
         let work = move || {
             let data = DataDir { root: &root, tablespaces: &tablespaces, layout };
             data.complete(&unpacked.manifest, &unpacked.relations)?;
             write_files(&root, &settings)?;
             if mode != ComputeMode::Primary {
                 data.make_standby()?;
-                write_passfile(&root, &token)?;
+                write_primary(&root, &conninfo, &token)?;
             }
             data.begin_life()
         };

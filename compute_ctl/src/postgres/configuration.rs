@@ -67,7 +67,7 @@ const FIXED: &[(&str, &str)] = &[
 const WAL_LEVEL: &str = "wal_level";
 const PRELOAD: &str = "shared_preload_libraries";
 
-/// With what a replica presents to safekeepers, in the data directory: a command line can be seen by everybody.
+/// With what a replica presents to safekeepers, in the data directory.
 const PASSFILE: &str = "varve.pgpass";
 
 /// Everything that goes onto the command line.
@@ -124,34 +124,11 @@ impl ManagedSettings<'_> {
         add("varve.sync_standby_name", "walproposer".to_owned());
         if spec.mode != ComputeMode::Primary {
             STANDBY.iter().for_each(|(name, value)| add(name, (*value).to_owned()));
-            add("primary_conninfo", self.primary_conninfo());
         }
         if let ComputeMode::Static { .. } = spec.mode {
             add("varve.static", "on".to_owned());
         }
         arguments
-    }
-
-    /// Any safekeeper will do: each sends what a quorum has. A static replica follows nobody.
-    fn primary_conninfo(&self) -> String {
-        let spec = self.spec;
-        if spec.mode != ComputeMode::Replica {
-            return String::new();
-        }
-        let addresses = spec.safekeepers.iter().filter_map(|peer| match Address::parse(&peer.pg_connstr) {
-            Ok(Address::Tcp { host, port }) => Some((host, port.to_string())),
-            Ok(Address::Unix { .. }) | Err(_) => None,
-        });
-        let (hosts, ports): (Vec<String>, Vec<String>) = addresses.unzip();
-        let ComputeSpec { tenant_id, timeline_id, endpoint_id, .. } = spec;
-        let passfile = self.paths.pgdata.join(PASSFILE);
-        format!(
-            "host={} port={} user=varve passfile='{}' application_name={endpoint_id} connect_timeout=5 sslmode=disable \
-             gssencmode=disable options='-c tenant_id={tenant_id} -c timeline_id={timeline_id}'",
-            hosts.join(","),
-            ports.join(","),
-            passfile.display().to_string().replace('\\', "\\\\").replace('\'', "\\'"),
-        )
     }
 }
 
@@ -198,7 +175,7 @@ impl FileSettings<'_> {
         // stopped by the extension.
         let preload = preload_libraries(setting(self.0, PRELOAD));
         for (name, value) in defaults.chain(wanted).chain([(PRELOAD, preload.as_str())]) {
-            text.push_str(&format!("{name} = '{}'\n", value.replace('\\', "\\\\").replace('\'', "''")));
+            text.push_str(&format!("{name} = '{}'\n", quoted(value)));
         }
         text
     }
@@ -213,15 +190,44 @@ pub fn write_files(pgdata: &Path, settings: &[SettingSpec]) -> Result<(), Comput
     write(pgdata, "postgresql.auto.conf", "")
 }
 
-/// For [`ManagedSettings::primary_conninfo`]. A token has no colon and no backslash.
-pub fn write_passfile(pgdata: &Path, token: &ClusterToken) -> Result<(), ComputeError> {
+/// Where a replica gets its WAL: from safekeeper number `first` of the spec, or the next one that answers. Each sends what
+/// it knows a quorum to have.
+pub fn primary_conninfo(spec: &ComputeSpec, pgdata: &Path, first: usize) -> String {
+    let addresses = spec.safekeepers.iter().filter_map(|peer| match Address::parse(&peer.pg_connstr) {
+        Ok(Address::Tcp { host, port }) => Some((host, port.to_string())),
+        Ok(Address::Unix { .. }) | Err(_) => None,
+    });
+    let mut addresses: Vec<(String, String)> = addresses.collect();
+    let count = addresses.len().max(1);
+    addresses.rotate_left(first % count);
+    let (hosts, ports): (Vec<String>, Vec<String>) = addresses.into_iter().unzip();
+    let ComputeSpec { tenant_id, timeline_id, endpoint_id, .. } = spec;
+    let passfile = pgdata.join(PASSFILE).display().to_string();
+    format!(
+        "host={} port={} user=varve passfile='{}' application_name={endpoint_id} connect_timeout=5 sslmode=disable \
+         gssencmode=disable options='-c tenant_id={tenant_id} -c timeline_id={timeline_id}'",
+        hosts.join(","),
+        ports.join(","),
+        passfile.replace('\\', "\\\\").replace('\'', "\\'"),
+    )
+}
+
+/// What a replica follows, and what it presents there. Not on the command line: that can be seen by everybody, and a
+/// running server takes another safekeeper on. A token has no colon and no backslash.
+pub fn write_primary(pgdata: &Path, conninfo: &str, token: &ClusterToken) -> Result<(), ComputeError> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     let path = pgdata.join(PASSFILE);
     let mut options = std::fs::OpenOptions::new();
     let file = options.write(true).create_new(true).mode(0o600).open(&path);
     let written = file.and_then(|mut file| writeln!(file, "*:*:*:*:{}", token.as_str()));
-    written.map_err(ComputeError::file("write", &path))
+    written.map_err(ComputeError::file("write", &path))?;
+    write(pgdata, "postgresql.auto.conf", &format!("primary_conninfo = '{}'\n", quoted(conninfo)))
+}
+
+/// A value as it stands between single quotes in a configuration file.
+fn quoted(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('\'', "''")
 }
 
 /// Writes the settings of the spec, which a running server takes on at SIGHUP.
@@ -247,6 +253,23 @@ mod tests {
         for (name, _) in FIXED {
             assert!(compute_api::RESERVED_SETTINGS.contains(name), "{name}");
         }
+    }
+
+    #[test]
+    fn a_replica_tries_all_safekeepers_beginning_with_any() {
+        let id = "0123456789abcdef0123456789abcdef";
+        let safekeepers: Vec<_> =
+            (1..4).map(|n| serde_json::json!({"id": n, "pg_connstr": format!("sk{n}:545{n}")})).collect();
+        let spec = serde_json::json!({
+            "format_version": 1, "tenant_id": id, "timeline_id": id, "endpoint_id": "ro", "mode": "replica", "pg_version": 15,
+            "safekeepers": safekeepers, "pageserver": {"pg_connstr": "ps:64000"}, "pg_listen_addr": "*", "pg_port": 5432
+        });
+        let spec = ComputeSpec::parse(spec.to_string().as_bytes()).unwrap();
+        let conninfo = |first| primary_conninfo(&spec, Path::new("/it's/pgdata"), first);
+        assert!(
+            conninfo(0).starts_with("host=sk1,sk2,sk3 port=5451,5452,5453 user=varve passfile='/it\\'s/")
+        );
+        assert!(conninfo(4).starts_with("host=sk2,sk3,sk1 port=5452,5453,5451 "));
     }
 
     #[test]

@@ -5,7 +5,8 @@ mod installation;
 mod process;
 
 pub use configuration::{
-    ManagedSettings, POSTGRES_USER, changed_arguments, write_files, write_passfile, write_settings,
+    ManagedSettings, POSTGRES_USER, changed_arguments, primary_conninfo, write_files, write_primary,
+    write_settings,
 };
 pub use installation::Installation;
 pub use process::{ServerCommand, ServerProcess};

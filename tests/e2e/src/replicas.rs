@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use harness::{Cluster, block_on, eventually, lsn};
+use nix::sys::signal::Signal;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 use types::Lsn;
@@ -407,6 +408,16 @@ fn a_replica_goes_on_whoever_is_replaced() {
             sees(&cluster.connect("main").await, "a safekeeper less").await;
             cluster.varve(&["start"]);
         }
+        // One that is there, and says nothing.
+        cluster.signal("safekeeper-1", Signal::SIGSTOP);
+        sees(&cluster.connect("main").await, "a safekeeper that hangs").await;
+        cluster.signal("safekeeper-1", Signal::SIGCONT);
+        assert!(
+            ["ro", "second-ro"]
+                .iter()
+                .any(|name| cluster.log(&format!("endpoint-{name}")).contains("another safekeeper")),
+            "nobody followed the one that hung"
+        );
         cluster.varve(&["pageserver", "stop"]);
         cluster.varve(&["pageserver", "start"]);
         sees(&cluster.connect("main").await, "a pageserver that was started again").await;
