@@ -167,9 +167,11 @@ fn detach(model: &mut Model, number: u8) {
 
 fn is_readable(model: &Model, number: u8, lsn: Lsn) -> bool {
     let number = holder(model, number, lsn);
-    lsn >= model[&number].cutoff
-        || model[&number].leases.contains(&lsn)
-        || model.values().any(|history| history.ancestor == Some((number, lsn)))
+    let History { start, cutoff, leases, .. } = &model[&number];
+    let is_kept = lsn >= *cutoff
+        || leases.contains(&lsn)
+        || model.values().any(|history| history.ancestor == Some((number, lsn)));
+    lsn >= *start && is_kept
 }
 
 /// Object storage in which, while there is a storm, every fifth operation fails in some way.
