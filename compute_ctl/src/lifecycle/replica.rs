@@ -28,12 +28,13 @@ use crate::walproposer::Exit;
 
 /// It has to replay what was written since the last checkpoint.
 const PATIENCE: Duration = Duration::from_secs(900);
+/// How old what is known of its positions may be; and while it starts.
 const GLANCE: Duration = Duration::from_millis(500);
+const FIRST_GLANCE: Duration = Duration::from_millis(20);
+/// Between two lines of the log about a start that takes long.
 const TELL: Duration = Duration::from_secs(1);
 /// A safekeeper that has sent nothing for so long may be cut off.
 const STALL: Duration = Duration::from_secs(5);
-/// The same while the replica starts.
-const FIRST_GLANCE: Duration = Duration::from_millis(20);
 /// A replica that does not catch up is open all the same.
 const CATCH_UP: Duration = Duration::from_secs(60);
 const SAFEKEEPER_PATIENCE: Duration = Duration::from_secs(1);
@@ -90,11 +91,35 @@ impl Compute {
         };
         let since = self.status.step_done(StartStep::StartPostgres, since);
         let mut news = news;
-        if tokio::time::timeout(CATCH_UP, self.catch_up(&mut news, committed)).await.is_ok() {
-            self.status.step_done(StartStep::CatchUp, since);
+        tokio::select! {
+            () = self.catch_up(&mut news, committed) => {
+                self.status.step_done(StartStep::CatchUp, since);
+            }
+            () = tokio::time::sleep(CATCH_UP) => {}
+            // Who supervises sees it as well, and says so.
+            _ = server.ended() => {}
         }
         tracing::info!(ttid = %self.spec.ttid(), lsn = %start_lsn, mode = ?self.spec.mode, "the replica is open");
         Ok(Life { server, companion, news: News::Replica(news), began: Instant::now() })
+    }
+
+    async fn catch_up(&self, news: &mut watch::Receiver<ReplicaStatus>, until: Lsn) {
+        let mut told: Option<Instant> = None;
+        loop {
+            let replayed = news.borrow_and_update().replayed_lsn;
+            if replayed >= until {
+                return;
+            }
+            if told.is_none_or(|told| told.elapsed() > TELL) {
+                told = Some(Instant::now());
+                let bytes = until.saturating_distance(replayed);
+                self.status.waiting(format!("replaying WAL up to {until}: {bytes} bytes to go"));
+            }
+            // A follower that has ended is seen by who supervises.
+            if news.changed().await.is_err() {
+                return;
+            }
+        }
     }
 }
 
@@ -115,27 +140,6 @@ async fn committed_lsn(spec: &ComputeSpec, token: &ClusterToken) -> Lsn {
         highest = highest.max(answer.await.ok().flatten().unwrap_or_default());
     }
     highest
-}
-
-impl Compute {
-    async fn catch_up(&self, news: &mut watch::Receiver<ReplicaStatus>, until: Lsn) {
-        let mut told: Option<Instant> = None;
-        loop {
-            let replayed = news.borrow_and_update().replayed_lsn;
-            if replayed >= until {
-                return;
-            }
-            if told.is_none_or(|told| told.elapsed() > TELL) {
-                told = Some(Instant::now());
-                let bytes = until.saturating_distance(replayed);
-                self.status.waiting(format!("replaying WAL up to {until}: {bytes} bytes to go"));
-            }
-            // A follower that has ended is seen by who supervises.
-            if news.changed().await.is_err() {
-                return;
-            }
-        }
-    }
 }
 
 /// Which safekeeper WAL comes from, and since when none has come.
