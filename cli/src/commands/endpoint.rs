@@ -205,7 +205,12 @@ pub fn create(env: &LocalEnv, new: NewEndpoint, output: Output) -> anyhow::Resul
         settings: new.settings,
         wanted: false,
     };
-    share_password(env, &mut endpoint)?;
+    if !share_password(env, &mut endpoint)? {
+        bail!(
+            "branch {:?} has no endpoint that writes, whose password a replica shares: `varve endpoint create` makes one",
+            new.branch
+        );
+    }
     endpoint.save(env)?;
     output.progress(format!("made endpoint {:?} on branch {:?}", endpoint.name, new.branch));
     Ok(endpoint)
@@ -241,22 +246,19 @@ async fn mode(
     Ok(ComputeMode::Static { lsn })
 }
 
-/// Roles are part of the branch. So a replica has the password that an endpoint which writes has set there.
-fn share_password(env: &LocalEnv, endpoint: &mut Endpoint) -> anyhow::Result<()> {
+/// Roles are part of the branch. So a replica has the password that an endpoint which writes has set there; the one that
+/// it had before if there is no such endpoint any more. False if there never was one.
+fn share_password(env: &LocalEnv, endpoint: &mut Endpoint) -> anyhow::Result<bool> {
     if endpoint.is_primary() {
-        return Ok(());
+        return Ok(true);
     }
     let of_branch = |other: &Endpoint| other.is_primary() && other.timeline_id == endpoint.timeline_id;
     let all = Endpoint::all(env)?;
     let Some(primary) = all.into_iter().filter(of_branch).max_by_key(|other| other.is_in_use(env)) else {
-        bail!(
-            "the branch of endpoint {:?} has no endpoint that writes, whose password it could share: \
-             `varve endpoint create` makes one",
-            endpoint.name
-        );
+        return Ok(false);
     };
     (endpoint.password, endpoint.password_verifier) = (primary.password, primary.password_verifier);
-    Ok(())
+    Ok(true)
 }
 
 /// Starts an endpoint, and waits for those to end that it fences off.

@@ -472,6 +472,16 @@ fn the_past_can_be_queried() {
         }
         assert_eq!(number(&primary, "SELECT count(*) FROM t").await, 20);
         cluster.refuses(&["endpoint", "create", "x", "--lsn", "0/8"], "0/8");
+        cluster.varve(&["timeline", "branch", "--branch-name", "unread"]);
+        let unread = ["endpoint", "create", "x", "--branch-name", "unread", "--hot-standby"];
+        cluster.refuses(&unread, "has no endpoint that writes");
+        // It goes on by itself when the one that it shares the password with is no more.
+        drop(primary);
+        drop(open);
+        cluster.varve(&["endpoint", "stop", "main", "--destroy"]);
+        cluster.varve(&["endpoint", "stop", "at-lsn"]);
+        cluster.varve(&["endpoint", "start", "at-lsn"]);
+        assert_eq!(number(&cluster.connect("at-lsn").await, "SELECT count(*) FROM t").await, 10_000);
         cluster.refuses(&["endpoint", "promote", "at-lsn"], "is no read replica");
     });
 }
