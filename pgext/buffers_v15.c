@@ -13,14 +13,7 @@
 #include "storage/bufmgr.h"
 
 #include "buffers.h"
-
-static RelFileNode
-node_of(const BlockTag *tag)
-{
-	RelFileNode node = {tag->relation.spc, tag->relation.db, tag->relation.rel};
-
-	return node;
-}
+#include "server.h"
 
 bool
 buffer_is_dirty(int buffer_id, ForkNumber fork, BlockTag *found)
@@ -38,7 +31,7 @@ buffer_is_dirty(int buffer_id, ForkNumber fork, BlockTag *found)
 	if (tag.forkNum != fork || (state & (BM_VALID | BM_DIRTY | BM_PERMANENT)) !=
 		(BM_VALID | BM_DIRTY | BM_PERMANENT))
 		return false;
-	found->relation = (RelationTag) {tag.rnode.spcNode, tag.rnode.dbNode, tag.rnode.relNode};
+	found->relation = tag_of_stock(tag.rnode);
 	found->fork = tag.forkNum;
 	found->block = tag.blockNum;
 	return true;
@@ -48,7 +41,7 @@ bool
 buffer_pin(const BlockTag *tag, int buffer_id, Buffer *buffer)
 {
 	*buffer = buffer_id + 1;
-	return ReadRecentBuffer(node_of(tag), tag->fork, tag->block, *buffer);
+	return ReadRecentBuffer(stock_of_tag(tag->relation), tag->fork, tag->block, *buffer);
 }
 
 bool
@@ -75,7 +68,7 @@ buffer_lookup(const BlockTag *tag, LWLock **mapping_lock)
 	BufferTag	buffer_tag;
 	uint32		hash;
 
-	INIT_BUFFERTAG(buffer_tag, node_of(tag), tag->fork, tag->block);
+	INIT_BUFFERTAG(buffer_tag, stock_of_tag(tag->relation), tag->fork, tag->block);
 	hash = BufTableHashCode(&buffer_tag);
 	*mapping_lock = BufMappingPartitionLock(hash);
 	LWLockAcquire(*mapping_lock, LW_SHARED);
@@ -85,7 +78,7 @@ buffer_lookup(const BlockTag *tag, LWLock **mapping_lock)
 XLogRecPtr
 log_page_image(const BlockTag *tag, char *page, bool standard_page)
 {
-	RelFileNode node = node_of(tag);
+	StockRelation relation = stock_of_tag(tag->relation);
 
-	return log_newpage(&node, tag->fork, tag->block, page, standard_page);
+	return log_newpage(&relation, tag->fork, tag->block, page, standard_page);
 }

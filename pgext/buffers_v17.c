@@ -13,14 +13,7 @@
 #include "storage/bufmgr.h"
 
 #include "buffers.h"
-
-static RelFileLocator
-locator_of(const BlockTag *tag)
-{
-	RelFileLocator locator = {tag->relation.spc, tag->relation.db, tag->relation.rel};
-
-	return locator;
-}
+#include "server.h"
 
 bool
 buffer_is_dirty(int buffer_id, ForkNumber fork, BlockTag *found)
@@ -38,7 +31,7 @@ buffer_is_dirty(int buffer_id, ForkNumber fork, BlockTag *found)
 	if (tag.forkNum != fork || (state & (BM_VALID | BM_DIRTY | BM_PERMANENT)) !=
 		(BM_VALID | BM_DIRTY | BM_PERMANENT))
 		return false;
-	found->relation = (RelationTag) {tag.spcOid, tag.dbOid, tag.relNumber};
+	found->relation = tag_of_stock(BufTagGetRelFileLocator(&tag));
 	found->fork = tag.forkNum;
 	found->block = tag.blockNum;
 	return true;
@@ -48,7 +41,7 @@ bool
 buffer_pin(const BlockTag *tag, int buffer_id, Buffer *buffer)
 {
 	*buffer = buffer_id + 1;
-	return ReadRecentBuffer(locator_of(tag), tag->fork, tag->block, *buffer);
+	return ReadRecentBuffer(stock_of_tag(tag->relation), tag->fork, tag->block, *buffer);
 }
 
 bool
@@ -85,11 +78,11 @@ buffered_block_is_permanent(RelationTag relation, ForkNumber fork, BlockNumber b
 int
 buffer_lookup(const BlockTag *tag, LWLock **mapping_lock)
 {
-	RelFileLocator locator = locator_of(tag);
+	StockRelation relation = stock_of_tag(tag->relation);
 	BufferTag	buffer_tag;
 	uint32		hash;
 
-	InitBufferTag(&buffer_tag, &locator, tag->fork, tag->block);
+	InitBufferTag(&buffer_tag, &relation, tag->fork, tag->block);
 	hash = BufTableHashCode(&buffer_tag);
 	*mapping_lock = BufMappingPartitionLock(hash);
 	LWLockAcquire(*mapping_lock, LW_SHARED);
@@ -99,7 +92,7 @@ buffer_lookup(const BlockTag *tag, LWLock **mapping_lock)
 XLogRecPtr
 log_page_image(const BlockTag *tag, char *page, bool standard_page)
 {
-	RelFileLocator locator = locator_of(tag);
+	StockRelation relation = stock_of_tag(tag->relation);
 
-	return log_newpage(&locator, tag->fork, tag->block, page, standard_page);
+	return log_newpage(&relation, tag->fork, tag->block, page, standard_page);
 }

@@ -1,5 +1,5 @@
 /*
- * redo_v15.c: what WAL records of PostgreSQL 15 do beyond their pages.
+ * redo_v15.c: the records of PostgreSQL 15 with which queries can conflict.
  */
 #include "postgres.h"
 
@@ -11,81 +11,22 @@
 #include "access/nbtxlog.h"
 #include "access/rmgr.h"
 #include "access/xlogutils.h"
-#include "storage/smgr.h"
 #include "storage/standby.h"
 
-#include "redo_heap.h"
-#include "replica.h"
+#include "redo.h"
 
 bool
-redo_block(XLogReaderState *record, int block_id, BlockTag *tag)
+heap2_conflicts(uint8 operation)
 {
-	RelFileNode node;
-
-	if (!XLogRecGetBlockTagExtended(record, block_id, &node, &tag->fork, &tag->block, NULL))
-		return false;
-	tag->relation = (RelationTag) {node.spcNode, node.dbNode, node.relNode};
-	return true;
-}
-
-BlockNumber
-redo_block_count(const BlockTag *tag)
-{
-	RelFileNode node = {tag->relation.spc, tag->relation.db, tag->relation.rel};
-	SMgrRelation relation = smgropen(node, InvalidBackendId);
-
-	smgrcreate(relation, tag->fork, true);
-	return smgrnblocks(relation, tag->fork);
+	return operation == XLOG_HEAP2_PRUNE || operation == XLOG_HEAP2_FREEZE_PAGE ||
+		operation == XLOG_HEAP2_VISIBLE;
 }
 
 bool
-redo_is_of_pages_alone(XLogReaderState *record)
+heap2_is_of_pages_alone(uint8 operation)
 {
-	uint8		info = XLogRecGetInfo(record) & ~XLR_INFO_MASK;
-
-	switch (XLogRecGetRmid(record))
-	{
-		case RM_HEAP_ID:
-			return heap_is_of_pages_alone(info & XLOG_HEAP_OPMASK);
-		case RM_HEAP2_ID:
-			switch (info & XLOG_HEAP_OPMASK)
-			{
-				case XLOG_HEAP2_PRUNE:
-				case XLOG_HEAP2_VACUUM:
-				case XLOG_HEAP2_FREEZE_PAGE:
-				case XLOG_HEAP2_VISIBLE:
-				case XLOG_HEAP2_MULTI_INSERT:
-				case XLOG_HEAP2_LOCK_UPDATED:
-					return true;
-			}
-			return false;
-		case RM_BTREE_ID:
-			return info != XLOG_BTREE_REUSE_PAGE;
-	}
-	return false;
-}
-
-uint32
-redo_clears_visibility(XLogReaderState *record)
-{
-	return heap_clears_visibility(record);
-}
-
-bool
-redo_conflicts(XLogReaderState *record)
-{
-	uint8		info = XLogRecGetInfo(record) & ~XLR_INFO_MASK;
-
-	switch (XLogRecGetRmid(record))
-	{
-		case RM_HEAP2_ID:
-			info &= XLOG_HEAP_OPMASK;
-			return info == XLOG_HEAP2_PRUNE || info == XLOG_HEAP2_FREEZE_PAGE ||
-				info == XLOG_HEAP2_VISIBLE;
-		case RM_BTREE_ID:
-			return info == XLOG_BTREE_DELETE;
-	}
-	return false;
+	return heap2_conflicts(operation) || operation == XLOG_HEAP2_VACUUM ||
+		operation == XLOG_HEAP2_MULTI_INSERT || operation == XLOG_HEAP2_LOCK_UPDATED;
 }
 
 /* the newest transaction of which the record removes something that older snapshots may want */

@@ -1,5 +1,5 @@
 /*
- * redo_v17.c: what WAL records of PostgreSQL 17 do beyond their pages.
+ * redo_v17.c: the records of PostgreSQL 17 with which queries can conflict.
  */
 #include "postgres.h"
 
@@ -12,87 +12,22 @@
 #include "access/rmgr.h"
 #include "access/visibilitymapdefs.h"
 #include "access/xlogutils.h"
-#include "storage/smgr.h"
 #include "storage/standby.h"
 
-#include "redo_heap.h"
-#include "replica.h"
+#include "redo.h"
 
 bool
-redo_block(XLogReaderState *record, int block_id, BlockTag *tag)
+heap2_conflicts(uint8 operation)
 {
-	RelFileLocator locator;
-
-	if (!XLogRecGetBlockTagExtended(record, block_id, &locator, &tag->fork, &tag->block, NULL))
-		return false;
-	tag->relation = (RelationTag) {locator.spcOid, locator.dbOid, locator.relNumber};
-	return true;
-}
-
-BlockNumber
-redo_block_count(const BlockTag *tag)
-{
-	RelFileLocator locator = {tag->relation.spc, tag->relation.db, tag->relation.rel};
-	SMgrRelation relation = smgropen(locator, INVALID_PROC_NUMBER);
-
-	smgrcreate(relation, tag->fork, true);
-	return smgrnblocks(relation, tag->fork);
+	return operation == XLOG_HEAP2_PRUNE_ON_ACCESS || operation == XLOG_HEAP2_PRUNE_VACUUM_SCAN ||
+		operation == XLOG_HEAP2_PRUNE_VACUUM_CLEANUP || operation == XLOG_HEAP2_VISIBLE;
 }
 
 bool
-redo_is_of_pages_alone(XLogReaderState *record)
+heap2_is_of_pages_alone(uint8 operation)
 {
-	uint8		info = XLogRecGetInfo(record) & ~XLR_INFO_MASK;
-
-	switch (XLogRecGetRmid(record))
-	{
-		case RM_HEAP_ID:
-			return heap_is_of_pages_alone(info & XLOG_HEAP_OPMASK);
-		case RM_HEAP2_ID:
-			switch (info & XLOG_HEAP_OPMASK)
-			{
-				case XLOG_HEAP2_PRUNE_ON_ACCESS:
-				case XLOG_HEAP2_PRUNE_VACUUM_SCAN:
-				case XLOG_HEAP2_PRUNE_VACUUM_CLEANUP:
-				case XLOG_HEAP2_VISIBLE:
-				case XLOG_HEAP2_MULTI_INSERT:
-				case XLOG_HEAP2_LOCK_UPDATED:
-					return true;
-			}
-			return false;
-		case RM_BTREE_ID:
-			return info != XLOG_BTREE_REUSE_PAGE;
-	}
-	return false;
-}
-
-uint32
-redo_clears_visibility(XLogReaderState *record)
-{
-	return heap_clears_visibility(record);
-}
-
-bool
-redo_conflicts(XLogReaderState *record)
-{
-	uint8		info = XLogRecGetInfo(record) & ~XLR_INFO_MASK;
-
-	switch (XLogRecGetRmid(record))
-	{
-		case RM_HEAP2_ID:
-			switch (info & XLOG_HEAP_OPMASK)
-			{
-				case XLOG_HEAP2_PRUNE_ON_ACCESS:
-				case XLOG_HEAP2_PRUNE_VACUUM_SCAN:
-				case XLOG_HEAP2_PRUNE_VACUUM_CLEANUP:
-				case XLOG_HEAP2_VISIBLE:
-					return true;
-			}
-			return false;
-		case RM_BTREE_ID:
-			return info == XLOG_BTREE_DELETE;
-	}
-	return false;
+	return heap2_conflicts(operation) || operation == XLOG_HEAP2_MULTI_INSERT ||
+		operation == XLOG_HEAP2_LOCK_UPDATED;
 }
 
 /* the newest transaction of which a record that prunes removes something that older snapshots may want */

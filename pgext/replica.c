@@ -49,6 +49,7 @@
 #include "storage/shmem.h"
 
 #include "gucs.h"
+#include "redo.h"
 #include "replica.h"
 #include "sparse_cache.h"
 

@@ -8,6 +8,42 @@
 #include "storage/proc.h"
 #include "utils/guc_tables.h"
 
+#include "chunk_table.h"
+
+/* what the server calls a relation by */
+#if PG_VERSION_NUM >= 160000
+typedef RelFileLocator StockRelation;
+#else
+typedef RelFileNode StockRelation;
+#endif
+
+/* of no backend: not temporary */
+#if PG_VERSION_NUM >= 170000
+#define OF_NO_BACKEND INVALID_PROC_NUMBER
+#else
+#define OF_NO_BACKEND InvalidBackendId
+#endif
+
+static inline RelationTag
+tag_of_stock(StockRelation relation)
+{
+#if PG_VERSION_NUM >= 160000
+	RelationTag tag = {relation.spcOid, relation.dbOid, relation.relNumber};
+#else
+	RelationTag tag = {relation.spcNode, relation.dbNode, relation.relNode};
+#endif
+
+	return tag;
+}
+
+static inline StockRelation
+stock_of_tag(RelationTag tag)
+{
+	StockRelation relation = {tag.spc, tag.db, tag.rel};
+
+	return relation;
+}
+
 /* the local transaction id of a process, invalid between transactions */
 static inline LocalTransactionId
 local_xid_of(volatile PGPROC *process)

@@ -17,6 +17,7 @@
 #include "local_relations.h"
 #include "page_images.h"
 #include "prefetch.h"
+#include "server.h"
 #include "smgr_md.h"
 #include "smgr_table.h"
 #include "sparse_cache.h"
@@ -35,18 +36,10 @@ enum
 	SLOT_TRUNCATE = 13,
 };
 
-static RelationTag
-node_tag(RelFileNode node)
-{
-	RelationTag tag = {node.spcNode, node.dbNode, node.relNode};
-
-	return tag;
-}
-
 RelationTag
 relation_tag(SMgrRelation relation)
 {
-	return node_tag(relation->smgr_rnode.node);
+	return tag_of_stock(relation->smgr_rnode.node);
 }
 
 char *
@@ -133,7 +126,7 @@ varve_unlink(RelFileNodeBackend rnode, ForkNumber forknum, bool isRedo)
 	if (smgr_probe_reached(SLOT_UNLINK))
 		return;
 	if (rnode.backend == InvalidBackendId)
-		sparse_cache_note_unlink(node_tag(rnode.node), forknum);
+		sparse_cache_note_unlink(tag_of_stock(rnode.node), forknum);
 	mdunlink(rnode, forknum, isRedo);
 }
 

@@ -18,6 +18,7 @@
 #include "local_relations.h"
 #include "page_images.h"
 #include "prefetch.h"
+#include "server.h"
 #include "smgr_md.h"
 #include "smgr_table.h"
 #include "sparse_cache.h"
@@ -37,18 +38,10 @@ enum
 	SLOT_TRUNCATE = 14,
 };
 
-static RelationTag
-locator_tag(RelFileLocator locator)
-{
-	RelationTag tag = {locator.spcOid, locator.dbOid, locator.relNumber};
-
-	return tag;
-}
-
 RelationTag
 relation_tag(SMgrRelation relation)
 {
-	return locator_tag(relation->smgr_rlocator.locator);
+	return tag_of_stock(relation->smgr_rlocator.locator);
 }
 
 char *
@@ -134,7 +127,7 @@ varve_unlink(RelFileLocatorBackend rlocator, ForkNumber forknum, bool isRedo)
 	if (smgr_probe_reached(SLOT_UNLINK))
 		return;
 	if (rlocator.backend == INVALID_PROC_NUMBER)
-		sparse_cache_note_unlink(locator_tag(rlocator.locator), forknum);
+		sparse_cache_note_unlink(tag_of_stock(rlocator.locator), forknum);
 	mdunlink(rlocator, forknum, isRedo);
 }
 

@@ -94,13 +94,23 @@ impl Endpoint {
     /// Those of a branch.
     pub fn all_of(env: &LocalEnv, ttid: TenantTimelineId) -> anyhow::Result<Vec<Endpoint>> {
         let mut endpoints = Endpoint::all(env)?;
-        endpoints.retain(|endpoint| {
-            endpoint.tenant_id == ttid.tenant_id && endpoint.timeline_id == ttid.timeline_id
-        });
+        endpoints.retain(|endpoint| endpoint.ttid() == ttid);
         Ok(endpoints)
     }
 
-    /// Only one at a time may write to a branch.
+    /// Those that write to a branch, of which one at a time may run.
+    pub fn writers_of(env: &LocalEnv, ttid: TenantTimelineId) -> anyhow::Result<Vec<Endpoint>> {
+        let mut endpoints = Endpoint::all_of(env, ttid)?;
+        endpoints.retain(Endpoint::is_primary);
+        Ok(endpoints)
+    }
+
+    /// The branch that it is on.
+    pub const fn ttid(&self) -> TenantTimelineId {
+        TenantTimelineId::new(self.tenant_id, self.timeline_id)
+    }
+
+    /// It writes.
     pub fn is_primary(&self) -> bool {
         self.mode == ComputeMode::Primary
     }

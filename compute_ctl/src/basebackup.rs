@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use auth::ClusterToken;
 use bytes::{Buf, Bytes};
 use compute_api::{ComputeSpec, StartStep};
+use pageserver_api::{BackupRequest, RequestedKind};
 use pg_frontend::{Address, ConnectParams, CopyReader, PgClient, PgError};
 use tokio::sync::mpsc;
 use types::Lsn;
@@ -71,7 +72,7 @@ impl Basebackup<'_> {
             };
             refused_since = is_refusal(&error).then(|| refused_since.unwrap_or_else(Instant::now));
             if refused_since.is_some_and(|since| since.elapsed() > DOUBT) {
-                return Err(ComputeError::BasebackupRefused { source: error });
+                return Err(ComputeError::BasebackupRefused { lsn: self.lsn, source: error });
             }
             let pageserver = &self.spec.pageserver.pg_connstr;
             status.waiting(format!("waiting for the pageserver at {pageserver}: {error}"));
@@ -86,9 +87,8 @@ impl Basebackup<'_> {
             .application_name(&format!("compute_ctl {}", self.spec.endpoint_id))
             .password(self.token.as_str());
         let client = PgClient::connect(&params).await?;
-        let ComputeSpec { tenant_id, timeline_id, .. } = self.spec;
-        let of = self.lsn.map_or("--standby".to_owned(), |lsn| lsn.to_string());
-        let command = format!("basebackup {tenant_id} {timeline_id} {of} --zstd");
+        let kind = if self.lsn.is_some() { RequestedKind::Sparse } else { RequestedKind::Standby };
+        let command = BackupRequest { kind, lsn: self.lsn, zstd: true }.query(self.spec.ttid());
         let first = async {
             let mut reader = client.copy_out(&command).await?;
             let first = reader.next().await?.ok_or(PgError::Closed)?;

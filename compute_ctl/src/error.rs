@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use pg_frontend::PgError;
+use types::Lsn;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ComputeError {
@@ -25,8 +26,8 @@ pub enum ComputeError {
     NoExtension { path: PathBuf },
     #[error("{} is PostgreSQL {found:?}; the spec asks for version {wanted}", path.display())]
     WrongServer { path: PathBuf, found: String, wanted: types::PgVersion },
-    #[error("the pageserver refuses the base backup: {source}")]
-    BasebackupRefused { source: PgError },
+    #[error("the pageserver refuses the base backup{}: {source}", lsn.map(|lsn| format!(" at {lsn}")).unwrap_or_default())]
+    BasebackupRefused { lsn: Option<Lsn>, source: PgError },
     #[error("the base backup is not usable: {0}")]
     Basebackup(String),
     #[error("the election failed: {0}")]

@@ -71,12 +71,13 @@ pub async fn run(
 
     let pg_listener = listen(&config.listen_pg_addr).await?;
     let http_listener = listen(&config.listen_http_addr).await?;
+    let lease_length = config.tenant_config.lsn_lease_length.0;
     let service = Arc::new(PageService {
         manager: Arc::clone(&manager),
         pages,
         metrics: PageServiceMetrics::new(&registry)?,
         wait_lsn_timeout: Duration::from_secs(config.page_service.wait_lsn_timeout_seconds),
-        lease_length: config.tenant_config.lsn_lease_length.0,
+        lease_length,
         requests_in_flight: config.page_service.requests_in_flight.max(1),
         slow_reads: SlowReads::new(Duration::from_millis(config.page_service.slow_read_milliseconds)),
     });
@@ -88,7 +89,6 @@ pub async fn run(
     };
     // A period of nothing would be a loop without rest.
     let period = config.tenant_config.gc_period.0.max(Duration::from_secs(1));
-    let lease_length = config.tenant_config.lsn_lease_length.0;
     let gc = GarbageCollector::new(Arc::clone(&manager), config.retention(), period, lease_length);
     let gc = Arc::new(gc);
     let collecting = {

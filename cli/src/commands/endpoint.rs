@@ -177,27 +177,26 @@ pub fn create(env: &LocalEnv, new: NewEndpoint, output: Output) -> anyhow::Resul
         bail!("there is an endpoint {:?} already", new.name);
     }
     let branches = env.branches()?;
-    let tenant_id = branches.tenant(new.tenant_id)?;
-    let timeline_id = branches.timeline(tenant_id, &new.branch)?;
-    let others = Endpoint::all(env)?;
+    let ttid = branches.find(new.tenant_id, &new.branch)?;
     let is_primary = new.mode == ComputeMode::Primary;
-    let of_branch = |other: &&Endpoint| other.timeline_id == timeline_id && other.is_primary();
-    if let Some(other) = others.iter().find(of_branch).filter(|_| is_primary && !new.allow_multiple) {
+    if let Some(other) =
+        Endpoint::writers_of(env, ttid)?.first().filter(|_| is_primary && !new.allow_multiple)
+    {
         bail!(
             "branch {:?} has the endpoint {:?} already; only one at a time can write (--allow-multiple makes a second)",
             new.branch,
             other.name
         );
     }
-    let (pg_port, http_port) = pick_ports(env, &others, new.pg_port, new.http_port)?;
+    let (pg_port, http_port) = pick_ports(env, &Endpoint::all(env)?, new.pg_port, new.http_port)?;
     let password = new_password();
     let mut endpoint = Endpoint {
         format_version: Endpoint::new_format(),
         name: new.name,
-        tenant_id,
-        timeline_id,
+        tenant_id: ttid.tenant_id,
+        timeline_id: ttid.timeline_id,
         mode: new.mode,
-        pg_version: branches.pg_version(timeline_id),
+        pg_version: branches.pg_version(ttid.timeline_id),
         pg_port,
         http_port,
         password_verifier: postgres_protocol::password::scram_sha_256(password.as_bytes()),
@@ -236,9 +235,7 @@ async fn mode(
     if lsn.is_none() && time.is_none() {
         return Ok(ComputeMode::Primary);
     }
-    let branches = env.branches()?;
-    let tenant = branches.tenant(tenant_id)?;
-    let ttid = TenantTimelineId::new(tenant, branches.timeline(tenant, branch)?);
+    let ttid = env.branches()?.find(tenant_id, branch)?;
     let lsn =
         start_of_branch(env, ttid, lsn, time).await?.context("no safekeeper says how far the branch is")?;
     // It says so if what was there is gone, and holds it until the endpoint starts.
@@ -252,9 +249,8 @@ fn share_password(env: &LocalEnv, endpoint: &mut Endpoint) -> anyhow::Result<boo
     if endpoint.is_primary() {
         return Ok(true);
     }
-    let of_branch = |other: &Endpoint| other.is_primary() && other.timeline_id == endpoint.timeline_id;
-    let all = Endpoint::all(env)?;
-    let Some(primary) = all.into_iter().filter(of_branch).max_by_key(|other| other.is_in_use(env)) else {
+    let writers = Endpoint::writers_of(env, endpoint.ttid())?;
+    let Some(primary) = writers.into_iter().max_by_key(|other| other.is_in_use(env)) else {
         return Ok(false);
     };
     (endpoint.password, endpoint.password_verifier) = (primary.password, primary.password_verifier);
@@ -324,33 +320,28 @@ fn refuse_second(env: &LocalEnv, endpoint: &Endpoint, allow_multiple: bool) -> a
     Ok(())
 }
 
-/// Other endpoints that run and write to the branch that this one is to write to.
-fn running_beside(env: &LocalEnv, endpoint: &Endpoint) -> anyhow::Result<Vec<Endpoint>> {
+/// Other endpoints that write to the branch that this one is to write to.
+fn rivals(env: &LocalEnv, endpoint: &Endpoint) -> anyhow::Result<Vec<Endpoint>> {
     if !endpoint.is_primary() {
         return Ok(Vec::new());
     }
-    let mut beside = Endpoint::all(env)?;
-    beside.retain(|other| {
-        other.timeline_id == endpoint.timeline_id
-            && other.name != endpoint.name
-            && other.is_primary()
-            && other.process(env).pid().is_some()
-    });
+    let mut rivals = Endpoint::writers_of(env, endpoint.ttid())?;
+    rivals.retain(|other| other.name != endpoint.name);
+    Ok(rivals)
+}
+
+/// Those of them that run.
+fn running_beside(env: &LocalEnv, endpoint: &Endpoint) -> anyhow::Result<Vec<Endpoint>> {
+    let mut beside = rivals(env, endpoint)?;
+    beside.retain(|other| other.process(env).pid().is_some());
     Ok(beside)
 }
 
 /// Those that this one fences off: `varve start` is not to start them, or they would fence this one in turn.
 fn give_up_fenced(env: &LocalEnv, endpoint: &Endpoint) -> anyhow::Result<()> {
-    for mut other in Endpoint::all(env)? {
-        let both_write = other.is_primary() && endpoint.is_primary();
-        if other.wanted
-            && both_write
-            && other.timeline_id == endpoint.timeline_id
-            && other.name != endpoint.name
-        {
-            other.wanted = false;
-            other.save(env)?;
-        }
+    for mut other in rivals(env, endpoint)?.into_iter().filter(|other| other.wanted) {
+        other.wanted = false;
+        other.save(env)?;
     }
     Ok(())
 }
@@ -414,13 +405,12 @@ pub fn compute_ctl(
 }
 
 fn spec(env: &LocalEnv, endpoint: &Endpoint) -> anyhow::Result<ComputeSpec> {
-    let ttid = TenantTimelineId::new(endpoint.tenant_id, endpoint.timeline_id);
     let spec = ComputeSpec {
         pg_port: endpoint.pg_port,
         mode: endpoint.mode,
         roles: vec![admin_role(endpoint)],
         settings: settings(&endpoint.settings),
-        ..bare_spec(env, ttid, &endpoint.name, endpoint.pg_version)
+        ..bare_spec(env, endpoint.ttid(), &endpoint.name, endpoint.pg_version)
     };
     spec.check()?;
     Ok(spec)

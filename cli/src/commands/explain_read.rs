@@ -17,15 +17,14 @@ pub async fn explain(
     output: Output,
 ) -> anyhow::Result<()> {
     let branches = env.branches()?;
-    let tenant = branches.tenant(tenant)?;
-    let timeline = branches.timeline(tenant, branch)?;
+    let ttid = branches.find(tenant, branch)?;
     let pageserver = pageserver_client(env);
     let lsn = match block.lsn {
         Some(lsn) => lsn,
-        None => pageserver.timeline(tenant, timeline).await?.last_record_lsn,
+        None => pageserver.timeline(ttid.tenant_id, ttid.timeline_id).await?.last_record_lsn,
     };
-    let found = pageserver.explain_read(tenant, timeline, block.key, lsn).await?;
-    output.result(&found, || in_words(&found, &branches, tenant))
+    let found = pageserver.explain_read(ttid.tenant_id, ttid.timeline_id, block.key, lsn).await?;
+    output.result(&found, || in_words(&found, &branches, ttid.tenant_id))
 }
 
 fn in_words(found: &ReadExplanation, branches: &Branches, tenant: TenantId) -> String {

@@ -179,7 +179,7 @@ async fn endpoint_row(env: &LocalEnv, branches: &Branches, endpoint: &Endpoint) 
         }
         None => None,
     };
-    let ttid = TenantTimelineId::new(endpoint.tenant_id, endpoint.timeline_id);
+    let ttid = endpoint.ttid();
     let walproposer = status.as_ref().and_then(|status| status.walproposer.as_ref());
     // In the first moment after a start the walproposer has nothing to say yet.
     let committed = walproposer.map(|proposer| proposer.commit_lsn).filter(|lsn| lsn.is_valid());

@@ -18,6 +18,7 @@ mod v17;
 use std::path::{Path, PathBuf};
 
 use pageserver_api::manifest::{BackupManifest, RelationLine};
+use pg_format::ControlFile;
 use rand::RngExt;
 
 use crate::error::ComputeError;
@@ -92,6 +93,14 @@ impl DataDir<'_> {
         std::fs::write(&path, &id).map_err(ComputeError::file("write", &path))?;
         Ok(id)
     }
+}
+
+/// What the server last wrote about itself, or the base backup brought along.
+pub fn control_file(root: &Path) -> Result<ControlFile, ComputeError> {
+    let path = root.join("global/pg_control");
+    let bytes = std::fs::read(&path).map_err(ComputeError::file("read", &path))?;
+    ControlFile::decode(&bytes)
+        .map_err(|error| ComputeError::Basebackup(format!("{}: {error}", path.display())))
 }
 
 fn list(directory: &Path) -> Result<Vec<PathBuf>, ComputeError> {

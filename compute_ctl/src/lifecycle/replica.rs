@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use auth::ClusterToken;
 use compute_api::{ComputeMode, ComputeSpec, ReplicaStatus, StartStep};
 use pageserver_api::{PageClientError, PageServiceAddress};
-use pg_format::ControlFile;
 use pg_frontend::{Address, PgClient};
 use safekeeper_api::replication::connect_params;
 use tokio::sync::watch;
@@ -21,6 +20,7 @@ use types::Lsn;
 use super::{Compute, Ground, Life, News};
 use crate::basebackup::Basebackup;
 use crate::catalog::Superuser;
+use crate::data_dir::control_file;
 use crate::error::ComputeError;
 use crate::paths::ComputePaths;
 use crate::postgres::primary_conninfo;
@@ -71,7 +71,7 @@ impl Compute {
         let follower = Follower {
             pageserver: PageServiceAddress {
                 address: Address::parse(&self.spec.pageserver.pg_connstr)
-                    .map_err(|source| ComputeError::BasebackupRefused { source })?,
+                    .map_err(|source| ComputeError::BasebackupRefused { lsn, source })?,
                 token: self.token.clone(),
                 timeline: self.spec.ttid(),
             },
@@ -250,10 +250,7 @@ fn is_gone(error: &pg_frontend::PgError) -> bool {
 /// What a hot standby needs at least as many of as its primary has: from its control file
 /// (`CheckRequiredParameterValues` in xlogrecovery.c).
 pub(super) fn primary_settings(pgdata: &Path) -> Result<Vec<(&'static str, u32)>, ComputeError> {
-    let path = pgdata.join("global/pg_control");
-    let bytes = std::fs::read(&path).map_err(ComputeError::file("read", &path))?;
-    let unusable = |error| ComputeError::Basebackup(format!("its control file: {error}"));
-    let parameters = ControlFile::decode(&bytes).map_err(unusable)?.parameters;
+    let parameters = control_file(pgdata)?.parameters;
     let number = |value: i32| u32::try_from(value).unwrap_or(0);
     Ok(vec![
         ("max_connections", number(parameters.max_connections)),

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use compute_api::ComputeState;
 use nix::sys::signal::Signal;
+use pg_format::DatabaseState;
 use types::Lsn;
 
 use super::{Compute, Ground, Life, LifeEnd, News, blocking};
+use crate::data_dir::control_file;
 use crate::error::ComputeError;
 use crate::postgres::ServerProcess;
 use crate::predecessor;
@@ -98,37 +100,59 @@ pub(super) async fn end_at_once(ground: &Ground, server: &ServerProcess) -> Resu
 }
 
 /// Where the shutdown checkpoint begins, if the server has written one: from its control file.
-///
-/// ```text
-/// offset 16  u32  state, 1 = shut down in order
-/// offset 32  u64  position of the last checkpoint record
-/// ```
 fn shutdown_checkpoint(pgdata: &Path) -> Option<Lsn> {
-    const SHUT_DOWN: u32 = 1;
-    let control = std::fs::read(pgdata.join("global/pg_control")).ok()?;
-    let state = u32::from_le_bytes(control.get(16..20)?.try_into().ok()?);
-    let checkpoint = u64::from_le_bytes(control.get(32..40)?.try_into().ok()?);
-    (state == SHUT_DOWN).then_some(Lsn(checkpoint))
+    let control = control_file(pgdata).ok()?;
+    (control.state == DatabaseState::ShutDown).then_some(control.checkpoint)
 }
 
 #[cfg(test)]
 mod tests {
+    use pg_format::control_file::{Parameters, RecoveryPoints};
+    use pg_format::version::catalog_version;
+    use pg_format::{CheckPoint, ControlFile};
+    use types::{PgVersion, WalSegmentSize};
+
     use super::*;
+
+    fn control() -> ControlFile {
+        ControlFile {
+            version: PgVersion::V15,
+            system_identifier: 7,
+            catalog_version: catalog_version(PgVersion::V15),
+            state: DatabaseState::Startup,
+            time: 0,
+            checkpoint: Lsn::INVALID,
+            checkpoint_copy: CheckPoint::default(),
+            unlogged_lsn: ControlFile::FIRST_UNLOGGED_LSN,
+            recovery: RecoveryPoints::default(),
+            parameters: Parameters {
+                wal_level: 1,
+                wal_log_hints: false,
+                max_connections: 100,
+                max_worker_processes: 8,
+                max_wal_senders: 10,
+                max_prepared_xacts: 0,
+                max_locks_per_xact: 64,
+                track_commit_timestamp: false,
+            },
+            wal_segment_size: WalSegmentSize::DEFAULT,
+            data_checksum_version: 0,
+            mock_authentication_nonce: [0; 32],
+        }
+    }
 
     #[test]
     fn only_a_server_that_was_shut_down_has_a_shutdown_checkpoint() {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join("global")).unwrap();
-        let write = |state: u32| {
-            let mut control = vec![0; 8192];
-            control[16..20].copy_from_slice(&state.to_le_bytes());
-            control[32..40].copy_from_slice(&0x16B_9188u64.to_le_bytes());
-            std::fs::write(root.path().join("global/pg_control"), control).unwrap();
+        let write = |state| {
+            let control = ControlFile { state, checkpoint: Lsn(0x16B_9188), ..control() };
+            std::fs::write(root.path().join("global/pg_control"), control.encode()).unwrap();
         };
         assert_eq!(shutdown_checkpoint(root.path()), None);
-        write(6);
+        write(DatabaseState::InProduction);
         assert_eq!(shutdown_checkpoint(root.path()), None);
-        write(1);
+        write(DatabaseState::ShutDown);
         assert_eq!(shutdown_checkpoint(root.path()), Some(Lsn(0x16B_9188)));
     }
 }

@@ -83,7 +83,8 @@ pub enum RequestedKind {
 }
 
 impl BackupRequest {
-    fn query(&self, timeline: TenantTimelineId) -> String {
+    /// The command of the page service.
+    pub fn query(&self, timeline: TenantTimelineId) -> String {
         let (command, standby) = match self.kind {
             RequestedKind::Sparse => ("basebackup", ""),
             RequestedKind::Standby => ("basebackup", " --standby"),

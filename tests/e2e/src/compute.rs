@@ -6,14 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use harness::{Cluster, StockServer, block_on, connect};
+use harness::{Cluster, StockServer, block_on, connect, number};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tokio_postgres::Client;
-
-async fn number(client: &Client, query: &str) -> i64 {
-    client.query_one(query, &[]).await.unwrap_or_else(|error| panic!("{query}: {error:?}")).get(0)
-}
 
 fn restart(cluster: &Cluster) {
     cluster.varve(&["endpoint", "stop", "main"]);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use harness::{Cluster, block_on, eventually, lsn};
+use harness::{Cluster, block_on, eventually, lsn, number};
 use tokio_postgres::Client;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -10,10 +10,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 async fn moment(client: &Client) -> String {
     let now = "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')";
     client.query_one(now, &[]).await.unwrap().get(0)
-}
-
-async fn number(client: &Client, query: &str) -> i64 {
-    client.query_one(query, &[]).await.unwrap().get(0)
 }
 
 #[test]

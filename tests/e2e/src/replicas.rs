@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use harness::{Cluster, block_on, eventually, lsn};
+use harness::{Cluster, block_on, eventually, lsn, number};
 use nix::sys::signal::Signal;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
@@ -59,10 +59,6 @@ async fn run_each(client: &Client, statements: &[&str]) {
     for statement in statements {
         client.batch_execute(statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
     }
-}
-
-async fn number(client: &Client, query: &str) -> i64 {
-    client.query_one(query, &[]).await.unwrap_or_else(|error| panic!("{query}: {error}")).get(0)
 }
 
 async fn code(client: &Client, query: &str) -> Option<SqlState> {

@@ -382,6 +382,11 @@ fn activity(mut log: impl Read + Seek) -> CacheActivity {
     CacheActivity::of_log(&String::from_utf8_lossy(&bytes))
 }
 
+/// The one number that a query gives.
+pub async fn number(client: &Client, query: &str) -> i64 {
+    client.query_one(query, &[]).await.unwrap_or_else(|error| panic!("{query}: {error:?}")).get(0)
+}
+
 /// An LSN out of a JSON document.
 pub fn lsn(value: &Value) -> Lsn {
     value.as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{value} is not an LSN"))

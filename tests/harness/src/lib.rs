@@ -13,7 +13,7 @@ mod stock_server;
 mod writers;
 
 pub use cache_log::CacheActivity;
-pub use cluster::{Cluster, Remote, connect, lsn};
+pub use cluster::{Cluster, Remote, connect, lsn, number};
 pub use ledger::{Ledger, Verdict};
 pub use programs::{pg_program, pg_version, program, run, run_as_postgres};
 pub use stock_server::StockServer;

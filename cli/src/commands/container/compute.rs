@@ -7,7 +7,6 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use compute_api::ComputeSpec;
-use types::TenantTimelineId;
 
 use super::first_tenant::FirstTenant;
 use crate::commands::endpoint::{bare_spec, compute_ctl, settings};
@@ -28,8 +27,7 @@ pub fn compute(
         bail!("the cluster is not complete yet: run `varve container init` to its end");
     }
     let branches = env.branches()?;
-    let tenant = branches.tenant(None)?;
-    let ttid = TenantTimelineId::new(tenant, branches.timeline(tenant, branch)?);
+    let ttid = branches.find(None, branch)?;
     let spec = ComputeSpec {
         pg_listen_addr: "*".to_owned(),
         settings: settings(wanted_settings),

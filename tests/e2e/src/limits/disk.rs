@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use harness::{Cluster, block_on};
+use harness::{Cluster, block_on, number};
 use tokio_postgres::Client;
 
-use super::{number, observer};
+use super::observer;
 
 /// A small file system of its own for the data directory of the endpoint `main`.
 struct SmallDisk {

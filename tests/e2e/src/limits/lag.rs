@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use harness::{Cluster, block_on};
+use harness::{Cluster, block_on, number};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{number, observer};
+use super::observer;
 
 /// A few times what a fast machine writes between two looks at the lag.
 const LIMIT: i64 = 48 << 20;

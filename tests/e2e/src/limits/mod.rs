@@ -14,10 +14,6 @@ use std::path::Path;
 use harness::{Cluster, connect};
 use tokio_postgres::Client;
 
-async fn number(client: &Client, query: &str) -> i64 {
-    client.query_one(query, &[]).await.unwrap_or_else(|error| panic!("{query}: {error:?}")).get(0)
-}
-
 /// A connection to the endpoint `main` that can look at the extension's views.
 async fn observer(cluster: &Cluster) -> Client {
     let client = connect(&cluster.connstr("main")).await.expect("a connection");

@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use harness::{Cluster, block_on, connect};
+use harness::{Cluster, block_on, connect, number};
 use tokio_postgres::{Client, NoTls};
 
-use super::{number, observer};
+use super::observer;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

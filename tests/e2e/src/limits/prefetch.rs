@@ -1,9 +1,9 @@
 //! Scans over what is not cached ask for pages before they need them.
 
-use harness::{Cluster, block_on};
+use harness::{Cluster, block_on, number};
 use tokio_postgres::Client;
 
-use super::{number, observer};
+use super::observer;
 
 const ROWS: i64 = 60_000;
 

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use harness::{Cluster, block_on};
+use harness::{Cluster, block_on, number};
 
-use super::{disk_usage, number, observer};
+use super::{disk_usage, observer};
 
 const HARD_LIMIT: u64 = 12 << 20;
 /// Kept blocks and what other databases hold, measured before the load, may grow by so much; and the limit is

@@ -1,12 +1,39 @@
-/* redo_heap.h: what is the same in records of heaps of all versions; after access/heapam_xlog.h */
-#ifndef VARVE_REDO_HEAP_H
-#define VARVE_REDO_HEAP_H
+/*
+ * redo.c: what WAL records do beyond their pages.
+ *
+ * A record that is not known here is left to stock.
+ */
+#include "postgres.h"
 
 #include "access/heapam_xlog.h"
+#include "access/nbtxlog.h"
 #include "access/rmgr.h"
-#include "access/xlogreader.h"
+#include "storage/smgr.h"
 
-static inline bool
+#include "redo.h"
+#include "server.h"
+
+bool
+redo_block(XLogReaderState *record, int block_id, BlockTag *tag)
+{
+	StockRelation relation;
+
+	if (!XLogRecGetBlockTagExtended(record, block_id, &relation, &tag->fork, &tag->block, NULL))
+		return false;
+	tag->relation = tag_of_stock(relation);
+	return true;
+}
+
+BlockNumber
+redo_block_count(const BlockTag *tag)
+{
+	SMgrRelation relation = smgropen(stock_of_tag(tag->relation), OF_NO_BACKEND);
+
+	smgrcreate(relation, tag->fork, true);
+	return smgrnblocks(relation, tag->fork);
+}
+
+static bool
 heap_is_of_pages_alone(uint8 operation)
 {
 	switch (operation)
@@ -22,8 +49,40 @@ heap_is_of_pages_alone(uint8 operation)
 	return false;
 }
 
+bool
+redo_is_of_pages_alone(XLogReaderState *record)
+{
+	uint8		info = XLogRecGetInfo(record) & ~XLR_INFO_MASK;
+
+	switch (XLogRecGetRmid(record))
+	{
+		case RM_HEAP_ID:
+			return heap_is_of_pages_alone(info & XLOG_HEAP_OPMASK);
+		case RM_HEAP2_ID:
+			return heap2_is_of_pages_alone(info & XLOG_HEAP_OPMASK);
+		case RM_BTREE_ID:
+			return info != XLOG_BTREE_REUSE_PAGE;
+	}
+	return false;
+}
+
+bool
+redo_conflicts(XLogReaderState *record)
+{
+	uint8		info = XLogRecGetInfo(record) & ~XLR_INFO_MASK;
+
+	switch (XLogRecGetRmid(record))
+	{
+		case RM_HEAP2_ID:
+			return heap2_conflicts(info & XLOG_HEAP_OPMASK);
+		case RM_BTREE_ID:
+			return info == XLOG_BTREE_DELETE;
+	}
+	return false;
+}
+
 /* block 0 is the new version's, block 1 the old one's if that is another */
-static inline uint32
+static uint32
 update_clears_visibility(XLogReaderState *record)
 {
 	uint8		flags = ((xl_heap_update *) XLogRecGetData(record))->flags;
@@ -34,8 +93,8 @@ update_clears_visibility(XLogReaderState *record)
 		((flags & XLH_UPDATE_OLD_ALL_VISIBLE_CLEARED) != 0 ? old_block : 0);
 }
 
-static inline uint32
-heap_clears_visibility(XLogReaderState *record)
+uint32
+redo_clears_visibility(XLogReaderState *record)
 {
 	char	   *data = XLogRecGetData(record);
 	uint8		operation = XLogRecGetInfo(record) & XLOG_HEAP_OPMASK;
@@ -69,5 +128,3 @@ heap_clears_visibility(XLogReaderState *record)
 		}
 	return clears ? 1U << 0 : 0;
 }
-
-#endif
