@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use compute_api::ComputeMode;
 use durable_fs::DurableFs;
+use pageserver_api::history::Interval;
 use serde::{Deserialize, Serialize};
 use types::{PgVersion, TenantId, TenantTimelineId, TimelineId};
 
@@ -34,6 +35,9 @@ pub struct Endpoint {
     /// What PostgreSQL keeps of the password. Made once: another salt would be another value to set.
     pub password_verifier: String,
     pub settings: Vec<(String, String)>,
+    /// How long nobody must have used it for PostgreSQL to be stopped until somebody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend_timeout: Option<Interval>,
     /// Whether `varve start` starts it: set by `endpoint start`, cleared by `endpoint stop`.
     pub wanted: bool,
 }

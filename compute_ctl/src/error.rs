@@ -30,6 +30,10 @@ pub enum ComputeError {
     BasebackupRefused { lsn: Option<Lsn>, source: PgError },
     #[error("the base backup is not usable: {0}")]
     Basebackup(String),
+    #[error("cannot listen on {address}: {source}")]
+    Listen { address: String, source: std::io::Error },
+    #[error("a newer compute won term {term}")]
+    Fenced { term: types::Term },
     #[error("the election failed: {0}")]
     Election(String),
     #[error("PostgreSQL does not take the setting {name:?}: {reason}")]

@@ -10,6 +10,7 @@ mod metrics;
 mod paths;
 mod postgres;
 mod predecessor;
+mod proxy;
 mod server_user;
 mod status;
 mod walproposer;

@@ -3,10 +3,11 @@
 use compute_api::{ComputeState, ComputeStatus};
 use prometheus::{Gauge, GaugeVec, IntGauge, IntGaugeVec, Opts, Registry};
 
-const STATES: [(ComputeState, &str); 7] = [
+const STATES: [(ComputeState, &str); 8] = [
     (ComputeState::Starting, "starting"),
     (ComputeState::Running, "running"),
     (ComputeState::Stopping, "stopping"),
+    (ComputeState::Suspended, "suspended"),
     (ComputeState::Crashed, "crashed"),
     (ComputeState::Fenced, "fenced"),
     (ComputeState::Stopped, "stopped"),

@@ -74,12 +74,14 @@ impl ComputePaths {
 
     /// Removes what a server that has ended left in the socket directory. PostgreSQL believes in a lock file
     /// there whose process id is somebody's again: after a reboot, or at once in a new container, where
-    /// the same few ids come back.
-    pub fn remove_sockets(&self) -> Result<(), ComputeError> {
+    /// the same few ids come back. What `keep` names is somebody else's.
+    pub fn remove_sockets(&self, keep: Option<&str>) -> Result<(), ComputeError> {
         let failed = || ComputeError::file("clear", &self.socket);
         for entry in std::fs::read_dir(&self.socket).map_err(failed())? {
             let entry = entry.map_err(failed())?;
-            if entry.file_name().to_string_lossy().starts_with(".s.PGSQL.") {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.starts_with(".s.PGSQL.") && Some(&*name) != keep {
                 std::fs::remove_file(entry.path()).map_err(failed())?;
             }
         }
@@ -137,10 +139,12 @@ mod tests {
         let lock = std::process::id().to_string();
         std::fs::write(paths.socket.join(".s.PGSQL.5432.lock"), lock).unwrap();
         std::fs::write(paths.socket.join("else"), "").unwrap();
-        paths.remove_sockets().unwrap();
-        let left: Vec<_> =
+        let _kept = std::os::unix::net::UnixListener::bind(paths.socket.join(".s.PGSQL.54320")).unwrap();
+        paths.remove_sockets(Some(".s.PGSQL.54320")).unwrap();
+        let mut left: Vec<_> =
             std::fs::read_dir(&paths.socket).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        assert_eq!(left, ["else"]);
+        left.sort();
+        assert_eq!(left, [".s.PGSQL.54320", "else"]);
     }
 
     #[test]

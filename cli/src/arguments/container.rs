@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::builder::StyledStr;
 use clap::{Args, Subcommand, ValueEnum};
 
+use pageserver_api::history::Interval;
+
 use super::help::examples;
 use super::parse_setting;
 
@@ -20,6 +22,9 @@ pub enum ContainerCommand {
         /// A setting for postgresql.conf, as NAME=VALUE. May be repeated.
         #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_setting)]
         settings: Vec<(String, String)>,
+        /// Stop PostgreSQL when nobody has used it for so long, as "5m"; the next connection starts it. 0: never.
+        #[arg(long, value_name = "TIME", default_value = "0")]
+        suspend_timeout: Interval,
         /// Directory of its own, emptied at every start.
         #[arg(long, default_value = "/var/lib/varve/compute")]
         home: PathBuf,

@@ -2,6 +2,7 @@
 
 use clap::Subcommand;
 use clap::builder::StyledStr;
+use pageserver_api::history::Interval;
 use types::{Lsn, TenantId};
 
 use super::help::examples;
@@ -30,6 +31,9 @@ pub enum EndpointCommand {
         /// A setting for postgresql.conf, as NAME=VALUE. May be repeated.
         #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_setting)]
         settings: Vec<(String, String)>,
+        /// Stop PostgreSQL when nobody has used it for so long, as "5m"; the next connection starts it.
+        #[arg(long, value_name = "TIME")]
+        suspend_timeout: Option<Interval>,
         /// Allow a second endpoint on a branch: when it starts, the first one is fenced off.
         #[arg(long)]
         allow_multiple: bool,
@@ -89,11 +93,17 @@ pub enum EndpointCommand {
         /// Name of the endpoint.
         endpoint: String,
         /// A setting for postgresql.conf, as NAME=VALUE. May be repeated.
-        #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_setting, required_unless_present = "unset")]
+        #[arg(
+            long = "set", value_name = "NAME=VALUE", value_parser = parse_setting,
+            required_unless_present_any = ["unset", "suspend_timeout"]
+        )]
         settings: Vec<(String, String)>,
         /// Go back to the default of a setting that was set before. May be repeated.
         #[arg(long, value_name = "NAME")]
         unset: Vec<String>,
+        /// Stop PostgreSQL when nobody has used it for so long; 0: never. Counts from the next start on.
+        #[arg(long, value_name = "TIME")]
+        suspend_timeout: Option<Interval>,
     },
 }
 
@@ -112,6 +122,7 @@ fn create_examples() -> StyledStr {
         ("varve endpoint create second --allow-multiple", "fences main off when started"),
         ("varve endpoint create ro --hot-standby", "a read replica of main"),
         ("varve endpoint create past --time '1 hour ago'", "main as it was"),
+        ("varve endpoint create dev --branch-name dev --suspend-timeout 5m", "stops when idle"),
     ])
 }
 
@@ -119,5 +130,6 @@ fn reconfigure_examples() -> StyledStr {
     examples(&[
         ("varve endpoint reconfigure main --set log_min_duration_statement=100", "ms"),
         ("varve endpoint reconfigure main --unset log_min_duration_statement", "the default again"),
+        ("varve endpoint reconfigure main --suspend-timeout 5m", "from its next start on"),
     ])
 }

@@ -18,8 +18,8 @@ use crate::output::Output;
 pub async fn run(directory: &Path, command: ContainerCommand, output: Output) -> anyhow::Result<()> {
     match command {
         ContainerCommand::Init(arguments) => init::init(directory, &arguments, output).await,
-        ContainerCommand::Compute { branch_name, settings, home } => {
-            compute::compute(&LocalEnv::load(directory)?, &branch_name, &settings, &home)
+        ContainerCommand::Compute { branch_name, settings, suspend_timeout, home } => {
+            compute::compute(&LocalEnv::load(directory)?, &branch_name, &settings, suspend_timeout, &home)
         }
         ContainerCommand::Health { part } => health::health(&LocalEnv::load(directory)?, part, output).await,
     }

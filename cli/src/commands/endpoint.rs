@@ -1,6 +1,7 @@
 //! `endpoint`: stateless PostgreSQL servers, each a compute_ctl with its own throw-away data directory.
 
 use std::fs::File;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use compute_api::{
 };
 use nix::fcntl::Flock;
 use nix::sys::signal::Signal;
+use pageserver_api::history::Interval;
 use serde_json::json;
 use types::{Lsn, PgVersion, TenantId, TenantTimelineId};
 
@@ -36,6 +38,7 @@ pub struct NewEndpoint {
     pub pg_port: Option<u16>,
     pub http_port: Option<u16>,
     pub settings: Vec<(String, String)>,
+    pub suspend_timeout: Option<Interval>,
     pub allow_multiple: bool,
     pub mode: ComputeMode,
 }
@@ -50,6 +53,7 @@ impl NewEndpoint {
             pg_port: None,
             http_port: None,
             settings: Vec::new(),
+            suspend_timeout: None,
             allow_multiple: false,
             mode: ComputeMode::Primary,
         }
@@ -70,6 +74,7 @@ pub async fn run(
             pg_port,
             http_port,
             settings,
+            suspend_timeout,
             allow_multiple,
             hot_standby,
             lsn,
@@ -84,6 +89,7 @@ pub async fn run(
                 pg_port,
                 http_port,
                 settings,
+                suspend_timeout,
                 allow_multiple,
                 mode,
             };
@@ -162,9 +168,9 @@ pub async fn run(
                 format!("endpoint {:?} is deleted; its branch stays", endpoint.name)
             })
         }
-        EndpointCommand::Reconfigure { endpoint, settings, unset } => {
+        EndpointCommand::Reconfigure { endpoint, settings, unset, suspend_timeout } => {
             let _lock = lock()?;
-            let changes = SettingChanges { set: settings, unset };
+            let changes = Changes { set: settings, unset, suspend_timeout };
             reconfigure(env, Endpoint::load(env, &endpoint)?, changes, output).await
         }
     }
@@ -202,8 +208,10 @@ pub fn create(env: &LocalEnv, new: NewEndpoint, output: Output) -> anyhow::Resul
         password_verifier: postgres_protocol::password::scram_sha_256(password.as_bytes()),
         password,
         settings: new.settings,
+        suspend_timeout: None,
         wanted: false,
     };
+    set_suspend_timeout(&mut endpoint, new.suspend_timeout)?;
     if !share_password(env, &mut endpoint)? {
         bail!(
             "branch {:?} has no endpoint that writes, whose password a replica shares: `varve endpoint create` makes one",
@@ -268,6 +276,11 @@ async fn start_and_fence(
     start(env, wanted, timeout, output).await?;
     for other in fenced {
         output.progress(format!("endpoint {:?} is fenced off: waiting for it to end", other.name));
+        // One that is suspended would hear of it when somebody wakes it.
+        let client = ComputeClient::new(&other.http_address(), env.token.clone());
+        if client.status().await.is_ok_and(|status| status.state == ComputeState::Suspended) {
+            client.terminate().await?;
+        }
         if !other.process(env).ends(FENCED_TIMEOUT).await {
             say(&format!("endpoint {:?} has not ended yet; it cannot commit any more", other.name));
         }
@@ -355,8 +368,7 @@ pub async fn start(
 ) -> anyhow::Result<()> {
     let process = endpoint.process(env);
     let client = ComputeClient::new(&endpoint.http_address(), env.token.clone());
-    let running =
-        || async { client.status().await.is_ok_and(|status| status.state == ComputeState::Running) };
+    let running = || async { client.status().await.is_ok_and(|status| status.state.takes_clients()) };
     // One that is found ending, as a fenced one is, is started anew.
     if process.pid().is_some() && process.becomes_ready(timeout, running).await? {
         return Ok(());
@@ -408,6 +420,7 @@ fn spec(env: &LocalEnv, endpoint: &Endpoint) -> anyhow::Result<ComputeSpec> {
     let spec = ComputeSpec {
         pg_port: endpoint.pg_port,
         mode: endpoint.mode,
+        suspend_timeout_seconds: suspend_timeout_seconds(endpoint.suspend_timeout)?,
         roles: vec![admin_role(endpoint)],
         settings: settings(&endpoint.settings),
         ..bare_spec(env, endpoint.ttid(), &endpoint.name, endpoint.pg_version)
@@ -431,10 +444,26 @@ pub fn bare_spec(env: &LocalEnv, ttid: TenantTimelineId, name: &str, pg_version:
         pageserver: PageserverAddress { pg_connstr: env.config.pageserver_pg_address() },
         pg_listen_addr: "127.0.0.1".to_owned(),
         pg_port: 5432,
+        suspend_timeout_seconds: None,
         roles: Vec::new(),
         databases: Vec::new(),
         settings: Vec::new(),
     }
+}
+
+/// Of zero, never: none.
+fn set_suspend_timeout(endpoint: &mut Endpoint, timeout: Option<Interval>) -> anyhow::Result<()> {
+    endpoint.suspend_timeout = timeout.filter(|timeout| !timeout.0.is_zero());
+    suspend_timeout_seconds(endpoint.suspend_timeout)?;
+    Ok(())
+}
+
+pub fn suspend_timeout_seconds(timeout: Option<Interval>) -> anyhow::Result<Option<NonZeroU32>> {
+    let Some(timeout) = timeout else { return Ok(None) };
+    let seconds = u32::try_from(timeout.0.as_secs());
+    let seconds =
+        seconds.with_context(|| format!("a compute is not left unused for {timeout}: take less"))?;
+    Ok(NonZeroU32::new(seconds))
 }
 
 fn admin_role(endpoint: &Endpoint) -> RoleSpec {
@@ -486,10 +515,11 @@ fn remove(env: &LocalEnv, endpoint: &Endpoint) -> anyhow::Result<()> {
 async fn reconfigure(
     env: &LocalEnv,
     mut endpoint: Endpoint,
-    changes: SettingChanges,
+    changes: Changes,
     output: Output,
 ) -> anyhow::Result<()> {
-    changes.apply(&mut endpoint.settings)?;
+    let timeout_before = endpoint.suspend_timeout;
+    changes.apply(&mut endpoint)?;
     let request = ConfigureRequest {
         roles: vec![admin_role(&endpoint)],
         databases: vec![],
@@ -501,12 +531,16 @@ async fn reconfigure(
     if runs {
         let client = ComputeClient::new(&endpoint.http_address(), env.token.clone());
         restart_needed = client.configure(&request).await?.restart_needed;
+        if endpoint.suspend_timeout != timeout_before {
+            restart_needed.push("suspend_timeout".to_owned());
+        }
     }
     // Only now: with a setting that is refused the endpoint would not start again.
     endpoint.save(env)?;
     output.result(
         &json!({
-            "endpoint": endpoint.name, "settings": endpoint.settings, "applied": runs, "restart_needed": restart_needed,
+            "endpoint": endpoint.name, "settings": endpoint.settings, "suspend_timeout": endpoint.suspend_timeout,
+            "applied": runs, "restart_needed": restart_needed,
         }),
         || {
             let when = if runs { "now" } else { "at its next start" };
@@ -519,14 +553,19 @@ async fn reconfigure(
     )
 }
 
-/// What `endpoint reconfigure` is to do to an endpoint's settings.
-pub struct SettingChanges {
+/// What `endpoint reconfigure` is to do to an endpoint.
+pub struct Changes {
     pub set: Vec<(String, String)>,
     pub unset: Vec<String>,
+    pub suspend_timeout: Option<Interval>,
 }
 
-impl SettingChanges {
-    fn apply(self, settings: &mut Vec<(String, String)>) -> anyhow::Result<()> {
+impl Changes {
+    fn apply(self, endpoint: &mut Endpoint) -> anyhow::Result<()> {
+        if self.suspend_timeout.is_some() {
+            set_suspend_timeout(endpoint, self.suspend_timeout)?;
+        }
+        let settings = &mut endpoint.settings;
         for name in self.unset {
             let before = settings.len();
             settings.retain(|(existing, _)| !existing.eq_ignore_ascii_case(&name));

@@ -1,11 +1,11 @@
 //! The one task that runs the compute: it alone changes its state.
 //!
 //! A *life* is one election, one data directory, one run of PostgreSQL. A life that ends by a crash is
-//! followed by another with a new term; one that is fenced, stopped or cannot begin is the last. A replica has no
-//! election and no walproposer, and is never fenced.
+//! followed by another with a new term, one that is suspended too, as soon as a client comes; one that is fenced,
+//! stopped or cannot begin is the last. A replica has no election and no walproposer, and is never fenced.
 //!
 //! ```text
-//!            ┌──────────────── crash: back off ◀────────────────┐
+//!            ┌──── crash: back off; suspended: a client ◀──────┐
 //!            ▼                                                  │
 //! predecessor ended ─▶ start (election, base backup, server) ─▶ supervise ─▶ stop ─▶ exit status
 //! ```
@@ -14,6 +14,7 @@ mod replica;
 mod start;
 mod stop;
 mod supervise;
+mod suspend;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -22,13 +23,15 @@ use auth::ClusterToken;
 use compute_api::{ComputeSpec, ComputeState, ReplicaStatus, StartStep, WalproposerStatus};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
+use types::Term;
 
 use crate::data_dir::{DataDir, DataLayout};
 use crate::error::ComputeError;
 use crate::http::Configure;
 use crate::paths::ComputePaths;
-use crate::postgres::{Installation, ServerProcess};
+use crate::postgres::{Installation, Listen, ServerProcess};
 use crate::predecessor::{self, PidFile};
+use crate::proxy::Proxy;
 use crate::server_user::ServerUser;
 use crate::status::StatusBoard;
 use crate::walproposer::Exit;
@@ -56,17 +59,28 @@ pub enum ExitStatus {
 /// How one life ended.
 enum LifeEnd {
     Stopped,
+    Suspended,
     NoQuorum,
-    Fenced { term: types::Term },
+    Fenced { term: Term },
     Crashed { reason: String },
 }
 
 /// A server that runs, and the task beside it: it carries WAL away, or holds what a replica reads.
 struct Life {
     server: ServerProcess,
+    port: u16,
     companion: tokio::task::JoinHandle<Exit>,
     news: News,
     began: Instant,
+}
+
+/// What one life leaves to the next.
+#[derive(Default)]
+struct Legacy {
+    /// The last one that this compute won.
+    term: Option<Term>,
+    /// A configuration that came while there was no server.
+    asked: Option<Configure>,
 }
 
 /// What the task beside the server tells.
@@ -90,6 +104,8 @@ pub struct Ground {
     paths: ComputePaths,
     user: ServerUser,
     installation: Installation,
+    /// Of a compute that is suspended when nobody uses it.
+    proxy: Option<Proxy>,
     began: Instant,
     _pid_file: PidFile,
 }
@@ -111,14 +127,29 @@ impl Ground {
         let theirs = paths.clone();
         let pid_file = blocking(move || predecessor::take_over(&theirs)).await?;
         paths.prepare(user, token)?;
-        Ok(Ground { paths, user, installation, began, _pid_file: pid_file })
+        let proxy = match spec.suspend_timeout_seconds {
+            Some(_) => Some(Proxy::listen(spec, &paths, user).await?),
+            None => None,
+        };
+        Ok(Ground { paths, user, installation, proxy, began, _pid_file: pid_file })
+    }
+
+    /// Where the server of a life is to listen: behind the proxy, or for everybody.
+    fn listen(&self, spec: &ComputeSpec) -> Result<Listen, ComputeError> {
+        if self.proxy.is_none() {
+            return Ok(Listen { addresses: spec.pg_listen_addr.clone(), port: spec.pg_port });
+        }
+        let addresses = "127.0.0.1".to_owned();
+        let port = Proxy::server_port()
+            .map_err(|source| ComputeError::Listen { address: addresses.clone(), source })?;
+        Ok(Listen { addresses, port })
     }
 }
 
 impl Compute {
     pub async fn run(mut self, ground: Ground) -> ExitStatus {
         let (status, end) = match self.run_lives(&ground).await {
-            Ok(LifeEnd::Stopped) => (ExitStatus::Stopped, ComputeState::Stopped),
+            Ok(LifeEnd::Stopped | LifeEnd::Suspended) => (ExitStatus::Stopped, ComputeState::Stopped),
             Ok(LifeEnd::NoQuorum) => (ExitStatus::NoQuorum, ComputeState::Stopped),
             Ok(LifeEnd::Fenced { term }) => {
                 let ttid = self.spec.ttid();
@@ -145,9 +176,24 @@ impl Compute {
         let mut since = self.status.step_done(StartStep::EndPredecessor, ground.began);
         let mut back_off = FIRST_BACK_OFF;
         let mut failed_starts = 0;
+        let mut legacy = Legacy::default();
         loop {
-            let (end, ran) = self.live(ground, since).await?;
-            let LifeEnd::Crashed { reason } = end else { return Ok(end) };
+            let (end, ran) = self.live(ground, &mut legacy, since).await?;
+            if let Some(proxy) = &ground.proxy {
+                proxy.close();
+            }
+            let reason = match end {
+                LifeEnd::Crashed { reason } => reason,
+                LifeEnd::Suspended => match self.sleep(ground, &mut legacy).await {
+                    Some(end) => return Ok(end),
+                    None => {
+                        self.status.begin_start();
+                        since = Instant::now();
+                        continue;
+                    }
+                },
+                LifeEnd::Stopped | LifeEnd::NoQuorum | LifeEnd::Fenced { .. } => return Ok(end),
+            };
             // Backends may outlive a killed postmaster, and the directory will be wiped under them.
             let pgdata = ground.paths.pgdata.clone();
             blocking(move || predecessor::end_servers(&pgdata)).await?;
@@ -176,23 +222,26 @@ impl Compute {
     async fn live(
         &mut self,
         ground: &Ground,
+        legacy: &mut Legacy,
         since: Instant,
     ) -> Result<(LifeEnd, Option<Duration>), ComputeError> {
         let terminate = self.terminate.clone();
+        let listen = ground.listen(&self.spec)?;
         let started = tokio::select! {
-            started = self.start(ground, since) => started,
+            started = self.start(ground, listen, legacy, since) => started,
             // No connection was accepted yet, so there is nothing to save.
             () = terminate.cancelled() => return Ok((LifeEnd::Stopped, None)),
         };
         match started {
             Ok(life) => {
                 let began = life.began;
-                let end = self.supervise(ground, life).await?;
+                let end = self.supervise(ground, life, legacy.asked.take()).await?;
                 Ok((end, Some(began.elapsed())))
             }
             Err(error @ (ComputeError::ServerEnded { .. } | ComputeError::ServerSilent { .. })) => {
                 Ok((LifeEnd::Crashed { reason: error.to_string() }, None))
             }
+            Err(ComputeError::Fenced { term }) => Ok((LifeEnd::Fenced { term }, None)),
             Err(error) => Err(error),
         }
     }

@@ -23,7 +23,7 @@ use crate::catalog::Superuser;
 use crate::data_dir::control_file;
 use crate::error::ComputeError;
 use crate::paths::ComputePaths;
-use crate::postgres::primary_conninfo;
+use crate::postgres::{Listen, primary_conninfo};
 use crate::walproposer::Exit;
 
 /// It has to replay what was written since the last checkpoint.
@@ -46,6 +46,7 @@ impl Compute {
     pub(super) async fn start_replica(
         &mut self,
         ground: &Ground,
+        listen: Listen,
         since: Instant,
     ) -> Result<Life, ComputeError> {
         self.wipe(ground).await?;
@@ -68,21 +69,10 @@ impl Compute {
             ComputeMode::Replica => committed_lsn(&self.spec, &self.token).await,
             ComputeMode::Primary | ComputeMode::Static { .. } => start_lsn,
         };
-        let follower = Follower {
-            pageserver: PageServiceAddress {
-                address: Address::parse(&self.spec.pageserver.pg_connstr)
-                    .map_err(|source| ComputeError::BasebackupRefused { lsn, source })?,
-                token: self.token.clone(),
-                timeline: self.spec.ttid(),
-            },
-            paths: ground.paths.clone(),
-            spec: self.spec.clone(),
-            token: self.token.clone(),
-            first_target: committed,
-            tell,
-        };
-        let companion = tokio::spawn(follower.run());
-        let server = match self.start_server(ground, start_lsn, &life_id, PATIENCE).await {
+        let port = listen.port;
+        let follower = Follower::new(&self.spec, &self.token, &ground.paths, port, tell)?;
+        let companion = tokio::spawn(Follower { first_target: committed, ..follower }.run());
+        let server = match self.start_server(ground, listen, start_lsn, &life_id, PATIENCE).await {
             Ok(server) => server,
             Err(error) => {
                 companion.abort();
@@ -100,7 +90,7 @@ impl Compute {
             _ = server.ended() => {}
         }
         tracing::info!(ttid = %self.spec.ttid(), lsn = %start_lsn, mode = ?self.spec.mode, "the replica is open");
-        Ok(Life { server, companion, news: News::Replica(news), began: Instant::now() })
+        Ok(Life { server, port, companion, news: News::Replica(news), began: Instant::now() })
     }
 
     async fn catch_up(&self, news: &mut watch::Receiver<ReplicaStatus>, until: Lsn) {
@@ -152,6 +142,8 @@ struct Source {
 struct Follower {
     pageserver: PageServiceAddress,
     paths: ComputePaths,
+    /// Of its server.
+    port: u16,
     spec: ComputeSpec,
     token: ClusterToken,
     /// What it looks out for at first.
@@ -159,7 +151,32 @@ struct Follower {
     tell: watch::Sender<ReplicaStatus>,
 }
 
+/// Leases what a static replica reads while it has no server. Ends only if the pageserver no longer has that.
+pub(super) async fn hold(spec: &ComputeSpec, token: &ClusterToken, paths: &ComputePaths) -> Exit {
+    let ComputeMode::Static { lsn } = spec.mode else { return std::future::pending().await };
+    let (tell, _news) = watch::channel(ReplicaStatus { replayed_lsn: lsn, received_lsn: lsn });
+    match Follower::new(spec, token, paths, spec.pg_port, tell) {
+        Ok(follower) => follower.run().await,
+        Err(error) => Exit::Failed { reason: error.to_string() },
+    }
+}
+
 impl Follower {
+    fn new(
+        spec: &ComputeSpec,
+        token: &ClusterToken,
+        paths: &ComputePaths,
+        port: u16,
+        tell: watch::Sender<ReplicaStatus>,
+    ) -> Result<Follower, ComputeError> {
+        let lsn = tell.borrow().replayed_lsn;
+        let address = Address::parse(&spec.pageserver.pg_connstr)
+            .map_err(|source| ComputeError::BasebackupRefused { lsn: Some(lsn), source })?;
+        let pageserver = PageServiceAddress { address, token: token.clone(), timeline: spec.ttid() };
+        let (paths, spec, token) = (paths.clone(), spec.clone(), token.clone());
+        Ok(Follower { pageserver, paths, port, spec, token, first_target: lsn, tell })
+    }
+
     /// Ends only if the pageserver no longer has what the replica reads.
     async fn run(self) -> Exit {
         let began = Instant::now();
@@ -225,7 +242,7 @@ impl Follower {
         let positions = async {
             let session = match session {
                 Some(session) => session,
-                None => session.insert(Superuser::connect(&self.paths, self.spec.pg_port).await?),
+                None => session.insert(Superuser::connect(&self.paths, self.port).await?),
             };
             let query = "SELECT pg_last_wal_replay_lsn(), coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())";
             session.run("ask how far the replica is", query).await

@@ -7,16 +7,16 @@ use compute_api::{ComputeMode, ElectedStatus, StartStep};
 use types::Lsn;
 
 use super::replica::primary_settings;
-use super::{Compute, Ground, Life, News, blocking};
+use super::{Compute, Ground, Legacy, Life, News, blocking};
 use crate::basebackup::Basebackup;
 use crate::data_dir::{DataDir, DataLayout, Unpacked};
 use crate::error::ComputeError;
 use crate::paths::ComputePaths;
 use crate::postgres::{
-    ManagedSettings, POSTGRES_USER, ServerCommand, ServerProcess, primary_conninfo, write_files,
+    Listen, ManagedSettings, POSTGRES_USER, ServerCommand, ServerProcess, primary_conninfo, write_files,
     write_primary,
 };
-use crate::walproposer::{self, Elected, PgSocket};
+use crate::walproposer::{self, Elected, PgSocket, WalproposerError};
 
 /// A start from a shutdown checkpoint replays nothing; this is for a machine that is very busy.
 const SERVER_PATIENCE: Duration = Duration::from_secs(60);
@@ -26,18 +26,37 @@ const POLL: Duration = Duration::from_millis(2);
 const SLOT: &str = "walproposer";
 
 impl Compute {
-    pub(super) async fn start(&mut self, ground: &Ground, since: Instant) -> Result<Life, ComputeError> {
+    pub(super) async fn start(
+        &mut self,
+        ground: &Ground,
+        listen: Listen,
+        legacy: &mut Legacy,
+        since: Instant,
+    ) -> Result<Life, ComputeError> {
         match self.spec.mode {
-            ComputeMode::Primary => self.start_primary(ground, since).await,
-            ComputeMode::Replica | ComputeMode::Static { .. } => self.start_replica(ground, since).await,
+            ComputeMode::Primary => self.start_primary(ground, listen, legacy, since).await,
+            ComputeMode::Replica | ComputeMode::Static { .. } => {
+                self.start_replica(ground, listen, since).await
+            }
         }
     }
 
-    async fn start_primary(&mut self, ground: &Ground, since: Instant) -> Result<Life, ComputeError> {
+    async fn start_primary(
+        &mut self,
+        ground: &Ground,
+        listen: Listen,
+        legacy: &mut Legacy,
+        since: Instant,
+    ) -> Result<Life, ComputeError> {
         // The remains of the last life go while the safekeepers vote.
-        let (elected, wiped) = tokio::join!(walproposer::elect(&self.spec, &self.token), self.wipe(ground));
+        let election = walproposer::elect(&self.spec, &self.token, legacy.term);
+        let (elected, wiped) = tokio::join!(election, self.wipe(ground));
         wiped?;
-        let elected = elected.map_err(|error| ComputeError::Election(error.to_string()))?;
+        let elected = elected.map_err(|error| match error {
+            WalproposerError::Fenced { term } => ComputeError::Fenced { term },
+            other => ComputeError::Election(other.to_string()),
+        })?;
+        legacy.term = Some(elected.term());
         let start_lsn = elected.start_lsn();
         tracing::info!(ttid = %self.spec.ttid(), term = %elected.term(), lsn = %start_lsn, "elected");
         self.status.elected(ElectedStatus { term: elected.term(), start_lsn });
@@ -55,9 +74,10 @@ impl Compute {
         let life_id = self.prepare_data_directory(ground, unpacked).await?;
         let since = self.status.step_done(StartStep::PrepareDataDirectory, since);
 
-        let server = self.start_server(ground, start_lsn, &life_id, SERVER_PATIENCE).await?;
+        let port = listen.port;
+        let server = self.start_server(ground, listen, start_lsn, &life_id, SERVER_PATIENCE).await?;
         let since = self.status.step_done(StartStep::StartPostgres, since);
-        let life = self.start_walproposer(ground, server, elected);
+        let life = start_walproposer(ground, port, server, elected);
         self.status.step_done(StartStep::StartWalproposer, since);
         Ok(life)
     }
@@ -65,8 +85,9 @@ impl Compute {
     pub(super) async fn wipe(&self, ground: &Ground) -> Result<(), ComputeError> {
         let layout = DataLayout::of(self.spec.pg_version);
         let (paths, user) = (ground.paths.clone(), ground.user);
+        let proxys = ground.proxy.as_ref().map(|_| format!(".s.PGSQL.{}", self.spec.pg_port));
         let work = move || {
-            paths.remove_sockets()?;
+            paths.remove_sockets(proxys.as_deref())?;
             DataDir { root: &paths.pgdata, tablespaces: &paths.tablespaces, layout }.wipe()
         };
         blocking(move || user.run(work)).await
@@ -102,6 +123,7 @@ impl Compute {
     pub(super) async fn start_server(
         &self,
         ground: &Ground,
+        listen: Listen,
         start_lsn: Lsn,
         life_id: &str,
         patience: Duration,
@@ -111,7 +133,7 @@ impl Compute {
             ComputeMode::Primary => Vec::new(),
             ComputeMode::Replica | ComputeMode::Static { .. } => primary_settings(&paths.pgdata)?,
         };
-        let managed = ManagedSettings { spec: &self.spec, paths, start_lsn, life_id, least };
+        let managed = ManagedSettings { spec: &self.spec, paths, listen, start_lsn, life_id, least };
         let mut arguments = vec!["-D".into(), paths.pgdata.clone().into_os_string()];
         for (name, value) in managed.arguments() {
             arguments.push("-c".into());
@@ -141,18 +163,18 @@ impl Compute {
         }
         Ok(server)
     }
+}
 
-    fn start_walproposer(&self, ground: &Ground, server: ServerProcess, elected: Elected) -> Life {
-        let socket = PgSocket {
-            directory: ground.paths.socket.clone(),
-            port: self.spec.pg_port,
-            user: POSTGRES_USER.to_owned(),
-            slot: SLOT.to_owned(),
-        };
-        let news = News::Walproposer(elected.status());
-        let companion = tokio::spawn(elected.run(socket));
-        Life { server, companion, news, began: Instant::now() }
-    }
+fn start_walproposer(ground: &Ground, port: u16, server: ServerProcess, elected: Elected) -> Life {
+    let socket = PgSocket {
+        directory: ground.paths.socket.clone(),
+        port,
+        user: POSTGRES_USER.to_owned(),
+        slot: SLOT.to_owned(),
+    };
+    let news = News::Walproposer(elected.status());
+    let companion = tokio::spawn(elected.run(socket));
+    Life { server, port, companion, news, began: Instant::now() }
 }
 
 /// Waits for the state in the eighth line of the server's lock file, which is what pg_ctl waits for too;

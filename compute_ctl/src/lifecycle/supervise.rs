@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use tokio::sync::oneshot;
 
 use super::stop::end_at_once;
-use super::{Compute, Ground, Life, LifeEnd, News, blocking};
+use super::{Compute, Ground, Life, LifeEnd, News, blocking, suspend};
 use crate::catalog::{Superuser, apply_databases, apply_roles, check_settings, reload_settings};
 use crate::error::ComputeError;
 use crate::http::Configure;
@@ -43,11 +43,12 @@ impl Compute {
         &mut self,
         ground: &Ground,
         mut life: Life,
+        mut asked: Option<Configure>,
     ) -> Result<LifeEnd, ComputeError> {
         // A replica has the roles and databases of its timeline.
         let work: Work = match self.spec.mode {
             ComputeMode::Primary => {
-                Box::pin(apply(ground.paths.clone(), self.spec.pg_port, self.spec.configurable()))
+                Box::pin(apply(ground.paths.clone(), life.port, self.spec.configurable()))
             }
             ComputeMode::Replica | ComputeMode::Static { .. } => {
                 Box::pin(std::future::ready(Ok(ConfigureResponse::default())))
@@ -55,6 +56,8 @@ impl Compute {
         };
         let mut application = Some(Application { work, purpose: Purpose::Start(Instant::now()) });
         let mut glance = tokio::time::interval(WAL_STATUS_INTERVAL);
+        let mut unused =
+            std::pin::pin!(suspend::until_unused(ground, self.spec.suspend_timeout_seconds, life.port));
         loop {
             tokio::select! {
                 _ = glance.tick() => self.show_news(&mut life),
@@ -68,12 +71,13 @@ impl Compute {
                 }
                 () = self.terminate.cancelled() => return self.stop(ground, life).await,
                 (result, purpose) = finished(&mut application) => {
-                    application = None;
-                    self.applied(result, purpose)?;
+                    self.applied(ground, life.port, result, purpose)?;
+                    application = asked.take().map(|asked| self.begin_configure(ground, life.port, asked));
                 }
                 Some(configure) = self.configure.recv(), if application.is_none() => {
-                    application = Some(self.begin_configure(ground, configure));
+                    application = Some(self.begin_configure(ground, life.port, configure));
                 }
+                () = &mut unused, if application.is_none() => return self.suspend(ground, life).await,
             }
         }
     }
@@ -126,6 +130,8 @@ impl Compute {
 
     fn applied(
         &mut self,
+        ground: &Ground,
+        server_port: u16,
         result: Result<ConfigureResponse, ComputeError>,
         purpose: Purpose,
     ) -> Result<(), ComputeError> {
@@ -134,6 +140,9 @@ impl Compute {
                 result?;
                 self.status.step_done(StartStep::ApplySpec, since);
                 self.status.enter(ComputeState::Running, None);
+                if let Some(proxy) = &ground.proxy {
+                    proxy.open(server_port);
+                }
                 let (address, port) = (&self.spec.pg_listen_addr, self.spec.pg_port);
                 tracing::info!(ttid = %self.spec.ttid(), "PostgreSQL is open at {address}:{port}");
             }
@@ -150,8 +159,13 @@ impl Compute {
         Ok(())
     }
 
-    fn begin_configure(&self, ground: &Ground, Configure { request, done }: Configure) -> Application {
-        let (paths, user, port) = (ground.paths.clone(), ground.user, self.spec.pg_port);
+    fn begin_configure(
+        &self,
+        ground: &Ground,
+        port: u16,
+        Configure { request, done }: Configure,
+    ) -> Application {
+        let (paths, user) = (ground.paths.clone(), ground.user);
         let wanted = request.clone();
         let present = self.spec.configurable();
         let is_primary = self.spec.mode == ComputeMode::Primary;

@@ -70,10 +70,18 @@ const PRELOAD: &str = "shared_preload_libraries";
 /// With what a replica presents to safekeepers, in the data directory.
 const PASSFILE: &str = "varve.pgpass";
 
+/// Where the server listens.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    pub addresses: String,
+    pub port: u16,
+}
+
 /// Everything that goes onto the command line.
 pub struct ManagedSettings<'a> {
     pub spec: &'a ComputeSpec,
     pub paths: &'a ComputePaths,
+    pub listen: Listen,
     pub start_lsn: Lsn,
     pub life_id: &'a str,
     /// Settings that the primary has, which a replica may raise but not lower.
@@ -110,8 +118,8 @@ impl ManagedSettings<'_> {
         }
         add(WAL_LEVEL, setting(&spec.settings, WAL_LEVEL).unwrap_or("replica").to_owned());
         add(PRELOAD, preload_libraries(setting(&spec.settings, PRELOAD)));
-        add("listen_addresses", spec.pg_listen_addr.clone());
-        add("port", spec.pg_port.to_string());
+        add("listen_addresses", self.listen.addresses.clone());
+        add("port", self.listen.port.to_string());
         add("unix_socket_directories", path(&self.paths.socket));
         add("hba_file", path(&self.paths.pgdata.join("pg_hba.conf")));
         add("ident_file", path(&self.paths.pgdata.join("pg_ident.conf")));

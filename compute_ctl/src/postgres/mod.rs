@@ -5,7 +5,7 @@ mod installation;
 mod process;
 
 pub use configuration::{
-    ManagedSettings, POSTGRES_USER, changed_arguments, primary_conninfo, write_files, write_primary,
+    Listen, ManagedSettings, POSTGRES_USER, changed_arguments, primary_conninfo, write_files, write_primary,
     write_settings,
 };
 pub use installation::Installation;

@@ -80,8 +80,13 @@ pub struct Elected {
     owner: AbortOnDropHandle<Result<Exit, WalproposerError>>,
 }
 
-/// Returns once a quorum of safekeepers has voted for this compute and holds all WAL up to X. Tries for ever.
-pub async fn elect(spec: &ComputeSpec, token: &ClusterToken) -> Result<Elected, WalproposerError> {
+/// Returns once a quorum of safekeepers has voted for this compute and holds all WAL up to X. Tries for ever, unless this
+/// compute had `last_term` before and another had one since.
+pub async fn elect(
+    spec: &ComputeSpec,
+    token: &ClusterToken,
+    last_term: Option<Term>,
+) -> Result<Elected, WalproposerError> {
     let members: Vec<Member> = spec
         .safekeepers
         .iter()
@@ -92,6 +97,10 @@ pub async fn elect(spec: &ComputeSpec, token: &ClusterToken) -> Result<Elected, 
     let reach = Reach { ttid: spec.ttid(), token: token.clone() };
     let identity = identity::of_timeline(&configuration, &reach, spec.pg_version).await?;
     let proposer = Proposer::new(identity, configuration.clone());
+    let proposer = match last_term {
+        Some(term) => proposer.succeeding(term),
+        None => proposer,
+    };
 
     let (established, election) = oneshot::channel();
     let (commands, wishes) = mpsc::channel(1);

@@ -1,5 +1,7 @@
 //! [`ComputeSpec`]: everything that makes one compute different from another.
 
+use std::num::NonZeroU32;
+
 use serde::{Deserialize, Serialize};
 use types::{Lsn, NodeId, PgVersion, TenantId, TenantTimelineId, TimelineId};
 
@@ -26,6 +28,10 @@ pub struct ComputeSpec {
     /// What PostgreSQL's `listen_addresses` gets.
     pub pg_listen_addr: String,
     pub pg_port: u16,
+    /// How long nobody must have used the compute for it to be suspended: PostgreSQL stops, and the next client starts it.
+    /// Never without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend_timeout_seconds: Option<NonZeroU32>,
     #[serde(default)]
     pub roles: Vec<RoleSpec>,
     #[serde(default)]

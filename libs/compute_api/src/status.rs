@@ -17,7 +17,7 @@ pub struct ComputeStatus {
     pub pg_listen_addr: String,
     pub pg_port: u16,
     pub postgres_pid: Option<u32>,
-    /// How often PostgreSQL has been started by this process: more than one means that it crashed.
+    /// How often PostgreSQL has been started by this process: after each time that it crashed or was suspended.
     pub starts: u32,
     /// Steps of the present start that are done, in order.
     pub start_steps: Vec<StepTime>,
@@ -35,6 +35,8 @@ pub enum ComputeState {
     Starting,
     Running,
     Stopping,
+    /// PostgreSQL is stopped since nobody used it. The next client has it started, and waits for that.
+    Suspended,
     /// PostgreSQL ended without being asked to; a new start follows.
     Crashed,
     /// A newer compute has taken the timeline over.
@@ -65,6 +67,13 @@ pub enum StartStep {
     StartWalproposer,
     /// Roles and databases.
     ApplySpec,
+}
+
+impl ComputeState {
+    /// Whether a client who connects now gets a session, be it after a moment.
+    pub const fn takes_clients(self) -> bool {
+        matches!(self, ComputeState::Running | ComputeState::Suspended)
+    }
 }
 
 impl StartStep {

@@ -59,6 +59,8 @@ pub struct Proposer {
     configuration: Configuration,
     quorum: Quorum,
     phase: Phase,
+    /// The last term of its compute's, if it had one: nobody may have come between.
+    last_own_term: Option<Term>,
     peers: BTreeMap<NodeId, Peer>,
     window: Window,
     /// Zero until the term is established.
@@ -78,6 +80,7 @@ impl Proposer {
             configuration,
             quorum,
             phase: Phase::Greeting,
+            last_own_term: None,
             peers,
             window: Window::empty_at(Lsn::INVALID),
             commit_lsn: Lsn::INVALID,
@@ -85,6 +88,13 @@ impl Proposer {
             tick: 0,
             confirmed_tick: 0,
         }
+    }
+
+    /// For a compute that led `term` before: it goes on only if no other has had a term since. Whoever has was voted
+    /// for by a quorum, and each quorum that greets has one of those voters in it.
+    pub fn succeeding(mut self, term: Term) -> Self {
+        self.last_own_term = Some(term);
+        self
     }
 
     /// The term it campaigns for or leads.
@@ -300,8 +310,14 @@ impl Proposer {
             return;
         }
         let heard = self.peers.values().map(|peer| peer.term).max().unwrap_or_default();
+        if self.phase == Phase::Greeting && self.last_own_term.is_some_and(|last| heard > last) {
+            self.phase = Phase::Over;
+            effects.push(Effect::Fenced { term: heard });
+            return;
+        }
         let term = Term(heard.max(self.term().unwrap_or_default()).0 + 1);
         self.phase = Phase::Campaign { term };
+        self.last_own_term = self.last_own_term.map(|_| term);
         for peer in self.peers.values_mut() {
             peer.vote = None;
         }

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! propose p1 [generation=N]   a proposer appears and connects to every acceptor that is up
+//! propose p1 succeeding=T     … of a compute that led term T before
 //! deliver                     messages go through, in order, until there are none; acceptors flush
 //! deliver N                   the first N messages that are under way go through
 //! deliver twice | reversed    what is under way now arrives twice, or in the opposite order
@@ -23,7 +24,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 
 use consensus::{AcceptorMessage, ProposerEvent, ProposerMessage, TermHistory};
-use types::NodeId;
+use types::{NodeId, Term};
 use world::{Happening, Packet, World};
 
 struct Scripts {
@@ -111,6 +112,7 @@ impl goldenscript::Runner for Scripts {
     ) -> Result<String, Box<dyn Error>> {
         let mut arguments = command.consume_args();
         let generation = arguments.take_key("generation").unwrap_or("1").parse()?;
+        let succeeding = arguments.take_key("succeeding").map(str::parse).transpose()?.map(Term);
         let first = arguments.next_pos().unwrap_or_default().to_owned();
         let second = arguments.next_pos().unwrap_or_default().to_owned();
         arguments.reject_next()?;
@@ -118,7 +120,7 @@ impl goldenscript::Runner for Scripts {
         let mut out = String::new();
         match command.name.as_str() {
             "propose" => {
-                self.world.propose(&first, generation);
+                self.world.propose(&first, generation, succeeding);
                 for cut in &self.cut {
                     self.world.disconnect(&first, *cut);
                 }

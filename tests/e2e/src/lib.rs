@@ -32,5 +32,6 @@ mod read_lease;
 mod replicas;
 mod settings;
 mod standby;
+mod suspend;
 mod versions;
 mod wal;

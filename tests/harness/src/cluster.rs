@@ -276,8 +276,14 @@ impl Cluster {
         std::fs::read_to_string(self.directory.join(format!("run/{process}.log"))).unwrap_or_default()
     }
 
-    /// Address of a daemon's HTTP API.
+    /// Address of the HTTP API of a daemon, or of the compute of `endpoint-NAME`.
     pub fn http_address(&self, daemon: &str) -> String {
+        if let Some(endpoint) = daemon.strip_prefix("endpoint-") {
+            let endpoints = self.varve_json(&["endpoint", "list"]);
+            let mut all = endpoints.as_array().expect("endpoints").iter();
+            let found = all.find(|other| other["endpoint"] == endpoint).expect("an endpoint of that name");
+            return format!("127.0.0.1:{}", found["http_port"]);
+        }
         let offset = match daemon {
             "broker" => 0,
             "pageserver" => 2,

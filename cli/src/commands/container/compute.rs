@@ -7,9 +7,10 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use compute_api::ComputeSpec;
+use pageserver_api::history::Interval;
 
 use super::first_tenant::FirstTenant;
-use crate::commands::endpoint::{bare_spec, compute_ctl, settings};
+use crate::commands::endpoint::{bare_spec, compute_ctl, settings, suspend_timeout_seconds};
 use crate::endpoints::write_private;
 use crate::local_env::LocalEnv;
 
@@ -21,6 +22,7 @@ pub fn compute(
     env: &LocalEnv,
     branch: &str,
     wanted_settings: &[(String, String)],
+    suspend_timeout: Interval,
     home: &Path,
 ) -> anyhow::Result<()> {
     if !FirstTenant::load(&env.directory)?.is_some_and(|first| first.complete) {
@@ -31,6 +33,7 @@ pub fn compute(
     let spec = ComputeSpec {
         pg_listen_addr: "*".to_owned(),
         settings: settings(wanted_settings),
+        suspend_timeout_seconds: suspend_timeout_seconds(Some(suspend_timeout))?,
         // A branch may be called what an endpoint may not.
         ..bare_spec(env, ttid, "compute", branches.pg_version(ttid.timeline_id))
     };

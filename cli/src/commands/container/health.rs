@@ -1,7 +1,7 @@
 //! `container health`: asks the part in this container over its own API. For HEALTHCHECK.
 
 use anyhow::bail;
-use compute_api::{ComputeClient, ComputeState};
+use compute_api::ComputeClient;
 use http_client::{HttpClient, Method};
 use pageserver_api::PageserverClient;
 use safekeeper_api::http::Client as SafekeeperClient;
@@ -30,7 +30,7 @@ pub async fn health(env: &LocalEnv, part: Part, output: Output) -> anyhow::Resul
         }
         Part::Compute => {
             let status = ComputeClient::new(HTTP_ADDRESS, token).status().await?;
-            if status.state != ComputeState::Running {
+            if !status.state.takes_clients() {
                 bail!("{:?}: {}", status.state, status.message.unwrap_or_default());
             }
         }

@@ -110,7 +110,7 @@ impl State {
     fn look(self) -> Look {
         use compute_api::ComputeState;
         match self {
-            State::Up | State::Compute(ComputeState::Running) => Look::Good,
+            State::Up | State::Compute(ComputeState::Running | ComputeState::Suspended) => Look::Good,
             State::Compute(ComputeState::Starting | ComputeState::Stopping) => Look::Warning,
             State::Stopped | State::Compute(ComputeState::Stopped) => Look::Faint,
             State::Down

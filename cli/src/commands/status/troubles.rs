@@ -95,7 +95,11 @@ fn unwell(row: &Row, varve: &str) -> Option<String> {
             Some(format!("{name} failed{said}. `{varve} logs -n 20 {log}` says more."))
         }
         State::Compute(
-            ComputeState::Starting | ComputeState::Running | ComputeState::Stopping | ComputeState::Stopped,
+            ComputeState::Starting
+            | ComputeState::Running
+            | ComputeState::Stopping
+            | ComputeState::Suspended
+            | ComputeState::Stopped,
         )
         | State::Up
         | State::Stopped

@@ -97,9 +97,13 @@ impl World {
         world
     }
 
-    pub fn propose(&mut self, name: &str, generation: u32) {
+    pub fn propose(&mut self, name: &str, generation: u32, succeeding: Option<Term>) {
         let configuration = configuration(generation, self.nodes.len() as u64);
         let proposer = Proposer::new(identity(), configuration);
+        let proposer = match succeeding {
+            Some(term) => proposer.succeeding(term),
+            None => proposer,
+        };
         let connections = BTreeMap::new();
         self.claims.insert(name.to_owned(), Claim { proposer, connections, established: None, over: false });
         for node in self.nodes.keys().copied().collect::<Vec<_>>() {

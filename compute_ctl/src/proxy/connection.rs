@@ -1,0 +1,106 @@
+//! One client's connection: read what it wants, wait for a server, pass bytes on both ways.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::watch;
+
+use super::Shared;
+use super::activity::Noted;
+use super::first_packet::{HEAD, Intent, intent};
+
+/// For the first packet; what PostgreSQL allows for all of the authentication.
+const FIRST_PACKET: Duration = Duration::from_secs(60);
+/// After a server was not reached that is said to be there.
+const RETRY: Duration = Duration::from_millis(20);
+
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// How a client came, and is passed on.
+#[derive(Clone, Debug)]
+pub enum Way {
+    Tcp,
+    Unix { directory: PathBuf },
+}
+
+impl Way {
+    async fn connect(&self, port: u16) -> io::Result<Box<dyn Stream>> {
+        Ok(match self {
+            Way::Tcp => {
+                let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+                stream.set_nodelay(true)?;
+                Box::new(stream)
+            }
+            Way::Unix { directory } => {
+                Box::new(UnixStream::connect(directory.join(format!(".s.PGSQL.{port}"))).await?)
+            }
+        })
+    }
+}
+
+/// Ends when either side does.
+pub async fn pass_on(mut client: impl Stream, way: Way, shared: &Shared) {
+    let mut head = [0; HEAD];
+    // Who connects and says nothing, or goes again, is nobody to start a server for.
+    let Ok(Ok(_)) = tokio::time::timeout(FIRST_PACKET, client.read_exact(&mut head)).await else { return };
+    let Some(mut server) = server(&way, intent(head), shared).await else { return };
+    let work = async {
+        server.write_all(&head).await?;
+        let mut client = Noted { stream: client, activity: &shared.activity };
+        let mut server = Noted { stream: server, activity: &shared.activity };
+        copy_bidirectional(&mut client, &mut server).await
+    };
+    // A connection that breaks is the two sides' affair.
+    if let Err(error) = work.await {
+        tracing::debug!("a client's connection broke: {error}");
+    }
+}
+
+/// A connection to the server, as soon as there is one. Waits for as long as it takes: a client that has a time-out of its
+/// own goes by that.
+async fn server(way: &Way, intent: Intent, shared: &Shared) -> Option<Box<dyn Stream>> {
+    if intent == Intent::Session {
+        // Before it is looked whether there is a server: see `Proxy::close_if_quiet_for`.
+        shared.activity.touch();
+    }
+    let mut server = shared.server.subscribe();
+    let mut _waiting = None;
+    loop {
+        let port = *server.borrow_and_update();
+        match (port, intent) {
+            (Some(port), _) => match way.connect(port).await {
+                Ok(stream) => return Some(stream),
+                Err(error) => {
+                    tracing::debug!(port, "the server is not reached: {error}");
+                    let _ = tokio::time::timeout(RETRY, server.changed()).await;
+                }
+            },
+            (None, Intent::NothingWithoutServer) => return None,
+            (None, Intent::Session) => {
+                _waiting.get_or_insert_with(|| Waiting::new(&shared.waiting));
+                server.changed().await.ok()?;
+            }
+        }
+    }
+}
+
+/// A client that waits, for as long as this lives.
+struct Waiting<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Waiting<'a> {
+    fn new(clients: &'a watch::Sender<usize>) -> Waiting<'a> {
+        clients.send_modify(|clients| *clients += 1);
+        Waiting(clients)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|clients| *clients -= 1);
+    }
+}

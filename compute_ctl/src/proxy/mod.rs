@@ -1,0 +1,114 @@
+//! In front of a compute that is suspended while nobody uses it: clients connect here, and wait here while PostgreSQL
+//! is being started.
+//!
+//! Only with a suspend time-out; without one PostgreSQL listens itself and nothing stands between. A connection is bytes
+//! that are passed on. Nothing of them is read but the beginning of the first packet, which tells a client from a port
+//! scanner and from a request to cancel.
+//!
+//! ```text
+//! client ──▶ listen address:pg_port ──▶ 127.0.0.1:server port            as everybody, by password
+//!        ──▶ socket/.s.PGSQL.pg_port ─▶ socket/.s.PGSQL.server port      as the superuser, who alone gets there
+//! ```
+
+mod activity;
+mod connection;
+mod first_packet;
+mod listen;
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use compute_api::ComputeSpec;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::error::ComputeError;
+use crate::paths::ComputePaths;
+use crate::server_user::ServerUser;
+
+use activity::Activity;
+
+/// Connections at a time; the next ones wait in the kernel's queue. Each takes two file descriptors.
+const MOST_CONNECTIONS: usize = 8192;
+
+/// See the head of this module. Connections end with it.
+pub struct Proxy {
+    shared: Arc<Shared>,
+    _listeners: JoinSet<()>,
+}
+
+struct Shared {
+    socket: PathBuf,
+    /// The port of a server that accepts connections.
+    server: watch::Sender<Option<u16>>,
+    /// Clients that wait for one.
+    waiting: watch::Sender<usize>,
+    activity: Activity,
+    slots: Arc<Semaphore>,
+}
+
+impl Proxy {
+    /// Listens where the spec has PostgreSQL listen. Clients that come now wait.
+    pub async fn listen(
+        spec: &ComputeSpec,
+        paths: &ComputePaths,
+        user: ServerUser,
+    ) -> Result<Proxy, ComputeError> {
+        let most = listen::raise_descriptor_limit(2 * MOST_CONNECTIONS) / 2;
+        let shared = Arc::new(Shared {
+            socket: paths.socket.clone(),
+            server: watch::Sender::new(None),
+            waiting: watch::Sender::new(0),
+            activity: Activity::now(),
+            slots: Arc::new(Semaphore::new(most.clamp(1, MOST_CONNECTIONS))),
+        });
+        let mut listeners = JoinSet::new();
+        for listener in listen::tcp(&spec.pg_listen_addr, spec.pg_port).await? {
+            listeners.spawn(listen::accept_all(listener, Arc::clone(&shared)));
+        }
+        let local = listen::unix(paths, user, spec.pg_port)?;
+        listeners.spawn(listen::accept_all(local, Arc::clone(&shared)));
+        Ok(Proxy { shared, _listeners: listeners })
+    }
+
+    /// A port that is free now, for a server behind a proxy. If somebody else takes it first, the server does not start
+    /// and the next start takes another one.
+    pub fn server_port() -> std::io::Result<u16> {
+        Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    }
+
+    /// A server accepts connections on this port.
+    pub fn open(&self, server_port: u16) {
+        self.shared.activity.touch();
+        self.shared.server.send_replace(Some(server_port));
+    }
+
+    /// The server has ended, or is about to: from now on clients wait.
+    pub fn close(&self) {
+        self.shared.server.send_replace(None);
+    }
+
+    /// Closes if no byte has been passed on for `time`. Whoever comes at the same moment has either been seen by this, or
+    /// sees that it is closed.
+    pub fn close_if_quiet_for(&self, time: Duration) -> bool {
+        let server = self.shared.server.send_replace(None);
+        let is_quiet = self.quiet_for() >= time;
+        if !is_quiet {
+            self.shared.server.send_replace(server);
+        }
+        is_quiet
+    }
+
+    /// How long no byte has been passed on.
+    pub fn quiet_for(&self) -> Duration {
+        self.shared.activity.quiet_for()
+    }
+
+    /// Returns as soon as a client waits for a server.
+    pub async fn client_waits(&self) {
+        // The sender is ours: it cannot be gone.
+        let _ = self.shared.waiting.subscribe().wait_for(|clients| *clients > 0).await;
+    }
+}
