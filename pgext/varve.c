@@ -23,6 +23,7 @@
 #include "evictor.h"
 #include "gucs.h"
 #include "hole_punch.h"
+#include "kept_cache.h"
 #include "life.h"
 #include "local_relations.h"
 #include "prefetch.h"
@@ -123,7 +124,10 @@ start_shared_memory(void)
 	replica_start_shmem();
 	evictor_start_shmem();
 	if (!IsUnderPostmaster)
+	{
+		kept_cache_start();
 		smgr_table_selftest();
+	}
 }
 
 static void

@@ -59,6 +59,9 @@ struct Arguments {
     /// How long a shutdown may wait for a quorum of safekeepers.
     #[arg(long, default_value = "60s", value_parser = parse_duration)]
     timeout: Duration,
+    /// Begin with an empty cache, although the last stop left a full one.
+    #[arg(long)]
+    cold: bool,
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
 }
@@ -95,6 +98,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitStatus> {
     let spec = ComputeSpec::parse(&json).with_context(|| arguments.spec.display().to_string())?;
     // Before listening: the predecessor may have the same address.
     let ground = Ground::take(&spec, &arguments.pgdata, &arguments.pgbin, &token).await?;
+    if arguments.cold {
+        ground.forget_cache()?;
+    }
     let listener = TcpListener::bind(&arguments.listen_http)
         .await
         .with_context(|| format!("cannot listen on {}", arguments.listen_http))?;

@@ -1,8 +1,9 @@
 //! Where a compute keeps what. The parent of the data directory belongs to one compute alone:
 //!
 //! ```text
-//! <home>/pgdata/            made anew at every start (the name is the caller's, --pgdata)
+//! <home>/pgdata/            made anew at nearly every start (the name is the caller's, --pgdata)
 //!        compute_ctl.pid    locked while a compute_ctl lives
+//!        kept.json          where a server stopped whose data directory can be gone on with
 //!        postgres.log
 //!        token              the cluster token, readable by the server's user
 //!        socket/            mode 0700: who is in here is the bootstrap superuser
@@ -25,6 +26,7 @@ const LONGEST_SOCKET_DIRECTORY: usize = 80;
 pub struct ComputePaths {
     pub pgdata: PathBuf,
     pub pid_file: PathBuf,
+    pub kept: PathBuf,
     pub log: PathBuf,
     pub token: PathBuf,
     pub socket: PathBuf,
@@ -46,6 +48,7 @@ impl ComputePaths {
         Ok(ComputePaths {
             pgdata: home.join(name),
             pid_file: home.join("compute_ctl.pid"),
+            kept: home.join("kept.json"),
             log: home.join("postgres.log"),
             token: home.join("token"),
             tablespaces: home.join("varve_tblspc"),

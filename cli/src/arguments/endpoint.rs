@@ -55,7 +55,7 @@ pub enum EndpointCommand {
         #[arg(short = 't', long, default_value_t = 90)]
         start_timeout: u64,
     },
-    /// Start PostgreSQL on a new, empty data directory.
+    /// Start PostgreSQL, with the cache that a clean stop on this machine left, or with none.
     Start {
         /// Name of the endpoint.
         endpoint: String,
@@ -65,6 +65,9 @@ pub enum EndpointCommand {
         /// Start although another endpoint of the branch runs, which fences that one off.
         #[arg(long)]
         allow_multiple: bool,
+        /// Begin with an empty cache, although the last stop left a full one.
+        #[arg(long)]
+        cold: bool,
     },
     /// Stop PostgreSQL; all that was committed is in storage.
     Stop {

@@ -25,7 +25,7 @@ use crate::output::table::{Cell, Look, table};
 use crate::output::{Output, say};
 use crate::storage::{check_port_free, pageserver_client, port_becomes_free, program};
 
-pub const START_TIMEOUT: Duration = Duration::from_secs(90);
+const START_TIMEOUT: Duration = Duration::from_secs(90);
 /// compute_ctl gives up by itself after 60 s without a quorum; a little longer than that.
 const STOP_TIMEOUT: Duration = Duration::from_secs(75);
 /// A fenced compute hears of it with the next answer of a safekeeper's, a second later at most.
@@ -101,7 +101,7 @@ pub async fn run(
                 )
             })
         }
-        EndpointCommand::Start { endpoint, start_timeout, allow_multiple } => {
+        EndpointCommand::Start { endpoint, start_timeout, allow_multiple, cold } => {
             let wanted = {
                 let _lock = lock()?;
                 let mut endpoint = Endpoint::load(env, &endpoint)?;
@@ -113,7 +113,8 @@ pub async fn run(
                 endpoint
             };
             let connection = wanted.connection_string("postgres");
-            start_and_fence(env, wanted, Duration::from_secs(start_timeout), output).await?;
+            let how = Start { timeout: Duration::from_secs(start_timeout), cold };
+            start_and_fence(env, wanted, how, output).await?;
             output.result(&json!({ "endpoint": endpoint, "connstr": connection }), || {
                 format!("endpoint {endpoint:?} is ready:\n\n  psql {connection}")
             })
@@ -131,7 +132,8 @@ pub async fn run(
                 give_up_fenced(env, &promoted)?;
             }
             let connection = promoted.connection_string("postgres");
-            start_and_fence(env, promoted, Duration::from_secs(start_timeout), output).await?;
+            let how = Start { timeout: Duration::from_secs(start_timeout), cold: false };
+            start_and_fence(env, promoted, how, output).await?;
             output.result(&json!({ "endpoint": endpoint, "connstr": connection }), || {
                 format!("endpoint {endpoint:?} writes now:\n\n  psql {connection}")
             })
@@ -266,14 +268,9 @@ fn share_password(env: &LocalEnv, endpoint: &mut Endpoint) -> anyhow::Result<boo
 }
 
 /// Starts an endpoint, and waits for those to end that it fences off.
-async fn start_and_fence(
-    env: &LocalEnv,
-    wanted: Endpoint,
-    timeout: Duration,
-    output: Output,
-) -> anyhow::Result<()> {
+async fn start_and_fence(env: &LocalEnv, wanted: Endpoint, how: Start, output: Output) -> anyhow::Result<()> {
     let fenced = if wanted.process(env).pid().is_some() { Vec::new() } else { running_beside(env, &wanted)? };
-    start(env, wanted, timeout, output).await?;
+    start(env, wanted, how, output).await?;
     for other in fenced {
         output.progress(format!("endpoint {:?} is fenced off: waiting for it to end", other.name));
         // One that is suspended would hear of it when somebody wakes it.
@@ -359,13 +356,23 @@ fn give_up_fenced(env: &LocalEnv, endpoint: &Endpoint) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// How an endpoint is to be started.
+#[derive(Clone, Copy)]
+pub struct Start {
+    pub timeout: Duration,
+    /// With an empty cache, although the last stop left a full one.
+    pub cold: bool,
+}
+
+impl Default for Start {
+    fn default() -> Start {
+        Start { timeout: START_TIMEOUT, cold: false }
+    }
+}
+
 /// Starts compute_ctl if it does not run, and waits for the first connection to be possible.
-pub async fn start(
-    env: &LocalEnv,
-    endpoint: Endpoint,
-    timeout: Duration,
-    output: Output,
-) -> anyhow::Result<()> {
+pub async fn start(env: &LocalEnv, endpoint: Endpoint, how: Start, output: Output) -> anyhow::Result<()> {
+    let Start { timeout, cold } = how;
     let process = endpoint.process(env);
     let client = ComputeClient::new(&endpoint.http_address(), env.token.clone());
     let running = || async { client.status().await.is_ok_and(|status| status.state.takes_clients()) };
@@ -382,7 +389,10 @@ pub async fn start(
     write_private(&spec_file, &serde_json::to_vec_pretty(&spec(env, &endpoint)?)?)?;
     let compute = env.compute_directory(&endpoint.name);
     std::fs::create_dir_all(&compute)?;
-    let command = compute_ctl(env, endpoint.pg_version, &compute, &spec_file, &endpoint.http_address())?;
+    let mut command = compute_ctl(env, endpoint.pg_version, &compute, &spec_file, &endpoint.http_address())?;
+    if cold {
+        command.arg("--cold");
+    }
     process.spawn(command)?;
     process.wait_ready(timeout, running).await
 }

@@ -153,7 +153,7 @@ async fn start_storage(env: &LocalEnv, output: Output) -> anyhow::Result<()> {
 
 async fn start_wanted_endpoints(env: &LocalEnv, output: Output) -> anyhow::Result<()> {
     for wanted in Endpoint::all(env)?.into_iter().filter(|endpoint| endpoint.wanted) {
-        endpoint::start(env, wanted, endpoint::START_TIMEOUT, output).await?;
+        endpoint::start(env, wanted, endpoint::Start::default(), output).await?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The data directory: thrown away and made anew at every start.
+//! The data directory: thrown away and made anew at every start, or gone on with after a clean stop ([`kept`]).
 //!
 //! It is a sparse cache of the timeline. Relation files have their true length and hold nothing; what is
 //! whole from the start is what PostgreSQL reads without asking the storage manager: control file, the
@@ -6,6 +6,7 @@
 //!
 //! All functions block and are run with the identity of the server's user.
 
+pub mod kept;
 mod layout;
 mod manifest;
 mod relations;
@@ -27,7 +28,7 @@ pub use unpack::{Unpacked, Wanted, unpack};
 
 /// In a directory with this file we may delete everything.
 const MARKER: &str = "varve.compute";
-const MARKER_TEXT: &str = "format 1\nThis directory is a cache: compute_ctl wipes it at every start.\n";
+const MARKER_TEXT: &str = "format 1\nThis directory is a cache: compute_ctl wipes it when it starts.\n";
 /// The extension compares this file with what it is told on the command line: a server that compute_ctl
 /// did not start, over files of another life, would read holes as empty pages.
 const LIFE_FILE: &str = "varve.life";
@@ -63,6 +64,12 @@ impl DataDir<'_> {
             remove(&tablespace)?;
         }
         Ok(())
+    }
+
+    /// Makes the directory of a server that was stopped in order ready for the next start.
+    pub fn go_on(&self) -> Result<(), ComputeError> {
+        self.check_ours()?;
+        kept::clear(self.root)
     }
 
     /// Turns what was unpacked into a directory that PostgreSQL can be started in.

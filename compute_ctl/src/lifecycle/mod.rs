@@ -134,6 +134,16 @@ impl Ground {
         Ok(Ground { paths, user, installation, proxy, began, _pid_file: pid_file })
     }
 
+    /// The next start goes on with nothing that the last stop left.
+    pub fn forget_cache(&self) -> Result<(), ComputeError> {
+        match std::fs::remove_file(&self.paths.kept) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(ComputeError::file("remove", &self.paths.kept)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Where the server of a life is to listen: behind the proxy, or for everybody.
     fn listen(&self, spec: &ComputeSpec) -> Result<Listen, ComputeError> {
         if self.proxy.is_none() {

@@ -9,6 +9,7 @@ use types::Lsn;
 use super::replica::primary_settings;
 use super::{Compute, Ground, Legacy, Life, News, blocking};
 use crate::basebackup::Basebackup;
+use crate::data_dir::kept::Kept;
 use crate::data_dir::{DataDir, DataLayout, Unpacked};
 use crate::error::ComputeError;
 use crate::paths::ComputePaths;
@@ -48,9 +49,12 @@ impl Compute {
         legacy: &mut Legacy,
         since: Instant,
     ) -> Result<Life, ComputeError> {
-        // The remains of the last life go while the safekeepers vote.
+        // The remains of the last life go while the safekeepers vote, unless they may be of use.
+        let paths = &ground.paths;
+        let kept = Kept::take(&paths.kept, &paths.pgdata, self.spec.ttid(), self.spec.pg_version);
         let election = walproposer::elect(&self.spec, &self.token, legacy.term);
-        let (elected, wiped) = tokio::join!(election, self.wipe(ground));
+        let wipe = async || if kept.is_none() { self.wipe(ground).await } else { Ok(()) };
+        let (elected, wiped) = tokio::join!(election, wipe());
         wiped?;
         let elected = elected.map_err(|error| match error {
             WalproposerError::Fenced { term } => ComputeError::Fenced { term },
@@ -62,16 +66,18 @@ impl Compute {
         self.status.elected(ElectedStatus { term: elected.term(), start_lsn });
         let since = self.status.step_done(StartStep::Election, since);
 
-        let backup = Basebackup {
-            spec: &self.spec,
-            token: &self.token,
-            paths: &ground.paths,
-            user: ground.user,
-            lsn: Some(start_lsn),
+        let (life_id, since) = match kept {
+            Some(lsn) if lsn == start_lsn => {
+                tracing::info!(ttid = %self.spec.ttid(), %lsn, "goes on with the data directory of the last stop");
+                (self.go_on_with_data_directory(ground).await?, since)
+            }
+            Some(lsn) => {
+                tracing::info!(ttid = %self.spec.ttid(), %lsn, "the last stop was elsewhere: begins with an empty cache");
+                self.wipe(ground).await?;
+                self.new_data_directory(ground, start_lsn, since).await?
+            }
+            None => self.new_data_directory(ground, start_lsn, since).await?,
         };
-        let unpacked = backup.fetch(&self.status, since).await?;
-        let since = Instant::now();
-        let life_id = self.prepare_data_directory(ground, unpacked).await?;
         let since = self.status.step_done(StartStep::PrepareDataDirectory, since);
 
         let port = listen.port;
@@ -82,10 +88,50 @@ impl Compute {
         Ok(life)
     }
 
+    /// Also when the last step began.
+    async fn new_data_directory(
+        &self,
+        ground: &Ground,
+        start_lsn: Lsn,
+        since: Instant,
+    ) -> Result<(String, Instant), ComputeError> {
+        let backup = Basebackup {
+            spec: &self.spec,
+            token: &self.token,
+            paths: &ground.paths,
+            user: ground.user,
+            lsn: Some(start_lsn),
+        };
+        let unpacked = backup.fetch(&self.status, since).await?;
+        let since = Instant::now();
+        Ok((self.prepare_data_directory(ground, unpacked).await?, since))
+    }
+
+    async fn go_on_with_data_directory(&self, ground: &Ground) -> Result<String, ComputeError> {
+        let layout = DataLayout::of(self.spec.pg_version);
+        let (paths, user, settings) = (ground.paths.clone(), ground.user, self.spec.settings.clone());
+        let proxys = self.proxys_socket(ground);
+        let work = move || {
+            paths.remove_sockets(proxys.as_deref())?;
+            let data = DataDir { root: &paths.pgdata, tablespaces: &paths.tablespaces, layout };
+            data.go_on()?;
+            write_files(&paths.pgdata, &settings)?;
+            data.begin_life()
+        };
+        blocking(move || user.run(work)).await
+    }
+
+    /// The name of the socket that stays over all lives.
+    fn proxys_socket(&self, ground: &Ground) -> Option<String> {
+        ground.proxy.as_ref().map(|_| format!(".s.PGSQL.{}", self.spec.pg_port))
+    }
+
     pub(super) async fn wipe(&self, ground: &Ground) -> Result<(), ComputeError> {
         let layout = DataLayout::of(self.spec.pg_version);
         let (paths, user) = (ground.paths.clone(), ground.user);
-        let proxys = ground.proxy.as_ref().map(|_| format!(".s.PGSQL.{}", self.spec.pg_port));
+        let proxys = self.proxys_socket(ground);
+        // Of what is wiped, nothing is to be gone on with.
+        ground.forget_cache()?;
         let work = move || {
             paths.remove_sockets(proxys.as_deref())?;
             DataDir { root: &paths.pgdata, tablespaces: &paths.tablespaces, layout }.wipe()

@@ -9,7 +9,7 @@ use pg_format::DatabaseState;
 use types::Lsn;
 
 use super::{Compute, Ground, Life, LifeEnd, News, blocking};
-use crate::data_dir::control_file;
+use crate::data_dir::{control_file, kept::Kept};
 use crate::error::ComputeError;
 use crate::postgres::ServerProcess;
 use crate::predecessor;
@@ -37,6 +37,7 @@ impl Compute {
                 let checkpoint = shutdown_checkpoint(&ground.paths.pgdata);
                 if status.success() && checkpoint.is_some_and(|checkpoint| checkpoint < commit_lsn) {
                     tracing::info!(ttid = %self.spec.ttid(), lsn = %commit_lsn, "stopped; all WAL is on a quorum");
+                    self.keep(ground, commit_lsn);
                     return Ok(LifeEnd::Stopped);
                 }
                 tracing::error!(lsn = %commit_lsn, "PostgreSQL ended ({status}) before all its WAL was on a quorum");
@@ -62,6 +63,14 @@ impl Compute {
                 end_at_once(ground, &life.server).await?;
                 Ok(LifeEnd::NoQuorum)
             }
+        }
+    }
+
+    /// Notes that the next start can go on from here.
+    fn keep(&self, ground: &Ground, lsn: Lsn) {
+        let kept = Kept::new(self.spec.ttid(), self.spec.pg_version, lsn);
+        if let Err(error) = kept.and_then(|kept| kept.leave(&ground.paths.kept, &ground.paths.pgdata)) {
+            tracing::warn!("the next start will begin with an empty cache: {error}");
         }
     }
 

@@ -19,6 +19,7 @@ mod history;
 mod import;
 mod indexes;
 mod isolation;
+mod kept_cache;
 mod layer_eviction;
 mod limits;
 mod many_tenants;

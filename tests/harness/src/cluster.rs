@@ -30,6 +30,8 @@ pub struct Cluster {
     remote: Option<Remote>,
     /// Why a full cache may do without evictions and blocks that are fetched again.
     excuse: Option<&'static str>,
+    /// Endpoints go on with the cache of their last stop, as users' do. Else they begin with nothing when they are started.
+    keeps_caches: bool,
     /// Logs of endpoints that the test deletes. They can still be read, to the end, after their names are gone.
     deleted_logs: Mutex<Vec<File>>,
 }
@@ -109,7 +111,8 @@ impl Cluster {
         let template_file = template.join(format!("pg{version}.tar.zst"));
         std::fs::copy(shared_template(), template_file).expect("a copy of the template");
         let deleted_logs = Mutex::default();
-        let cluster = Cluster { directory, ports, settings, remote, excuse: None, deleted_logs };
+        let cluster =
+            Cluster { directory, ports, settings, remote, excuse: None, keeps_caches: false, deleted_logs };
         let base = cluster.ports.base.to_string();
         let mut init = vec!["init", "--port-base", &base, "--pg-version", &version];
         if let Some(remote) = &cluster.remote {
@@ -133,6 +136,12 @@ impl Cluster {
     /// For a test that fills even a bounded cache and still cannot see blocks evicted and fetched again.
     pub fn need_not_evict(mut self, because: &'static str) -> Cluster {
         self.excuse = Some(because);
+        self
+    }
+
+    /// For a test of what a stop leaves.
+    pub fn keeping_caches(mut self) -> Cluster {
+        self.keeps_caches = true;
         self
     }
 
@@ -196,6 +205,9 @@ impl Cluster {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(program("varve"));
         command.arg("--data-dir").arg(&self.directory).args(self.settings.added_to(arguments));
+        if arguments.starts_with(&["endpoint", "start"]) && !self.keeps_caches {
+            command.arg("--cold");
+        }
         command.envs(self.remote.iter().flat_map(|remote| remote.environment.clone()));
         command
     }
