@@ -11,7 +11,7 @@ use crate::pgbench;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Whether the last start went on with the data directory of the stop before it.
-fn went_on(cluster: &Cluster) -> bool {
+pub fn went_on(cluster: &Cluster) -> bool {
     let status: serde_json::Value =
         serde_json::from_str(&cluster.get("endpoint-main", "/v1/status")).expect("JSON");
     let steps = status["start_steps"].as_array().expect("steps");
@@ -25,7 +25,9 @@ fn restart(cluster: &Cluster) {
 
 #[test]
 fn a_start_goes_on_with_what_the_stop_left() {
-    let cluster = Cluster::up("kept").keeping_caches().need_not_evict("next to nothing is written");
+    let cluster = Cluster::up_with("kept", &["shared_buffers=16MB", "varve.cache_size=1GB"])
+        .keeping_caches()
+        .need_not_evict("next to nothing is written");
     block_on(async {
         let main = cluster.connect("main").await;
         main.batch_execute(

@@ -9,6 +9,8 @@ use tokio::net::TcpStream;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
+use crate::kept_cache::went_on;
+
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An endpoint that is suspended after a second.
@@ -87,7 +89,10 @@ fn a_client_wakes_it_and_finds_everything() {
 
         // Over and over, with a change each time.
         for round in 1..=3 {
+            let began = Instant::now();
             let client = cluster.connect("main").await;
+            eprintln!("woken in {:.0} ms", began.elapsed().as_secs_f64() * 1e3);
+            assert!(went_on(&cluster), "it began with an empty cache");
             client.execute("INSERT INTO t VALUES ($1)", &[&(1000 + round)]).await.unwrap();
             drop(client);
             until_suspended(&cluster, "main").await;
