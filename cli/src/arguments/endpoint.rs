@@ -125,7 +125,7 @@ fn create_examples() -> StyledStr {
         ("varve endpoint create second --allow-multiple", "fences main off when started"),
         ("varve endpoint create ro --hot-standby", "a read replica of main"),
         ("varve endpoint create past --time '1 hour ago'", "main as it was"),
-        ("varve endpoint create dev --branch-name dev --suspend-timeout 5m", "stops when idle"),
+        ("varve endpoint create lazy --hot-standby --suspend-timeout 5m", "a replica that stops when idle"),
     ])
 }
 
