@@ -52,7 +52,9 @@ impl Compute {
         };
         let unpacked = backup.fetch(&self.status, since).await?;
         let since = Instant::now();
+        let wal = (unpacked.manifest.wal_seg_size, unpacked.manifest.tli);
         let life_id = self.prepare_data_directory(ground, unpacked).await?;
+        self.fetch_old_wal(ground, start_lsn, elected.term(), wal).await?;
         let since = self.status.step_done(StartStep::PrepareDataDirectory, since);
 
         let server = self.start_server(ground, start_lsn, &life_id, SERVER_PATIENCE).await?;

@@ -21,6 +21,7 @@ mod indexes;
 mod isolation;
 mod layer_eviction;
 mod limits;
+mod logical;
 mod many_tenants;
 mod many_timelines;
 mod membership;
