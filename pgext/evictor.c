@@ -8,7 +8,8 @@
  * (docs/sparse-cache.md D1).
  *
  * At a managed stop it is ended before the shutdown checkpoint begins: the
- * last moment at which images of free space maps can be logged.
+ * last moment at which images of free space maps can be logged, slots and
+ * statistics as well.
  */
 #include "postgres.h"
 
@@ -35,6 +36,7 @@
 #include "fsm_images.h"
 #include "grace.h"
 #include "gucs.h"
+#include "kept_files.h"
 #include "replica.h"
 #include "server.h"
 #include "walproposer_reply.h"
@@ -143,7 +145,10 @@ static void
 stop_in_order(void)
 {
 	if (!RecoveryInProgress())
+	{
 		fsm_images_before_stop();
+		kept_files_before_stop();
+	}
 	cache_log_now();
 	proc_exit(1);
 }
@@ -160,6 +165,8 @@ varve_evictor(Datum arg)
 	before_shmem_exit(note_end, (Datum) 0);
 	pg_atomic_write_u32(&state->process, my_process_number() + 1);
 	grace_init();
+	if (!RecoveryInProgress())
+		kept_files_at_start();
 
 	for (;;)
 	{

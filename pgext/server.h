@@ -5,6 +5,7 @@
 #ifndef VARVE_SERVER_H
 #define VARVE_SERVER_H
 
+#include "replication/slot.h"
 #include "storage/proc.h"
 #include "utils/guc_tables.h"
 
@@ -105,6 +106,17 @@ setting_free(char *value)
 	guc_free(value);
 #else
 	free(value);
+#endif
+}
+
+/* saves all slots that are marked dirty */
+static inline void
+checkpoint_slots(void)
+{
+#if PG_VERSION_NUM >= 170000
+	CheckPointReplicationSlots(false);
+#else
+	CheckPointReplicationSlots();
 #endif
 }
 

@@ -19,11 +19,13 @@
 #include "commit_guard.h"
 #include "counters.h"
 #include "database_commands.h"
+#include "decode_gate.h"
 #include "disk_space.h"
 #include "evictor.h"
 #include "gucs.h"
 #include "hole_punch.h"
 #include "kept_cache.h"
+#include "kept_files.h"
 #include "life.h"
 #include "local_relations.h"
 #include "prefetch.h"
@@ -101,6 +103,7 @@ request_shared_memory(void)
 	disk_space_request_shmem();
 	walproposer_reply_request_shmem();
 	replica_request_shmem();
+	kept_files_request_shmem();
 	evictor_request_shmem();
 }
 
@@ -122,6 +125,7 @@ start_shared_memory(void)
 	disk_space_start_shmem();
 	walproposer_reply_start_shmem();
 	replica_start_shmem();
+	kept_files_start_shmem();
 	evictor_start_shmem();
 	if (!IsUnderPostmaster)
 	{
@@ -146,6 +150,8 @@ install_remote_pages(void)
 	backpressure_install();
 	read_lease_install();
 	replica_install();
+	kept_files_install();
+	decode_gate_install();
 	evictor_install();
 }
 

@@ -1,8 +1,8 @@
 /*
  * walproposer_reply.c: what the walproposer has told in its standby replies.
  *
- * As `apply` it says how far the pageserver has ingested this compute's WAL,
- * and in place of the time of the reply, when a quorum of safekeepers last
+ * As `flush` it says what a quorum of safekeepers has on disk, as `apply` how
+ * far the pageserver has ingested this compute's WAL, and in place of the time of the reply, when a quorum of safekeepers last
  * followed this compute.  The walsender that it is connected to keeps both in
  * shared memory.  That walsender is the one with a synchronous priority: its
  * application_name is reserved.
@@ -15,12 +15,14 @@
 #include "storage/shmem.h"
 #include "storage/spin.h"
 
+#include "gucs.h"
 #include "walproposer_reply.h"
 
 typedef struct Published
 {
 	pg_atomic_uint64 ingested;
 	pg_atomic_uint64 followed;
+	pg_atomic_uint64 committed;
 } Published;
 
 static Published *published = NULL;
@@ -41,6 +43,7 @@ walproposer_reply_start_shmem(void)
 	{
 		pg_atomic_init_u64(&published->ingested, InvalidXLogRecPtr);
 		pg_atomic_init_u64(&published->followed, 0);
+		pg_atomic_init_u64(&published->committed, InvalidXLogRecPtr);
 	}
 }
 
@@ -58,6 +61,7 @@ void
 walproposer_reply_look(void)
 {
 	XLogRecPtr	furthest = InvalidXLogRecPtr;
+	XLogRecPtr	committed = InvalidXLogRecPtr;
 	TimestampTz followed = 0;
 
 	for (int i = 0; i < max_wal_senders; i++)
@@ -69,12 +73,14 @@ walproposer_reply_look(void)
 		{
 			if (walsender->state == WALSNDSTATE_STREAMING)
 				furthest = Max(furthest, walsender->apply);
+			committed = Max(committed, walsender->flush);
 			if (walsender->replyTime != 0)
 				followed = walsender->replyTime;
 		}
 		SpinLockRelease(&walsender->mutex);
 	}
 	advance(&published->ingested, furthest);
+	advance(&published->committed, committed);
 	/* not the latest ever: the clock may have been set back */
 	if (followed != 0)
 		pg_atomic_write_u64(&published->followed, (uint64) followed);
@@ -90,4 +96,18 @@ TimestampTz
 quorum_followed_at(void)
 {
 	return published == NULL ? 0 : (TimestampTz) pg_atomic_read_u64(&published->followed);
+}
+
+bool
+quorum_has(XLogRecPtr lsn)
+{
+	/* a quorum had all of it before this server started */
+	if (lsn <= varve_start_lsn)
+		return true;
+	if (published == NULL)
+		return false;
+	if (lsn <= pg_atomic_read_u64(&published->committed))
+		return true;
+	walproposer_reply_look();
+	return lsn <= pg_atomic_read_u64(&published->committed);
 }

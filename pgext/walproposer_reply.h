@@ -17,4 +17,7 @@ extern XLogRecPtr ingest_position(void);
 /* what was published last: a time after which a quorum of safekeepers followed this compute; 0: nothing yet */
 extern TimestampTz quorum_followed_at(void);
 
+/* whether a quorum of safekeepers has WAL up to there; asks the walsender if what was published does not say so */
+extern bool quorum_has(XLogRecPtr lsn);
+
 #endif

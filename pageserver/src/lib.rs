@@ -15,6 +15,7 @@ pub mod history;
 pub mod http;
 pub mod import;
 pub mod ingest;
+mod kept_file;
 pub mod owners;
 pub mod page_service;
 pub mod pages;

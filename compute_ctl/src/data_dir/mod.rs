@@ -10,6 +10,7 @@ pub mod kept;
 mod layout;
 mod manifest;
 mod relations;
+mod slots;
 mod tablespaces;
 mod unlogged;
 mod unpack;
@@ -24,6 +25,7 @@ use rand::RngExt;
 
 use crate::error::ComputeError;
 pub use layout::DataLayout;
+pub use slots::oldest_restart_lsn;
 pub use unpack::{Unpacked, Wanted, unpack};
 
 /// In a directory with this file we may delete everything.
@@ -89,6 +91,7 @@ impl DataDir<'_> {
 
     /// With this file PostgreSQL replays WAL for as long as it lives.
     pub fn make_standby(&self) -> Result<(), ComputeError> {
+        slots::remove_all(self.root)?;
         let path = self.root.join("standby.signal");
         std::fs::write(&path, "").map_err(ComputeError::file("write", &path))
     }

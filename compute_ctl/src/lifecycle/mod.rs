@@ -10,6 +10,7 @@
 //! predecessor ended ─▶ start (election, base backup, server) ─▶ supervise ─▶ stop ─▶ exit status
 //! ```
 
+mod old_wal;
 mod replica;
 mod start;
 mod stop;

@@ -74,9 +74,9 @@ impl Compute {
             Some(lsn) => {
                 tracing::info!(ttid = %self.spec.ttid(), %lsn, "the last stop was elsewhere: begins with an empty cache");
                 self.wipe(ground).await?;
-                self.new_data_directory(ground, start_lsn, since).await?
+                self.new_data_directory(ground, &elected, since).await?
             }
-            None => self.new_data_directory(ground, start_lsn, since).await?,
+            None => self.new_data_directory(ground, &elected, since).await?,
         };
         let since = self.status.step_done(StartStep::PrepareDataDirectory, since);
 
@@ -92,7 +92,7 @@ impl Compute {
     async fn new_data_directory(
         &self,
         ground: &Ground,
-        start_lsn: Lsn,
+        elected: &Elected,
         since: Instant,
     ) -> Result<(String, Instant), ComputeError> {
         let backup = Basebackup {
@@ -100,11 +100,14 @@ impl Compute {
             token: &self.token,
             paths: &ground.paths,
             user: ground.user,
-            lsn: Some(start_lsn),
+            lsn: Some(elected.start_lsn()),
         };
         let unpacked = backup.fetch(&self.status, since).await?;
         let since = Instant::now();
-        Ok((self.prepare_data_directory(ground, unpacked).await?, since))
+        let wal = (unpacked.manifest.wal_seg_size, unpacked.manifest.tli);
+        let life_id = self.prepare_data_directory(ground, unpacked).await?;
+        self.fetch_old_wal(ground, elected.start_lsn(), elected.term(), wal).await?;
+        Ok((life_id, since))
     }
 
     async fn go_on_with_data_directory(&self, ground: &Ground) -> Result<String, ComputeError> {

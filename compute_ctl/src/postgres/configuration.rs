@@ -50,8 +50,6 @@ const FIXED: &[(&str, &str)] = &[
     ("synchronous_standby_names", "walproposer"),
     // After a crash of a backend compute_ctl starts over from a fresh base backup.
     ("restart_after_crash", "off"),
-    // A walproposer without a quorum is silent for as long as it takes.
-    ("wal_sender_timeout", "0"),
     ("max_slot_wal_keep_size", "-1"),
     ("archive_mode", "off"),
     ("track_commit_timestamp", "off"),

@@ -77,6 +77,8 @@ impl Postgres {
         let address = Address::Unix { directory: self.socket.directory.clone(), port: self.socket.port };
         let params =
             ConnectParams::new(address, &self.socket.user).application_name(NAME).physical_replication();
+        // Without a quorum it is silent for as long as it takes.
+        let params = params.option("wal_sender_timeout", "0");
         let mut client = PgClient::connect(&params).await.map_err(pg_error)?;
         let found =
             one_value(client.simple_query("IDENTIFY_SYSTEM").await.map_err(pg_error)?).map_err(pg_error)?;

@@ -49,7 +49,6 @@ pub const RESERVED_SETTINGS: &[&str] = &[
     "wal_init_zero",
     "wal_log_hints",
     "wal_recycle",
-    "wal_sender_timeout",
     "zero_damaged_pages",
 ];
 

@@ -44,12 +44,15 @@ pub enum KeyKind {
     CommitTime = 0x23,
     /// The last checkpoint in WAL, where a standby begins: its record's LSN (u64 little-endian), then `CheckPoint`.
     LastCheckpoint = 0x24,
-    /// A file that PostgreSQL keeps beside the database, by hash of its name.
+    /// A file that PostgreSQL keeps beside the database, by hash of its name. Empty when it was removed.
     AuxFile = 0x22,
+    /// How far a subscription has got: LSN of the server that is replicated from (u64 little-endian). Empty when it was
+    /// dropped.
+    ReplicationOrigin = 0x25,
 }
 
 impl KeyKind {
-    pub const ALL: [KeyKind; 13] = [
+    pub const ALL: [KeyKind; 14] = [
         KeyKind::RelBlock,
         KeyKind::SlruBlock,
         KeyKind::RelSize,
@@ -63,6 +66,7 @@ impl KeyKind {
         KeyKind::CommitTime,
         KeyKind::LastCheckpoint,
         KeyKind::AuxFile,
+        KeyKind::ReplicationOrigin,
     ];
 
     pub fn from_number(number: u8) -> Option<KeyKind> {
@@ -178,6 +182,18 @@ impl Key {
         Key::pack(KeyKind::LastCheckpoint, 0, 0, 0, 0, 0)
     }
 
+    pub const fn replication_origin(origin: u16) -> Key {
+        Key::pack(KeyKind::ReplicationOrigin, origin as u32, 0, 0, 0, 0)
+    }
+
+    /// The file of that path below the data directory.
+    pub fn aux_file(path: &str) -> Key {
+        let mut key = [0; Key::SIZE];
+        key[0] = KeyKind::AuxFile as u8;
+        key[1..17].copy_from_slice(&fnv1a_128(path.as_bytes()).to_be_bytes());
+        Key(key)
+    }
+
     /// All keys of one kind.
     pub fn kind_range(kind: KeyKind) -> KeyRange {
         let mut end = [0; Key::SIZE];
@@ -258,6 +274,14 @@ impl Key {
     }
 }
 
+/// The hash of Fowler, Noll and Vo with 128 bits. A tenant that finds two names of one hash gains nothing: it loses its
+/// own file.
+fn fnv1a_128(bytes: &[u8]) -> u128 {
+    const OFFSET_BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+    bytes.iter().fold(OFFSET_BASIS, |hash, byte| (hash ^ u128::from(*byte)).wrapping_mul(PRIME))
+}
+
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex::encode_upper(self.0))
@@ -328,6 +352,16 @@ mod tests {
             assert!(Key::kind_range(kind).start < Key::kind_range(kind).end);
             assert!(Key::kind_range(kind).end < Key::MAX);
         }
+    }
+
+    #[test]
+    fn files_are_known_by_a_hash_of_their_names() {
+        let key = Key::aux_file("pg_replslot/sub/state");
+        assert_eq!(key.kind(), Some(KeyKind::AuxFile));
+        assert!(Key::kind_range(KeyKind::AuxFile).contains(&key));
+        assert_ne!(key, Key::aux_file("pg_replslot/sub2/state"));
+        // As published for FNV-1a of 128 bits.
+        assert_eq!(fnv1a_128(b"a"), 0xd228_cb69_6f1a_8caf_7891_2b70_4e4a_8964);
     }
 
     #[test]

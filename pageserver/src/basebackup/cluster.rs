@@ -1,11 +1,13 @@
 //! What a timeline consists of at an LSN.
 
 use bytes::Bytes;
+use pg_format::origins::OriginProgress;
 use pg_format::{CheckPoint, ControlFile};
 use types::{Fork, Key, KeyKind, Lsn, Oid, RelTag, SlruKind};
 
 use super::BackupError;
-use crate::ingest::{RelSize, relation_size, size_of};
+use crate::ingest::{RelSize, lsn_of, relation_size, size_of};
+use crate::kept_file::KeptFile;
 use crate::pages::PageReader;
 use crate::storage::Timeline;
 
@@ -21,6 +23,9 @@ pub(super) struct Cluster<'a> {
     pub(super) maps: Vec<(Oid, Oid, Bytes)>,
     pub(super) slru_segments: Vec<(SlruKind, u32, u32)>,
     pub(super) two_phase: Vec<(u64, Bytes)>,
+    /// Of this timeline's own computes.
+    pub(super) files: Vec<KeptFile>,
+    pub(super) origins: Vec<OriginProgress>,
     pub(super) control: ControlFile,
     pub(super) checkpoint: CheckPoint,
 }
@@ -53,6 +58,8 @@ impl<'a> Cluster<'a> {
             maps: maps(scan(KeyKind::RelMap).await?),
             slru_segments: segments.iter().filter_map(|(key, image)| slru_segment(key, image)).collect(),
             two_phase: two_phase(scan(KeyKind::TwoPhase).await?),
+            files: own_files(timeline, scan(KeyKind::AuxFile).await?),
+            origins: origins(scan(KeyKind::ReplicationOrigin).await?),
             control,
             checkpoint: CheckPoint::decode(&checkpoint, timeline.metadata().pg_version),
         })
@@ -87,6 +94,20 @@ fn maps(found: Vec<(Key, Bytes)>) -> Vec<(Oid, Oid, Bytes)> {
 fn slru_segment(key: &Key, image: &[u8]) -> Option<(SlruKind, u32, u32)> {
     let (slru, segment) = key.slru_segment()?;
     Some((slru, segment, size_of(image)?))
+}
+
+/// A branch's compute has no slots of its ancestor's: nobody listens to it.
+fn own_files(timeline: &Timeline, found: Vec<(Key, Bytes)>) -> Vec<KeptFile> {
+    let files = found.iter().filter_map(|(_, value)| KeptFile::decode(value));
+    files.filter(|file| file.timeline == timeline.id().timeline_id).collect()
+}
+
+/// They are the data's: what a branch has from its ancestor was replicated so far.
+fn origins(found: Vec<(Key, Bytes)>) -> Vec<OriginProgress> {
+    let progress = |(key, value): (Key, Bytes)| {
+        Some(OriginProgress { origin: key.fields()[0].try_into().ok()?, remote_lsn: lsn_of(&value)? })
+    };
+    found.into_iter().filter_map(progress).collect()
 }
 
 fn two_phase(found: Vec<(Key, Bytes)>) -> Vec<(u64, Bytes)> {

@@ -8,7 +8,7 @@ use pageserver_api::manifest::{
 use pg_format::control_file::RecoveryPoints;
 use pg_format::version::catalog_version;
 use pg_format::wal::WalIdentity;
-use pg_format::{CheckPoint, ControlFile, DatabaseState, StartWal, synthesise_start, two_phase};
+use pg_format::{CheckPoint, ControlFile, DatabaseState, StartWal, origins, synthesise_start, two_phase};
 use types::{BLCKSZ, Fork, Key, Oid, RELSEG_BLOCKS, RelTag};
 
 use super::archive::{Archive, ChunkSink};
@@ -59,6 +59,7 @@ pub(super) async fn write<S: ChunkSink>(
         let name = two_phase::file_name(version, (xid >> 32) as u32, *xid as u32);
         archive.file(&format!("pg_twophase/{name}"), file).await?;
     }
+    beside(cluster, options.kind, archive).await?;
     relations(cluster, options.kind, archive).await?;
     if options.kind == BackupKind::Full {
         for (path, text) in settings::files(&cluster.control) {
@@ -191,6 +192,25 @@ async fn slrus<S: ChunkSink>(cluster: &Cluster<'_>, archive: &mut Archive<S>) ->
     for (slru, segment, blocks) in &cluster.slru_segments {
         let path = format!("{}/{segment:04X}", slru.directory());
         blocks_file(cluster, &path, Key::slru_block(*slru, *segment, 0), *blocks, archive).await?;
+    }
+    Ok(())
+}
+
+/// A standby has nothing of it: slots are the primary's, and subscriptions do not run there. An export has no slots, since
+/// it has no WAL that they could go on with.
+async fn beside<S: ChunkSink>(
+    cluster: &Cluster<'_>,
+    kind: BackupKind,
+    archive: &mut Archive<S>,
+) -> Result<(), BackupError> {
+    if let BackupKind::Standby(_) = kind {
+        return Ok(());
+    }
+    if !cluster.origins.is_empty() {
+        archive.file("pg_logical/replorigin_checkpoint", &origins::encode(&cluster.origins)).await?;
+    }
+    for file in cluster.files.iter().filter(|file| kind == BackupKind::Sparse || !file.is_of_slots()) {
+        archive.file(&file.path, &file.contents).await?;
     }
     Ok(())
 }

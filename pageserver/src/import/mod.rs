@@ -13,6 +13,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use pg_format::origins::OriginProgress;
 use pg_format::wal::WalIdentity;
 use pg_format::{ControlFile, DatabaseState, FormatError, synthesise_start};
 use types::{BLCKSZ, Key, Lsn, PgVersion, RELSEG_BLOCKS, RelTag, SlruKind};
@@ -119,6 +120,12 @@ impl Import {
                 let blocks = whole_pages(path, contents.len() as u64)?;
                 self.note_slru(slru, segment, blocks);
                 self.pages(contents, Key::slru_block(slru, segment, 0));
+            }
+            TemplateFile::Origins => {
+                for OriginProgress { origin, remote_lsn } in pg_format::origins::decode(&contents)? {
+                    let value = Bytes::copy_from_slice(&remote_lsn.0.to_le_bytes());
+                    self.entries.insert(Key::replication_origin(origin), value);
+                }
             }
         }
         Ok(())

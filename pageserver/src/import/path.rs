@@ -8,10 +8,24 @@ const MOST_SEGMENTS: u32 = u32::MAX / RELSEG_BLOCKS;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TemplateFile {
     Control,
-    RelMap { spc: Oid, db: Oid },
-    DatabaseVersion { spc: Oid, db: Oid },
-    Relation { rel: RelTag, segment: u32 },
-    Slru { slru: SlruKind, segment: u32 },
+    RelMap {
+        spc: Oid,
+        db: Oid,
+    },
+    DatabaseVersion {
+        spc: Oid,
+        db: Oid,
+    },
+    Relation {
+        rel: RelTag,
+        segment: u32,
+    },
+    Slru {
+        slru: SlruKind,
+        segment: u32,
+    },
+    /// How far its subscriptions are.
+    Origins,
 }
 
 /// None for files that are not part of a timeline: WAL, configuration, caches.
@@ -21,6 +35,9 @@ pub(super) fn classify(path: &str) -> Option<TemplateFile> {
         if let Some(name) = path.strip_prefix(slru.directory()).and_then(|rest| rest.strip_prefix('/')) {
             return Some(TemplateFile::Slru { slru, segment: u32::from_str_radix(name, 16).ok()? });
         }
+    }
+    if path == "pg_logical/replorigin_checkpoint" {
+        return Some(TemplateFile::Origins);
     }
     if let Some(name) = path.strip_prefix("global/") {
         return match name {
@@ -66,6 +83,7 @@ mod tests {
             ("global/1260", TemplateFile::Relation { rel: shared, segment: 0 }),
             ("global/pg_filenode.map", TemplateFile::RelMap { spc: 1664, db: 0 }),
             ("base/5/PG_VERSION", TemplateFile::DatabaseVersion { spc: 1663, db: 5 }),
+            ("pg_logical/replorigin_checkpoint", TemplateFile::Origins),
             ("pg_xact/001F", TemplateFile::Slru { slru: SlruKind::Clog, segment: 0x1f }),
             (
                 "pg_multixact/members/0000",
@@ -81,6 +99,7 @@ mod tests {
             "pg_wal/000000010000000000000001",
             "base/5/pg_internal.init",
             "base/5/2619.32768",
+            "pg_replslot/sub/state",
         ] {
             assert_eq!(classify(path), None, "{path}");
         }

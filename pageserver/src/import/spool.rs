@@ -56,7 +56,10 @@ pub fn import_data_directory(
                 import.note_slru(slru, segment, whole_pages(&path, entry.size())?);
                 (Key::slru_block(slru, segment, 0), None)
             }
-            TemplateFile::Control | TemplateFile::RelMap { .. } | TemplateFile::DatabaseVersion { .. } => {
+            TemplateFile::Control
+            | TemplateFile::RelMap { .. }
+            | TemplateFile::DatabaseVersion { .. }
+            | TemplateFile::Origins => {
                 let mut contents = Vec::new();
                 entry.read_to_end(&mut contents)?;
                 import.file(file, &path, contents.into())?;

@@ -17,12 +17,14 @@
 //! relations.rs    create, truncate, drop; growing
 //! rel_size.rs     length and holes of a relation (pure)
 //! databases.rs    databases, tablespaces, relation maps
+//! beside.rs       files that computes keep, progress of subscriptions
 //! transactions.rs ends of transactions, prepared transactions
 //! checkpoint.rs   counters: the checkpoint and the control file (pure)
 //! slru.rs         which segments a truncation removes (pure)
 //! metadata.rs     the cache
 //! ```
 
+mod beside;
 mod blocks;
 mod checkpoint;
 mod databases;
@@ -33,6 +35,7 @@ mod relations;
 mod transactions;
 mod xlog;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -43,6 +46,7 @@ use wal_decoder::{DecodeError, DecodedRecord, WalRecord};
 
 use crate::pages::{PageError, PageReader};
 use crate::storage::{StorageError, Timeline, Value, WriteBatch};
+pub use beside::lsn_of;
 pub use checkpoint::WrittenCheckpoint;
 pub use databases::relation_size;
 use metadata::MetadataCache;
@@ -101,6 +105,8 @@ pub struct Ingest {
     checkpoint: CheckPoint,
     /// The latest time of a commit, in microseconds since 2000-01-01.
     newest_commit: i64,
+    /// How far subscriptions are, of those that were heard of.
+    origins: HashMap<u16, Lsn>,
     entries: Vec<(Key, Lsn, Value)>,
     bytes: usize,
     records: usize,
@@ -138,6 +144,7 @@ impl Ingest {
             metadata,
             checkpoint,
             newest_commit,
+            origins: HashMap::new(),
             entries: Vec::new(),
             bytes: 0,
             records: 0,
@@ -240,7 +247,13 @@ impl Ingest {
             rmgr::TBLSPC => self.tablespace(record),
             rmgr::RELMAP => self.relation_map(record),
             rmgr::STANDBY => self.standby(record),
-            rmgr::HEAP | rmgr::HEAP2 => self.visibility_map(record).await,
+            rmgr::LOGICALMSG => self.logical_message(record),
+            rmgr::REPLORIGIN => self.replication_origin(record).await,
+            rmgr::HEAP => self.visibility_map(record).await,
+            rmgr::HEAP2 => {
+                self.catalog_rewrite(record).await?;
+                self.visibility_map(record).await
+            }
             // All that the others do is in their blocks, or of no concern to pages.
             _ => Ok(()),
         }

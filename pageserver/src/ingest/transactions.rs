@@ -32,7 +32,7 @@ impl Ingest {
                 }
                 let file = pg_format::two_phase::encode_file(&prepare.state).into();
                 self.put(self.two_phase_key(prepare.xid), record.end_lsn, Value::Image(file));
-                Ok(())
+                self.advance_origin(record.origin, prepare.origin_lsn, record.end_lsn).await
             }
             XactRecord::Assignment | XactRecord::Invalidations => Ok(()),
         }
@@ -58,6 +58,9 @@ impl Ingest {
         checkpoint::advance_next_xid(&mut self.checkpoint, end.xid);
         for xid in &end.subxids {
             checkpoint::advance_next_xid(&mut self.checkpoint, *xid);
+        }
+        if let Some((remote_lsn, _)) = end.origin {
+            self.advance_origin(record.origin, remote_lsn, record.end_lsn).await?;
         }
         for rel in &end.dropped_relations {
             self.drop_relation(*rel, record.end_lsn).await?;

@@ -22,6 +22,7 @@ mod isolation;
 mod kept_cache;
 mod layer_eviction;
 mod limits;
+mod logical;
 mod many_tenants;
 mod many_timelines;
 mod membership;

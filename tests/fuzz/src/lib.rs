@@ -67,6 +67,9 @@ fn read_main_data(record: &DecodedRecord, version: PgVersion) -> Result<(), Deco
         ids::RELMAP => rmgr::relmap::decode(record, version).map(drop),
         ids::STANDBY => rmgr::standby::decode(record, version).map(drop),
         ids::SEQ => rmgr::seq::decode(record, version).map(drop),
+        ids::LOGICALMSG => rmgr::logicalmsg::decode(record, version).map(drop),
+        ids::REPLORIGIN => rmgr::replorigin::decode(record, version).map(drop),
+        ids::HEAP2 => rmgr::rewrite::decode(record, version).map(drop),
         ids::COMMIT_TS => rmgr::commit_ts::decode(record, version).map(drop),
         _ => Ok(()),
     }

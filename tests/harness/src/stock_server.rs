@@ -1,4 +1,4 @@
-//! [`StockServer`]: PostgreSQL without anything of ours, on a directory that `varve timeline export` made.
+//! [`StockServer`]: PostgreSQL without anything of ours, on a directory that `varve timeline export` or initdb made.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -37,6 +37,24 @@ impl StockServer<'_> {
         let log = std::fs::read_to_string(directory.join("server.log")).unwrap_or_default();
         assert!(status.success(), "stock PostgreSQL does not start: {log}");
         StockServer { directory, port }
+    }
+
+    /// A new database cluster, in which everybody may be the superuser.
+    pub fn fresh<'a>(directory: &'a Path, port: u16, settings: &[&str]) -> StockServer<'a> {
+        std::fs::create_dir_all(directory).expect("a directory for the server");
+        if nix::unistd::geteuid().is_root() {
+            run(Command::new("chown").arg("postgres").arg(directory));
+        }
+        let mut initdb = run_as_postgres(&pg_program("initdb"));
+        run(initdb
+            .args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N", "-D"])
+            .arg(directory));
+        StockServer::start_with(directory, port, settings)
+    }
+
+    /// Of a fresh one.
+    pub fn own_connstr(&self) -> String {
+        format!("postgresql://postgres@127.0.0.1:{}/postgres", self.port)
     }
 
     /// The roles and their passwords are part of what was exported.

@@ -8,8 +8,11 @@
 pub mod clog;
 pub mod commit_ts;
 pub mod dbase;
+pub mod logicalmsg;
 pub mod multixact;
 pub mod relmap;
+pub mod replorigin;
+pub mod rewrite;
 pub mod seq;
 pub mod smgr;
 pub mod standby;

@@ -82,6 +82,8 @@ pub struct XactPrepare {
     pub subxids: Vec<TransactionId>,
     pub dropped_on_commit: Vec<RelTag>,
     pub dropped_on_abort: Vec<RelTag>,
+    /// Where it was prepared on the server it was replicated from, if it was.
+    pub origin_lsn: Lsn,
     /// What pg_twophase holds of the transaction; `pg_format::two_phase` makes the file of it.
     pub state: Bytes,
 }
@@ -186,6 +188,7 @@ fn prepare(reader: &mut Reader, state: Bytes) -> Result<XactPrepare, Malformatio
     let (subxacts, commit_rels, abort_rels) = (count_at(reader)?, count_at(reader)?, count_at(reader)?);
     reader.skip(12 + 2, WHAT)?; // numbers of statistics and invalidations, a flag
     let gid_length = reader.u16(WHAT)? as usize;
+    let origin_lsn = reader.lsn(WHAT)?;
     reader.skip(PREPARE_HEADER_SIZE - (length - reader.remaining()), WHAT)?;
     let gid = reader.bytes(gid_length, WHAT)?;
     align(reader, length)?;
@@ -195,7 +198,17 @@ fn prepare(reader: &mut Reader, state: Bytes) -> Result<XactPrepare, Malformatio
     };
     let (dropped_on_commit, dropped_on_abort) = (rels(commit_rels)?, rels(abort_rels)?);
     let gid = String::from_utf8_lossy(&gid).trim_end_matches('\0').to_owned();
-    Ok(XactPrepare { xid, database, prepared_at, gid, subxids, dropped_on_commit, dropped_on_abort, state })
+    Ok(XactPrepare {
+        xid,
+        database,
+        prepared_at,
+        gid,
+        subxids,
+        dropped_on_commit,
+        dropped_on_abort,
+        origin_lsn,
+        state,
+    })
 }
 
 fn checked_list<T>(

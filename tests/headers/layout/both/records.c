@@ -74,6 +74,7 @@ FIELD(xl_xact_prepare, nabortstats, 44, 4);
 FIELD(xl_xact_prepare, ninvalmsgs, 48, 4);
 FIELD(xl_xact_prepare, initfileinval, 52, 1);
 FIELD(xl_xact_prepare, gidlen, 54, 2);
+FIELD(xl_xact_prepare, origin_lsn, 56, 8);
 NUMBER(sizeof(xl_xact_prepare), 72);
 
 /* clog.rs and commit_ts.rs; records that make pages hold the page's number alone. */

@@ -1,0 +1,205 @@
+//! A compute that publishes, to a stock subscriber.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use harness::{Cluster, block_on, connect, eventually, number, pg_program};
+use nix::sys::signal::Signal;
+use types::Lsn;
+
+use super::{LOGICAL, PATIENCE, PGBENCH, becomes_equal, copy_tables, reconnect, subscribe, subscriber, text};
+use crate::pgbench;
+
+/// pgbench, which may lose its server; it must have got something done.
+fn load(connstr: &str, seconds: u32) -> std::thread::JoinHandle<()> {
+    let connstr = connstr.to_owned();
+    std::thread::spawn(move || {
+        let mut command = Command::new(pg_program("pgbench"));
+        command.args(["-n", "-c", "3", "-T", &seconds.to_string(), &connstr]).stderr(Stdio::null());
+        command.output().expect("pgbench runs");
+    })
+}
+
+/// Of pgbench's, with a key in the history, so that no row can be there twice.
+async fn published(cluster: &Cluster, endpoint: &str) -> String {
+    let connstr = cluster.connstr(endpoint);
+    pgbench::load(&connstr, 1, 2, 1);
+    let client = connect(&connstr).await.unwrap();
+    let tables = PGBENCH.join(", ");
+    let publish = format!(
+        "ALTER TABLE pgbench_history ADD COLUMN id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY;
+         CREATE PUBLICATION pub FOR TABLE {tables}"
+    );
+    client.batch_execute(&publish).await.unwrap();
+    connstr
+}
+
+#[test]
+fn a_subscriber_misses_nothing_through_kills_stops_and_takeovers() {
+    let cluster = Cluster::up_with("logical", &[LOGICAL]).need_not_evict("it is about what is sent");
+    let directory = cluster.directory().join("subscriber");
+    block_on(async {
+        let main = published(&cluster, "main").await;
+        let stock = subscriber(&directory, &cluster);
+        copy_tables(&main, &stock.own_connstr());
+        let copy = connect(&stock.own_connstr()).await.unwrap();
+        subscribe(&copy, &main).await;
+
+        let mut rows = number(&copy, "SELECT count(*) FROM pgbench_history").await;
+        for round in 0..5 {
+            let writing = load(&cluster.connstr("main"), 4);
+            eventually("rows reach the subscriber while the compute writes", PATIENCE, async || {
+                number(&copy, "SELECT count(*) FROM pgbench_history").await > rows + 20
+            })
+            .await;
+            match round {
+                // By force, as often as in order.
+                0 | 2 => cluster.kill("endpoint-main"),
+                1 | 3 => drop(cluster.varve(&["endpoint", "stop", "main"])),
+                _ => {
+                    cluster.varve(&["endpoint", "create", "second", "--branch-name", "main"]);
+                    cluster.varve(&["endpoint", "start", "second"]);
+                    let moved = format!("ALTER SUBSCRIPTION sub CONNECTION '{}'", cluster.connstr("second"));
+                    copy.batch_execute(&moved).await.unwrap();
+                }
+            }
+            writing.join().unwrap();
+            if round < 4 {
+                cluster.varve(&["endpoint", "start", "main"]);
+                // The slot came along; it was not made anew.
+                let client = reconnect(&cluster, "main").await;
+                assert_eq!(
+                    number(&client, "SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'sub'")
+                        .await,
+                    1
+                );
+            }
+            rows = number(&copy, "SELECT count(*) FROM pgbench_history").await;
+        }
+        let second = reconnect(&cluster, "second").await;
+        pgbench::mix(&cluster.connstr("second"), 2, 1);
+        becomes_equal(&second, &copy, &PGBENCH).await;
+        pgbench::checked_sum(&stock.own_connstr()).await;
+    });
+}
+
+#[test]
+fn wal_that_no_compute_has_any_more_comes_from_safekeepers() {
+    let cluster = Cluster::up_with("logical-old-wal", &[LOGICAL, "autovacuum_naptime=1s"])
+        .need_not_evict("it is about what is sent");
+    let directory = cluster.directory().join("subscriber");
+    block_on(async {
+        let main = published(&cluster, "main").await;
+        let stock = subscriber(&directory, &cluster);
+        copy_tables(&main, &stock.own_connstr());
+        let copy = connect(&stock.own_connstr()).await.unwrap();
+        subscribe(&copy, &main).await;
+        copy.batch_execute("ALTER SUBSCRIPTION sub DISABLE").await.unwrap();
+        let mut client = reconnect(&cluster, "main").await;
+        eventually("nobody reads the slot", PATIENCE, async || {
+            number(&client, "SELECT count(*) FROM pg_replication_slots WHERE active AND slot_name = 'sub'")
+                .await
+                == 0
+        })
+        .await;
+        let restart =
+            text(&client, "SELECT restart_lsn::text FROM pg_replication_slots WHERE slot_name = 'sub'").await;
+        let restart: Lsn = restart.parse().unwrap();
+
+        // Catalogs are rewritten below a transaction that has changed them, so that decoding needs the mappings.
+        let other = reconnect(&cluster, "main").await;
+        other.batch_execute("BEGIN; ALTER TABLE pgbench_tellers ADD COLUMN extra int").await.unwrap();
+        client.batch_execute("SET lock_timeout = '10s'").await.unwrap();
+        client.batch_execute("VACUUM FULL pg_attribute").await.unwrap();
+        client.batch_execute("VACUUM FULL pg_class").await.unwrap();
+        other.batch_execute("UPDATE pgbench_tellers SET extra = tid; COMMIT").await.unwrap();
+        copy.batch_execute("ALTER TABLE pgbench_tellers ADD COLUMN extra int").await.unwrap();
+        let mappings = || files(&cluster, "pg_logical/mappings");
+        let before = mappings();
+        assert!(!before.is_empty(), "no mapping was written");
+
+        // Each life writes more than two segments, and removes what it may of its own.
+        for round in 0..3 {
+            let filler = "UPDATE pgbench_accounts SET filler = repeat(md5(random()::text), 2)";
+            client.batch_execute(filler).await.unwrap();
+            pgbench::mix(&main, 2, 1);
+            client.batch_execute("VACUUM pg_class").await.unwrap();
+            client.batch_execute("VACUUM pg_attribute").await.unwrap();
+            client.batch_execute("CHECKPOINT").await.unwrap();
+            if round == 1 {
+                cluster.kill("endpoint-main");
+            } else {
+                cluster.varve(&["endpoint", "stop", "main"]);
+            }
+            cluster.varve(&["endpoint", "start", "main"]);
+            client = reconnect(&cluster, "main").await;
+        }
+        assert_eq!(mappings(), before, "mappings");
+        // The last life began far behind the slot, with a directory that was empty before.
+        let first = files(&cluster, "pg_wal").into_iter().find(|name| name.len() == 24).expect("a segment");
+        assert_eq!(
+            u64::from_str_radix(&first[16..], 16).unwrap(),
+            restart.0 >> 24,
+            "the first segment is {first}"
+        );
+        let now: Lsn = text(&client, "SELECT pg_current_wal_lsn()::text").await.parse().unwrap();
+        assert!(now.0 - restart.0 > 6 << 24, "from {restart} to {now}");
+
+        copy.batch_execute("ALTER SUBSCRIPTION sub ENABLE").await.unwrap();
+        becomes_equal(&client, &copy, &PGBENCH).await;
+        // And what is not needed any more goes, here and from the timeline.
+        eventually("the slot moves, and old snapshots and mappings go", PATIENCE, async || {
+            pgbench::mix(&main, 1, 1);
+            client.batch_execute("CHECKPOINT").await.unwrap();
+            mappings().is_empty()
+        })
+        .await;
+        becomes_equal(&client, &copy, &PGBENCH).await;
+        cluster.varve(&["endpoint", "stop", "main"]);
+        cluster.varve(&["endpoint", "start", "main"]);
+        assert_eq!(mappings(), Vec::<String>::new(), "they were forgotten");
+        let client = reconnect(&cluster, "main").await;
+        pgbench::mix(&main, 1, 1);
+        becomes_equal(&client, &copy, &PGBENCH).await;
+    });
+}
+
+/// A subscriber that stands still does not keep the compute from a clean stop for ever.
+#[test]
+fn a_subscriber_that_hangs_does_not_hold_a_stop() {
+    let cluster = Cluster::up_with("logical-hang", &[LOGICAL, "wal_sender_timeout=3s"])
+        .need_not_evict("it is about how it stops");
+    let directory = cluster.directory().join("subscriber");
+    block_on(async {
+        let main = published(&cluster, "main").await;
+        let stock = subscriber(&directory, &cluster);
+        copy_tables(&main, &stock.own_connstr());
+        let copy = connect(&stock.own_connstr()).await.unwrap();
+        subscribe(&copy, &main).await;
+        let client = reconnect(&cluster, "main").await;
+        let worker: i32 = copy
+            .query_one("SELECT pid FROM pg_stat_subscription WHERE pid IS NOT NULL", &[])
+            .await
+            .unwrap()
+            .get(0);
+        let signal = |signal| nix::sys::signal::kill(nix::unistd::Pid::from_raw(worker), signal).unwrap();
+        signal(Signal::SIGSTOP);
+        client.batch_execute("UPDATE pgbench_branches SET filler = 'not confirmed'").await.unwrap();
+        let started = std::time::Instant::now();
+        cluster.varve(&["endpoint", "stop", "main"]);
+        assert!(started.elapsed() < Duration::from_secs(40), "{:?}", started.elapsed());
+        signal(Signal::SIGCONT);
+        cluster.varve(&["endpoint", "start", "main"]);
+        let client = reconnect(&cluster, "main").await;
+        becomes_equal(&client, &copy, &PGBENCH).await;
+    });
+}
+
+/// Names in a directory of the compute's, in order.
+fn files(cluster: &Cluster, directory: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(cluster.pgdata("main").join(directory)).expect("a directory");
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("a name")).collect();
+    names.sort();
+    names
+}

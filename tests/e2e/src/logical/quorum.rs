@@ -1,0 +1,59 @@
+//! What no quorum has, no subscriber sees.
+
+use std::time::Duration;
+
+use harness::{Cluster, block_on, connect, eventually, number};
+use nix::sys::signal::Signal;
+
+use super::{LOGICAL, PATIENCE, contents, copy_tables, reconnect, subscribe, subscriber, text};
+
+#[test]
+fn a_subscriber_sees_nothing_that_no_quorum_has() {
+    let cluster = Cluster::up_with("logical-quorum", &[LOGICAL]).need_not_evict("its database is empty");
+    let directory = cluster.directory().join("subscriber");
+    block_on(async {
+        let main = cluster.connstr("main");
+        let client = reconnect(&cluster, "main").await;
+        let tables = "CREATE TABLE t (n int PRIMARY KEY); INSERT INTO t VALUES (0); CREATE PUBLICATION pub FOR TABLE t;
+                      SELECT pg_create_logical_replication_slot('read', 'test_decoding')";
+        client.batch_execute(tables).await.unwrap();
+        let stock = subscriber(&directory, &cluster);
+        copy_tables(&main, &stock.own_connstr());
+        let copy = connect(&stock.own_connstr()).await.unwrap();
+        subscribe(&copy, &main).await;
+        client.batch_execute("INSERT INTO t VALUES (1)").await.unwrap();
+        eventually("a row arrives", PATIENCE, async || contents(&copy, "t").await.0 == 2).await;
+
+        let both = |signal| [1, 2].map(|id| cluster.signal(&format!("safekeeper-{id}"), signal));
+        let before = text(&client, "SELECT pg_current_wal_flush_lsn()::text").await;
+        both(Signal::SIGSTOP);
+        let writer = reconnect(&cluster, "main").await;
+        let waiting = tokio::spawn(async move { writer.batch_execute("INSERT INTO t VALUES (2)").await });
+        eventually("the local disk has the commit", PATIENCE, async || {
+            let query = format!("SELECT (pg_current_wal_flush_lsn() > '{before}' AND EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep'))::int::bigint");
+            number(&client, &query).await == 1
+        })
+        .await;
+        // The walsender has read it, and waits where the quorum's position is looked at.
+        eventually("the walsender waits for the quorum", PATIENCE, async || {
+            number(&client, "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender' AND application_name = 'sub' AND wait_event_type = 'Extension'").await == 1
+        })
+        .await;
+        // Nor does who asks for it himself.
+        let peek = "SET statement_timeout = '2s'; SELECT count(*) FROM pg_logical_slot_get_changes('read', NULL, NULL)";
+        let peeked = client.batch_execute(peek).await.unwrap_err();
+        assert_eq!(peeked.code(), Some(&tokio_postgres::error::SqlState::QUERY_CANCELED), "{peeked}");
+        for _ in 0..10 {
+            assert_eq!(contents(&copy, "t").await.0, 2, "the subscriber has what no quorum has");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        assert!(!waiting.is_finished(), "the commit did not wait for a quorum");
+
+        both(Signal::SIGCONT);
+        waiting.await.unwrap().unwrap();
+        eventually("then it has everything", PATIENCE, async || contents(&copy, "t").await.0 == 3).await;
+        client.batch_execute("RESET statement_timeout").await.unwrap();
+        let read = "SELECT count(*) FROM pg_logical_slot_get_changes('read', NULL, NULL) WHERE data LIKE 'table public.t: INSERT%'";
+        assert_eq!(number(&client, read).await, 2 + 1);
+    });
+}

@@ -1,0 +1,70 @@
+//! A compute that subscribes to a stock server.
+
+use std::time::Duration;
+
+use harness::{Cluster, StockServer, block_on, connect, eventually, number};
+
+use super::{LOGICAL, PATIENCE, reconnect, subscribe};
+
+const COUNT: &str = "SELECT count(*) FROM t";
+
+/// No key: a transaction that is applied twice leaves its rows twice.
+#[test]
+fn a_compute_that_subscribes_goes_on_where_it_was() {
+    let cluster = Cluster::up_with("logical-subscriber", &["wal_retrieve_retry_interval=200ms"])
+        .need_not_evict("its database is small");
+    let directory = cluster.directory().join("publisher");
+    block_on(async {
+        let stock = StockServer::fresh(&directory, cluster.safekeeper_port(122), &[LOGICAL]);
+        let publisher = connect(&stock.own_connstr()).await.unwrap();
+        let table = "CREATE TABLE t (n bigint)";
+        publisher.batch_execute(&format!("{table}; CREATE PUBLICATION pub FOR TABLE t")).await.unwrap();
+        let main = reconnect(&cluster, "main").await;
+        main.batch_execute(table).await.unwrap();
+        subscribe(&main, &stock.own_connstr()).await;
+
+        let mut last = 0;
+        for round in 0..4 {
+            for _ in 0..50 {
+                last += 1;
+                let insert = format!("INSERT INTO t VALUES ({last})");
+                publisher.batch_execute(&insert).await.unwrap();
+            }
+            let client = reconnect(&cluster, "main").await;
+            eventually("rows arrive", PATIENCE, async || number(&client, COUNT).await > last - 20).await;
+            if round % 2 == 0 {
+                cluster.kill("endpoint-main");
+            } else {
+                cluster.varve(&["endpoint", "stop", "main"]);
+            }
+            cluster.varve(&["endpoint", "start", "main"]);
+        }
+        let client = reconnect(&cluster, "main").await;
+        eventually("all rows arrive", PATIENCE, async || number(&client, COUNT).await >= last).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(number(&client, COUNT).await, last);
+        assert_eq!(number(&client, "SELECT count(DISTINCT n) FROM t").await, last);
+
+        // Where it is, belongs to the data: a branch and an export know it, too.
+        let progress = "SELECT count(*) FROM pg_replication_origin_status WHERE remote_lsn > '0/0'";
+        assert_eq!(number(&client, progress).await, 1);
+        client.batch_execute("ALTER SUBSCRIPTION sub DISABLE").await.unwrap();
+        cluster.varve(&["timeline", "branch", "--branch-name", "branch"]);
+        cluster.varve(&["endpoint", "create", "branch", "--branch-name", "branch"]);
+        cluster.varve(&["endpoint", "start", "branch"]);
+        let branch = reconnect(&cluster, "branch").await;
+        assert_eq!(number(&branch, progress).await, 1);
+        let exported = cluster.directory().join("exported");
+        cluster.varve(&[
+            "timeline",
+            "export",
+            "--branch-name",
+            "main",
+            "-o",
+            &exported.display().to_string(),
+        ]);
+        let server = StockServer::start(&exported, cluster.safekeeper_port(123));
+        let export = connect(&server.connstr(&cluster.connstr("main"))).await.unwrap();
+        assert_eq!(number(&export, progress).await, 1);
+    });
+}
