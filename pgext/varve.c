@@ -23,6 +23,7 @@
 #include "evictor.h"
 #include "gucs.h"
 #include "hole_punch.h"
+#include "init_forks.h"
 #include "life.h"
 #include "local_relations.h"
 #include "prefetch.h"
@@ -140,6 +141,7 @@ install_remote_pages(void)
 	backup_refusal_install();
 	prefetch_install();
 	backpressure_install();
+	init_forks_install();
 	read_lease_install();
 	replica_install();
 	evictor_install();
