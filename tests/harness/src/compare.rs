@@ -20,7 +20,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::unistd::{Whence, lseek};
-use page_redo::page::PageBytes;
+use page_redo::page::{HEADER_SIZE, PageBytes};
 use types::{BLCKSZ, Fork, Lsn};
 
 use self::page::{Place, bytes_that_differ, page_lsn};
@@ -192,18 +192,26 @@ fn relations(comparison: &mut Comparison, ours: &Path, theirs: &Path, directory:
             continue;
         }
         let path = format!("{directory}/{name}");
-        let (Some(our_pages), Some(their_pages)) = (pages(&ours.join(&path)), pages(&theirs.join(&path)))
-        else {
-            let export = "the export".to_owned();
-            let owner = if our_files.contains(name) { export } else { sides.theirs.to_string() };
-            comparison.differences.push(format!("{path} is only in {owner}"));
-            continue;
+        let (our_pages, mut their_pages) = (pages(&ours.join(&path)), pages(&theirs.join(&path)));
+        if sides.theirs == Theirs::Compute && file.fork == Fork::Vm {
+            their_pages = their_pages.and_then(|pages| without_empty_maps(pages, our_pages.as_deref()));
+        }
+        let (our_pages, their_pages) = match (our_pages, their_pages) {
+            (Some(ours), Some(theirs)) => (ours, theirs),
+            (None, None) => continue,
+            (Some(_), None) => {
+                comparison.differences.push(format!("{path} is only in the export"));
+                continue;
+            }
+            (None, Some(_)) => {
+                comparison.differences.push(format!("{path} is only in {}", sides.theirs));
+                continue;
+            }
         };
         if our_pages.len() != their_pages.len() {
             let (a, b) = (our_pages.len(), their_pages.len());
-            comparison
-                .differences
-                .push(format!("{path} has {a} blocks in the export, {b} in {}", sides.theirs));
+            let lengths = format!("{path} has {a} blocks in the export, {b} in {}", sides.theirs);
+            comparison.differences.push(lengths);
         }
         let is_cached = match sides.theirs {
             Theirs::Standby => vec![true; their_pages.len()],
@@ -223,6 +231,16 @@ fn relations(comparison: &mut Comparison, ours: &Path, theirs: &Path, directory:
             comparison.differences.extend(text.map(|text| format!("{path} {text}")));
         }
     }
+}
+
+/// A visibility map gets its pages when somebody looks, and WAL has them from their first bit on. So the last ones may be
+/// only in a compute, if they have none; none of them is left if the whole map is.
+fn without_empty_maps(mut theirs: Vec<PageBytes>, ours: Option<&[PageBytes]>) -> Option<Vec<PageBytes>> {
+    let is_empty = |page: &PageBytes| page[HEADER_SIZE..].iter().all(|byte| *byte == 0);
+    while theirs.len() > ours.map_or(0, <[PageBytes]>::len) && theirs.last().is_some_and(is_empty) {
+        theirs.pop();
+    }
+    (ours.is_some() || !theirs.is_empty()).then_some(theirs)
 }
 
 /// A page that a file does not reach is one of zeros.

@@ -54,11 +54,15 @@ pub struct Amcheck(String);
 pub fn amcheck(socket: &Socket) -> Amcheck {
     let mut command = run_as_postgres(&pg_program("pg_amcheck"));
     command.args(["--all", "--install-missing", "--heapallindexed", "--parent-check", "--username=postgres"]);
-    let output = command.args(address(socket)).output().expect("pg_amcheck");
+    // With so small a cache it waits for pages most of the time.
+    let output = command.arg("--jobs=4").args(address(socket)).output().expect("pg_amcheck");
     let said =
         [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
-    let ended = if output.status.success() { String::new() } else { format!("{}\n", output.status) };
-    Amcheck(format!("{ended}{said}"))
+    let ended = if output.status.success() { String::new() } else { output.status.to_string() };
+    // Several sessions say it, in whatever order.
+    let mut lines: Vec<&str> = said.lines().chain((!ended.is_empty()).then_some(&*ended)).collect();
+    lines.sort_unstable();
+    Amcheck(lines.join("\n"))
 }
 
 fn in_a_tablespace(cluster: &Cluster, socket: &Socket, database: &str) {

@@ -80,12 +80,16 @@ pub fn run(
         tally.add(judge(configuration, &name, prepared, stock, &on_endpoint));
     }
     drop(place);
+    let sent = afterwards::pages_sent(&cluster);
+    if sent == 0.0 {
+        tally.faults.push(format!("{name}: no page came from the pageserver"));
+    }
+    tell(&format!("pg-regress: {name}: {sent} pages came from the pageserver; {}", cluster.cache_activity()));
     if let Some(amcheck) = amcheck {
-        let database = &group.suites[0].database;
+        let database = &group.suites.last().expect("a suite").database;
         let faults = afterwards::faults(&cluster, &amcheck, &name, database);
         tally.faults.extend(faults.into_iter().map(|fault| format!("{name}: afterwards: {fault}")));
     }
-    tell(&format!("pg-regress: {name}: {}", cluster.cache_activity()));
     if !tally.faults.is_empty() {
         keep(&cluster, &directory);
     }
