@@ -4,7 +4,8 @@
 #   make down          stop it; the data stays
 #   make build         everything, release, and the extension for the PostgreSQL on the machine
 #   make test [T=name] all proofs, or those whose name contains T
-#   make pg-regress    PostgreSQL's own regression suite on an endpoint and on a stock server, PG=15 or 17
+#   make pg-regress    PostgreSQL's own suites on an endpoint and on a stock server, PG=15 or 17; an hour.
+#                      SUITE=regress, isolation, contrib/hstore; CONFIGURATION=serial, parallel or default: one of them
 #   make redo-oracle   page redo judged by PostgreSQL, PG=15; redo-oracle-mutants: whether it would notice
 #   make standby-oracle  a stock standby stopped at random LSNs under load, PG=15 STOPS=20, beside the pageserver's pages
 #   make many-timelines what 10,000 idle timelines cost a safekeeper, TIMELINES=10000
@@ -67,9 +68,10 @@ test: build extension-of-other
 
 pg-regress: build extension-of-other
 	@tests/scripts/postgres-source $(PG) >/dev/null
-	cargo test --release --locked -p pg_regress --no-run
-	VARVE_TEST_PG=$(PG) tests/scripts/with-postgres $(PG) \
-		"$$(ls -t target/release/deps/pg_regress-* | grep -v '\.d$$' | head -n 1)" --nocapture the_suite
+	cargo test --release --locked --workspace --no-run
+	@VARVE_TEST_PG=$(PG) SUITE="$(SUITE)" CONFIGURATION="$(CONFIGURATION)" \
+		tests/scripts/with-postgres $(PG) tests/scripts/pg-regress \
+		"$$(ls -t target/release/deps/pg_regress-* | grep -v '\.d$$' | head -n 1)" --ignored --nocapture all_suites
 
 # All packages at once, so that what `make build` compiled is used. BENCH="--only branches --rounds 1": see --help.
 bench: build

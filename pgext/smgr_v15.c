@@ -14,6 +14,7 @@
 
 #include "backpressure.h"
 #include "buffers.h"
+#include "init_forks.h"
 #include "local_relations.h"
 #include "page_images.h"
 #include "prefetch.h"
@@ -81,6 +82,8 @@ create_init_fork(SMgrRelation reln, bool isRedo)
 	sparse_cache_note_init_fork(relation_tag(reln));
 	local_relations_unlock();
 	local_relations_note_init_fork();
+	if (!isRedo)
+		init_forks_note(reln);
 }
 
 /* mdcreate fails if the file is there: what is known of a living relation must survive that */

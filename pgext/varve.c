@@ -24,6 +24,7 @@
 #include "evictor.h"
 #include "gucs.h"
 #include "hole_punch.h"
+#include "init_forks.h"
 #include "kept_cache.h"
 #include "kept_files.h"
 #include "life.h"
@@ -148,6 +149,7 @@ install_remote_pages(void)
 	backup_refusal_install();
 	prefetch_install();
 	backpressure_install();
+	init_forks_install();
 	read_lease_install();
 	replica_install();
 	kept_files_install();

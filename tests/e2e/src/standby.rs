@@ -6,7 +6,6 @@
 //!             └─► stock standby, begun from an export at the first LSN, stopped at L ┘
 //! ```
 
-mod compare;
 mod load;
 mod mixed;
 mod oracle;
@@ -15,10 +14,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use harness::{Cluster, StockServer, block_on, eventually, lsn, pg_program, run, run_as_postgres};
+use harness::{
+    Cluster, Comparison, Sides, StockServer, Theirs, block_on, compare, eventually, lsn, pg_program, run,
+    run_as_postgres,
+};
 use types::Lsn;
-
-use crate::standby::compare::{Comparison, Sides, compare};
 
 /// The compute's setting, which a server that replays its WAL must have too.
 const PREPARED_TRANSACTIONS: u32 = 5;
@@ -159,7 +159,8 @@ async fn crash_and_restart(cluster: &Cluster) {
 /// Compares files, then starts both: `port` and the next one are theirs.
 async fn equal_at(cluster: &Cluster, standby: &Path, start: Lsn, at: Lsn, port: u16) -> Comparison {
     let exported = export(cluster, &format!("exported-{:X}", at.0), at);
-    let comparison = compare(&exported, standby, Sides { start, all_prepared: true });
+    let comparison =
+        compare(&exported, standby, Sides { start, all_prepared: true, theirs: Theirs::Standby });
     eprintln!("at {at}: {comparison}");
     assert!(comparison.differences.is_empty(), "at {at}: {comparison}");
 

@@ -5,6 +5,7 @@
 
 mod cache_log;
 mod cluster;
+mod compare;
 mod ledger;
 mod ports;
 mod programs;
@@ -14,6 +15,7 @@ mod writers;
 
 pub use cache_log::CacheActivity;
 pub use cluster::{Cluster, Remote, connect, lsn, number};
+pub use compare::{Comparison, Sides, Theirs, compare};
 pub use ledger::{Ledger, Verdict};
 pub use programs::{pg_program, pg_version, program, run, run_as_postgres};
 pub use stock_server::StockServer;

@@ -1,13 +1,14 @@
-//! PostgreSQL's list of tests, one after the other: what tests that run side by side print depends on who is
-//! first.
+//! PostgreSQL's lists of tests, and the same one after the other: what tests that run side by side print depends on
+//! who is first.
 
 /// The names in a schedule file, in its order. Tests that share a line do not depend on one another.
-pub fn names(schedule: &str) -> Vec<&str> {
-    schedule.lines().filter_map(|line| line.strip_prefix("test:")).flat_map(str::split_whitespace).collect()
+pub fn names(schedule: &str) -> Vec<String> {
+    let lists = schedule.lines().filter_map(|line| line.strip_prefix("test:"));
+    lists.flat_map(str::split_whitespace).map(str::to_owned).collect()
 }
 
 /// A schedule of one test a line.
-pub fn serial(names: &[&str]) -> String {
+pub fn serial(names: &[String]) -> String {
     names.iter().map(|name| format!("test: {name}\n")).collect()
 }
 

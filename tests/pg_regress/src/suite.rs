@@ -1,21 +1,19 @@
-//! The suite as PostgreSQL's sources bring it, and its driver `pg_regress`, which the package for extensions
-//! brings.
+//! One suite of PostgreSQL's sources, and the driver that runs it, `pg_regress` or `pg_isolation_regress`, which the
+//! package for extensions brings.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-use harness::{pg_program, pg_version, run, run_as_postgres};
+use harness::{pg_program, run, run_as_postgres};
 
-use crate::schedule;
+use crate::source::{pg_config, source};
+use crate::{report, schedule};
 
-/// What the tests are, should print and read.
-const INPUTS: [&str; 4] = ["sql", "expected", "data", "resultmap"];
-/// Libraries that tests load: PostgreSQL's package has these two, the third we compile.
-const LIBRARIES: [&str; 2] = ["refint.so", "autoinc.so"];
-/// For all tests on one server. Where a page went wrong, a backend may loop for ever and heed no time-out.
-const LONGEST: &str = "10m";
+/// Longest time of one suite on one server. Where a page went wrong, a backend may loop for ever and heed no time-out.
+const LONGEST: &str = "20m";
 
 /// Where a server listens.
 pub struct Socket {
@@ -23,75 +21,123 @@ pub struct Socket {
     pub port: u16,
 }
 
-/// A copy of the suite for servers to read and write. Tests print its path, so both servers get the same one,
-/// one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Driver {
+    Regress,
+    /// Sessions whose steps are interleaved. Some have several outcomes, which PostgreSQL's sources list.
+    Isolation,
+}
+
+/// Which tests, and in which order.
+#[derive(Clone, Debug)]
+pub enum Tests {
+    OneByOne(Vec<String>),
+    /// Lines of tests that run side by side.
+    Schedule(String),
+}
+
+impl Tests {
+    pub fn names(&self) -> Vec<String> {
+        match self {
+            Tests::OneByOne(names) => names.clone(),
+            Tests::Schedule(text) => schedule::names(text),
+        }
+    }
+}
+
+/// What there is to run.
+#[derive(Clone, Debug)]
 pub struct Suite {
-    directory: PathBuf,
-    tests: Vec<String>,
+    /// As it is told: `regress`, `isolation`, `contrib/hstore`.
+    pub name: String,
+    pub driver: Driver,
+    pub source: PathBuf,
+    pub tests: Tests,
+    pub options: Vec<String>,
+    pub database: String,
+    /// Directory with libraries that tests load.
+    pub libraries: PathBuf,
 }
 
 /// What the tests printed on one server.
+#[derive(Default)]
 pub struct Outcome {
-    /// By name.
+    /// By name. Of a test that did not run there is nothing.
     pub results: BTreeMap<String, Vec<u8>>,
     /// Tests that printed none of what PostgreSQL's sources expect.
     pub failed: Vec<String>,
+    /// Why the driver did not come to its end.
+    pub stopped: Option<String>,
+    pub took: Duration,
+}
+
+/// A copy of a suite for servers to read and write. Tests print its path, so both servers get the same one,
+/// one after the other.
+pub struct Prepared {
+    pub suite: Suite,
+    directory: PathBuf,
 }
 
 impl Suite {
-    pub fn prepare(directory: PathBuf) -> Suite {
-        let source = source().join("src/test/regress");
-        fs::create_dir(&directory).expect("a directory for the suite");
-        run(Command::new("cp").arg("-r").args(INPUTS.map(|name| source.join(name))).arg(&directory));
-        let package = pg_config("--pkglibdir");
-        run(Command::new("cp").args(LIBRARIES.map(|name| package.join(name))).arg(&directory));
-        run(Command::new("cc")
-            .args(["-shared", "-fPIC", "-w", "-O1", "-I"])
-            .arg(pg_config("--includedir-server"))
-            .arg("-o")
-            .arg(directory.join("regress.so"))
-            .arg(source.join("regress.c")));
-        let parallel = fs::read_to_string(source.join("parallel_schedule")).expect("PostgreSQL's schedule");
-        let names = schedule::names(&parallel);
-        fs::write(directory.join("schedule"), schedule::serial(&names)).expect("a schedule");
-        if nix::unistd::geteuid().is_root() {
-            run(Command::new("chown").args(["-R", "postgres"]).arg(&directory));
-        }
-        Suite { directory, tests: names.into_iter().map(str::to_owned).collect() }
+    pub fn prepare(&self, directory: PathBuf) -> Prepared {
+        fs::create_dir_all(directory.parent().expect("a parent")).expect("a directory for suites");
+        run(Command::new("cp").arg("-r").arg(&self.source).arg(&directory));
+        let text = match &self.tests {
+            Tests::OneByOne(names) => schedule::serial(names),
+            Tests::Schedule(text) => text.clone(),
+        };
+        fs::write(directory.join("varve_schedule"), text).expect("a schedule");
+        give_to_postgres(&directory);
+        Prepared { suite: self.clone(), directory }
     }
+}
 
+impl Prepared {
     /// Runs all tests as the bootstrap superuser, in a database that is made for them. What they printed stays
     /// in a directory with the name of the server.
     pub fn run_on(&self, server: &str, socket: &Socket) -> Outcome {
+        let began = Instant::now();
+        let output = self.command(socket).output().expect("the driver");
+        let report = String::from_utf8_lossy(&output.stdout).into_owned();
+        // 0: all passed, 1: some failed. Else they could not be run, or not to the end.
+        let stopped = (!matches!(output.status.code(), Some(0 | 1))).then(|| {
+            let said = String::from_utf8_lossy(&output.stderr);
+            format!(
+                "the driver did not come to its end, {}: {}{}",
+                output.status,
+                last_of(&report),
+                last_of(&said)
+            )
+        });
+        let _ = fs::rename(self.directory.join("results"), self.directory.join(server));
+        fs::write(self.directory.join(format!("{server}.report")), &report).expect("the report");
+        let read = |test: String| fs::read(self.result(server, &test)).ok().map(|printed| (test, printed));
+        let results = self.suite.tests.names().into_iter().filter_map(read).collect();
+        Outcome { results, failed: report::failed(&report), stopped, took: began.elapsed() }
+    }
+
+    fn command(&self, socket: &Socket) -> Command {
+        let Suite { driver, options, database, libraries, .. } = &self.suite;
+        let program = match driver {
+            Driver::Regress => "regress/pg_regress",
+            Driver::Isolation => "isolation/pg_isolation_regress",
+        };
         let mut command = run_as_postgres(Path::new("timeout"));
-        command.arg(LONGEST).arg(pg_config("--pkglibdir").join("pgxs/src/test/regress/pg_regress"));
+        command.arg(LONGEST).arg(pg_config("--pkglibdir").join("pgxs/src/test").join(program));
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PG")) {
             command.env_remove(name);
         }
         command
             .current_dir(&self.directory)
-            .args(["--inputdir=.", "--outputdir=.", "--schedule=schedule"])
+            .args(["--inputdir=.", "--outputdir=.", "--schedule=varve_schedule"])
             .args(["--encoding=UTF8", "--user=postgres"])
+            .arg(format!("--dbname={database}"))
             .arg(format!("--bindir={}", pg_program("").display()))
-            .arg(format!("--dlpath={}", self.directory.display()))
+            .arg(format!("--dlpath={}", libraries.display()))
             .arg(format!("--host={}", socket.directory.display()))
-            .arg(format!("--port={}", socket.port));
-        let output = command.output().expect("pg_regress");
-        let report = String::from_utf8_lossy(&output.stdout).into_owned();
-        // 0: all passed, 1: some failed. Else they could not be run, or not to the end.
-        assert!(
-            matches!(output.status.code(), Some(0 | 1)),
-            "the tests did not run on the server {server}, {}: {report}{}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr)
-        );
-        fs::rename(self.directory.join("results"), self.directory.join(server)).expect("results");
-        let results = self.tests.iter().map(|test| {
-            let path = self.result(server, test);
-            let printed = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-            (test.clone(), printed)
-        });
-        Outcome { results: results.collect(), failed: failed(&report) }
+            .arg(format!("--port={}", socket.port))
+            .args(options);
+        command
     }
 
     /// The file with what a test printed on a server.
@@ -100,45 +146,28 @@ impl Suite {
     }
 }
 
-/// Names in lines like `test copy ... FAILED 143 ms`.
-fn failed(report: &str) -> Vec<String> {
-    let name = |line: &str| match line.split_whitespace().collect::<Vec<_>>()[..] {
-        ["test", name, "...", "FAILED", ..] => Some(name.to_owned()),
-        _ => None,
-    };
-    report.lines().filter_map(name).collect()
+fn last_of(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(10)..].join("\n")
 }
 
-/// PostgreSQL's sources; those of the newest release in the cache.
-fn source() -> PathBuf {
-    let cache = std::env::var_os("VARVE_CACHE").unwrap_or_else(|| "/var/cache/varve".into());
-    let sources = Path::new(&cache).join("src");
-    let major = pg_version();
-    let prefix = format!("postgresql-{major}-{major}.");
-    let minor = |path: &PathBuf| path.file_name()?.to_str()?.strip_prefix(&prefix)?.parse::<u32>().ok();
-    let present = fs::read_dir(&sources).into_iter().flatten().flatten().map(|entry| entry.path());
-    present.filter(|path| minor(path).is_some()).max_by_key(minor).unwrap_or_else(|| {
-        panic!(
-            "PostgreSQL's sources are not in {}: `make pg-regress` or tests/scripts/postgres-source {major} fetches them",
-            sources.display()
-        )
-    })
-}
-
-fn pg_config(what: &str) -> PathBuf {
-    PathBuf::from(run(Command::new(pg_program("pg_config")).arg(what)).trim())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn failures_are_read_from_the_drivers_report() {
-        let report = "test copy                         ... FAILED      143 ms\n\
-                      test copyselect                   ... ok           54 ms\n\
-                      test rules                        ... FAILED (test process exited with exit code 2)       12 ms\n\
-                      2 of 3 tests failed. \n";
-        assert_eq!(failed(report), ["copy", "rules"]);
+pub fn give_to_postgres(directory: &Path) {
+    if nix::unistd::geteuid().is_root() {
+        run(Command::new("chown").args(["-R", "postgres"]).arg(directory));
     }
+}
+
+/// Libraries that tests of the regression suite load: PostgreSQL's package has two, the third is compiled.
+pub fn libraries(directory: &Path) {
+    let source = source();
+    fs::create_dir_all(directory).expect("a directory for libraries");
+    let package = pg_config("--pkglibdir");
+    run(Command::new("cp").args(["refint.so", "autoinc.so"].map(|name| package.join(name))).arg(directory));
+    run(Command::new("cc")
+        .args(["-shared", "-fPIC", "-w", "-O1", "-I"])
+        .arg(pg_config("--includedir-server"))
+        .arg("-o")
+        .arg(directory.join("regress.so"))
+        .arg(source.join("src/test/regress/regress.c")));
+    give_to_postgres(directory);
 }

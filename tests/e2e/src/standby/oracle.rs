@@ -5,11 +5,10 @@
 
 use std::time::Duration;
 
-use harness::{Cluster, block_on, connect, lsn, pg_version};
+use harness::{Cluster, Comparison, Sides, Theirs, block_on, compare, connect, lsn, pg_version};
 use tokio_postgres::Client;
 use types::Lsn;
 
-use super::compare::{Comparison, Sides, compare};
 use super::mixed::Mixed;
 use super::{PREPARED_TRANSACTIONS, Standby, export};
 
@@ -98,7 +97,11 @@ fn a_standby_stopped_at_random_lsns_equals_exports() {
             let at = random_stop(&walinspect(&connstr).await, &mut random).await;
             standby.run_until(at).await;
             let exported = export(&cluster, "exported", at);
-            let comparison = compare(&exported, &standby.directory, Sides { start, all_prepared: false });
+            let comparison = compare(
+                &exported,
+                &standby.directory,
+                Sides { start, all_prepared: false, theirs: Theirs::Standby },
+            );
             std::fs::remove_dir_all(&exported).unwrap();
             eprintln!("stop {stop} of {stops} at {at}: {comparison}");
             verdict.add(&comparison);

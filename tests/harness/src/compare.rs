@@ -6,23 +6,29 @@
 //! - all of an unlogged relation but its init fork: nothing else of it is in WAL. An export holds the empty
 //!   relation, ready to be used; a standby has no file until it is promoted.
 //!
-//! Both sides replayed the same records and nobody read from them, so the places where a running primary is
+//! An export and a standby replayed the same records and nobody read from them, so the places where a running primary is
 //! ahead of its own WAL (values that a sequence keeps in reserve, pages remembered by an SP-GiST metapage)
-//! are compared as well.
+//! are compared as well. With a compute that was stopped they are not, nor are the holes of its files, which it has
+//! not cached.
+
+mod page;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display};
+use std::fs::File;
 use std::path::Path;
 
-use page_redo::mask::{mask, rmgr_of_page};
-use page_redo::page::{PD_ALL_VISIBLE, PageBytes};
-use page_redo::rmgr_name;
-use pg_format::rmgr::HEAP;
+use nix::errno::Errno;
+use nix::unistd::{Whence, lseek};
+use page_redo::page::{HEADER_SIZE, PageBytes};
 use types::{BLCKSZ, Fork, Lsn};
+
+use self::page::{Place, bytes_that_differ, page_lsn};
 
 const SLRUS: [&str; 3] = ["pg_xact", "pg_multixact/offsets", "pg_multixact/members"];
 const PREPARED: &str = "pg_twophase";
 const RELATION_MAP: &str = "pg_filenode.map";
+const FIRST_NORMAL_OID: u32 = 16384;
 /// Differences that are told in full.
 const TOLD: usize = 20;
 
@@ -34,6 +40,24 @@ pub struct Sides {
     /// A standby writes the files of those transactions that were prepared before its last checkpoint, and reads the
     /// others from WAL again. With this the others are missed on its side.
     pub all_prepared: bool,
+    pub theirs: Theirs,
+}
+
+/// Whose directory is compared with an export.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Theirs {
+    Standby,
+    /// It was stopped in order: what it cached is in its files, all else is a hole in them.
+    Compute,
+}
+
+impl Display for Theirs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Theirs::Standby => "the standby",
+            Theirs::Compute => "the compute",
+        })
+    }
 }
 
 /// What was compared and found different.
@@ -41,6 +65,8 @@ pub struct Sides {
 pub struct Comparison {
     /// Pages by what is on them, and how many of those WAL changed after the timeline began.
     pub pages: BTreeMap<String, (usize, usize)>,
+    /// Pages that a compute did not have.
+    pub uncached: usize,
     pub maps: usize,
     pub prepared: usize,
     pub differences: Vec<String>,
@@ -70,6 +96,9 @@ impl Display for Comparison {
             write!(f, "{}{kind} {changed} of {all}", if at == 0 { "" } else { ", " })?;
         }
         let (maps, prepared) = (self.maps, self.prepared);
+        if self.uncached > 0 {
+            write!(f, "; {} not cached", self.uncached)?;
+        }
         write!(f, "), {maps} relation maps, {prepared} prepared transactions; ")?;
         write!(f, "{} differences", self.differences.len())?;
         for difference in self.differences.iter().take(TOLD) {
@@ -79,11 +108,11 @@ impl Display for Comparison {
     }
 }
 
-/// `ours` is an export, `theirs` a standby.
+/// `ours` is an export.
 pub fn compare(ours: &Path, theirs: &Path, sides: Sides) -> Comparison {
     let mut comparison = Comparison::default();
     for directory in database_directories(ours).union(&database_directories(theirs)) {
-        relations(&mut comparison, ours, theirs, directory, sides.start);
+        relations(&mut comparison, ours, theirs, directory, sides);
     }
     for slru in SLRUS {
         for name in file_names(&ours.join(slru)).union(&file_names(&theirs.join(slru))) {
@@ -132,6 +161,11 @@ struct RelationFile {
 }
 
 impl RelationFile {
+    /// Whether initdb made it.
+    fn is_of_catalog(&self) -> bool {
+        self.number < FIRST_NORMAL_OID
+    }
+
     fn parse(name: &str) -> Option<RelationFile> {
         let (front, segment) = match name.split_once('.') {
             Some((front, segment)) => (front, segment.parse().ok()?),
@@ -143,7 +177,7 @@ impl RelationFile {
     }
 }
 
-fn relations(comparison: &mut Comparison, ours: &Path, theirs: &Path, directory: &str, start: Lsn) {
+fn relations(comparison: &mut Comparison, ours: &Path, theirs: &Path, directory: &str, sides: Sides) {
     let (our_files, their_files) = (file_names(&ours.join(directory)), file_names(&theirs.join(directory)));
     for name in our_files.union(&their_files) {
         if name == RELATION_MAP {
@@ -158,69 +192,55 @@ fn relations(comparison: &mut Comparison, ours: &Path, theirs: &Path, directory:
             continue;
         }
         let path = format!("{directory}/{name}");
-        let (Some(our_pages), Some(their_pages)) = (pages(&ours.join(&path)), pages(&theirs.join(&path)))
-        else {
-            let owner = if our_files.contains(name) { "the export" } else { "the standby" };
-            comparison.differences.push(format!("{path} is only in {owner}"));
-            continue;
+        let (our_pages, mut their_pages) = (pages(&ours.join(&path)), pages(&theirs.join(&path)));
+        if sides.theirs == Theirs::Compute && file.fork == Fork::Vm {
+            their_pages = their_pages.and_then(|pages| without_empty_maps(pages, our_pages.as_deref()));
+        }
+        let (our_pages, their_pages) = match (our_pages, their_pages) {
+            (Some(ours), Some(theirs)) => (ours, theirs),
+            (None, None) => continue,
+            (Some(_), None) => {
+                comparison.differences.push(format!("{path} is only in the export"));
+                continue;
+            }
+            (None, Some(_)) => {
+                comparison.differences.push(format!("{path} is only in {}", sides.theirs));
+                continue;
+            }
         };
         if our_pages.len() != their_pages.len() {
             let (a, b) = (our_pages.len(), their_pages.len());
-            comparison.differences.push(format!("{path} has {a} blocks in the export, {b} in the standby"));
+            let lengths = format!("{path} has {a} blocks in the export, {b} in {}", sides.theirs);
+            comparison.differences.push(lengths);
         }
+        let is_cached = match sides.theirs {
+            Theirs::Standby => vec![true; their_pages.len()],
+            Theirs::Compute => data_blocks(&theirs.join(&path), their_pages.len()),
+        };
         let first = file.segment * types::RELSEG_BLOCKS;
-        for (block, (a, b)) in (first..).zip(our_pages.iter().zip(&their_pages)) {
-            let kind = kind(b, file.fork);
-            comparison.count(kind, page_lsn(b) > start);
-            let text = difference(a, b, file.fork, block).or_else(|| other_lsn(a, b).map(str::to_owned));
-            if let Some(text) = text {
-                let lsns = format!("LSN {} in the export, {} in the standby", page_lsn(a), page_lsn(b));
-                comparison.differences.push(format!("{path} block {block} ({kind}, {lsns}): {text}"));
+        for (at, (a, b)) in our_pages.iter().zip(&their_pages).enumerate() {
+            // ALTER DATABASE SET TABLESPACE copies holes as pages of zeros.
+            let may_be_copied = sides.theirs == Theirs::Compute && directory.starts_with("pg_tblspc");
+            if !is_cached[at] || may_be_copied && b.iter().all(|byte| *byte == 0) {
+                comparison.uncached += 1;
+                continue;
             }
+            let place = Place { fork: file.fork, block: first + at as u32, of_catalog: file.is_of_catalog() };
+            comparison.count(page::kind(b, file.fork), page_lsn(b) > sides.start);
+            let text = page::difference(a, b, place, sides.theirs);
+            comparison.differences.extend(text.map(|text| format!("{path} {text}")));
         }
     }
 }
 
-fn kind(page: &PageBytes, fork: Fork) -> &'static str {
-    match fork {
-        Fork::Main if page.iter().all(|byte| *byte == 0) => "zeros",
-        Fork::Main => rmgr_name(rmgr_of_page(page)),
-        Fork::Fsm => "FSM",
-        Fork::Vm => "VM",
-        Fork::Init => "init",
+/// A visibility map gets its pages when somebody looks, and WAL has them from their first bit on. So the last ones may be
+/// only in a compute, if they have none; none of them is left if the whole map is.
+fn without_empty_maps(mut theirs: Vec<PageBytes>, ours: Option<&[PageBytes]>) -> Option<Vec<PageBytes>> {
+    let is_empty = |page: &PageBytes| page[HEADER_SIZE..].iter().all(|byte| *byte == 0);
+    while theirs.len() > ours.map_or(0, <[PageBytes]>::len) && theirs.last().is_some_and(is_empty) {
+        theirs.pop();
     }
-}
-
-fn page_lsn(page: &PageBytes) -> Lsn {
-    let half = |at: usize| u32::from_le_bytes(*page[at..].first_chunk().expect("a page header"));
-    Lsn(u64::from(half(0)) << 32 | u64::from(half(4)))
-}
-
-fn difference(ours: &PageBytes, theirs: &PageBytes, fork: Fork, block: u32) -> Option<String> {
-    let (mut a, mut b) = (Box::new(*ours), Box::new(*theirs));
-    let rmid = rmgr_of_page(theirs);
-    mask(&mut a, rmid, fork, block);
-    mask(&mut b, rmid, fork, block);
-    bytes_that_differ(&a, &b)
-}
-
-/// The masks leave out the LSN, but here it is the same, with one exception: redo gives a heap page that
-/// becomes all-visible the LSN of that record, which PostgreSQL does only where hints are in WAL.
-fn other_lsn(ours: &PageBytes, theirs: &PageBytes) -> Option<&'static str> {
-    let all_visible_heap = rmgr_of_page(ours) == HEAP && ours[10] & PD_ALL_VISIBLE as u8 != 0;
-    let (a, b) = (page_lsn(ours), page_lsn(theirs));
-    (a != b && !(all_visible_heap && a > b)).then_some("the LSNs differ")
-}
-
-fn bytes_that_differ(a: &PageBytes, b: &PageBytes) -> Option<String> {
-    let mut differing = a.iter().zip(b).enumerate().filter(|(_, (x, y))| x != y).map(|(at, _)| at);
-    let first = differing.next()?;
-    Some(format!(
-        "{} bytes differ, the first at {first}: {} and {}",
-        1 + differing.count(),
-        a[first],
-        b[first]
-    ))
+    (ours.is_some() || !theirs.is_empty()).then_some(theirs)
 }
 
 /// A page that a file does not reach is one of zeros.
@@ -238,6 +258,24 @@ fn slru_pages(comparison: &mut Comparison, ours: &Path, theirs: &Path, slru: &st
     }
 }
 
+/// Which blocks of a sparse file have data.
+fn data_blocks(path: &Path, count: usize) -> Vec<bool> {
+    let mut has_data = vec![false; count];
+    let file = File::open(path).expect("a relation's file");
+    let mut at = 0;
+    loop {
+        let data = match lseek(&file, at, Whence::SeekData) {
+            Ok(data) => data,
+            // None up to the end.
+            Err(Errno::ENXIO) => return has_data,
+            Err(error) => panic!("{}: {error}", path.display()),
+        };
+        at = lseek(&file, data, Whence::SeekHole).expect("the end of data");
+        let blocks = data as usize / BLCKSZ..(at as usize).div_ceil(BLCKSZ);
+        has_data[blocks].fill(true);
+    }
+}
+
 /// None if there is no such file.
 fn pages(file: &Path) -> Option<Vec<PageBytes>> {
     let bytes = std::fs::read(file).ok()?;
@@ -248,7 +286,7 @@ fn pages(file: &Path) -> Option<Vec<PageBytes>> {
 
 #[test]
 fn a_planted_difference_is_found() {
-    let sides = Sides { start: Lsn(0x100_0000), all_prepared: true };
+    let sides = Sides { start: Lsn(0x100_0000), all_prepared: true, theirs: Theirs::Standby };
     let data_directory = |changed: bool| {
         let directory = tempfile::tempdir().unwrap();
         let database = directory.path().join("base/5");
@@ -275,4 +313,27 @@ fn a_planted_difference_is_found() {
     assert!(different[1].starts_with("pg_xact/0000 block 0"), "{different:?}");
     std::fs::remove_file(other.path().join("base/5/16384")).unwrap();
     assert_eq!(compare(one.path(), other.path(), sides).differences.len(), 3);
+}
+
+#[test]
+fn a_hole_of_a_compute_is_not_compared() {
+    let directory = tempfile::tempdir().unwrap();
+    let (ours, theirs) = (directory.path().join("ours"), directory.path().join("theirs"));
+    let page = |filler: u8| {
+        let mut page = [filler; BLCKSZ];
+        page[12..20].copy_from_slice(&[24, 0, 0xf0, 0x1f, 0, 0x20, 4, 0x20]);
+        page
+    };
+    for side in [&ours, &theirs] {
+        std::fs::create_dir_all(side.join("base/5")).unwrap();
+    }
+    std::fs::write(ours.join("base/5/16384"), [page(1), page(2), page(3)].concat()).unwrap();
+    let sparse = File::create(theirs.join("base/5/16384")).unwrap();
+    sparse.set_len(3 * BLCKSZ as u64).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&sparse, &page(2), BLCKSZ as u64).unwrap();
+    let sides = Sides { start: Lsn(1), all_prepared: true, theirs: Theirs::Compute };
+    let same = compare(&ours, &theirs, sides);
+    assert_eq!((same.uncached, same.pages["Heap"].0, same.differences.len()), (2, 1, 0), "{same}");
+    std::os::unix::fs::FileExt::write_all_at(&sparse, &page(4), BLCKSZ as u64).unwrap();
+    assert_eq!(compare(&ours, &theirs, sides).differences.len(), 1);
 }
