@@ -14,7 +14,8 @@
 #   make fuzz          the WAL decoder and page redo, MINUTES=10 each (takes a nightly Rust)
 #   make bench         Varve beside stock PostgreSQL, a line for each number; WRITE=docs writes docs/benchmarks.md
 #   make test-garage  object storage that is a bucket of Garage, which is built first (ten minutes and more)
-#   make test-docker   the images and docker-compose.yml: every container killed, cut off, restarted under load
+#   make test-docker   the images and docker-compose.yml: every container killed, cut off, restarted under load; PG=15 or 17
+#   make test-extensions  PostGIS, pgvector, pg_cron as Debian ships them, beside a stock server; PG=15 or 17
 #   make lint          formatting, clippy, layering, C warnings
 #   make clean-cluster delete the local cluster and its data
 
@@ -34,7 +35,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 VARVE := target/release/varve --data-dir $(VARVE_DIR)
 
-.PHONY: deps build extension extension-of-other up down clean-cluster test test-docker test-garage pg-regress bench lint format oracle redo-oracle redo-oracle-mutants standby-oracle chaos many-timelines many-tenants sim sim-mutants fuzz
+.PHONY: deps build extension extension-of-other up down clean-cluster test test-docker test-garage test-extensions pg-regress bench lint format oracle redo-oracle redo-oracle-mutants standby-oracle chaos many-timelines many-tenants sim sim-mutants fuzz
 
 deps:
 	@tests/scripts/install-deps $(PG_MAJOR)
@@ -85,7 +86,13 @@ test-garage: build
 
 # Needs Docker and psql, and nothing of what `make deps` installs.
 test-docker:
-	@tests/docker/run
+	@PG_MAJOR=$(PG) tests/docker/run
+
+# In a small Debian that has them: what they need is more than a machine should have for a test.
+test-extensions: build
+	cargo test --release --locked --workspace --no-run
+	@tests/scripts/test-extensions $(PG) \
+		"$$(ls -t target/release/deps/e2e-* | grep -v '\.d$$' | head -n 1)" --include-ignored
 
 lint: deps
 	cargo fmt --all --check

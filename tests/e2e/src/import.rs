@@ -8,7 +8,7 @@ use harness::{Cluster, StockServer, block_on, connect, pg_program, run, run_as_p
 use crate::pgbench;
 
 /// A stock server's directory, with checksums and WAL segments that are not of the usual size.
-fn initdb(cluster: &Cluster, name: &str, user: &str) -> PathBuf {
+pub fn initdb(cluster: &Cluster, name: &str, user: &str) -> PathBuf {
     let directory = cluster.directory().join(name);
     std::fs::create_dir(&directory).unwrap();
     if nix::unistd::geteuid().is_root() {
@@ -21,7 +21,7 @@ fn initdb(cluster: &Cluster, name: &str, user: &str) -> PathBuf {
     directory
 }
 
-fn connstr(port: u16) -> String {
+pub fn connstr(port: u16) -> String {
     connstr_of("postgres", port)
 }
 
@@ -47,7 +47,7 @@ fn tar_backup(cluster: &Cluster, name: &str, port: u16) -> (String, String) {
 }
 
 /// The endpoint of a branch that was imported.
-async fn endpoint(cluster: &Cluster, branch: &str) -> String {
+pub async fn endpoint(cluster: &Cluster, branch: &str) -> String {
     cluster.varve(&["endpoint", "create", branch, "--branch-name", branch]);
     cluster.varve(&["endpoint", "start", branch]);
     cluster.connstr(branch)

@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 
 use harness::{Cluster, StockServer, block_on, connect};
-use tokio_postgres::{Client, SimpleQueryMessage};
+use tokio_postgres::Client;
+
+use crate::by_index::{self, text};
 
 /// Less than one of the indexes takes; every page is compared with a full copy.
 const SETTINGS: [&str; 7] = [
@@ -102,44 +104,13 @@ async fn change(client: &Client, round: u32) {
     }
 }
 
-async fn text(client: &Client, query: &str) -> Vec<String> {
-    let messages = client.simple_query(query).await.unwrap_or_else(|error| panic!("{query}: {error:?}"));
-    let row = |message| match message {
-        SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or_default().to_owned()),
-        _ => None,
-    };
-    messages.into_iter().filter_map(row).collect()
-}
-
-/// What each index finds, after it was seen that it is used and that a sequential scan finds the same.
+/// What each index finds.
 async fn answers(connstr: &str) -> Vec<String> {
-    let client = connect(connstr).await.expect("a connection");
-    let mut answers = Vec::new();
-    for (index, condition) in QUERIES {
-        let query = format!(
-            "SELECT count(*) || ' ' || coalesce(md5(string_agg(id || h, ',' ORDER BY id)), '') FROM docs WHERE {condition}"
-        );
-        // In a transaction that is taken back: the others are not there for the planner.
-        let others = format!(
-            "DO $$ DECLARE i regclass; BEGIN FOR i IN SELECT indexrelid FROM pg_index WHERE indrelid = 'docs'::regclass \
-             AND indexrelid <> '{index}'::regclass LOOP \
-             UPDATE pg_index SET indisvalid = false WHERE indexrelid = i; END LOOP; END $$"
-        );
-        client.batch_execute("SET enable_seqscan = off").await.unwrap();
-        client.batch_execute(&format!("BEGIN; {others}")).await.unwrap();
-        let plan = text(&client, &format!("EXPLAIN (COSTS OFF) {query}")).await.join("\n");
-        assert!(plan.contains(index), "{index} is not used:\n{plan}");
-        let by_index = text(&client, &query).await;
-        client
-            .batch_execute("ROLLBACK; RESET ALL; SET enable_indexscan = off; SET enable_bitmapscan = off")
-            .await
-            .unwrap();
-        let by_scan = text(&client, &query).await;
-        assert_eq!(by_index, by_scan, "{index}");
-        answers.push(format!("{index} {}", by_index[0]));
-        client.batch_execute("RESET ALL").await.unwrap();
-    }
-    answers
+    let queries = QUERIES.map(|(index, condition)| {
+        let found = "count(*) || ' ' || coalesce(md5(string_agg(id || h, ',' ORDER BY id)), '')";
+        (index, format!("SELECT {found} FROM docs WHERE {condition}"))
+    });
+    by_index::answers(connstr, &queries).await
 }
 
 async fn records_written(client: &Client, since: &str) -> BTreeSet<String> {

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod branches;
+mod by_index;
 mod chaos;
 mod cli;
 mod command_line;
@@ -13,6 +14,7 @@ mod deletion;
 mod durability;
 mod eviction;
 mod export;
+mod extensions;
 mod faults;
 mod fencing;
 mod history;
