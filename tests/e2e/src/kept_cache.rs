@@ -25,7 +25,7 @@ fn restart(cluster: &Cluster) {
 
 #[test]
 fn a_start_goes_on_with_what_the_stop_left() {
-    let cluster = Cluster::up_with("kept", &["shared_buffers=16MB", "varve.cache_size=1GB"])
+    let cluster = Cluster::up_with("kept", &["shared_buffers=16MB", "varve.cache_size=1024MB"])
         .keeping_caches()
         .need_not_evict("next to nothing is written");
     block_on(async {
