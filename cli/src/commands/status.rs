@@ -40,7 +40,7 @@ struct Row {
 #[derive(Clone, Debug)]
 enum Part {
     Daemon(Daemon),
-    Endpoint { name: String, branch: String },
+    Endpoint { name: String, branch: String, follows: bool },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,7 +197,7 @@ async fn endpoint_row(env: &LocalEnv, branches: &Branches, endpoint: &Endpoint) 
         ports: vec![endpoint.pg_port, endpoint.http_port],
         message: status.as_ref().and_then(|status| status.message.clone()),
         positions: committed.or(replayed).into_iter().collect(),
-        part: Part::Endpoint { name: endpoint.name.clone(), branch },
+        part: Part::Endpoint { name: endpoint.name.clone(), branch, follows },
     }
 }
 
@@ -255,7 +255,7 @@ mod samples {
         let daemon = |daemon: Daemon, positions| {
             row(&daemon.name(), Part::Daemon(daemon), [28_011, 28_031], positions)
         };
-        let part = Part::Endpoint { name: "main".into(), branch: "main".into() };
+        let part = Part::Endpoint { name: "main".into(), branch: "main".into(), follows: false };
         let mut rows = vec![
             daemon(Daemon::Broker, Vec::new()),
             daemon(Daemon::Safekeeper(NodeId(1)), at(0x200_0000)),
@@ -267,6 +267,22 @@ mod samples {
         rows[5].state = State::Compute(ComputeState::Running);
         fill_lag(&mut rows);
         rows
+    }
+
+    /// A read replica of the branch.
+    pub fn replica(lsn: Lsn) -> Row {
+        let position = Position {
+            timeline: TTID,
+            branch: Some("main".into()),
+            lsn,
+            lag: 0,
+            commit_lsn: None,
+            disk_consistent_lsn: None,
+            broken: false,
+        };
+        let part = Part::Endpoint { name: "ro".into(), branch: "main".into(), follows: true };
+        let replica = row("endpoint ro", part, [28_101, 28_151], vec![position]);
+        Row { state: State::Compute(ComputeState::Running), ..replica }
     }
 
     pub fn down(row: &mut Row) {

@@ -33,18 +33,22 @@ fn headline(rows: &[Row], troubles: &[String], env: &LocalEnv) -> String {
 
 fn processes(rows: &[Row]) -> String {
     let lines = rows.iter().map(|row| {
-        let (branch, [pg, http]) = match (&row.part, row.ports.as_slice()) {
+        let [pg, http] = match row.ports.as_slice() {
             // The broker speaks gRPC, which is HTTP.
-            (Part::Daemon(_), [http]) => ("", ["-".to_owned(), http.to_string()]),
-            (Part::Daemon(_), [pg, http, ..]) => ("", [pg.to_string(), http.to_string()]),
-            (Part::Endpoint { branch, .. }, [pg, http, ..]) => {
-                (branch.as_str(), [pg.to_string(), http.to_string()])
+            [http] => ["-".to_owned(), http.to_string()],
+            [pg, http, ..] => [pg.to_string(), http.to_string()],
+            [] => [String::new(), String::new()],
+        };
+        let branch = match (&row.part, row.positions.first()) {
+            (Part::Endpoint { branch, follows: true, .. }, Some(position)) if position.lag > 0 => {
+                format!("{branch}, {} behind", bytes(position.lag))
             }
-            (_, _) => ("", [String::new(), String::new()]),
+            (Part::Endpoint { branch, .. }, _) => branch.clone(),
+            (Part::Daemon(_), _) => String::new(),
         };
         let pid = row.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
         let state = Cell::new(row.state.name(), row.state.look());
-        vec![row.name.as_str().into(), state, pid.into(), pg.into(), http.into(), Cell::from(branch)]
+        vec![row.name.as_str().into(), state, pid.into(), pg.into(), http.into(), branch.into()]
     });
     table(&["PART", "STATE", "PID", "PG", "HTTP", "BRANCH"], lines)
 }
@@ -124,8 +128,8 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples::{TTID, cluster, down};
-    use super::super::troubles;
+    use super::super::samples::{TTID, cluster, down, replica};
+    use super::super::{fill_lag, troubles};
     use super::*;
     use crate::local_env::Config;
 
@@ -165,6 +169,19 @@ How far storage (SK: safekeeper) is behind the head of each branch:
 BRANCH  HEAD       SK 1  SK 2  SK 3   PAGESERVER
 main    0/2000000  0     0     256 B  16.0 MiB";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_replica_says_how_far_it_is_behind() {
+        let text = drawn(|rows| {
+            rows.push(replica(Lsn(0x1FF_0000)));
+            fill_lag(rows);
+        });
+        assert!(
+            text.contains("endpoint ro    running  12345  28101  28151  main, 64.0 KiB behind"),
+            "{text}"
+        );
+        assert!(text.contains("endpoint main  running  12345  28100  28150  main\n"), "{text}");
     }
 
     #[test]
