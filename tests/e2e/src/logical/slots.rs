@@ -16,13 +16,16 @@ fn slots_are_the_timelines_own() {
         Cluster::up_with("logical-slots", &[LOGICAL]).need_not_evict("its database is nearly empty");
     block_on(async {
         let client = reconnect(&cluster, "main").await;
-        let make = "CREATE TABLE t (n int PRIMARY KEY);
-                    SELECT pg_create_logical_replication_slot('kept', 'test_decoding');
-                    SELECT pg_create_logical_replication_slot('dropped', 'test_decoding');
-                    SELECT pg_create_logical_replication_slot('short', 'test_decoding', true);
-                    SELECT pg_create_physical_replication_slot('physical', true);
-                    INSERT INTO t SELECT generate_series(1, 10)";
-        client.batch_execute(make).await.unwrap();
+        for each in [
+            "CREATE TABLE t (n int PRIMARY KEY)",
+            "SELECT pg_create_logical_replication_slot('kept', 'test_decoding')",
+            "SELECT pg_create_logical_replication_slot('dropped', 'test_decoding')",
+            "SELECT pg_create_logical_replication_slot('short', 'test_decoding', true)",
+            "SELECT pg_create_physical_replication_slot('physical', true)",
+            "INSERT INTO t SELECT generate_series(1, 10)",
+        ] {
+            client.batch_execute(each).await.unwrap();
+        }
         assert_eq!(text(&client, SLOTS).await, "dropped kept short");
         client.batch_execute("SELECT pg_drop_replication_slot('dropped')").await.unwrap();
 
@@ -57,8 +60,12 @@ fn slots_are_the_timelines_own() {
         cluster.varve(&["endpoint", "start", "branch"]);
         let branch = reconnect(&cluster, "branch").await;
         assert_eq!(text(&branch, SLOTS).await, "");
-        let own = "SELECT pg_create_logical_replication_slot('kept', 'test_decoding'); INSERT INTO t VALUES (100), (101)";
-        branch.batch_execute(own).await.unwrap();
+        for each in [
+            "SELECT pg_create_logical_replication_slot('kept', 'test_decoding')",
+            "INSERT INTO t VALUES (100), (101)",
+        ] {
+            branch.batch_execute(each).await.unwrap();
+        }
         cluster.varve(&["timeline", "detach-ancestor", "--branch-name", "branch"]);
         cluster.kill("endpoint-branch");
         cluster.varve(&["endpoint", "start", "branch"]);
