@@ -15,7 +15,7 @@ const LONGEST: &str = "60";
 /// What `timeout` says of a command that it had to end.
 const TIMED_OUT: i32 = 124;
 /// `text` and others are only looked at.
-const LANGUAGES: &[&str] = &["sh", "sql", "text", "toml", "json", "yaml"];
+const LANGUAGES: &[&str] = &["sh", "sql", "text", "diff", "toml", "json", "yaml"];
 
 /// Runs them all. The first one that does not do what the document says is the test's failure.
 pub fn run_all(path: &str) {

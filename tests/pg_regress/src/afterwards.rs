@@ -26,6 +26,8 @@ pub fn faults(cluster: &Cluster, stock: &Amcheck, name: &str, database: &str) ->
     let sent_before = pages_sent(cluster);
     cluster.varve(&["endpoint", "stop", "main"]);
     faults.extend(pages(cluster, name));
+    // It would remove it itself, file by file, while somebody waits for its start.
+    std::fs::remove_dir_all(cluster.pgdata("main")).expect("the stopped endpoint's files can be removed");
     cluster.varve(&["endpoint", "start", "main"]);
     let after = dump_of(&servers::endpoint(cluster));
     faults.extend(dump::difference(&before, &after));

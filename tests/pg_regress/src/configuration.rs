@@ -1,10 +1,12 @@
 //! The sizes with which the suites are run.
 
 /// On both servers, whatever else they have.
-pub const SETTINGS: [&str; 2] = [
+pub const SETTINGS: [&str; 3] = [
     // Or where a scan begins depends on where the last one was.
     "synchronize_seqscans=off",
     "max_prepared_transactions=100",
+    // An endpoint has at least as many.
+    "max_replication_slots=10",
 ];
 /// What an endpoint has beside them: its pages are compared with what was evicted, and it says what its cache does.
 const WATCHED: [&str; 3] = ["varve.log_cache_interval=1", "varve.debug=on", "varve.test_shadow=on"];
