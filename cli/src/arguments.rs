@@ -139,8 +139,12 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
     format!("{} (PostgreSQL {})", env!("CARGO_PKG_VERSION"), majors.join(", "))
 });
 
+/// For who asks for another one.
+pub const VERSIONS_PAGE: &str =
+    "docs/postgresql-versions.md says what each version does, and what is missing for others";
+
 fn parse_pg_version(text: &str) -> Result<PgVersion, String> {
-    text.parse().map_err(|_| format!("this is varve {}", *VERSION))
+    text.parse().map_err(|_| format!("this is varve {}; {VERSIONS_PAGE}", *VERSION))
 }
 
 /// What stands in braces, or line by line.
@@ -192,8 +196,12 @@ mod tests {
         for version in PgVersion::ALL {
             assert_eq!(parse_pg_version(&version.to_string()), Ok(version));
         }
-        for bad in ["14", "16", "x", ""] {
-            assert!(parse_pg_version(bad).unwrap_err().contains("PostgreSQL 15, 17"), "{bad}");
+        for bad in ["14", "16", "18", "x", ""] {
+            let said = parse_pg_version(bad).unwrap_err();
+            assert!(
+                said.contains("PostgreSQL 15, 17") && said.contains("docs/postgresql-versions.md"),
+                "{said}"
+            );
         }
         assert!(VERSION.starts_with(env!("CARGO_PKG_VERSION")));
     }

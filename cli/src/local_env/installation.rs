@@ -6,6 +6,8 @@ use std::process::Command;
 use anyhow::{Context, bail};
 use types::PgVersion;
 
+use crate::arguments::VERSIONS_PAGE;
+
 /// The programs of one major version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Installation {
@@ -59,7 +61,8 @@ pub fn check_version(bin_dir: &Path, version: PgVersion) -> anyhow::Result<()> {
 fn version_of(bin_dir: &Path) -> anyhow::Result<PgVersion> {
     let text = version_text(bin_dir, None)?;
     major_of(&text).with_context(|| {
-        format!("{} is {text:?}: no version that is supported", bin_dir.join("postgres").display())
+        let program = bin_dir.join("postgres");
+        format!("{} is {text:?}, which is not supported: {VERSIONS_PAGE}", program.display())
     })
 }
 

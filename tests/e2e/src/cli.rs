@@ -281,8 +281,8 @@ fn mistakes_name_what_there_is() {
             "{arguments:?}: {said}"
         );
     }
-    let said = refusal(&cluster, &["tenant", "create", "--pg-version", "16"], 2);
-    assert!(said.contains("PostgreSQL 15, 17"), "{said}");
+    let said = refusal(&cluster, &["tenant", "create", "--pg-version", "18"], 2);
+    assert!(said.contains("PostgreSQL 15, 17") && said.contains("docs/postgresql-versions.md"), "{said}");
 
     cluster.kill("pageserver");
     let said = refusal(&cluster, &["timeline", "list"], 1);

@@ -36,7 +36,7 @@ const QUERIES: &[(&str, &str)] = &[
     ),
     (
         "places_by_gist",
-        "SELECT id FROM places ORDER BY at <-> ST_SetSRID(ST_MakePoint(1.23, 4.56), 4326), id LIMIT 10",
+        "SELECT at <-> ST_SetSRID(ST_MakePoint(1.23, 4.56), 4326) FROM places ORDER BY 1 LIMIT 10",
     ),
     (
         "places_by_spgist",
