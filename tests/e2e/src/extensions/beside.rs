@@ -106,7 +106,7 @@ impl Beside<'_> {
             let of_ours = began.elapsed();
             let after = (number(&watcher, evicted).await, number(&watcher, fetched).await);
             let (evicted, fetched) = (after.0 - before.0, after.1 - before.1);
-            println!(
+            eprintln!(
                 "{statement}: {of_ours:?}, stock {of_stock:?}, {evicted} evicted, {fetched} fetched again"
             );
             assert!(

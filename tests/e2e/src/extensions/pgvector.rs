@@ -61,7 +61,7 @@ async fn hnsw(connstr: &str) -> Vec<String> {
             found += by_graph.iter().filter(|id| by_scan.contains(*id)).count();
         }
     }
-    println!("hnsw found {found} of {wanted}");
+    eprintln!("hnsw found {found} of {wanted}");
     assert!(found * 100 >= wanted * RECALL, "{found} of {wanted} neighbours were found");
     Vec::new()
 }
