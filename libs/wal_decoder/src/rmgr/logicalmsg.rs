@@ -43,3 +43,43 @@ pub fn decode(record: &DecodedRecord, _version: PgVersion) -> Result<LogicalMess
         opcode => unknown_opcode("the opcode of a logical message", opcode),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use pg_format::wal::RecordHeader;
+    use types::Lsn;
+
+    use super::*;
+
+    fn record(main_data: Vec<u8>) -> DecodedRecord {
+        let rmid = pg_format::rmgr::LOGICALMSG;
+        DecodedRecord {
+            start_lsn: Lsn(0x1000),
+            end_lsn: Lsn(0x1100),
+            header: RecordHeader { tot_len: 0, xid: 0, prev: Lsn(0), info: 0, rmid, crc: 0 },
+            origin: 0,
+            toplevel_xid: None,
+            main_data: main_data.into(),
+            blocks: Vec::new(),
+        }
+    }
+
+    fn message(prefix_length: u64, message_length: u64) -> Vec<u8> {
+        let mut bytes = [5u32.to_le_bytes(), [1, 0, 0, 0]].concat();
+        bytes.extend(prefix_length.to_le_bytes());
+        bytes.extend(message_length.to_le_bytes());
+        bytes.extend(b"prefix\0message");
+        bytes
+    }
+
+    #[test]
+    fn lengths_are_believed_only_as_far_as_there_are_bytes() {
+        let decoded = decode(&record(message(7, 7)), PgVersion::V15).unwrap();
+        let (prefix, text) = (Bytes::from_static(b"prefix"), Bytes::from_static(b"message"));
+        assert_eq!(decoded, LogicalMessage { database: 5, transactional: true, prefix, message: text });
+        for (prefix, text) in [(7, 8), (15, 0), (u64::MAX, 7), (7, u64::MAX), (1 << 62, 1 << 62)] {
+            let error = decode(&record(message(prefix, text)), PgVersion::V17).unwrap_err();
+            assert_eq!(error.lsn, Lsn(0x1000));
+        }
+    }
+}
