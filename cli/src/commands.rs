@@ -85,13 +85,13 @@ pub async fn run(arguments: Arguments, output: Output) -> anyhow::Result<ExitCod
         Command::Safekeeper(SafekeeperCommand::DumpControl { id, timeline_id }) => {
             control_files::dump(&open_here()?, id, timeline_id, output)
         }
-        Command::Safekeeper(SafekeeperCommand::Add { id }) => {
+        Command::Safekeeper(SafekeeperCommand::Add { id, host }) => {
             let _lock = lock()?;
-            membership::add(&mut open_here()?, id, output).await
+            membership::add(&mut open()?, id, host, output).await
         }
         Command::Safekeeper(SafekeeperCommand::Remove { id }) => {
             let _lock = lock()?;
-            membership::remove(&mut open_here()?, id, output).await
+            membership::remove(&mut open()?, id, output).await
         }
         Command::Container(command) => container::run(directory, command, output).await,
         Command::Completions(arguments) => completions::completions(&arguments),

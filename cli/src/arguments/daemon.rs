@@ -58,6 +58,9 @@ pub enum SafekeeperCommand {
     Add {
         /// Its id: none that was ever used, except to go on where the command was interrupted.
         id: NodeId,
+        /// Where it runs, in a cluster of containers: it was started before.
+        #[arg(long)]
+        host: Option<String>,
     },
     /// What a safekeeper keeps of its timelines beside WAL, read from its files. It need not run.
     #[command(after_help = dump_examples())]
@@ -87,6 +90,7 @@ fn add_examples() -> StyledStr {
     examples(&[
         ("varve safekeeper add 4", "one more than three"),
         ("varve safekeeper remove 2", "and then one less: 4 is there instead of 2"),
+        ("varve safekeeper add 4 --host safekeeper4", "a container that runs already"),
     ])
 }
 

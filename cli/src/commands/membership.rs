@@ -32,12 +32,15 @@ const TELL_AFTER: Duration = Duration::from_secs(10);
 /// A cluster with fewer would not survive the loss of one.
 const FEWEST: usize = 3;
 
-pub async fn add(env: &mut LocalEnv, id: NodeId, output: Output) -> anyhow::Result<()> {
-    if !env.config.safekeeper_ids().contains(&id) {
-        env.config.add_safekeeper(id)?;
+pub async fn add(env: &mut LocalEnv, id: NodeId, host: Option<String>, output: Output) -> anyhow::Result<()> {
+    env.config.add_safekeeper(id, host)?;
+    if env.config.hosts.is_some() {
+        check_runs(env, id).await?;
         env.save_config()?;
+    } else {
+        env.save_config()?;
+        Daemon::Safekeeper(id).start(env, output).await?;
     }
-    Daemon::Safekeeper(id).start(env, output).await?;
     let changed = change_all(env, output).await?;
     output.result(&json!({ "safekeeper": id, "timelines": changed }), || {
         format!("safekeeper {id} keeps {}", timelines(changed))
@@ -55,19 +58,31 @@ pub async fn remove(env: &mut LocalEnv, id: NodeId, output: Output) -> anyhow::R
             "with fewer than {FEWEST} safekeepers the loss of one would stop all commits: add another first"
         );
     }
-    let directory = Daemon::Safekeeper(id).directory(env);
     env.config.remove_safekeeper(id);
     let changed = change_all(env, output).await?;
     // Only now: until then it is needed to go on if this command is interrupted.
     env.save_config()?;
-    Daemon::Safekeeper(id).stop(env, StopMode::Fast, output).await?;
+    let is_here = env.config.hosts.is_none();
+    if is_here {
+        Daemon::Safekeeper(id).stop(env, StopMode::Fast, output).await?;
+    }
     output.result(&json!({ "safekeeper": id, "timelines": changed }), || {
-        format!(
-            "safekeeper {id} keeps nothing any more ({}); its files are left in {}",
-            timelines(changed),
-            directory.display()
-        )
+        let rest = match is_here {
+            true => format!("its files are left in {}", Daemon::Safekeeper(id).directory(env).display()),
+            false => "it may be stopped for good".to_owned(),
+        };
+        format!("safekeeper {id} keeps nothing any more ({}); {rest}", timelines(changed))
     })
+}
+
+/// On a host of its own somebody else starts it.
+async fn check_runs(env: &LocalEnv, id: NodeId) -> anyhow::Result<()> {
+    let status = safekeeper_client(env, id).status().await;
+    let status = status.with_context(|| format!("safekeeper {id} has to be started before it is added"))?;
+    if status.id != id {
+        bail!("{} is safekeeper {}", env.config.safekeeper_http_address(id), status.id);
+    }
+    Ok(())
 }
 
 fn timelines(count: usize) -> String {

@@ -47,19 +47,13 @@ pub struct Config {
 pub struct Hosts {
     pub broker: String,
     pub pageserver: String,
-    /// The first is safekeeper 1.
+    /// In the order of their ids.
     pub safekeepers: Vec<String>,
 }
 
 /// Clusters that were made when there was no other.
 const fn first_version() -> PgVersion {
     PgVersion::V15
-}
-
-impl Hosts {
-    fn safekeeper(&self, id: NodeId) -> Option<&String> {
-        self.safekeepers.get(usize::try_from(id.0).ok()?.checked_sub(1)?)
-    }
 }
 
 impl Config {
@@ -93,25 +87,39 @@ impl Config {
         self.safekeepers.clone().unwrap_or_else(|| (1..=self.num_safekeepers).map(NodeId).collect())
     }
 
-    pub fn add_safekeeper(&mut self, id: NodeId) -> anyhow::Result<()> {
+    /// `host` is where it runs, in a cluster whose parts have hosts of their own. One that is there stays as it is.
+    pub fn add_safekeeper(&mut self, id: NodeId, host: Option<String>) -> anyhow::Result<()> {
         if !(1..=Ports::SAFEKEEPERS).contains(&id.0) {
             bail!("a safekeeper's id must be from 1 to {}", Ports::SAFEKEEPERS);
         }
         let mut ids = self.safekeeper_ids();
-        ids.push(id);
+        let Err(at) = ids.binary_search(&id) else { return Ok(()) };
+        match (&mut self.hosts, host) {
+            (Some(hosts), Some(host)) => hosts.safekeepers.insert(at, host),
+            (Some(_), None) => {
+                bail!("parts of this cluster have hosts of their own: say with --host where it runs")
+            }
+            (None, Some(_)) => {
+                bail!("the parts of this cluster are processes of this machine: --host is for others")
+            }
+            (None, None) => {}
+        }
+        ids.insert(at, id);
         self.set_safekeepers(ids);
         Ok(())
     }
 
     pub fn remove_safekeeper(&mut self, id: NodeId) {
         let mut ids = self.safekeeper_ids();
-        ids.retain(|other| *other != id);
+        let Ok(at) = ids.binary_search(&id) else { return };
+        if let Some(hosts) = &mut self.hosts {
+            hosts.safekeepers.remove(at);
+        }
+        ids.remove(at);
         self.set_safekeepers(ids);
     }
 
-    fn set_safekeepers(&mut self, mut ids: Vec<NodeId>) {
-        ids.sort_unstable();
-        ids.dedup();
+    fn set_safekeepers(&mut self, ids: Vec<NodeId>) {
         self.num_safekeepers = ids.len() as u64;
         self.safekeepers = Some(ids);
     }
@@ -168,11 +176,15 @@ impl Config {
     }
 
     pub fn safekeeper_pg_address(&self, id: NodeId) -> String {
-        self.address(|hosts| hosts.safekeeper(id), self.ports().safekeeper_pg(id.0))
+        self.address(|hosts| self.host_of_safekeeper(hosts, id), self.ports().safekeeper_pg(id.0))
     }
 
     pub fn safekeeper_http_address(&self, id: NodeId) -> String {
-        self.address(|hosts| hosts.safekeeper(id), self.ports().safekeeper_http(id.0))
+        self.address(|hosts| self.host_of_safekeeper(hosts, id), self.ports().safekeeper_http(id.0))
+    }
+
+    fn host_of_safekeeper<'a>(&self, hosts: &'a Hosts, id: NodeId) -> Option<&'a String> {
+        hosts.safekeepers.get(self.safekeeper_ids().binary_search(&id).ok()?)
     }
 
     fn address<'a>(&'a self, host: impl Fn(&'a Hosts) -> Option<&'a String>, port: u16) -> String {
@@ -287,6 +299,20 @@ mod tests {
         assert!(Config::with_hosts(hosts(2), Installation::of_a_test()).is_err());
         let local = Config::new(None, 3, Installation::of_a_test()).unwrap();
         assert_eq!(local.safekeeper_pg_address(NodeId(2)), "127.0.0.1:5455");
+
+        // They keep their hosts when others come and go.
+        let mut changed = config.clone();
+        changed.add_safekeeper(NodeId(5), Some("far".into())).unwrap();
+        changed.remove_safekeeper(NodeId(1));
+        assert_eq!(changed.safekeeper_ids(), [2, 3, 5].map(NodeId));
+        assert_eq!(changed.safekeeper_pg_address(NodeId(3)), "wal3:5454");
+        assert_eq!(changed.safekeeper_http_address(NodeId(5)), "far:7676");
+        for (mut config, host, says) in
+            [(changed, None, "--host"), (local, Some("far".into()), "of this machine")]
+        {
+            let refusal = config.add_safekeeper(NodeId(4), host).unwrap_err().to_string();
+            assert!(refusal.contains(says), "{refusal}");
+        }
 
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("config.toml");

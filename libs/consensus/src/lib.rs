@@ -13,6 +13,8 @@
 //! - **configuration**: who the acceptors are, with a generation ([`Configuration`], [`Quorum`]). A change of them
 //!   goes through a joint configuration ([`MembershipChange`]); each is decided by the members of the one before
 //!   ([`Slot`], [`Decree`]).
+//! - **offload**: a segment goes to object storage, and from here when nobody needs it here ([`offload`]).
+//! - **rest**: a timeline that nobody uses is a control file, and its WAL in object storage ([`rest`]).
 //! - **generation** of a pageserver: the number of its ownership of a tenant, granted by safekeepers ([`Ownership`]).
 //!
 //! [`Acceptor`], [`Proposer`] and [`MembershipChange`] are state machines: `step(event)` gives effects, which the caller carries
@@ -27,9 +29,11 @@ mod change;
 mod history;
 mod membership;
 mod message;
+pub mod offload;
 mod ownership;
 mod proposer;
 mod register;
+pub mod rest;
 
 pub use acceptor::{
     Acceptor, AcceptorState, ConnectionId, Durability, Effect as AcceptorEffect, Event as AcceptorEvent,

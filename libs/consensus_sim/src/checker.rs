@@ -58,10 +58,17 @@ pub struct Counts {
     pub confirmations: u64,
     /// Pageservers that found out that another came after them.
     pub superseded: u64,
+    /// Segments that an acceptor has seen in object storage, and such that it removed.
+    pub offloaded: u64,
+    pub removed: u64,
+    /// Timelines that came to rest, whose WAL left the disk then, and that were woken.
+    pub rests: u64,
+    pub evicted: u64,
+    pub woken: u64,
 }
 
 impl Counts {
-    fn fields(&mut self, other: &Counts) -> [(&mut u64, u64); 19] {
+    fn fields(&mut self, other: &Counts) -> [(&mut u64, u64); 24] {
         [
             (&mut self.elections, other.elections),
             (&mut self.commits, other.commits),
@@ -82,6 +89,11 @@ impl Counts {
             (&mut self.grants, other.grants),
             (&mut self.confirmations, other.confirmations),
             (&mut self.superseded, other.superseded),
+            (&mut self.offloaded, other.offloaded),
+            (&mut self.removed, other.removed),
+            (&mut self.rests, other.rests),
+            (&mut self.evicted, other.evicted),
+            (&mut self.woken, other.woken),
         ]
     }
 
@@ -103,7 +115,8 @@ impl fmt::Display for Counts {
             f,
             "{} elections, {} truncations, {} commits ({} inferred), {} crashes ({} torn tails), {} full disks, \
              {} stalled connections, {} fetches, {} pulls, {} snapshots, {} refusals, {} fenced, {} membership changes ({} outbid), \
-             {} leases, {} pageserver generations ({} confirmations, {} superseded)",
+             {} leases, {} pageserver generations ({} confirmations, {} superseded), \
+             {} segments offloaded, {} removed, {} rests, {} evictions, {} wakes",
             self.elections,
             self.truncations,
             self.commits,
@@ -122,7 +135,12 @@ impl fmt::Display for Counts {
             self.leases,
             self.grants,
             self.confirmations,
-            self.superseded
+            self.superseded,
+            self.offloaded,
+            self.removed,
+            self.rests,
+            self.evicted,
+            self.woken
         )
     }
 }
@@ -239,7 +257,7 @@ impl World {
         self.require(ignorant.is_none(), || {
             format!("{who}: {commit_lsn} was committed in term {term} behind {ignorant:?}, whose WAL begins before")
         });
-        let quorum = configuration.quorum();
+        let (quorum, known) = (configuration.quorum(), self.history.end());
         let holds = |id: NodeId| {
             let node = &self.nodes[&id];
             let in_term = node
@@ -249,15 +267,13 @@ impl World {
                 .lines()
                 .iter()
                 .any(|line| line.term == term && line.lsn <= commit_lsn);
-            node.disk.durable_up_to(commit_lsn).filter(|_| in_term)
+            // Bytes that were compared before need no second look: nobody may write below a commit LSN.
+            self.read_wal(id, known.min(commit_lsn), commit_lsn).filter(|_| in_term)
         };
         let reached = quorum.reached(|id| holds(id).is_some());
-        let known = self.history.bytes.len();
-        // Bytes that were compared before need no second look: nobody may write below a commit LSN.
         let mut copies = self.nodes.keys().filter_map(|id| holds(*id));
-        let new =
-            copies.next().map(|first| first.get(known..).unwrap_or_default().to_vec()).unwrap_or_default();
-        let agree = copies.all(|copy| copy.get(known..).unwrap_or_default() == new);
+        let new = copies.next().unwrap_or_default();
+        let agree = copies.all(|copy| copy == new);
         self.history.bytes.extend(new);
         self.require(reached, || {
             format!("{who}: {commit_lsn} was committed in term {term} without a quorum")
@@ -280,7 +296,7 @@ impl World {
             format!("{who}: configuration {} is decided: {configuration:?}", generation.0)
         });
         if configuration.new_members.is_none() && generation.0 > 1 {
-            let has_all = |id| self.nodes[&id].disk.durable_up_to(end) == Some(&self.history.bytes[..]);
+            let has_all = |id| self.holds_history(id, START, end);
             let reached = configuration.quorum().reached(has_all);
             self.require(reached, || format!("{who}: configuration {} lacks WAL up to {end}", generation.0));
         }
@@ -336,8 +352,8 @@ impl World {
 
     fn holds_history(&self, id: NodeId, from: Lsn, to: Lsn) -> bool {
         let range = (from - START) as usize..(to - START) as usize;
-        let here = self.nodes[&id].disk.durable_up_to(to).and_then(|wal| wal.get(range.clone()));
-        here.is_some() && here == self.history.bytes.get(range)
+        let here = self.read_wal(id, from, to);
+        here.is_some() && here.as_deref() == self.history.bytes.get(range)
     }
 
     pub(crate) fn refused(&mut self, id: NodeId, refusal: &Refusal) {

@@ -285,8 +285,7 @@ impl World {
         end: Lsn,
     ) {
         let from = &self.nodes[&source];
-        let acceptor = from.acceptor.as_ref().filter(|_| from.is_up());
-        let there = acceptor.is_some_and(|it| it.term() == term && it.flush_lsn() >= end);
+        let there = from.acceptor.as_ref().is_some_and(|it| it.term() == term && it.flush_lsn() >= end);
         if !there || self.computes.get(&number).is_some_and(|it| it.cut.blocks(Direction::ToProposer)) {
             self.step_compute(number, ProposerEvent::FetchFailed { node });
             return;
@@ -295,9 +294,7 @@ impl World {
         self.note(5, node.0, begin, || {
             format!("compute {number} fetches {begin}..{end} from {source} for {node}")
         });
-        let wal = Bytes::copy_from_slice(
-            &self.nodes[&source].disk.wal_up_to(end)[(begin - crate::disk::START) as usize..],
-        );
+        let wal = self.read_wal(source, begin, end).unwrap_or_default();
         let mut at = begin;
         for piece in wal.chunks(PIECE) {
             let wal = Bytes::copy_from_slice(piece);

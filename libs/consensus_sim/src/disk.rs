@@ -1,6 +1,8 @@
-//! An acceptor's disk: WAL in sectors, and a control file that is replaced as a whole.
+//! An acceptor's disk: WAL in sectors, and a control file that is replaced as a whole. WAL lies in segments, which are
+//! removed one by one.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use consensus::AcceptorState;
 use rand::RngExt;
@@ -12,8 +14,47 @@ use crate::records;
 /// Small, so that a record of some ten bytes often lies in several.
 const SECTOR: usize = 16;
 
-/// Where WAL begins in every world.
+/// Where WAL begins in every world: in the midst of a segment.
 pub const START: Lsn = Lsn(0x100);
+/// Small, so that a world has some.
+pub const SEGMENT: u64 = 192;
+/// What is read of a file that is not there.
+const NOTHING: u8 = 0xEE;
+
+/// What the control file says beside the acceptor's state, as the safekeeper's does.
+#[derive(Clone, Debug, Default)]
+pub struct Kept {
+    pub remote_consistent_lsn: Lsn,
+    pub backup_lsn: Lsn,
+    pub local_start_lsn: Lsn,
+    pub at_rest: Option<AtRest>,
+}
+
+#[derive(Clone, Debug)]
+pub struct AtRest {
+    pub flush_lsn: Lsn,
+    pub partial: Option<Partial>,
+}
+
+/// The beginning of a segment, as an object of this acceptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Partial {
+    pub number: u64,
+    pub crc32c: u32,
+}
+
+/// WAL that the control file speaks of is not there.
+#[derive(Clone, Copy, Debug)]
+pub struct Lost {
+    segment: u64,
+    expected: Lsn,
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "segment {} is not there, though WAL up to {} was", self.segment, self.expected)
+    }
+}
 
 #[derive(Clone, Debug)]
 pub struct Disk {
@@ -23,23 +64,38 @@ pub struct Disk {
     durable: Vec<u8>,
     /// Sectors that were written and not synced since.
     dirty: BTreeSet<usize>,
+    /// Segments that were removed.
+    removed: BTreeSet<u64>,
     /// The control file.
     state: AcceptorState,
+    kept: Kept,
     /// The last whole record that is durable ends here.
     record_end: usize,
 }
 
 impl Disk {
     pub fn new(state: AcceptorState) -> Self {
-        Self { wal: Vec::new(), durable: Vec::new(), dirty: BTreeSet::new(), state, record_end: 0 }
+        Self {
+            wal: Vec::new(),
+            durable: Vec::new(),
+            dirty: BTreeSet::new(),
+            removed: BTreeSet::new(),
+            state,
+            kept: Kept::default(),
+            record_end: 0,
+        }
     }
 
     pub fn state(&self) -> &AcceptorState {
         &self.state
     }
 
-    pub fn persist(&mut self, state: AcceptorState) {
-        self.state = state;
+    pub fn kept(&self) -> &Kept {
+        &self.kept
+    }
+
+    pub fn persist(&mut self, state: AcceptorState, kept: Kept) {
+        (self.state, self.kept) = (state, kept);
     }
 
     pub fn write_lsn(&self) -> Lsn {
@@ -54,14 +110,48 @@ impl Disk {
         START + self.record_end as u64
     }
 
-    /// WAL up to `lsn`, which must be there.
-    pub fn wal_up_to(&self, lsn: Lsn) -> &[u8] {
-        &self.wal[..(lsn - START) as usize]
+    /// How far whole records are durable, here or, of a timeline at rest, in object storage. What is behind them may be
+    /// torn.
+    pub fn end(&self) -> Lsn {
+        self.kept.at_rest.as_ref().map_or(self.record_end(), |rest| rest.flush_lsn)
     }
 
-    /// None if whole records are not durable that far. What is behind them may be torn.
-    pub fn durable_up_to(&self, lsn: Lsn) -> Option<&[u8]> {
-        self.durable[..self.record_end].get(..(lsn - START) as usize)
+    /// Durable WAL within one segment, if that is here.
+    pub fn read(&self, from: Lsn, to: Lsn) -> Option<&[u8]> {
+        let is_here = !self.removed.contains(&from.segment_number(SEGMENT));
+        self.durable.get((from - START) as usize..(to - START) as usize).filter(|_| is_here)
+    }
+
+    /// Numbers of the segments that are here.
+    pub fn segments(&self) -> Vec<u64> {
+        let all = START.segment_number(SEGMENT)..self.write_lsn().0.div_ceil(SEGMENT);
+        all.filter(|number| !self.wal.is_empty() && !self.removed.contains(number)).collect()
+    }
+
+    /// Of its last segment too, if that is removed, there is nothing then.
+    pub fn remove_segment(&mut self, number: u64) {
+        let end = self.wal.len();
+        let [begin, behind] =
+            [number, number + 1].map(|number| (Lsn(number * SEGMENT).max(START) - START) as usize);
+        for bytes in [&mut self.wal, &mut self.durable] {
+            let behind = behind.min(bytes.len());
+            bytes[begin..behind].fill(NOTHING);
+        }
+        self.removed.insert(number);
+        if end < behind {
+            self.truncate(START + begin as u64);
+        }
+    }
+
+    /// In place of a segment that may be there: its beginning, durable when done.
+    pub fn write_beginning(&mut self, number: u64, wal: &[u8]) {
+        let begin = (Lsn(number * SEGMENT).max(START) - START) as usize;
+        for bytes in [&mut self.wal, &mut self.durable] {
+            bytes.resize(begin, NOTHING);
+            bytes.extend_from_slice(wal);
+        }
+        self.removed.remove(&number);
+        self.record_end = self.wal.len();
     }
 
     pub fn append(&mut self, wal: &[u8]) {
@@ -116,14 +206,24 @@ impl Disk {
         self.wal = self.durable.clone();
     }
 
-    /// What the daemon does before it serves a timeline: cuts the tail behind the last whole record, and makes
-    /// sure that what it has found is durable. Returns the bytes cut.
-    pub fn recover(&mut self) -> usize {
+    /// What the daemon does before it serves a timeline: looks whether all segments are there that should be, cuts the
+    /// tail behind the last whole record, and makes sure that what it has found is durable. `known_good` is the end of a
+    /// record that was durable. Returns the bytes cut.
+    pub fn recover(&mut self, known_good: Lsn) -> Result<usize, Lost> {
+        let first = self.kept.local_start_lsn.max(START).segment_number(SEGMENT);
+        let missing = (first..known_good.0.div_ceil(SEGMENT)).find(|number| self.removed.contains(number));
+        let lost = |segment| Lost { segment, expected: known_good };
+        if let Some(number) = missing {
+            return Err(lost(number));
+        }
+        if self.write_lsn() < known_good {
+            return Err(lost(self.write_lsn().segment_number(SEGMENT)));
+        }
         let length = self.wal.len();
-        self.record_end = records::last_end(&self.wal, START, self.record_end.min(length));
+        self.record_end = records::last_end(&self.wal, START, (known_good - START) as usize);
         self.truncate(self.record_end());
         self.sync();
-        length - self.record_end
+        Ok(length - self.record_end)
     }
 
     /// A full disk: what was written of a batch is taken back. Returns the end of the last whole record.

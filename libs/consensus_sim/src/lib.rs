@@ -8,6 +8,8 @@
 //! administrator.rs   who changes the members        pageserver.rs   who wants to own the tenant
 //! compute.rs   a proposer and what hosts it         node.rs   an acceptor and what hosts it
 //! network.rs   connections, delays, partitions      disk.rs   sectors, syncs, power cuts
+//! offload.rs   segments that leave a disk           rest.rs   timelines that nobody uses
+//! storage.rs   object storage, and who reads from it
 //! records.rs   WAL in which a torn tail is found    checker.rs  what must hold after each step
 //! trace.rs     what happened, as text and as one number
 //! shrink.rs    fewer faults for the same failure
@@ -15,8 +17,8 @@
 //! One seed makes one world: the clock is a number, and every decision comes from random numbers of the seed. It is
 //! for tests alone; no daemon depends on it.
 //!
-//! What it does not simulate: bytes of the wire protocol, files and segments (the safekeeper's own tests do), and
-//! disks that lie about what is durable.
+//! What it does not simulate: bytes of the wire protocol, files (the safekeeper's own tests do), and disks that lie
+//! about what is durable.
 
 mod administrator;
 mod checker;
@@ -24,10 +26,13 @@ mod compute;
 mod disk;
 mod network;
 mod node;
+mod offload;
 mod pageserver;
 mod records;
+mod rest;
 mod schedule;
 mod shrink;
+mod storage;
 mod trace;
 mod world;
 

@@ -13,9 +13,11 @@ use rand::RngExt;
 use types::{Lsn, NodeId, Term};
 
 use crate::checker::identity;
-use crate::disk::{Disk, START};
+use crate::disk::{Disk, Kept, START};
 use crate::network::{Cut, Direction};
+use crate::rest::Rest;
 use crate::schedule::Micros;
+use crate::storage::begin_of;
 use crate::world::{Action, World};
 
 /// What a sync takes on a disk that is well.
@@ -48,8 +50,13 @@ pub struct Node {
     pub joined: bool,
     /// Whether it has a timeline of the tenant or not.
     pub ownership: Ownership,
-    /// None while it is down.
+    /// None while it is down or at rest.
     pub acceptor: Option<Acceptor>,
+    pub rest: Option<Rest>,
+    /// What the control file will say the next time that it is written.
+    pub kept: Kept,
+    /// A segment is on its way to object storage.
+    pub offloading: bool,
     /// Counts restarts, so that what was begun before one does not end after it.
     pub incarnation: u64,
     pub cut: Cut,
@@ -58,8 +65,8 @@ pub struct Node {
     pub full: u32,
     pub next_sync_fails: bool,
     /// What others may hear of it: as it was when all effects had been carried out.
-    position: Option<PeerPosition>,
-    inbox: VecDeque<Input>,
+    pub position: Option<PeerPosition>,
+    pub inbox: VecDeque<Input>,
     batch: VecDeque<Input>,
     batch_ends: bool,
     effects: VecDeque<AcceptorEffect>,
@@ -68,15 +75,21 @@ pub struct Node {
 
 impl Node {
     pub fn new(id: NodeId, state: AcceptorState) -> Self {
-        Self::with_wal(id, state, &[])
+        Self::with_wal(id, state, Kept::default(), &[])
     }
 
-    /// WAL that ends with a record.
-    fn with_wal(id: NodeId, state: AcceptorState, wal: &[u8]) -> Self {
+    /// WAL that ends with a record, of which it does not get what it is said not to have.
+    fn with_wal(id: NodeId, state: AcceptorState, kept: Kept, wal: &[u8]) -> Self {
         let mut disk = Disk::new(state.clone());
         disk.append(wal);
         disk.sync();
+        let is_elsewhere = |number: &u64| begin_of(number + 1) <= kept.local_start_lsn;
+        disk.segments().into_iter().filter(is_elsewhere).for_each(|number| disk.remove_segment(number));
+        disk.persist(state.clone(), kept.clone());
         Self {
+            rest: None,
+            kept,
+            offloading: false,
             joined: true,
             ownership: Ownership::default(),
             acceptor: Acceptor::new(id, state, disk.record_end()).ok(),
@@ -101,7 +114,16 @@ impl Node {
     }
 
     pub fn is_up(&self) -> bool {
-        self.acceptor.is_some()
+        self.acceptor.is_some() || self.rest.is_some()
+    }
+
+    /// It has an owner, which has nothing to do.
+    pub fn is_idle(&self) -> bool {
+        self.acceptor.is_some() && self.is_at_end_of_batch() && self.inbox.is_empty()
+    }
+
+    fn is_at_end_of_batch(&self) -> bool {
+        self.busy.is_none() && self.effects.is_empty() && self.batch.is_empty() && !self.batch_ends
     }
 
     fn remember_position(&mut self) {
@@ -117,6 +139,8 @@ impl Node {
     fn forget(&mut self) {
         self.incarnation += 1;
         self.acceptor = None;
+        self.rest = None;
+        self.offloading = false;
         self.position = None;
         self.busy = None;
         self.batch_ends = false;
@@ -132,17 +156,20 @@ impl World {
     }
 
     pub(crate) fn input(&mut self, id: NodeId, input: Input) {
-        if self.node(id).is_up() {
-            self.node(id).inbox.push_back(input);
+        let node = self.node(id);
+        if node.acceptor.is_some() {
+            node.inbox.push_back(input);
             self.go_on(id);
+        } else if node.rest.is_some() {
+            self.wanted(id, input);
         }
     }
 
     /// Works until the disk has to be waited for or nothing is left to do.
-    fn go_on(&mut self, id: NodeId) {
+    pub(crate) fn go_on(&mut self, id: NodeId) {
         loop {
             let node = self.node(id);
-            if !node.is_up() || node.busy.is_some() {
+            if node.acceptor.is_none() || node.busy.is_some() {
                 return;
             }
             if let Some(effect) = node.effects.pop_front() {
@@ -308,7 +335,7 @@ impl World {
         self.go_on(id);
     }
 
-    fn persist(&mut self, id: NodeId, state: AcceptorState) {
+    pub(crate) fn persist(&mut self, id: NodeId, state: AcceptorState) {
         let record_end = self.node(id).disk.record_end();
         let (commit_lsn, term) = (state.commit_lsn, state.term);
         self.require(commit_lsn <= record_end, || {
@@ -320,7 +347,8 @@ impl World {
             format!("{id}: persists term {term}, commit LSN {commit_lsn}, configuration {generation}")
         });
         self.decided(&format!("acceptor {id}"), &configuration);
-        self.node(id).disk.persist(state);
+        let node = self.node(id);
+        node.disk.persist(state, node.kept.clone());
     }
 
     /// The process is gone, with what the operation under way had not done yet.
@@ -352,10 +380,39 @@ impl World {
         if node.is_up() || node.incarnation != incarnation {
             return;
         }
-        let cut = node.disk.recover();
-        let (state, flush_lsn) = (node.disk.state().clone(), node.disk.record_end());
+        node.kept = node.disk.kept().clone();
+        if let Some(rest) = &node.kept.at_rest {
+            let (state, flush_lsn) = (node.disk.state(), rest.flush_lsn);
+            node.position = Some(PeerPosition {
+                generation: state.configuration.generation,
+                term: state.term,
+                last_log_term: state.history.last_log_term(flush_lsn),
+                flush_lsn,
+                commit_lsn: state.commit_lsn,
+            });
+            node.rest = Some(Rest::Still);
+            self.begin_commit_again(id);
+            self.check_rest(id);
+            self.note(28, id.0, flush_lsn, || format!("{id}: is back, at rest with WAL up to {flush_lsn}"));
+        } else {
+            self.open(id, START);
+        }
+    }
+
+    /// What is on disk, of which WAL is known to be whole up to there, if not further.
+    pub(crate) fn open(&mut self, id: NodeId, known_good: Lsn) {
+        let disk = &mut self.node(id).disk;
+        let known_good = known_good.max(disk.state().commit_lsn);
+        let cut = match disk.recover(known_good) {
+            Ok(cut) => cut,
+            Err(lost) => {
+                self.require(false, || format!("{id}: {lost}"));
+                return;
+            }
+        };
+        let (state, flush_lsn) = (disk.state().clone(), disk.record_end());
         match Acceptor::new(id, state, flush_lsn) {
-            Ok(acceptor) => node.acceptor = Some(acceptor),
+            Ok(acceptor) => self.node(id).acceptor = Some(acceptor),
             Err(missing) => {
                 self.require(false, || format!("{id}: {missing}"));
                 return;
@@ -368,13 +425,13 @@ impl World {
         });
     }
 
-    fn connections_of(&self, id: NodeId) -> Vec<ConnectionId> {
+    pub(crate) fn connections_of(&self, id: NodeId) -> Vec<ConnectionId> {
         let open = self.network.connections.iter().filter(|(_, it)| it.node == id && it.open_at_node);
         open.map(|(connection, _)| *connection).collect()
     }
 
     /// The compute hears of it later.
-    fn close_at_node(&mut self, id: ConnectionId) {
+    pub(crate) fn close_at_node(&mut self, id: ConnectionId) {
         if let Some(connection) = self.network.connections.get_mut(&id).filter(|it| it.open_at_node) {
             connection.open_at_node = false;
             let delay = self.random(100..20_000);
@@ -415,10 +472,12 @@ impl World {
         let genesis = AcceptorState::genesis(identity(), configuration.clone(), START);
         let (node, commit_lsn) = match self.donor(configuration) {
             Some(donor) => {
-                let (commit_lsn, disk) = (self.commit_lsn_of(donor), &self.nodes[&donor].disk);
+                let commit_lsn = self.commit_lsn_of(donor);
                 self.counts.snapshots += 1;
-                let state = genesis.with_committed(&disk.state().history, commit_lsn);
-                (Node::with_wal(id, state, disk.wal_up_to(commit_lsn)), commit_lsn)
+                let state = genesis.with_committed(&self.nodes[&donor].disk.state().history, commit_lsn);
+                let kept = self.kept_of_newcomer(donor, commit_lsn);
+                let wal = self.read_wal(donor, START, commit_lsn).unwrap_or_default();
+                (Node::with_wal(id, state, kept, &wal), commit_lsn)
             }
             None => (Node::new(id, genesis), START),
         };
@@ -435,7 +494,8 @@ impl World {
     /// From whom a new acceptor takes over what is committed: every other time, and if somebody is there.
     fn donor(&self, configuration: &Configuration) -> Option<NodeId> {
         let (members, now) = (configuration.ids(), self.now);
-        let is_there = |node: &NodeId| self.nodes[node].is_up() && self.commit_lsn_of(*node) > START;
+        let is_there =
+            |node: &NodeId| self.nodes[node].acceptor.is_some() && self.commit_lsn_of(*node) > START;
         members
             .into_iter()
             .filter(is_there)
@@ -450,14 +510,14 @@ impl World {
         self.after(delay, Action::CatchUp { node: id });
         let others: Vec<NodeId> = self.nodes.keys().copied().filter(|other| *other != id).collect();
         let node = others[self.random.random_range(0..others.len())];
-        if self.catch_up.is_none() {
+        if self.catch_up.is_none() || self.wake_to_catch_up(id, node) {
             return;
         }
         let is_alone = self.nodes[&id].acceptor.as_ref().is_some_and(|acceptor| acceptor.leader().is_none());
         let from = &self.nodes[&node];
-        let is_idle =
-            from.busy.is_none() && from.effects.is_empty() && from.batch.is_empty() && !from.batch_ends;
-        let (Some(acceptor), true, true) = (&from.acceptor, is_alone, is_idle) else { return };
+        let (Some(acceptor), true, true) = (&from.acceptor, is_alone, from.is_at_end_of_batch()) else {
+            return;
+        };
         let log = PeerLog {
             history: acceptor.state().history.up_to(acceptor.flush_lsn()),
             flush_lsn: acceptor.flush_lsn(),
@@ -475,8 +535,7 @@ impl World {
                 && acceptor.state().history.last_log_term(range.end) == last_term
         };
         let is_same = peer.acceptor.as_ref().filter(same).is_some();
-        let Some(wal) = peer.disk.durable_up_to(range.end).filter(|_| is_same) else { return };
-        let wal = Bytes::copy_from_slice(&wal[(range.start - START) as usize..]);
+        let Some(wal) = self.read_wal(from, range.start, range.end).filter(|_| is_same) else { return };
         // It may break off anywhere.
         let pieces = wal.len().div_ceil(PIECE);
         let count =

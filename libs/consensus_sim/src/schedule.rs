@@ -91,6 +91,8 @@ pub struct Schedule {
     pub unordered: bool,
     /// How often acceptors look at each other for what they lack. In half of the worlds not while faults go on.
     pub catch_up: Option<Micros>,
+    /// In a third of the worlds, segments go to object storage, and timelines that nobody uses come to rest.
+    pub offloads: bool,
     pub faults: Vec<(Micros, Fault)>,
 }
 
@@ -113,7 +115,8 @@ impl Schedule {
         let drawn = [None, None, Some(20_000), Some(300_000)][random.random_range(0..4)];
         // Those who come in then have nothing yet.
         let catch_up = if claimed { Some(20_000) } else { drawn };
-        Self { nodes, spares, unordered, catch_up, faults }
+        let offloads = StdRng::seed_from_u64(seed ^ 0x0FF1_0ADE).random_range(0..3) == 0;
+        Self { nodes, spares, unordered, catch_up, offloads, faults }
     }
 }
 
@@ -227,7 +230,11 @@ impl fmt::Display for Schedule {
         let order = if self.unordered { "messages in any order" } else { "messages in order" };
         let (nodes, spares, faults) = (self.nodes, self.spares, self.faults.len());
         let catch_up = if self.catch_up.is_some() { "that catch up" } else { "that only hear computes" };
-        write!(f, "{nodes} acceptors and {spares} spare ones {catch_up}, {order}, {faults} faults")?;
+        let offloads = if self.offloads { "with" } else { "without" };
+        write!(
+            f,
+            "{nodes} acceptors and {spares} spare ones {catch_up}, {offloads} object storage, {order}, {faults} faults"
+        )?;
         for (at, fault) in &self.faults {
             write!(f, "\n  at {:.3} s: {fault:?}", *at as f64 / SECOND as f64)?;
         }

@@ -16,8 +16,10 @@ use crate::compute::Compute;
 use crate::disk::START;
 use crate::network::{Direction, Network};
 use crate::node::{Input, Node};
+use crate::offload::Offload;
 use crate::pageserver::Pageservers;
 use crate::schedule::{FAULTS_END, Fault, Micros, SECOND, Schedule};
+use crate::storage::Storage;
 use crate::trace::Trace;
 
 /// Faults that began late have ended by then.
@@ -130,6 +132,24 @@ pub(crate) enum Action {
     Begin {
         fault: Fault,
     },
+    /// A safekeeper looks what can go to object storage, or from here.
+    Offload {
+        node: NodeId,
+    },
+    PutSegment {
+        number: u64,
+        wal: Vec<u8>,
+    },
+    CompareSegment {
+        node: NodeId,
+        incarnation: u64,
+        number: u64,
+        wal: Vec<u8>,
+    },
+    RestStep {
+        node: NodeId,
+        incarnation: u64,
+    },
     /// `compute` is who was cut off.
     End {
         fault: Fault,
@@ -148,6 +168,12 @@ pub(crate) struct World {
     pub newest: u32,
     pub administrators: Administrators,
     pub pageservers: Pageservers,
+    pub storage: Storage,
+    pub offload: Offload,
+    /// The WAL of those who came to rest, as it was then.
+    pub nodes_at_rest: BTreeMap<NodeId, Vec<u8>>,
+    /// The first members are all there ever are.
+    pub members_stay: bool,
     /// Numbers for pulls, never used twice.
     pub pulls: u64,
     pub catch_up: Option<Micros>,
@@ -201,6 +227,10 @@ impl World {
             newest: 0,
             administrators: Administrators::default(),
             pageservers: Pageservers::new(seed, schedule.nodes, all),
+            storage: Storage::default(),
+            offload: Offload::new(seed),
+            nodes_at_rest: BTreeMap::new(),
+            members_stay: schedule.spares == 0,
             pulls: 0,
             catch_up: schedule.catch_up,
             network: Network::new(schedule.unordered),
@@ -220,6 +250,9 @@ impl World {
         world.decided("the world", &configuration);
         world.new_compute();
         world.begin_pageservers();
+        if schedule.offloads {
+            world.begin_offload();
+        }
         world
     }
 
@@ -299,6 +332,12 @@ impl World {
             Action::AnswerOwnership { pageserver, number, node, answer } => {
                 self.pageserver_hears(pageserver, number, node, answer);
             }
+            Action::Offload { node } => self.look_at_segments(node),
+            Action::PutSegment { number, wal } => self.put_segment(number, wal),
+            Action::CompareSegment { node, incarnation, number, wal } => {
+                self.compare_segment(node, incarnation, number, &wal);
+            }
+            Action::RestStep { node, incarnation } => self.rest_step(node, incarnation),
             Action::Begin { fault } => self.begin(fault),
             Action::End { fault, compute } => self.end(fault, compute),
         }

@@ -1,5 +1,6 @@
 //! WAL goes to object storage, goes here, and is still read.
 
+use consensus::offload::patience;
 use pg_frontend::PgError;
 use remote_storage::{Faulty, LocalDir, ObjectKey, Operation, RemoteStorage};
 use safekeeper_api::replication::{PageserverFeedback, Until, WalRange};
@@ -20,9 +21,7 @@ fn segment_key(number: u64) -> ObjectKey {
 /// The safekeeper that is first to offload the test's timeline.
 pub fn first_id() -> u64 {
     let members = [NodeId(1), NodeId(2), NodeId(3)];
-    let first = |id: &u64| {
-        offload::plan::patience(identity().ttid.timeline_id, &members, NodeId(*id)) == Duration::ZERO
-    };
+    let first = |id: &u64| patience(identity().ttid.timeline_id, &members, NodeId(*id)) == Duration::ZERO;
     (1..=3).find(first).unwrap()
 }
 

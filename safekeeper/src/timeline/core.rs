@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use consensus::offload::{self, View};
 use consensus::{
     Acceptor, AcceptorEffect, AcceptorEvent, AcceptorMessage, AcceptorState, ConnectionId, MembershipAnswer,
     MembershipRequest, MissingWal, PeerLog, PeerPosition, ProposerMessage, RequestId,
@@ -23,7 +24,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 use types::{Lsn, NodeId, TenantTimelineId, Term};
 
 use crate::metrics::{Metrics, TimelineMetrics};
-use crate::offload::plan::{self, View};
 use crate::timeline::changes::Changes;
 use crate::timeline::control_file::{self, AtRest, ControlFile};
 use crate::timeline::{Positions, PushReply};
@@ -228,7 +228,8 @@ impl Core {
             commit_lsn: self.acceptor.commit_lsn(),
         };
         let segment = self.control.acceptor.identity.wal_seg_size.bytes();
-        let Some(local_start_lsn) = plan::remove_before(&view, self.control.local_start_lsn, segment) else {
+        let Some(local_start_lsn) = offload::remove_before(&view, self.control.local_start_lsn, segment)
+        else {
             return Ok(());
         };
         let outcome = self

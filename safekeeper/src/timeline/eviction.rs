@@ -1,4 +1,5 @@
-//! Eviction: a timeline that nobody uses goes out of memory, and its WAL out of this machine.
+//! Eviction: a timeline that nobody uses goes out of memory, and its WAL out of this machine (`consensus::rest` says in
+//! which steps).
 //!
 //! ```text
 //!  the owner writes down that it is at rest, and ends ─▶ the last segment goes to object storage, is read back
@@ -10,6 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use consensus::rest::{self, Leaving, Resting};
 use durable_fs::{DurableFsError, run_blocking};
 use tokio::sync::oneshot;
 use types::TenantTimelineId;
@@ -123,25 +125,38 @@ async fn offload_last_segment(
     let Some(AtRest { flush_lsn, .. }) = control.at_rest else { return Ok(control) };
     let existing =
         segments.existing().map_err(|source| WalStoreError::Read { path: directory.clone(), source })?;
-    let last = segments.start_of(flush_lsn);
-    let all_before = control.backup_lsn.max(segments.start_of(control.acceptor.timeline_start_lsn)) >= last;
-    if existing.is_empty() || !all_before {
+    let resting = Resting {
+        start_lsn: control.acceptor.timeline_start_lsn,
+        flush_lsn,
+        backup_lsn: control.backup_lsn,
+        local_start_lsn: control.local_start_lsn,
+    };
+    let steps = rest::leave(&resting, &existing, segments.size());
+    if steps.is_empty() {
         return Ok(control);
     }
-    let number = segments.number(flush_lsn);
-    let mut partial = None;
-    if existing.contains(&number) && segments.offset(flush_lsn) > 0 {
-        let wal = WalReader::new(segments.clone(), None, last).read(flush_lsn, usize::MAX).await?;
-        partial = Some(remote.put_partial(number, wal).await?);
+    let (mut control, mut partial) = (control, None);
+    for step in steps {
+        let (fs, directory, segments) = (settings.fs.clone(), directory.clone(), segments.clone());
+        match step {
+            Leaving::StorePartial { begin, end } => {
+                let number = segments.number(begin);
+                let wal = WalReader::new(segments, None, begin).read(end, usize::MAX).await?;
+                partial = Some(remote.put_partial(number, wal).await?);
+            }
+            Leaving::WriteControlFile { local_start_lsn } => {
+                let at_rest = Some(AtRest { flush_lsn, partial: partial.take() });
+                control = ControlFile { at_rest, local_start_lsn, ..control };
+                let written = control.clone();
+                run_blocking(move || control_file::write(&written, &fs, &directory)).await?;
+            }
+            Leaving::RemoveSegments => {
+                let existing = existing.clone();
+                let mut paths = existing.into_iter().map(move |number| segments.path(number));
+                run_blocking(move || paths.try_for_each(|path| fs.remove_file_durably(&path))).await?;
+            }
+        }
     }
-    let at_rest = Some(AtRest { flush_lsn, partial });
-    let control = ControlFile { at_rest, local_start_lsn: control.local_start_lsn.max(last), ..control };
-    let (fs, written) = (settings.fs.clone(), control.clone());
-    run_blocking(move || -> Result<(), DurableFsError> {
-        control_file::write(&written, &fs, &directory)?;
-        existing.into_iter().try_for_each(|number| fs.remove_file_durably(&segments.path(number)))
-    })
-    .await?;
     tracing::info!(timeline = %ttid, lsn = %flush_lsn, "evicted, its WAL is in object storage");
     Ok(control)
 }

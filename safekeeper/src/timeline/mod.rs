@@ -26,6 +26,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use consensus::offload::next_segment;
 use consensus::{
     AcceptorMessage, AcceptorState, ConnectionId, MembershipAnswer, MembershipGeneration, MembershipRequest,
     PeerLog, PeerPosition, ProposerMessage, TimelineIdentity,
@@ -47,7 +48,6 @@ pub use self::registry::{SenderState, WalSender};
 use self::core::{Input, PullRequest};
 use self::registry::{Registration, Registry};
 use crate::metrics::{Counted, Metrics};
-use crate::offload::plan;
 use crate::wal_store::{RemoteSegments, Segments, WalReader};
 use safekeeper_api::replication::PageserverFeedback;
 
@@ -164,7 +164,7 @@ impl Timeline {
     pub fn next_to_offload(&self) -> Option<u64> {
         let Positions { backup_lsn, commit_lsn, .. } = self.positions();
         self.remote.as_ref()?;
-        plan::next_segment(self.start_lsn, backup_lsn, commit_lsn, self.segments.size())
+        next_segment(self.start_lsn, backup_lsn, commit_lsn, self.segments.size())
     }
 
     /// To be held by who puts its segments into object storage. None if it was deleted.

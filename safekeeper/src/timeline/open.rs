@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use consensus::rest::{self, Returning};
 use consensus::{Acceptor, MissingWal};
 use durable_fs::{DurableFsError, run_blocking};
 use pg_format::wal::WalIdentity;
+use safekeeper_api::control_file::PartialSegment;
 use safekeeper_api::replication::PageserverFeedback;
 use tokio::sync::{mpsc, watch};
 use types::{Lsn, TenantTimelineId};
@@ -65,27 +67,28 @@ pub async fn wake(settings: &Settings, ttid: TenantTimelineId) -> Result<Lsn, Op
         return Ok(Lsn::INVALID);
     };
     let segments = segments_of(&control, directory.clone());
-    let mut restored = None;
-    let mut used = None;
-    if let Some(partial) = partial {
+    let remote = |partial: &PartialSegment| {
         let remote = remote_of(settings, &control, &segments);
-        let remote = remote.ok_or_else(|| OpenError::NoRemote(partial.key.clone()))?;
-        restored = Some(remote.get_partial(&partial, segments.offset(flush_lsn)).await?);
-        used = Some((remote, partial));
-    }
-    let fs = settings.fs.clone();
-    run_blocking(move || -> Result<(), DurableFsError> {
-        if let Some(wal) = restored {
-            segments.write_beginning(&fs, segments.number(flush_lsn), &wal)?;
+        remote.ok_or_else(|| OpenError::NoRemote(partial.key.clone()))
+    };
+    for step in rest::come_back(partial) {
+        let (fs, directory) = (settings.fs.clone(), directory.clone());
+        match step {
+            Returning::RestorePartial(partial) => {
+                let wal = remote(&partial)?.get_partial(&partial, segments.offset(flush_lsn)).await?;
+                let (segments, number) = (segments.clone(), segments.number(flush_lsn));
+                run_blocking(move || segments.write_beginning(&fs, number, &wal)).await?;
+            }
+            Returning::WriteControlFile => {
+                let control = ControlFile { at_rest: None, ..control.clone() };
+                run_blocking(move || control_file::write(&control, &fs, &directory)).await?;
+            }
+            Returning::DeletePartial(partial) => {
+                if let Err(error) = remote(&partial)?.delete_partial(&partial).await {
+                    tracing::warn!(timeline = %ttid, %error, "an object that is not needed any more was not deleted");
+                }
+            }
         }
-        control_file::write(&ControlFile { at_rest: None, ..control }, &fs, &directory)
-    })
-    .await?;
-    if let Some((remote, partial)) = used
-        && let Err(error) = remote.delete_partial(&partial).await
-    {
-        // The next time that it is evicted, it is replaced.
-        tracing::warn!(timeline = %ttid, %error, "an object that is not needed any more was not deleted");
     }
     Ok(flush_lsn)
 }

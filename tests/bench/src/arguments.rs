@@ -25,6 +25,9 @@ pub struct Arguments {
     /// How often a branch is made, and how often each server is started
     #[arg(long, value_name = "N", default_value_t = 11)]
     pub repetitions: usize,
+    /// Copies of the database, the like of which a branch must not notice
+    #[arg(long, value_name = "N", default_value_t = 9)]
+    pub copies: usize,
     /// Parts to measure [default: all]
     #[arg(long, value_name = "PART", value_delimiter = ',')]
     pub only: Vec<Part>,

@@ -86,9 +86,13 @@ impl Drop for Resume<'_> {
 }
 
 pub fn wait_for_pageserver(sides: &Sides, position: Lsn) {
+    wait_for_pageserver_within(sides, position, PATIENCE);
+}
+
+pub fn wait_for_pageserver_within(sides: &Sides, position: Lsn, patience: Duration) {
     let begun = Instant::now();
     while lsn(&sides.cluster.pageserver_timeline("main")["last_record_lsn"]) < position {
-        assert!(begun.elapsed() < PATIENCE, "the pageserver does not reach {position}");
+        assert!(begun.elapsed() < patience, "the pageserver does not reach {position}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -16,6 +16,7 @@ fn every_part_is_measured_and_written_down() {
         "--clients=2",
         "--scale=1",
         "--repetitions=2",
+        "--copies=1",
         "--write",
         &write,
     ]);
@@ -52,6 +53,7 @@ fn every_part_is_measured_and_written_down() {
         "neighbour-p50",
         "neighbour-p99",
         "branch",
+        "branch-of-more",
         "cold-start",
     ];
     for name in expected {

@@ -5,11 +5,12 @@ use harness::Cluster;
 use super::{shell, text};
 
 /// Examples that cannot run here, with the reason. Whether they parse, the command line's own tests say.
-const NOT_HERE: [(&str, &str); 5] = [
+const NOT_HERE: [(&str, &str); 6] = [
     ("--port-base", "the ports of another test"),
     (" ago'", "a past that a cluster of seconds has not had: e2e has history::"),
     ("0/1A2B3C8", "an LSN of the reader's own"),
     ("timeline import", "a server elsewhere: e2e has import::"),
+    ("--host", "a safekeeper of another machine: e2e has membership::"),
     ("varve container", "inside of containers: make test-docker"),
 ];
 

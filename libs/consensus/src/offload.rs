@@ -1,4 +1,4 @@
-//! What is to be offloaded, by whom, and what may be removed here. Pure.
+//! Which WAL goes to object storage, by whom, and what may be removed here then.
 
 use std::time::Duration;
 

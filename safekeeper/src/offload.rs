@@ -1,15 +1,14 @@
 //! Offload: whole segments of WAL go to object storage, so that they can be removed here.
 //!
 //! Each safekeeper goes through a timeline's segments in order. What is there already is compared with what is here; what
-//! is not there is put by the one whose turn it is (plan.rs), and then read back and compared like any other. So each
+//! is not there is put by the one whose turn it is (`consensus::offload`), and then read back and compared like any other. So each
 //! knows of itself that what it removes is there, and nobody has to believe anybody.
-
-pub mod plan;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use consensus::offload::patience;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use types::{NodeId, TenantTimelineId};
@@ -154,6 +153,6 @@ impl Offload {
 
     fn patience(&self, timeline: &Timeline) -> Duration {
         let members: Vec<NodeId> = timeline.persisted_state().configuration.ids().into_iter().collect();
-        plan::patience(timeline.ttid().timeline_id, &members, self.node_id)
+        patience(timeline.ttid().timeline_id, &members, self.node_id)
     }
 }

@@ -1,0 +1,228 @@
+//! What containers are made of, without containers: the entry point of the storage image, and a cluster whose parts
+//! have hosts of their own. The hosts here are addresses of this machine.
+
+use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use auth::ClusterToken;
+use harness::{block_on, eventually, program};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use safekeeper_api::http::Client;
+use tempfile::TempDir;
+use types::{NodeId, TenantTimelineId};
+
+/// Runs the entry point with programs that only say what they were started with.
+fn entry_point(data: &Path, part: &str, environment: &[(&str, &str)]) -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let bin = data.join("bin");
+    let fake = bin.join(part);
+    std::fs::create_dir_all(&bin).unwrap();
+    std::fs::write(&fake, "#!/bin/sh\nfor argument; do echo \"$argument\"; done\n").unwrap();
+    std::fs::set_permissions(&fake, PermissionsExt::from_mode(0o755)).unwrap();
+    let output = Command::new(root.join("docker/storage-entrypoint"))
+        .arg(part)
+        .env("PATH", format!("{}:/usr/bin:/bin", bin.display()))
+        .env("VARVE_DIR", data.join("cluster"))
+        .env("VARVE_CONFIGURATION", root.join("docker"))
+        .envs(environment.iter().copied())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+fn value<'a>(arguments: &'a [String], flag: &str) -> &'a str {
+    let found = arguments.iter().find_map(|argument| argument.strip_prefix(flag)?.strip_prefix('='));
+    found.unwrap_or_else(|| panic!("{flag} is not among {arguments:?}"))
+}
+
+#[test]
+fn the_entry_point_takes_a_bucket() {
+    let data = tempfile::tempdir().unwrap();
+    for directory in ["cluster/auth", "pageserver"] {
+        std::fs::create_dir_all(data.path().join(directory)).unwrap();
+    }
+    std::fs::write(data.path().join("cluster/auth/token"), "token").unwrap();
+    let file = data.path().join("pageserver/pageserver.toml");
+    let volume =
+        toml::from_str(&format!("local_path = \"{}/object_storage\"", data.path().display())).unwrap();
+    let bucket = "{ bucket_name = \"b\", endpoint = \"http://store:9000\" }";
+    let of_bucket: toml::Table = toml::from_str(&format!("it = {bucket}")).unwrap();
+    let config = || std::fs::read_to_string(&file).unwrap().parse::<toml::Table>().unwrap();
+
+    let safekeeper = entry_point(data.path(), "safekeeper", &[("VARVE_REMOTE_STORAGE", "")]);
+    let said: toml::Table = value(&safekeeper, "--remote-storage").parse().unwrap();
+    assert_eq!(said, volume);
+    let safekeeper = entry_point(data.path(), "safekeeper", &[("VARVE_REMOTE_STORAGE", bucket)]);
+    assert_eq!(value(&safekeeper, "--remote-storage"), bucket);
+
+    let pageserver = entry_point(data.path(), "pageserver", &[("VARVE_SAFEKEEPERS", "")]);
+    assert_eq!(value(&pageserver, "--safekeepers"), "safekeeper1:7676,safekeeper2:7676,safekeeper3:7676");
+    let mut of_image = config();
+    // There and back: nothing of the one is left in the other.
+    let environment = [("VARVE_REMOTE_STORAGE", bucket), ("VARVE_SAFEKEEPERS", "safekeeper4:7676")];
+    let pageserver = entry_point(data.path(), "pageserver", &environment);
+    assert_eq!(value(&pageserver, "--safekeepers"), "safekeeper4:7676");
+    assert_eq!(config()["remote_storage"], of_bucket["it"]);
+    let before = of_image.insert("remote_storage".to_owned(), of_bucket["it"].clone());
+    assert_eq!(config(), of_image, "only object storage is another");
+    entry_point(data.path(), "pageserver", &[]);
+    assert_eq!(Some(config()["remote_storage"].clone()), before);
+}
+
+/// Daemons that are alone on their hosts, as in containers.
+struct Hosts {
+    place: TempDir,
+    network: [u8; 2],
+    daemons: Vec<(String, Child)>,
+}
+
+impl Hosts {
+    fn new() -> Hosts {
+        // Addresses that no other test on this machine has.
+        let pid = std::process::id();
+        let network = [100 + (pid % 100) as u8, (pid / 100 % 250) as u8];
+        Hosts { place: tempfile::tempdir_in("/tmp").unwrap(), network, daemons: Vec::new() }
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.place.path().join("cluster")
+    }
+
+    fn host(&self, number: u8) -> String {
+        Ipv4Addr::new(127, self.network[0], self.network[1], number).to_string()
+    }
+
+    fn varve(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(program("varve"));
+        command.arg("--data-dir").arg(self.directory()).args(arguments);
+        command.output().unwrap()
+    }
+
+    fn succeeds(&self, arguments: &[&str]) -> String {
+        let output = self.varve(arguments);
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn refuses(&self, arguments: &[&str], because: &str) {
+        let output = self.varve(arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(because), "{arguments:?}: {said}");
+    }
+
+    fn start(&mut self, name: &str, arguments: &[String]) {
+        let log = std::fs::File::create(self.place.path().join(format!("{name}.log"))).unwrap();
+        let mut command = Command::new(program(name.trim_end_matches(|c: char| c.is_ascii_digit())));
+        command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        self.daemons.push((name.to_owned(), command.spawn().unwrap()));
+    }
+
+    fn start_storage(&mut self) {
+        let (token, storage) = (self.directory().join("auth/token"), self.place.path().join("objects"));
+        let listen = format!("--listen-addr={}:50051", self.host(100));
+        self.start("storage_broker", &[listen, format!("--auth-token-file={}", token.display())]);
+        (1..=3).for_each(|id| self.start_safekeeper(id));
+        let workdir = self.place.path().join("pageserver");
+        std::fs::create_dir(&workdir).unwrap();
+        let host = self.host(101);
+        let config = format!(
+            "id = 1\nlisten_pg_addr = \"{host}:64000\"\nlisten_http_addr = \"{host}:9898\"\n\
+             broker_endpoint = \"http://{}:50051\"\nauth_token_file = \"{}\"\n\
+             remote_storage = {{ local_path = \"{}\" }}\n",
+            self.host(100),
+            token.display(),
+            storage.display()
+        );
+        std::fs::write(workdir.join("pageserver.toml"), config).unwrap();
+        let safekeepers = [1, 2, 3].map(|id| format!("{}:7676", self.host(id))).join(",");
+        let arguments = [format!("--workdir={}", workdir.display()), format!("--safekeepers={safekeepers}")];
+        self.start("pageserver", &arguments);
+    }
+
+    fn start_safekeeper(&mut self, id: u8) {
+        let (place, host, broker) = (self.place.path(), self.host(id), self.host(100));
+        let arguments = [
+            format!("--id={id}"),
+            format!("--datadir={}", place.join(format!("wal{id}")).display()),
+            format!("--listen-pg={host}:5454"),
+            format!("--listen-http={host}:7676"),
+            format!("--broker-endpoint=http://{broker}:50051"),
+            format!("--auth-token-file={}", self.directory().join("auth/token").display()),
+            format!("--remote-storage=local_path = \"{}\"", place.join("objects").display()),
+        ];
+        self.start(&format!("safekeeper{id}"), &arguments);
+    }
+
+    fn kill(&self, name: &str) {
+        let (_, daemon) = self.daemons.iter().find(|(other, _)| other == name).unwrap();
+        kill(Pid::from_raw(daemon.id().cast_signed()), Signal::SIGKILL).unwrap();
+    }
+
+    /// Members of the timeline as a safekeeper knows them, with where they are.
+    async fn members(&self, of: u8, ttid: TenantTimelineId) -> Vec<(NodeId, String)> {
+        let token = ClusterToken::load(&self.directory().join("auth/token")).unwrap();
+        let status = Client::new(&format!("{}:7676", self.host(of)), token).timeline(ttid).await.unwrap();
+        assert!(status.configuration.new_members.is_none(), "{:?}", status.configuration);
+        let members = status.configuration.members.into_iter();
+        members.map(|member| (member.id, member.http_connstr)).collect()
+    }
+}
+
+impl Drop for Hosts {
+    fn drop(&mut self) {
+        for (_, daemon) in &mut self.daemons {
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
+    }
+}
+
+#[test]
+fn safekeepers_with_hosts_of_their_own_come_and_go() {
+    let mut hosts = Hosts::new();
+    let safekeepers = [1, 2, 3].map(|id| hosts.host(id)).join(",");
+    let (broker, pageserver) = (hosts.host(100), hosts.host(101));
+    let mut init = Command::new(program("varve"));
+    init.arg("--data-dir").arg(hosts.directory()).args(["container", "init", "--broker", &broker]);
+    init.args(["--pageserver", &pageserver, "--safekeepers", &safekeepers, "--password", "secret"]);
+    // The parts wait for the token, and it for them.
+    let init = init.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let token = hosts.directory().join("auth/token");
+    block_on(eventually("a token", Duration::from_secs(30), async || token.exists()));
+    hosts.start_storage();
+    let output = init.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let list: serde_json::Value =
+        serde_json::from_str(&hosts.succeeds(&["--json", "timeline", "list"])).unwrap();
+    let first = &list.as_array().unwrap_or_else(|| panic!("{list}"))[0];
+    let id = |name: &str| first[name].as_str().unwrap_or_else(|| panic!("{list}")).to_owned();
+    let ttid = TenantTimelineId::new(id("tenant_id").parse().unwrap(), id("timeline_id").parse().unwrap());
+
+    let (third, fourth) = (hosts.host(3), hosts.host(4));
+    hosts.refuses(&["safekeeper", "add", "4"], "--host");
+    hosts.refuses(&["safekeeper", "add", "4", "--host", &fourth], "has to be started before");
+    hosts.refuses(&["safekeeper", "add", "4", "--host", &third], "is safekeeper 3");
+    hosts.start_safekeeper(4);
+    block_on(async {
+        eventually("the fourth is added", Duration::from_secs(30), async || {
+            hosts.varve(&["safekeeper", "add", "4", "--host", &fourth]).status.success()
+        })
+        .await;
+        let at = |id: u8| (NodeId(id.into()), format!("{}:7676", hosts.host(id)));
+        assert_eq!(hosts.members(4, ttid).await, [1, 2, 3, 4].map(at));
+        // One that is dead as well.
+        hosts.kill("safekeeper2");
+        let said = hosts.succeeds(&["safekeeper", "remove", "2"]);
+        assert!(said.contains("stopped for good"), "{said}");
+        assert_eq!(hosts.members(1, ttid).await, [1, 3, 4].map(at));
+    });
+    // What comes later goes to those that are there, and the same commands go on where they ended.
+    hosts.succeeds(&["timeline", "branch", "--branch-name", "later"]);
+    hosts.succeeds(&["safekeeper", "add", "4"]);
+    hosts.refuses(&["safekeeper", "remove", "1"], "add another first");
+}
