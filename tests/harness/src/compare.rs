@@ -193,8 +193,9 @@ fn relations(comparison: &mut Comparison, ours: &Path, theirs: &Path, directory:
         }
         let path = format!("{directory}/{name}");
         let (our_pages, mut their_pages) = (pages(&ours.join(&path)), pages(&theirs.join(&path)));
-        if sides.theirs == Theirs::Compute && file.fork == Fork::Vm {
-            their_pages = their_pages.and_then(|pages| without_empty_maps(pages, our_pages.as_deref()));
+        if sides.theirs == Theirs::Compute {
+            their_pages =
+                their_pages.and_then(|pages| without_unlogged(pages, our_pages.as_deref(), file.fork));
         }
         let (our_pages, their_pages) = match (our_pages, their_pages) {
             (Some(ours), Some(theirs)) => (ours, theirs),
@@ -233,14 +234,19 @@ fn relations(comparison: &mut Comparison, ours: &Path, theirs: &Path, directory:
     }
 }
 
-/// A visibility map gets its pages when somebody looks, and WAL has them from their first bit on. So the last ones may be
-/// only in a compute, if they have none; none of them is left if the whole map is.
-fn without_empty_maps(mut theirs: Vec<PageBytes>, ours: Option<&[PageBytes]>) -> Option<Vec<PageBytes>> {
-    let is_empty = |page: &PageBytes| page[HEADER_SIZE..].iter().all(|byte| *byte == 0);
+/// A relation may have got pages that nobody has used yet, of which there is nothing in WAL; and a visibility map gets its
+/// pages when somebody looks, while WAL has them from their first bit on. None is left if the whole map is such.
+fn without_unlogged(
+    mut theirs: Vec<PageBytes>,
+    ours: Option<&[PageBytes]>,
+    fork: Fork,
+) -> Option<Vec<PageBytes>> {
+    let from = if fork == Fork::Vm { HEADER_SIZE } else { 0 };
+    let is_empty = |page: &PageBytes| page[from..].iter().all(|byte| *byte == 0);
     while theirs.len() > ours.map_or(0, <[PageBytes]>::len) && theirs.last().is_some_and(is_empty) {
         theirs.pop();
     }
-    (ours.is_some() || !theirs.is_empty()).then_some(theirs)
+    (ours.is_some() || !theirs.is_empty() || fork != Fork::Vm).then_some(theirs)
 }
 
 /// A page that a file does not reach is one of zeros.
