@@ -111,7 +111,17 @@ impl PageserverClient {
         self.0.json(self.0.request(Method::GET, &format!("/v1/tenant/{tenant}/timeline"))).await
     }
 
+    /// Without its logical size: as fast for a large one as for a small one.
     pub async fn timeline(&self, tenant: TenantId, timeline: TimelineId) -> Result<TimelineInfo, HttpError> {
+        let path = format!("/v1/tenant/{tenant}/timeline/{timeline}");
+        self.0.json(self.0.request(Method::GET, &path).query(&[("with_size", false)])).await
+    }
+
+    pub async fn timeline_with_size(
+        &self,
+        tenant: TenantId,
+        timeline: TimelineId,
+    ) -> Result<TimelineInfo, HttpError> {
         self.0.json(self.0.request(Method::GET, &format!("/v1/tenant/{tenant}/timeline/{timeline}"))).await
     }
 

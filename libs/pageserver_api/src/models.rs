@@ -112,8 +112,9 @@ pub struct TimelineInfo {
     pub initdb_lsn: Lsn,
     /// Below it only the beginnings of branches can be read; all zero if nothing was collected yet.
     pub gc_cutoff_lsn: Lsn,
-    /// Bytes of all relations at the last record.
-    pub current_logical_size: u64,
+    /// Bytes of all relations at the last record. None of a timeline that was just made, and where nobody asked: it
+    /// takes a look at each relation.
+    pub current_logical_size: Option<u64>,
     /// Bytes of this timeline's own layer files.
     pub current_physical_size: u64,
     pub pg_version: PgVersion,

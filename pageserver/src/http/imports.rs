@@ -122,5 +122,5 @@ async fn make(
     let timeline = made.map_err(error::storage)?;
     tracing::info!(timeline = %id, lsn = %timeline.start_lsn(), "imported a data directory");
     state.receivers.start(timeline.clone());
-    Ok((StatusCode::CREATED, Json(info(&state, &timeline).await?)))
+    Ok((StatusCode::CREATED, Json(info(&state, &timeline))))
 }

@@ -33,19 +33,33 @@ pub(super) async fn list(
 ) -> Result<Json<Vec<TimelineInfo>>, ApiError> {
     let mut infos = Vec::new();
     for timeline in state.manager.list_timelines(tenant).map_err(error::storage)? {
-        infos.push(info(&state, &timeline).await?);
+        infos.push(info_with_size(&state, &timeline).await?);
     }
     Ok(Json(infos))
 }
 
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Wanted {
+    /// `false` leaves the size out, for which each relation has to be looked at.
+    #[serde(default = "wanted")]
+    with_size: bool,
+}
+
+const fn wanted() -> bool {
+    true
+}
+
 /// A timeline
-#[utoipa::path(get, path = "/", tag = "Timelines", params(TimelinePath),
+#[utoipa::path(get, path = "/", tag = "Timelines", params(TimelinePath, Wanted),
     responses((status = 200, description = "Its positions and sizes.", body = TimelineInfo), ApiError))]
 pub(super) async fn describe(
     State(state): State<ApiState>,
     Path(path): Path<TimelinePath>,
+    Query(Wanted { with_size }): Query<Wanted>,
 ) -> Result<Json<TimelineInfo>, ApiError> {
-    Ok(Json(info(&state, &*timeline(&state, path)?).await?))
+    let timeline = timeline(&state, path)?;
+    Ok(Json(if with_size { info_with_size(&state, &timeline).await? } else { info(&state, &timeline) }))
 }
 
 /// Create a timeline
@@ -178,7 +192,7 @@ async fn make(
     };
     let timeline = made?;
     state.receivers.start(Arc::clone(&timeline));
-    Ok((StatusCode::CREATED, Json(info(&state, &timeline).await?)))
+    Ok((StatusCode::CREATED, Json(info(&state, &timeline))))
 }
 
 async fn root(state: &ApiState, id: TenantTimelineId, version: PgVersion) -> Result<Arc<Timeline>, ApiError> {
@@ -242,21 +256,27 @@ fn same_branch(
     }
 }
 
-pub(super) async fn info(state: &ApiState, timeline: &Timeline) -> Result<TimelineInfo, ApiError> {
-    let (last_record_lsn, prev_record_lsn) = timeline.last_and_prev_record_lsn();
-    let sizes =
-        timeline.scan(Key::kind_range(KeyKind::RelSize), last_record_lsn).await.map_err(error::storage)?;
+async fn info_with_size(state: &ApiState, timeline: &Timeline) -> Result<TimelineInfo, ApiError> {
+    let info = info(state, timeline);
+    let sizes = timeline.scan(Key::kind_range(KeyKind::RelSize), info.last_record_lsn).await;
+    let sizes = sizes.map_err(error::storage)?;
     let blocks: u64 = sizes
         .iter()
         .filter_map(|(key, image)| relation_size(key, image))
         .map(|(_, size)| u64::from(size.blocks))
         .sum();
+    Ok(TimelineInfo { current_logical_size: Some(blocks * BLCKSZ as u64), ..info })
+}
+
+/// Takes no longer the larger the timeline is: whoever makes a branch, or waits for an LSN, waits for this.
+pub(super) fn info(state: &ApiState, timeline: &Timeline) -> TimelineInfo {
+    let (last_record_lsn, prev_record_lsn) = timeline.last_and_prev_record_lsn();
     let id = timeline.id();
     let metadata = timeline.metadata();
     let receiver = state.receivers.status(id);
     let is_archived = state.manager.is_archived(id);
     let walreceiver_status = if is_archived { "archived".to_owned() } else { receiver.text };
-    Ok(TimelineInfo {
+    TimelineInfo {
         tenant_id: id.tenant_id,
         timeline_id: id.timeline_id,
         ancestor_timeline_id: timeline.ancestor().map(|(ancestor, _)| ancestor),
@@ -267,7 +287,7 @@ pub(super) async fn info(state: &ApiState, timeline: &Timeline) -> Result<Timeli
         remote_consistent_lsn: timeline.remote_consistent_lsn(),
         initdb_lsn: timeline.start_lsn(),
         gc_cutoff_lsn: timeline.gc_cutoff(),
-        current_logical_size: blocks * BLCKSZ as u64,
+        current_logical_size: None,
         current_physical_size: timeline.stats().physical_size,
         pg_version: metadata.pg_version,
         system_identifier: metadata.system_identifier.to_string(),
@@ -275,5 +295,5 @@ pub(super) async fn info(state: &ApiState, timeline: &Timeline) -> Result<Timeli
         is_archived,
         walreceiver_status,
         state: if receiver.broken { TimelineState::Broken } else { TimelineState::Active },
-    })
+    }
 }

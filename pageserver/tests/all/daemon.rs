@@ -173,7 +173,12 @@ async fn timelines_pages_and_backups() {
     let lsn = info.last_record_lsn;
     assert_eq!(lsn, info.initdb_lsn);
     let request = TimelineCreateRequest::branch(branch, root, Some(lsn));
-    daemon.http.create_timeline(tenant, &request).await.unwrap();
+    let made = daemon.http.create_timeline(tenant, &request).await.unwrap();
+    // Who makes a branch, or waits for an LSN, does not wait until each relation has been looked at.
+    let described = daemon.http.timeline(tenant, branch).await.unwrap();
+    assert_eq!([made, described].map(|info| info.current_logical_size), [None, None]);
+    let counted = daemon.http.timeline_with_size(tenant, branch).await.unwrap();
+    assert!(counted.current_logical_size.is_some_and(|size| size > 5_000_000), "{counted:?}");
     let early = TimelineCreateRequest::branch(TimelineId::generate(), root, Some(Lsn(8)));
     let refused = daemon.http.create_timeline(tenant, &early).await.unwrap_err();
     assert_eq!(refused.status().map(|status| status.as_u16()), Some(406), "{refused}");

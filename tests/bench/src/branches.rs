@@ -103,8 +103,8 @@ fn client(sides: &Sides) -> PageserverClient {
 /// Of all databases: that is what a branch has.
 fn gigabytes(sides: &Sides) -> f64 {
     let main = main_timeline(sides);
-    let info = block_on(async { client(sides).timeline(main.tenant_id, main.timeline_id).await });
-    info.expect("the timeline").current_logical_size as f64 / 1e9
+    let info = block_on(client(sides).timeline_with_size(main.tenant_id, main.timeline_id));
+    info.expect("the timeline").current_logical_size.expect("a size, since it was asked for") as f64 / 1e9
 }
 
 fn spread(milliseconds: &[f64]) -> String {

@@ -31,7 +31,7 @@ pub fn measure(sides: &Sides, arguments: &Arguments, report: &mut Report) {
         client.checkpoint(main.tenant_id, main.timeline_id).await.expect("a checkpoint");
         client.compact(main.tenant_id, main.timeline_id).await.expect("compaction");
         client.checkpoint(main.tenant_id, main.timeline_id).await.expect("a checkpoint");
-        client.timeline(main.tenant_id, main.timeline_id).await.expect("the timeline")
+        client.timeline_with_size(main.tenant_id, main.timeline_id).await.expect("the timeline")
     });
     let [written, merged, seconds, jobs] = [
         "pageserver_storage_layer_bytes_written_total",
@@ -40,6 +40,7 @@ pub fn measure(sides: &Sides, arguments: &Arguments, report: &mut Report) {
         "pageserver_storage_compaction_seconds_count",
     ]
     .map(|name| metric(sides, name));
+    let logical_size = info.current_logical_size.expect("a size, since it was asked for") as f64;
     let wal = (end - start) as f64;
     let megabytes = wal / MEGABYTE;
     let asked = requests(sides) - requests_before;
@@ -55,8 +56,8 @@ pub fn measure(sides: &Sides, arguments: &Arguments, report: &mut Report) {
     add(
         "storage-kept-for-data",
         "bytes a byte",
-        info.current_physical_size as f64 / info.current_logical_size as f64,
-        format!("{:.0} MB of data, all history kept", info.current_logical_size as f64 / MEGABYTE),
+        info.current_physical_size as f64 / logical_size,
+        format!("{:.0} MB of data, all history kept", logical_size / MEGABYTE),
     );
     add(
         "storage-compaction",

@@ -51,7 +51,7 @@ fn row(name: String, info: &TimelineInfo) -> Vec<Cell> {
         name.into(),
         left.into(),
         info.last_record_lsn.to_string().into(),
-        bytes(info.current_logical_size).into(),
+        info.current_logical_size.map_or_else(|| "-".to_owned(), bytes).into(),
         Cell::new(info.timeline_id.to_string(), Look::Faint),
     ]
 }
@@ -79,7 +79,7 @@ mod tests {
             remote_consistent_lsn: Lsn(0),
             initdb_lsn: Lsn(0),
             gc_cutoff_lsn: Lsn(0),
-            current_logical_size: 3 << 20,
+            current_logical_size: Some(3 << 20),
             current_physical_size: 0,
             pg_version: PgVersion::V15,
             system_identifier: String::new(),
