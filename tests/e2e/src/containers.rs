@@ -163,13 +163,19 @@ impl Hosts {
         kill(Pid::from_raw(daemon.id().cast_signed()), Signal::SIGKILL).unwrap();
     }
 
-    /// Members of the timeline as a safekeeper knows them, with where they are.
+    /// Members of the timeline as a safekeeper knows them, with where they are. A change is made when a quorum knows it;
+    /// the others hear of it.
     async fn members(&self, of: u8, ttid: TenantTimelineId) -> Vec<(NodeId, String)> {
         let token = ClusterToken::load(&self.directory().join("auth/token")).unwrap();
-        let status = Client::new(&format!("{}:7676", self.host(of)), token).timeline(ttid).await.unwrap();
-        assert!(status.configuration.new_members.is_none(), "{:?}", status.configuration);
-        let members = status.configuration.members.into_iter();
-        members.map(|member| (member.id, member.http_connstr)).collect()
+        let client = Client::new(&format!("{}:7676", self.host(of)), token);
+        let mut members = Vec::new();
+        eventually("a change of members is over", Duration::from_secs(30), async || {
+            let configuration = client.timeline(ttid).await.unwrap().configuration;
+            members = configuration.members;
+            configuration.new_members.is_none()
+        })
+        .await;
+        members.into_iter().map(|member| (member.id, member.http_connstr)).collect()
     }
 }
 
