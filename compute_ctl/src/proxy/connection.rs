@@ -14,6 +14,8 @@ use super::first_packet::{HEAD, Intent, intent};
 
 /// For the first packet; what PostgreSQL allows for all of the authentication.
 const FIRST_PACKET: Duration = Duration::from_secs(60);
+/// Of what a client says while it waits: more than the first packet may have. Beyond that it is left in its socket.
+const MOST_SAID: usize = 16 * 1024;
 /// After a server was not reached that is said to be there.
 const RETRY: Duration = Duration::from_millis(20);
 
@@ -45,12 +47,12 @@ impl Way {
 
 /// Ends when either side does.
 pub async fn pass_on(mut client: impl Stream, way: Way, shared: &Shared) {
-    let mut head = [0; HEAD];
+    let mut said = vec![0; HEAD];
     // Who connects and says nothing, or goes again, is nobody to start a server for.
-    let Ok(Ok(_)) = tokio::time::timeout(FIRST_PACKET, client.read_exact(&mut head)).await else { return };
-    let Some(mut server) = server(&way, intent(head), shared).await else { return };
+    let Ok(Ok(_)) = tokio::time::timeout(FIRST_PACKET, client.read_exact(&mut said)).await else { return };
+    let Some(mut server) = server(&mut client, &mut said, &way, shared).await else { return };
     let work = async {
-        server.write_all(&head).await?;
+        server.write_all(&said).await?;
         let mut client = Noted { stream: client, activity: &shared.activity };
         let mut server = Noted { stream: server, activity: &shared.activity };
         copy_bidirectional(&mut client, &mut server).await
@@ -61,9 +63,15 @@ pub async fn pass_on(mut client: impl Stream, way: Way, shared: &Shared) {
     }
 }
 
-/// A connection to the server, as soon as there is one. Waits for as long as it takes: a client that has a time-out of its
-/// own goes by that.
-async fn server(way: &Way, intent: Intent, shared: &Shared) -> Option<Box<dyn Stream>> {
+/// A connection to the server, as soon as there is one. Waits for as long as it takes, or until the client gives up; what
+/// it says meanwhile is kept for the server.
+async fn server(
+    client: &mut impl Stream,
+    said: &mut Vec<u8>,
+    way: &Way,
+    shared: &Shared,
+) -> Option<Box<dyn Stream>> {
+    let intent = intent(said);
     if intent == Intent::Session {
         // Before it is looked whether there is a server: see `Proxy::close_if_quiet_for`.
         shared.activity.touch();
@@ -83,7 +91,14 @@ async fn server(way: &Way, intent: Intent, shared: &Shared) -> Option<Box<dyn St
             (None, Intent::NothingWithoutServer) => return None,
             (None, Intent::Session) => {
                 _waiting.get_or_insert_with(|| Waiting::new(&shared.waiting));
-                server.changed().await.ok()?;
+                tokio::select! {
+                    changed = server.changed() => changed.ok()?,
+                    read = client.read_buf(said), if said.len() < MOST_SAID => {
+                        if !matches!(read, Ok(bytes) if bytes > 0) {
+                            return None;
+                        }
+                    }
+                }
             }
         }
     }

@@ -26,15 +26,18 @@ pub enum Intent {
     NothingWithoutServer,
 }
 
-pub fn intent(head: [u8; HEAD]) -> Intent {
-    let word = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-    let (length, code) = (word(0), word(4));
+/// Of at least so many bytes as [`HEAD`].
+pub fn intent(packet: &[u8]) -> Intent {
+    let Some((&[a, b, c, d, e, f, g, h], _)) = packet.split_first_chunk::<HEAD>() else {
+        return Intent::NothingWithoutServer;
+    };
+    let (length, code) = (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]));
     let is_start = match code {
         CANCEL_REQUEST => false,
         SSL_REQUEST | GSSENC_REQUEST => length == 8,
         version => version >> 16 == 3 && (9..=LONGEST).contains(&length),
     };
-    if is_start || head[0] == TLS_HANDSHAKE { Intent::Session } else { Intent::NothingWithoutServer }
+    if is_start || a == TLS_HANDSHAKE { Intent::Session } else { Intent::NothingWithoutServer }
 }
 
 #[cfg(test)]
@@ -51,16 +54,16 @@ mod tests {
     #[test]
     fn sessions_are_told_from_everything_else() {
         for session in [head(8, 80_877_103), head(8, 80_877_104), head(41, 3 << 16), head(41, 3 << 16 | 2)] {
-            assert_eq!(intent(session), Intent::Session, "{session:?}");
+            assert_eq!(intent(&session), Intent::Session, "{session:?}");
         }
         let tls = [0x16, 3, 1, 2, 0, 1, 0, 1];
-        assert_eq!(intent(tls), Intent::Session);
+        assert_eq!(intent(&tls), Intent::Session);
         let long_tls = head(0x1603_0105, 0x2d01_0001);
-        assert_eq!(intent(long_tls), Intent::Session);
+        assert_eq!(intent(&long_tls), Intent::Session);
         for other in
             [head(16, 80_877_102), head(8, 3 << 16), head(10_001, 3 << 16), head(41, 2 << 16), *b"GET / HT"]
         {
-            assert_eq!(intent(other), Intent::NothingWithoutServer, "{other:?}");
+            assert_eq!(intent(&other), Intent::NothingWithoutServer, "{other:?}");
         }
     }
 }

@@ -112,3 +112,76 @@ impl Proxy {
         let _ = self.shared.waiting.subscribe().wait_for(|clients| *clients > 0).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use auth::ClusterToken;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    /// Asks for TLS, as libpq does first.
+    const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+
+    async fn proxy(home: &std::path::Path) -> (Proxy, u16) {
+        let port = Proxy::server_port().unwrap();
+        let id = "0123456789abcdef0123456789abcdef";
+        let spec = serde_json::json!({
+            "format_version": 1, "tenant_id": id, "timeline_id": id, "endpoint_id": "e", "pg_version": 15,
+            "safekeepers": [{"id": 1, "pg_connstr": "sk:5454"}], "pageserver": {"pg_connstr": "ps:64000"},
+            "pg_listen_addr": "127.0.0.1", "pg_port": port, "suspend_timeout_seconds": 1
+        });
+        let spec = ComputeSpec::parse(spec.to_string().as_bytes()).unwrap();
+        let paths = ComputePaths::new(&home.join("pgdata")).unwrap();
+        std::fs::set_permissions(home, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let user = ServerUser::find().unwrap();
+        paths.prepare(user, &ClusterToken::generate()).unwrap();
+        (Proxy::listen(&spec, &paths, user).await.unwrap(), port)
+    }
+
+    async fn until_waiting(proxy: &Proxy, clients: usize) {
+        let mut waiting = proxy.shared.waiting.subscribe();
+        let arrived = waiting.wait_for(|now| *now == clients);
+        tokio::time::timeout(Duration::from_secs(10), arrived).await.expect("in time").unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_client_that_gives_up_is_not_waited_for() {
+        let home = tempfile::tempdir().unwrap();
+        let (proxy, port) = proxy(home.path()).await;
+        let mut client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        client.write_all(&SSL_REQUEST).await.unwrap();
+        until_waiting(&proxy, 1).await;
+        proxy.client_waits().await;
+        drop(client);
+        until_waiting(&proxy, 0).await;
+    }
+
+    #[tokio::test]
+    async fn what_a_client_says_while_it_waits_reaches_the_server() {
+        let home = tempfile::tempdir().unwrap();
+        let (proxy, port) = proxy(home.path()).await;
+        let mut client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let said: Vec<u8> = SSL_REQUEST.into_iter().chain((0..40_000u32).map(|n| n as u8)).collect();
+        client.write_all(&said[..20]).await.unwrap();
+        until_waiting(&proxy, 1).await;
+        assert!(proxy.close_if_quiet_for(Duration::ZERO));
+
+        let server = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        client.write_all(&said[20..]).await.unwrap();
+        proxy.open(server.local_addr().unwrap().port());
+        let (mut session, _) = server.accept().await.unwrap();
+        let mut heard = vec![0; said.len()];
+        session.read_exact(&mut heard).await.unwrap();
+        assert_eq!(heard, said);
+        session.write_all(b"N").await.unwrap();
+        assert_eq!(client.read_u8().await.unwrap(), b'N');
+        assert!(!proxy.close_if_quiet_for(Duration::from_secs(60)), "it was used just now");
+        // The session goes on, whether new ones wait or not.
+        proxy.close();
+        client.write_all(b"more").await.unwrap();
+        session.read_exact(&mut heard[..4]).await.unwrap();
+        assert_eq!(&heard[..4], b"more");
+    }
+}
