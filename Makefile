@@ -15,7 +15,7 @@
 #   make bench         Varve beside stock PostgreSQL, a line for each number; WRITE=docs writes docs/benchmarks.md
 #   make test-garage  object storage that is a bucket of Garage, which is built first (ten minutes and more)
 #   make test-docker   the images and docker-compose.yml: every container killed, cut off, restarted under load; PG=15 or 17
-#   make test-extensions  PostGIS, pgvector, pg_cron as Debian ships them, beside a stock server; PG=15 or 17
+#   make test-extensions  PostGIS, pgvector, pg_cron as Debian ships them, beside a stock server; PG=15 or 17 (a quarter of an hour)
 #   make lint          formatting, clippy, layering, C warnings
 #   make clean-cluster delete the local cluster and its data
 
