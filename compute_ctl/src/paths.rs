@@ -92,6 +92,11 @@ impl ComputePaths {
     }
 }
 
+/// What PostgreSQL calls the socket of a port (`UNIXSOCK_PATH` in pqcomm.h).
+pub fn socket_name(port: u16) -> String {
+    format!(".s.PGSQL.{port}")
+}
+
 /// For homes with long names: a short directory, named by the long one.
 fn far_socket(home: &Path) -> PathBuf {
     let mut hasher = DefaultHasher::new();

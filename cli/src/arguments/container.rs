@@ -25,7 +25,7 @@ pub enum ContainerCommand {
         /// Stop PostgreSQL when nobody has used it for so long, as "5m"; the next connection starts it. 0: never.
         #[arg(long, value_name = "TIME", default_value = "0")]
         suspend_timeout: Interval,
-        /// Directory of its own, emptied at every start.
+        /// Directory of its own, a cache.
         #[arg(long, default_value = "/var/lib/varve/compute")]
         home: PathBuf,
     },

@@ -12,7 +12,7 @@ use crate::basebackup::Basebackup;
 use crate::data_dir::kept::Kept;
 use crate::data_dir::{DataDir, DataLayout, Unpacked};
 use crate::error::ComputeError;
-use crate::paths::ComputePaths;
+use crate::paths::{ComputePaths, socket_name};
 use crate::postgres::{
     Listen, ManagedSettings, POSTGRES_USER, ServerCommand, ServerProcess, primary_conninfo, write_files,
     write_primary,
@@ -126,7 +126,7 @@ impl Compute {
 
     /// The name of the socket that stays over all lives.
     fn proxys_socket(&self, ground: &Ground) -> Option<String> {
-        ground.proxy.as_ref().map(|_| format!(".s.PGSQL.{}", self.spec.pg_port))
+        ground.proxy.as_ref().map(|_| socket_name(self.spec.pg_port))
     }
 
     pub(super) async fn wipe(&self, ground: &Ground) -> Result<(), ComputeError> {

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::Shared;
 use super::activity::Noted;
 use super::first_packet::{HEAD, Intent, intent};
+use crate::paths::socket_name;
 
 /// For the first packet; what PostgreSQL allows for all of the authentication.
 const FIRST_PACKET: Duration = Duration::from_secs(60);
@@ -39,7 +40,7 @@ impl Way {
                 Box::new(stream)
             }
             Way::Unix { directory } => {
-                Box::new(UnixStream::connect(directory.join(format!(".s.PGSQL.{port}"))).await?)
+                Box::new(UnixStream::connect(directory.join(socket_name(port))).await?)
             }
         })
     }

@@ -266,14 +266,7 @@ fn a_storm_of_statements_comes_out_as_on_stock() {
     block_on(async {
         let connstr = cluster.connstr("main");
         let directory = cluster.directory().join("stock");
-        cluster.varve(&[
-            "timeline",
-            "export",
-            "--branch-name",
-            "main",
-            "-o",
-            &directory.display().to_string(),
-        ]);
+        cluster.export("main", &directory);
         let stock = StockServer::start(&directory, cluster.safekeeper_port(100));
         let stock_connstr = stock.connstr(&connstr);
         for round in 0..2 {

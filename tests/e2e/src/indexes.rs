@@ -127,7 +127,7 @@ fn indexes_of_every_type_answer_as_on_stock() {
     block_on(async {
         let connstr = cluster.connstr("main");
         let directory = cluster.directory().join("stock");
-        cluster.varve(&["timeline", "export", "-o", &directory.display().to_string()]);
+        cluster.export("main", &directory);
         let stock_server = StockServer::start_with(
             &directory,
             cluster.safekeeper_port(100),

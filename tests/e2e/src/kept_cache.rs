@@ -12,8 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Whether the last start went on with the data directory of the stop before it.
 pub fn went_on(cluster: &Cluster) -> bool {
-    let status: serde_json::Value =
-        serde_json::from_str(&cluster.get("endpoint-main", "/v1/status")).expect("JSON");
+    let status = cluster.compute_status("main");
     let steps = status["start_steps"].as_array().expect("steps");
     !steps.iter().any(|step| step["step"] == "basebackup_wait")
 }

@@ -24,15 +24,11 @@ fn sleepy(name: &str) -> Cluster {
 }
 
 fn state(cluster: &Cluster, endpoint: &str) -> String {
-    let status: serde_json::Value =
-        serde_json::from_str(&cluster.get(&format!("endpoint-{endpoint}"), "/v1/status")).expect("JSON");
-    status["state"].as_str().expect("a state").to_owned()
+    cluster.compute_status(endpoint)["state"].as_str().expect("a state").to_owned()
 }
 
 fn starts(cluster: &Cluster) -> u64 {
-    let status: serde_json::Value =
-        serde_json::from_str(&cluster.get("endpoint-main", "/v1/status")).expect("JSON");
-    status["starts"].as_u64().expect("a number of starts")
+    cluster.compute_status("main")["starts"].as_u64().expect("a number of starts")
 }
 
 async fn until_suspended(cluster: &Cluster, endpoint: &str) {

@@ -331,6 +331,17 @@ impl Cluster {
         text.lines().filter_map(value).reduce(|one, other| one + other)
     }
 
+    /// A branch as a plain data directory, which is made here.
+    pub fn export(&self, branch: &str, directory: &Path) {
+        let directory = directory.display().to_string();
+        self.varve(&["timeline", "export", "--branch-name", branch, "-o", &directory]);
+    }
+
+    /// What the compute of an endpoint says about itself.
+    pub fn compute_status(&self, endpoint: &str) -> Value {
+        serde_json::from_str(&self.get(&format!("endpoint-{endpoint}"), "/v1/status")).expect("JSON")
+    }
+
     /// Body of a GET of a daemon's HTTP API.
     pub fn get(&self, daemon: &str, path: &str) -> String {
         let url = format!("http://{}{path}", self.http_address(daemon));

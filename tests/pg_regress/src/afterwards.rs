@@ -92,7 +92,7 @@ fn dump_of(socket: &Socket) -> String {
 /// Of the stopped endpoint, beside what the pageserver has for where it stopped.
 fn pages(cluster: &Cluster, name: &str) -> Vec<String> {
     let exported = cluster.directory().join("afterwards");
-    cluster.varve(&["timeline", "export", "-o", &exported.display().to_string()]);
+    cluster.export("main", &exported);
     let start = lsn(&cluster.pageserver_timeline("main")["initdb_lsn"]);
     let sides = Sides { start, all_prepared: true, theirs: Theirs::Compute };
     let comparison = compare(&exported, &cluster.pgdata("main"), sides);

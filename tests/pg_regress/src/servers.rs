@@ -67,7 +67,7 @@ impl Exported {
     /// So that both have the same catalogs.
     pub fn of(cluster: &Cluster) -> Exported {
         let directory = cluster.directory().join("stock");
-        cluster.varve(&["timeline", "export", "-o", &directory.display().to_string()]);
+        cluster.export("main", &directory);
         fs::write(directory.join("pg_hba.conf"), EVERYBODY).expect("pg_hba.conf");
         Exported { directory, port: cluster.safekeeper_port(100) }
     }

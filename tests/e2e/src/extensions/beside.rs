@@ -54,7 +54,7 @@ impl Story<'_> {
     pub fn tell(&self, more: impl AsyncFn(&str) -> Vec<String>) {
         let cluster = Cluster::up_with(self.name, &SETTINGS);
         let directory = cluster.directory().join("stock");
-        cluster.varve(&["timeline", "export", "-o", &directory.display().to_string()]);
+        cluster.export("main", &directory);
         let settings: Vec<&str> =
             SETTINGS.into_iter().filter(|setting| !setting.starts_with("varve.")).collect();
         let settings = [&settings[..], &["allow_system_table_mods=on"]].concat();

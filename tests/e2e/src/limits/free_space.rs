@@ -27,7 +27,7 @@ fn restarts_do_not_make_a_table_grow() {
         let connstr = cluster.connstr("main");
         cluster.connect("main").await.batch_execute(TABLE).await.unwrap();
         let directory = cluster.directory().join("stock");
-        cluster.varve(&["timeline", "export", "-o", &directory.display().to_string()]);
+        cluster.export("main", &directory);
 
         let mut ours = 0;
         for at in 0..CYCLES {

@@ -37,6 +37,14 @@ fn copy_tables(from: &str, to: &str) {
         .arg(to));
 }
 
+/// A session on the subscriber, which has all that is published and stands by for more.
+async fn subscribed(stock: &StockServer<'_>, publisher: &str) -> Client {
+    copy_tables(publisher, &stock.own_connstr());
+    let copy = connect(&stock.own_connstr()).await.unwrap();
+    subscribe(&copy, publisher).await;
+    copy
+}
+
 /// Waits until the initial copies are done.
 async fn subscribe(subscriber: &Client, publisher: &str) {
     let create = format!("CREATE SUBSCRIPTION sub CONNECTION '{publisher}' PUBLICATION pub");

@@ -7,7 +7,7 @@ use harness::{Cluster, block_on, connect, eventually, number, pg_program};
 use nix::sys::signal::Signal;
 use types::Lsn;
 
-use super::{LOGICAL, PATIENCE, PGBENCH, becomes_equal, copy_tables, reconnect, subscribe, subscriber, text};
+use super::{LOGICAL, PATIENCE, PGBENCH, becomes_equal, reconnect, subscribed, subscriber, text};
 use crate::pgbench;
 
 /// pgbench, which may lose its server; it must have got something done.
@@ -41,9 +41,7 @@ fn a_subscriber_misses_nothing_through_kills_stops_and_takeovers() {
     block_on(async {
         let main = published(&cluster, "main").await;
         let stock = subscriber(&directory, &cluster);
-        copy_tables(&main, &stock.own_connstr());
-        let copy = connect(&stock.own_connstr()).await.unwrap();
-        subscribe(&copy, &main).await;
+        let copy = subscribed(&stock, &main).await;
 
         let mut rows = number(&copy, "SELECT count(*) FROM pgbench_history").await;
         for round in 0..5 {
@@ -93,9 +91,7 @@ fn wal_that_no_compute_has_any_more_comes_from_safekeepers() {
     block_on(async {
         let main = published(&cluster, "main").await;
         let stock = subscriber(&directory, &cluster);
-        copy_tables(&main, &stock.own_connstr());
-        let copy = connect(&stock.own_connstr()).await.unwrap();
-        subscribe(&copy, &main).await;
+        let copy = subscribed(&stock, &main).await;
         copy.batch_execute("ALTER SUBSCRIPTION sub DISABLE").await.unwrap();
         let mut client = reconnect(&cluster, "main").await;
         eventually("nobody reads the slot", PATIENCE, async || {
@@ -175,9 +171,7 @@ fn a_subscriber_that_hangs_does_not_hold_a_stop() {
     block_on(async {
         let main = published(&cluster, "main").await;
         let stock = subscriber(&directory, &cluster);
-        copy_tables(&main, &stock.own_connstr());
-        let copy = connect(&stock.own_connstr()).await.unwrap();
-        subscribe(&copy, &main).await;
+        let copy = subscribed(&stock, &main).await;
         let client = reconnect(&cluster, "main").await;
         let worker: i32 = copy
             .query_one("SELECT pid FROM pg_stat_subscription WHERE pid IS NOT NULL", &[])

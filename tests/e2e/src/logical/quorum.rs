@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use harness::{Cluster, block_on, connect, eventually, number};
+use harness::{Cluster, block_on, eventually, number};
 use nix::sys::signal::Signal;
 
-use super::{LOGICAL, PATIENCE, contents, copy_tables, reconnect, subscribe, subscriber, text};
+use super::{LOGICAL, PATIENCE, contents, reconnect, subscribed, subscriber, text};
 
 #[test]
 fn a_subscriber_sees_nothing_that_no_quorum_has() {
@@ -20,9 +20,7 @@ fn a_subscriber_sees_nothing_that_no_quorum_has() {
         let slot = "SELECT pg_create_logical_replication_slot('read', 'test_decoding')";
         client.batch_execute(slot).await.unwrap();
         let stock = subscriber(&directory, &cluster);
-        copy_tables(&main, &stock.own_connstr());
-        let copy = connect(&stock.own_connstr()).await.unwrap();
-        subscribe(&copy, &main).await;
+        let copy = subscribed(&stock, &main).await;
         client.batch_execute("INSERT INTO t VALUES (1)").await.unwrap();
         eventually("a row arrives", PATIENCE, async || contents(&copy, "t").await.0 == 2).await;
 

@@ -73,14 +73,7 @@ fn slots_are_the_timelines_own() {
         assert_eq!((text(&branch, SLOTS).await, number(&branch, READ).await), ("kept".to_owned(), 2));
 
         let exported = cluster.directory().join("exported");
-        cluster.varve(&[
-            "timeline",
-            "export",
-            "--branch-name",
-            "main",
-            "-o",
-            &exported.display().to_string(),
-        ]);
+        cluster.export("main", &exported);
         let server = StockServer::start(&exported, cluster.safekeeper_port(121));
         let stock = connect(&server.connstr(&cluster.connstr("main"))).await.unwrap();
         assert_eq!(number(&stock, "SELECT count(*) FROM pg_replication_slots").await, 0);

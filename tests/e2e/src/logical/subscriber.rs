@@ -55,14 +55,7 @@ fn a_compute_that_subscribes_goes_on_where_it_was() {
         let branch = reconnect(&cluster, "branch").await;
         assert_eq!(number(&branch, progress).await, 1);
         let exported = cluster.directory().join("exported");
-        cluster.varve(&[
-            "timeline",
-            "export",
-            "--branch-name",
-            "main",
-            "-o",
-            &exported.display().to_string(),
-        ]);
+        cluster.export("main", &exported);
         let server = StockServer::start(&exported, cluster.safekeeper_port(123));
         let export = connect(&server.connstr(&cluster.connstr("main"))).await.unwrap();
         assert_eq!(number(&export, progress).await, 1);
