@@ -1,5 +1,6 @@
 //! What can be typed. Verbs and flags are those of neon_local where it has them.
 
+mod auth;
 mod block_at;
 mod cluster;
 mod container;
@@ -19,6 +20,7 @@ use serde::Deserialize as _;
 use toml::de::ValueDeserializer;
 use types::PgVersion;
 
+pub use auth::AuthCommand;
 pub use block_at::BlockAt;
 pub use cluster::{
     CompletionsArguments, ConnstrArguments, InitArguments, Lines, LogsArguments, PsqlArguments,
@@ -99,6 +101,9 @@ pub enum Command {
     /// The storage broker alone.
     #[command(subcommand, after_help = daemon::broker_examples())]
     Broker(DaemonCommand),
+    /// Tokens, and the keys that sign them.
+    #[command(subcommand, after_help = auth::group_examples())]
+    Auth(AuthCommand),
     /// What runs inside of containers: see docker/README.md.
     #[command(subcommand, after_help = container::group_examples())]
     Container(ContainerCommand),

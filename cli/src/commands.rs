@@ -1,5 +1,6 @@
 //! One module per verb. Each gets the cluster and an [`Output`], and says what it did.
 
+mod auth;
 mod completions;
 mod connect;
 mod container;
@@ -18,7 +19,7 @@ mod up;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::arguments::{Arguments, Command, PageserverCommand, SafekeeperCommand};
+use crate::arguments::{Arguments, AuthCommand, Command, PageserverCommand, SafekeeperCommand};
 use crate::local_env::LocalEnv;
 use crate::output::Output;
 use crate::storage::Daemon;
@@ -92,6 +93,13 @@ pub async fn run(arguments: Arguments, output: Output) -> anyhow::Result<ExitCod
         Command::Safekeeper(SafekeeperCommand::Remove { id }) => {
             let _lock = lock()?;
             membership::remove(&mut open()?, id, output).await
+        }
+        Command::Auth(command) => {
+            let _lock = match &command {
+                AuthCommand::Rotate => Some(lock()?),
+                AuthCommand::Token { .. } => None,
+            };
+            auth::run(&open()?, command, output).await
         }
         Command::Container(command) => container::run(directory, command, output).await,
         Command::Completions(arguments) => completions::completions(&arguments),

@@ -40,7 +40,7 @@ fn root_of(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use anyhow::Context;
-    use auth::ClusterToken;
+    use auth::Credentials;
     use http_client::{HttpClient, Method};
 
     use super::*;
@@ -53,7 +53,8 @@ mod tests {
 
     #[tokio::test]
     async fn who_does_not_answer_is_named_with_what_to_do() {
-        let nobody = HttpClient::new("the pageserver", "127.0.0.1:1", ClusterToken::generate());
+        let nobody =
+            HttpClient::new("the pageserver", "127.0.0.1:1", Credentials::fixed("no.bodys.token").unwrap());
         let error = nobody.send(nobody.request(Method::GET, "/")).await.context("no branch").unwrap_err();
         let said = describe(&error);
         assert!(

@@ -4,7 +4,7 @@
 //! .varve/
 //!   config.toml            what `varve init` chose; a person may edit it
 //!   branches.json          names of branches and their PostgreSQL, default tenant
-//!   auth/token             the cluster token (mode 0600)
+//!   auth/                  keys and tokens: see keys.rs
 //!   template/              pgNN.tar.zst: initdb's output, of which root timelines are made
 //!   broker/ safekeepers/N/ pageserver/ remote_storage/
 //!   endpoints/NAME/        endpoint.json, spec.json
@@ -14,25 +14,29 @@
 mod branches;
 mod config;
 mod installation;
+mod keys;
 
 use std::fs::File;
 use std::io::ErrorKind;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use auth::ClusterToken;
+use auth::Credentials;
 use durable_fs::DurableFs;
 use nix::fcntl::{Flock, FlockArg};
 
 pub use branches::Branches;
 pub use config::{Config, Hosts};
 pub use installation::{Installation, check_version};
+pub use keys::Keys;
 
 pub struct LocalEnv {
     pub directory: PathBuf,
     pub config: Config,
-    pub token: ClusterToken,
+    pub keys: Keys,
+    /// What this command presents.
+    pub credentials: Credentials,
 }
 
 impl LocalEnv {
@@ -43,32 +47,33 @@ impl LocalEnv {
         }
         let directory = directory.canonicalize()?;
         let config = Config::load(&directory.join("config.toml"))?;
-        let token = ClusterToken::load(&directory.join("auth/token"))?;
-        Ok(LocalEnv { directory, config, token })
+        LocalEnv::open(directory, config)
+    }
+
+    fn open(directory: PathBuf, config: Config) -> anyhow::Result<LocalEnv> {
+        let keys = Keys::new(&directory);
+        keys.complete()?;
+        let credentials = keys.credentials()?;
+        Ok(LocalEnv { directory, config, keys, credentials })
     }
 
     pub fn exists(directory: &Path) -> bool {
         directory.join("config.toml").exists()
     }
 
-    /// Makes the directory and the token; `config.toml` comes last, and with it the cluster exists.
+    /// Makes the directory and the keys; `config.toml` comes last, and with it the cluster exists.
     pub fn create(directory: &Path, config: Config) -> anyhow::Result<LocalEnv> {
         std::fs::create_dir_all(directory)
             .with_context(|| format!("cannot make the directory {}", directory.display()))?;
         let directory = directory.canonicalize()?;
         let of_processes = ["safekeepers", "pageserver", "remote_storage", "run"];
         let of_processes = of_processes.iter().filter(|_| config.hosts.is_none());
-        for sub in ["auth", "template", "endpoints"].iter().chain(of_processes) {
+        for sub in ["template", "endpoints"].iter().chain(of_processes) {
             std::fs::create_dir_all(directory.join(sub))?;
         }
-        std::fs::set_permissions(directory.join("auth"), PermissionsExt::from_mode(0o700))?;
-        let token_file = directory.join("auth/token");
-        if !token_file.exists() {
-            write_secret(&token_file, ClusterToken::generate().as_str())?;
-        }
-        let token = ClusterToken::load(&token_file)?;
-        config.save(&directory.join("config.toml"))?;
-        Ok(LocalEnv { directory, config, token })
+        let env = LocalEnv::open(directory, config)?;
+        env.save_config()?;
+        Ok(env)
     }
 
     /// Starting, stopping and watching processes is for clusters whose parts are processes here.
@@ -103,10 +108,6 @@ impl LocalEnv {
 
     pub fn save_config(&self) -> anyhow::Result<()> {
         self.config.save(&self.directory.join("config.toml"))
-    }
-
-    pub fn token_file(&self) -> PathBuf {
-        self.directory.join("auth/token")
     }
 
     pub fn run_directory(&self) -> PathBuf {
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn making_a_cluster_that_was_half_made_keeps_its_token() {
+    fn making_a_cluster_that_was_half_made_keeps_its_keys() {
         let place = tempfile::tempdir().unwrap();
         let config = Config::new(None, 3, Installation::of_a_test()).unwrap();
         let first = LocalEnv::create(place.path(), config.clone()).unwrap();
@@ -205,8 +206,6 @@ mod tests {
         std::fs::remove_file(place.path().join("config.toml")).unwrap();
         assert!(!LocalEnv::exists(place.path()));
         let second = LocalEnv::create(place.path(), config).unwrap();
-        assert_eq!(first.token.as_str(), second.token.as_str());
-        let mode = std::fs::metadata(second.token_file()).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(first.credentials.token(), second.credentials.token());
     }
 }

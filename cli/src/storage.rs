@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -138,6 +138,7 @@ impl Daemon {
                 command.arg("--listen-pg").arg(local(ports.safekeeper_pg(id.0)).to_string());
                 command.arg("--listen-http").arg(local(ports.safekeeper_http(id.0)).to_string());
                 command.arg("--broker-endpoint").arg(broker_endpoint(env));
+                command.arg("--auth-token-file").arg(env.keys.token_file("safekeeper"));
                 command.arg("--remote-storage").arg(toml::to_string(&remote_storage(env))?.trim_end());
                 if let Some(seconds) = env.config.safekeeper_evict_after {
                     command.arg("--evict-after").arg(seconds.to_string());
@@ -156,16 +157,16 @@ impl Daemon {
                 return Ok(command);
             }
         };
-        command.arg("--auth-token-file").arg(env.token_file());
+        command.arg("--auth-public-key-path").arg(env.keys.public());
         Ok(command)
     }
 }
 
 /// Written once: what a person changes in it stays.
-fn write_pageserver_config(env: &LocalEnv, workdir: &std::path::Path) -> anyhow::Result<()> {
+fn write_pageserver_config(env: &LocalEnv, workdir: &Path) -> anyhow::Result<()> {
     let path = workdir.join("pageserver.toml");
     if path.exists() {
-        return Ok(());
+        return name_keys(env, &path);
     }
     // Somebody may have deleted all of it, since it is a cache of what object storage has.
     std::fs::create_dir_all(workdir).with_context(|| format!("cannot make {}", workdir.display()))?;
@@ -177,10 +178,29 @@ fn write_pageserver_config(env: &LocalEnv, workdir: &std::path::Path) -> anyhow:
     set("listen_pg_addr", local(ports.pageserver_pg()).to_string());
     set("listen_http_addr", local(ports.pageserver_http()).to_string());
     set("broker_endpoint", broker_endpoint(env));
-    set("auth_token_file", env.token_file().display().to_string());
+    set("auth_public_key_path", env.keys.public().display().to_string());
+    set("auth_token_file", env.keys.token_file("pageserver").display().to_string());
     config.insert("remote_storage".to_owned(), remote_storage(env).into());
     durable_fs::DurableFs::default().write_atomically(&path, toml::to_string(&config)?.as_bytes())?;
     Ok(())
+}
+
+/// A configuration of a version that had one token for all gets the names of the keys; all else in it stays.
+fn name_keys(env: &LocalEnv, path: &Path) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let begins = |line: &str, name: &str| line.trim_start().starts_with(name);
+    if text.lines().any(|line| begins(line, "auth_public_key_path")) {
+        return Ok(());
+    }
+    let line =
+        |name: &str, value: PathBuf| format!("{name} = {}\n", toml::Value::from(value.display().to_string()));
+    let mut named = line("auth_public_key_path", env.keys.public());
+    named += &line("auth_token_file", env.keys.token_file("pageserver"));
+    for kept in text.lines().filter(|line| !begins(line, "auth_token_file")) {
+        named += kept;
+        named.push('\n');
+    }
+    Ok(durable_fs::DurableFs::default().write_atomically(path, named.as_bytes())?)
 }
 
 /// The object storage of all daemons.
@@ -192,7 +212,7 @@ fn remote_storage(env: &LocalEnv) -> toml::Table {
 }
 
 pub fn safekeeper_client(env: &LocalEnv, id: NodeId) -> SafekeeperClient {
-    SafekeeperClient::new(&env.config.safekeeper_http_address(id), env.token.clone())
+    SafekeeperClient::new(&env.config.safekeeper_http_address(id), env.credentials.clone())
 }
 
 /// What each safekeeper says of a timeline, or why it says nothing.
@@ -229,7 +249,7 @@ pub async fn on_all_safekeepers<T>(
 }
 
 pub fn pageserver_client(env: &LocalEnv) -> PageserverClient {
-    PageserverClient::new(&env.config.pageserver_http_address(), env.token.clone())
+    PageserverClient::new(&env.config.pageserver_http_address(), env.credentials.clone())
 }
 
 fn broker_endpoint(env: &LocalEnv) -> String {

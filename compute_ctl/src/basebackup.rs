@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use auth::ClusterToken;
+use auth::Credentials;
 use bytes::{Buf, Bytes};
 use compute_api::{ComputeSpec, StartStep};
 use pageserver_api::{BackupRequest, RequestedKind};
@@ -34,7 +34,7 @@ const QUEUE: usize = 64;
 
 pub struct Basebackup<'a> {
     pub spec: &'a ComputeSpec,
-    pub token: &'a ClusterToken,
+    pub credentials: &'a Credentials,
     pub paths: &'a ComputePaths,
     pub user: ServerUser,
     /// None: of a standby's beginning, which the pageserver chooses.
@@ -85,7 +85,7 @@ impl Basebackup<'_> {
     async fn open(&self) -> Result<(Bytes, CopyReader), PgError> {
         let params = ConnectParams::new(Address::parse(&self.spec.pageserver.pg_connstr)?, "compute_ctl")
             .application_name(&format!("compute_ctl {}", self.spec.endpoint_id))
-            .password(self.token.as_str());
+            .password(&self.credentials.token());
         let client = PgClient::connect(&params).await?;
         let kind = if self.lsn.is_some() { RequestedKind::Sparse } else { RequestedKind::Standby };
         let command = BackupRequest { kind, lsn: self.lsn, zstd: true }.query(self.spec.ttid());
@@ -142,7 +142,7 @@ impl Basebackup<'_> {
     }
 }
 
-/// Whether the pageserver says that this will never work: wrong token, unknown timeline, nonsense. That it
+/// Whether the pageserver says that this will never work: token refused, unknown timeline, nonsense. That it
 /// is away, has not got so far yet, or has trouble with its own disk is no refusal, and waited for.
 fn is_refusal(error: &PgError) -> bool {
     match error.sqlstate() {

@@ -13,6 +13,7 @@ mod predecessor;
 mod proxy;
 mod server_user;
 mod status;
+mod token_files;
 mod walproposer;
 
 use std::path::PathBuf;
@@ -20,9 +21,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use auth::ClusterToken;
+use auth::{Credentials, Scope, Verifier};
 use clap::Parser;
 use compute_api::ComputeSpec;
+use http_server::Guard;
 use telemetry::LogFormat;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -53,7 +55,11 @@ struct Arguments {
     /// Where the HTTP API listens, as host:port.
     #[arg(long)]
     listen_http: String,
-    /// File with the cluster token.
+    /// Public keys whose tokens the HTTP API believes: a file in PEM, or a directory of files that end in .pem.
+    #[arg(long)]
+    auth_public_key_path: PathBuf,
+    /// The token that this compute presents to safekeepers and the pageserver: scope tenant. The server's user can
+    /// read a copy of it.
     #[arg(long)]
     auth_token_file: PathBuf,
     /// How long a shutdown may wait for a quorum of safekeepers.
@@ -92,12 +98,13 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<ExitStatus> {
-    let token = ClusterToken::load(&arguments.auth_token_file)?;
+    let verifier = Verifier::load(&arguments.auth_public_key_path)?;
+    let credentials = Credentials::load(&arguments.auth_token_file)?;
     let json = std::fs::read(&arguments.spec)
         .with_context(|| format!("cannot read {}", arguments.spec.display()))?;
     let spec = ComputeSpec::parse(&json).with_context(|| arguments.spec.display().to_string())?;
     // Before listening: the predecessor may have the same address.
-    let ground = Ground::take(&spec, &arguments.pgdata, &arguments.pgbin, &token).await?;
+    let ground = Ground::take(&spec, &arguments.pgdata, &arguments.pgbin, &credentials).await?;
     if arguments.cold {
         ground.forget_cache()?;
     }
@@ -111,12 +118,13 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitStatus> {
     let (configure, wishes) = mpsc::channel(1);
     let api = Api { status: status.subscribe(), configure, terminate: terminate.clone() };
     let served = CancellationToken::new();
-    let router = http_server::router(routes(api), token.clone(), registry);
+    let guard = Guard { verifier, part: Scope::Admin };
+    let router = http_server::router(routes(api), guard, registry);
     let server = tokio::spawn(http_server::serve(listener, router, served.clone()));
     stop_on_signals(terminate.clone())?;
 
     let compute =
-        Compute { spec, token, stop_timeout: arguments.timeout, status, configure: wishes, terminate };
+        Compute { spec, credentials, stop_timeout: arguments.timeout, status, configure: wishes, terminate };
     let exit = compute.run(ground).await;
     served.cancel();
     // Requests under way get their answer, but nobody keeps the process alive with an idle connection.

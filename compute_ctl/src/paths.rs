@@ -5,16 +5,14 @@
 //!        compute_ctl.pid    locked while a compute_ctl lives
 //!        kept.json          where a server stopped whose data directory can be gone on with
 //!        postgres.log
-//!        token              the cluster token, readable by the server's user
+//!        token, passfile    the token of this compute, readable by the server's user
 //!        socket/            mode 0700: who is in here is the bootstrap superuser
 //!        varve_tblspc/<oid> tablespaces of the timeline, made anew too
 //! ```
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-
-use auth::ClusterToken;
 
 use crate::error::ComputeError;
 use crate::server_user::ServerUser;
@@ -29,6 +27,7 @@ pub struct ComputePaths {
     pub kept: PathBuf,
     pub log: PathBuf,
     pub token: PathBuf,
+    pub passfile: PathBuf,
     pub socket: PathBuf,
     pub tablespaces: PathBuf,
 }
@@ -51,27 +50,17 @@ impl ComputePaths {
             kept: home.join("kept.json"),
             log: home.join("postgres.log"),
             token: home.join("token"),
+            passfile: home.join("passfile"),
             tablespaces: home.join("varve_tblspc"),
             socket,
         })
     }
 
     /// Makes what lies beside the data directory, for the server's user and nobody else.
-    pub fn prepare(&self, user: ServerUser, token: &ClusterToken) -> Result<(), ComputeError> {
+    pub fn prepare(&self, user: ServerUser) -> Result<(), ComputeError> {
         for directory in [&self.pgdata, &self.socket, &self.tablespaces] {
             private_directory(directory, user)?;
         }
-        let write = || {
-            let mut options = std::fs::OpenOptions::new();
-            let options = options.write(true).create(true).truncate(true).mode(0o600);
-            user.own(&self.token).or_else(|error| match error.kind() {
-                std::io::ErrorKind::NotFound => Ok(()),
-                _ => Err(error),
-            })?;
-            std::io::Write::write_all(&mut options.open(&self.token)?, token.as_str().as_bytes())?;
-            user.own(&self.token)
-        };
-        write().map_err(ComputeError::file("write", &self.token))?;
         user.check_reachable(&self.pgdata)
     }
 
@@ -141,7 +130,7 @@ mod tests {
     fn sockets_of_a_dead_server_go_and_nothing_else_does() {
         let root = tempfile::tempdir().unwrap();
         let paths = ComputePaths::new(&root.path().join("pgdata")).unwrap();
-        paths.prepare(ServerUser::find().unwrap(), &ClusterToken::generate()).unwrap();
+        paths.prepare(ServerUser::find().unwrap()).unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(paths.socket.join(".s.PGSQL.5432")).unwrap();
         // The lock of a postmaster whose process id somebody has again: ours.
         let lock = std::process::id().to_string();
@@ -162,9 +151,9 @@ mod tests {
         let paths = ComputePaths::new(&root.path().join("pgdata")).unwrap();
         let user = ServerUser::find().unwrap();
         for _ in 0..2 {
-            paths.prepare(user, &ClusterToken::generate()).unwrap();
+            paths.prepare(user).unwrap();
         }
-        for (path, mode) in [(&paths.socket, 0o700), (&paths.pgdata, 0o700), (&paths.token, 0o600)] {
+        for (path, mode) in [(&paths.socket, 0o700), (&paths.pgdata, 0o700), (&paths.tablespaces, 0o700)] {
             let metadata = std::fs::metadata(path).unwrap();
             assert_eq!((metadata.mode() & 0o777, metadata.uid()), (mode, user.uid()), "{path:?}");
         }

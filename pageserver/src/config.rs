@@ -27,7 +27,10 @@ pub struct Config {
     pub listen_pg_addr: String,
     pub listen_http_addr: String,
     pub broker_endpoint: String,
-    /// Relative paths are relative to the working directory of the pageserver.
+    /// Public keys whose tokens are believed: a file in PEM, or a directory of files that end in .pem. Relative paths
+    /// are relative to the working directory of the pageserver.
+    pub auth_public_key_path: PathBuf,
+    /// The token that this pageserver presents to safekeepers and to the broker: scopes safekeeper and broker.
     pub auth_token_file: PathBuf,
     pub remote_storage: RemoteStorageConfig,
     #[serde(default)]
@@ -220,6 +223,7 @@ mod tests {
         listen_pg_addr = "127.0.0.1:64000"
         listen_http_addr = "127.0.0.1:9898"
         broker_endpoint = "http://127.0.0.1:50051"
+        auth_public_key_path = "../keys"
         auth_token_file = "../token"
         remote_storage = { local_path = "../remote" }
     "#;

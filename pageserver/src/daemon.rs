@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use auth::ClusterToken;
+use auth::{Credentials, Scope, Verifier};
 use broker_api::BrokerClient;
 use durable_fs::{CrashPoint, DurableFs};
+use http_server::Guard;
 use prometheus::Registry;
 use remote_storage::{Counted, Crashing, RemoteStorage};
 use tokio::net::TcpListener;
@@ -36,13 +37,15 @@ pub async fn run(
     crash_at: Option<CrashPoint>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let token = ClusterToken::load(&workdir.join(&config.auth_token_file)).context("cluster token")?;
+    let verifier =
+        Verifier::load(&workdir.join(&config.auth_public_key_path)).context("auth_public_key_path")?;
+    let credentials = Credentials::load(&workdir.join(&config.auth_token_file)).context("auth_token_file")?;
     let registry = Registry::new();
     let pages = PageReader::new(&registry)?;
     let ingest = IngestMetrics::new(&registry)?;
     let owners: Arc<dyn Owners> = match safekeepers.is_empty() {
         true => Arc::new(FixedGeneration(Generation(config.storage.generation))),
-        false => Arc::new(SafekeeperOwners::new(safekeepers, token.clone())),
+        false => Arc::new(SafekeeperOwners::new(safekeepers, credentials.clone())),
     };
     let opening = open_storage(&config, workdir, &registry, &pages, owners, crash_at);
     let manager = tokio::select! {
@@ -52,8 +55,8 @@ pub async fn run(
 
     let context = ReceiverContext {
         node: config.id,
-        broker: BrokerClient::connect_lazy(&config.broker_endpoint, token.clone())?,
-        token: token.clone(),
+        broker: BrokerClient::connect_lazy(&config.broker_endpoint, credentials.clone())?,
+        credentials,
         pages: pages.clone(),
         ingest: ingest.clone(),
         metrics: WalReceiverMetrics::new(&registry)?,
@@ -120,9 +123,12 @@ pub async fn run(
         importing: Arc::default(),
     });
     tracing::info!(id = %config.id, pg = %config.listen_pg_addr, http = %config.listen_http_addr, "pageserver is up");
-    let page_service = pg_backend::serve(pg_listener, token.clone(), service, shutdown.clone(), limits);
+    let page_service = pg_backend::serve(pg_listener, verifier.clone(), service, shutdown.clone(), limits);
     let (api, document) = api.split_for_parts();
-    let router = http_server::with_document(http_server::router(api, token, registry), document);
+    let router = http_server::with_document(
+        http_server::router(api, Guard { verifier, part: Scope::Pageserver }, registry),
+        document,
+    );
     let (_, served) = tokio::join!(page_service, http_server::serve(http_listener, router, shutdown));
     served.context("HTTP server")?;
     tracing::info!("shutting down: flushing and uploading");

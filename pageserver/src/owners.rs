@@ -6,7 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use auth::ClusterToken;
+use auth::Credentials;
 use consensus::{Canvass, OwnershipRequest, Verdict};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -31,7 +31,7 @@ type Timelines = BTreeMap<TenantId, Vec<TimelineId>>;
 pub struct SafekeeperOwners {
     /// `host:port` of the HTTP API of those that the pageserver was told of.
     contacts: Vec<String>,
-    token: ClusterToken,
+    credentials: Credentials,
 }
 
 /// One question to all, and what became of it.
@@ -75,8 +75,8 @@ impl fmt::Display for Round<'_> {
 }
 
 impl SafekeeperOwners {
-    pub fn new(contacts: Vec<String>, token: ClusterToken) -> Self {
-        Self { contacts, token }
+    pub fn new(contacts: Vec<String>, credentials: Credentials) -> Self {
+        Self { contacts, credentials }
     }
 
     /// Asks all contacts, and members that they name, until every tenant is decided or nobody is left to be asked.
@@ -91,7 +91,7 @@ impl SafekeeperOwners {
         let mut asked: BTreeSet<String> = self.contacts.iter().cloned().collect();
         let question = OwnershipQuestion { tenants: requests.clone() };
         let ask_one = async |address: String, is_contact: bool| {
-            let client = Client::new(&address, self.token.clone());
+            let client = Client::new(&address, self.credentials.clone());
             let answer = match tokio::time::timeout(ASK_TIMEOUT, client.ownership(&question)).await {
                 Ok(answer) => answer.map_err(|error| error.to_string()),
                 Err(_) => Err(format!("the safekeeper at {address} does not answer within {ASK_TIMEOUT:?}")),

@@ -33,7 +33,10 @@ pub struct Arguments {
     /// The storage broker, as http://HOST:PORT.
     #[arg(long)]
     pub broker_endpoint: String,
-    /// File that holds the cluster token.
+    /// Public keys whose tokens are believed: a file in PEM, or a directory of files that end in .pem.
+    #[arg(long)]
+    pub auth_public_key_path: PathBuf,
+    /// The token that this safekeeper presents to the others and to the broker: scopes safekeeper and broker.
     #[arg(long)]
     pub auth_token_file: PathBuf,
     /// Object storage, where WAL goes that is not needed here any more: 'local_path = "DIRECTORY"'. The same for all

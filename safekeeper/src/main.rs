@@ -21,10 +21,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use auth::ClusterToken;
+use auth::{Credentials, Scope, Verifier};
 use broker_api::BrokerClient;
 use clap::Parser;
 use durable_fs::DurableFs;
+use http_server::Guard;
 use nix::sys::stat::{Mode, umask};
 use pg_backend::Limits;
 use prometheus::Registry;
@@ -49,7 +50,8 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
     // WAL holds what users wrote: nobody else on this machine is to read it.
     umask(Mode::S_IRWXG | Mode::S_IRWXO);
-    let token = ClusterToken::load(&arguments.auth_token_file)?;
+    let verifier = Verifier::load(&arguments.auth_public_key_path)?;
+    let credentials = Credentials::load(&arguments.auth_token_file)?;
     let fs = DurableFs::default();
     let datadir = DataDirectory::open(&fs, &arguments.datadir, arguments.id)?;
     let registry = Registry::new();
@@ -66,7 +68,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let settings = Settings {
         node_id: arguments.id,
         datadir: datadir.path().to_owned(),
-        token: token.clone(),
+        credentials: credentials.clone(),
         fs: fs.clone(),
         remote,
         evict_after: Duration::from_secs(arguments.evict_after),
@@ -82,7 +84,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     let pg_listener = listen(arguments.listen_pg).await?;
     let http_listener = listen(arguments.listen_http).await?;
-    let broker = BrokerClient::connect_lazy(&arguments.broker_endpoint, token.clone())?;
+    let broker = BrokerClient::connect_lazy(&arguments.broker_endpoint, credentials.clone())?;
     tracing::info!(
         "safekeeper {} listens on {} and {}",
         arguments.id,
@@ -91,11 +93,12 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     );
 
     let wal_service = Arc::new(WalService::new(manager.clone()));
-    let routes = http_server::router(http::routes(arguments.id, manager.clone()), token.clone(), registry);
+    let guard = Guard { verifier: verifier.clone(), part: Scope::Safekeeper };
+    let routes = http_server::router(http::routes(arguments.id, manager.clone()), guard, registry);
     let limits = Limits { max_message_bytes: wal_service::MAX_MESSAGE_BYTES, ..Limits::default() };
     let servers = async {
         tokio::join!(
-            pg_backend::serve(pg_listener, token.clone(), wal_service, shutdown.clone(), limits),
+            pg_backend::serve(pg_listener, verifier, wal_service, shutdown.clone(), limits),
             http_server::serve(http_listener, routes, shutdown.clone()),
             broker::publish(
                 broker.clone(),
@@ -108,7 +111,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
                 broker,
                 manager.clone(),
                 arguments.id,
-                CatchUp::new(manager.clone(), token.clone(), shutdown.clone()),
+                CatchUp::new(manager.clone(), credentials, shutdown.clone()),
                 metrics.clone(),
                 shutdown.clone()
             ),

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use auth::ClusterToken;
+use auth::Verifier;
 use telemetry::LogFormat;
 
 #[derive(Parser)]
@@ -24,9 +24,9 @@ struct Arguments {
     /// Address for gRPC, and for /metrics and /status over HTTP/1.
     #[arg(short, long, default_value = "127.0.0.1:50051")]
     listen_addr: SocketAddr,
-    /// File that holds the cluster token.
+    /// Public keys whose tokens are believed: a file in PEM, or a directory of files that end in .pem.
     #[arg(long)]
-    auth_token_file: PathBuf,
+    auth_public_key_path: PathBuf,
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
 }
@@ -39,7 +39,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let token = ClusterToken::load(&arguments.auth_token_file)?;
+    let verifier = Verifier::load(&arguments.auth_public_key_path)?;
     let listener = TcpListener::bind(arguments.listen_addr)
         .await
         .with_context(|| format!("cannot listen on {}", arguments.listen_addr))?;
@@ -47,7 +47,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
 
     let shutdown = CancellationToken::new();
     tokio::spawn(cancel_on_signal(shutdown.clone()));
-    let router = service::router(token, shutdown.clone())?;
+    let router = service::router(verifier, shutdown.clone())?;
     http_server::serve(listener, router, shutdown).await.context("serving ended")?;
     tracing::info!("storage broker stopped");
     Ok(())

@@ -16,20 +16,21 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
-use auth::ClusterToken;
+use auth::{Scope, Verifier};
 use broker_api::ttid_from_proto;
+use http_server::Guard;
 
 use crate::metrics::Metrics;
 use crate::registry::{PublisherId, Registry, SubscriberId};
 
-/// The whole service behind the token check: `/metrics`, `/status` and the gRPC methods.
-pub fn router(token: ClusterToken, shutdown: CancellationToken) -> prometheus::Result<Router> {
+/// The whole service behind the guard: `/metrics`, `/status` and the gRPC methods.
+pub fn router(verifier: Verifier, shutdown: CancellationToken) -> prometheus::Result<Router> {
     let registry = prometheus::Registry::new();
     let metrics = Metrics::new(&registry)?;
     let shared = Arc::new(Shared { state: Mutex::default(), metrics, shutdown });
     let grpc = Routes::new(BrokerServer::new(BrokerService(shared.clone()))).into_axum_router();
     let app = grpc.route("/status", get(move || async move { Json(shared.status()) }));
-    Ok(http_server::router(app, token, registry))
+    Ok(http_server::router(app, Guard { verifier, part: Scope::Broker }, registry))
 }
 
 struct Shared {
@@ -208,6 +209,7 @@ impl Stream for PositionStream {
 mod tests {
     use std::time::Duration;
 
+    use auth::{Claims, SigningKey};
     use broker_api::{BrokerClient, SafekeeperTimelineInfo};
     use tokio::net::TcpListener;
     use types::{Lsn, NodeId, TenantId, TenantTimelineId, Term, TimelineId};
@@ -232,17 +234,25 @@ mod tests {
 
     #[tokio::test]
     async fn positions_travel_and_strangers_do_not_get_in() {
-        let (token, shutdown) = (ClusterToken::generate(), CancellationToken::new());
+        let (key, shutdown) = (SigningKey::generate(), CancellationToken::new());
+        let of = |scope| key.credentials(&Claims::new([scope])).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let app = router(token.clone(), shutdown.clone()).unwrap();
+        let app = router(key.verifier(), shutdown.clone()).unwrap();
         let server = tokio::spawn(http_server::serve(listener, app, shutdown.clone()));
 
-        let stranger = BrokerClient::connect_lazy(&endpoint, ClusterToken::generate()).unwrap();
-        let mut refused = stranger.subscribe(None).await.unwrap();
-        assert!(matches!(refused.next().await, Some(Err(_))), "a wrong token must be refused");
+        let unknown = SigningKey::generate().credentials(&Claims::new([Scope::Broker])).unwrap();
+        for wrong in [unknown, of(Scope::Tenant), of(Scope::Monitor), of(Scope::Safekeeper)] {
+            let stranger = BrokerClient::connect_lazy(&endpoint, wrong).unwrap();
+            // tonic reads the status of an answer that is no gRPC when it reads the stream.
+            let refused = match stranger.subscribe(None).await {
+                Ok(mut refused) => matches!(refused.next().await, Some(Err(_))),
+                Err(_) => true,
+            };
+            assert!(refused, "a wrong token must be refused");
+        }
 
-        let client = BrokerClient::connect_lazy(&endpoint, token).unwrap();
+        let client = BrokerClient::connect_lazy(&endpoint, of(Scope::Broker)).unwrap();
         let mut subscription = client.subscribe(Some(info(0).ttid)).await.unwrap();
         let (sender, receiver) = mpsc::channel(4);
         let publisher = client.clone();
@@ -256,7 +266,7 @@ mod tests {
         publishing.await.unwrap().unwrap();
         shutdown.cancel();
         assert!(subscription.next().await.is_none_or(|message| message.is_err()));
-        drop((subscription, refused, client, stranger));
+        drop((subscription, client));
         server.await.unwrap().unwrap();
     }
 }

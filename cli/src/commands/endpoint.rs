@@ -274,7 +274,7 @@ async fn start_and_fence(env: &LocalEnv, wanted: Endpoint, how: Start, output: O
     for other in fenced {
         output.progress(format!("endpoint {:?} is fenced off: waiting for it to end", other.name));
         // One that is suspended would hear of it when somebody wakes it.
-        let client = ComputeClient::new(&other.http_address(), env.token.clone());
+        let client = ComputeClient::new(&other.http_address(), env.credentials.clone());
         if client.status().await.is_ok_and(|status| status.state == ComputeState::Suspended) {
             client.terminate().await?;
         }
@@ -374,7 +374,7 @@ impl Default for Start {
 pub async fn start(env: &LocalEnv, endpoint: Endpoint, how: Start, output: Output) -> anyhow::Result<()> {
     let Start { timeout, cold } = how;
     let process = endpoint.process(env);
-    let client = ComputeClient::new(&endpoint.http_address(), env.token.clone());
+    let client = ComputeClient::new(&endpoint.http_address(), env.credentials.clone());
     let running = || async { client.status().await.is_ok_and(|status| status.state.takes_clients()) };
     // One that is found ending, as a fenced one is, is started anew.
     if process.pid().is_some() && process.becomes_ready(timeout, running).await? {
@@ -389,7 +389,14 @@ pub async fn start(env: &LocalEnv, endpoint: Endpoint, how: Start, output: Outpu
     write_private(&spec_file, &serde_json::to_vec_pretty(&spec(env, &endpoint)?)?)?;
     let compute = env.compute_directory(&endpoint.name);
     std::fs::create_dir_all(&compute)?;
-    let mut command = compute_ctl(env, endpoint.pg_version, &compute, &spec_file, &endpoint.http_address())?;
+    let mut command = compute_ctl(
+        env,
+        endpoint.tenant_id,
+        endpoint.pg_version,
+        &compute,
+        &spec_file,
+        &endpoint.http_address(),
+    )?;
     if cold {
         command.arg("--cold");
     }
@@ -412,6 +419,7 @@ async fn refuse_archived(env: &LocalEnv, endpoint: &Endpoint) -> anyhow::Result<
 /// compute_ctl with `home` for its own.
 pub fn compute_ctl(
     env: &LocalEnv,
+    tenant: TenantId,
     pg_version: PgVersion,
     home: &Path,
     spec_file: &Path,
@@ -422,7 +430,8 @@ pub fn compute_ctl(
     command.arg("--spec").arg(spec_file);
     command.arg("--pgbin").arg(env.config.pg_bin_dir(pg_version));
     command.arg("--listen-http").arg(http_address);
-    command.arg("--auth-token-file").arg(env.token_file());
+    command.arg("--auth-public-key-path").arg(env.keys.public());
+    command.arg("--auth-token-file").arg(env.keys.tenant_token_file(tenant)?);
     Ok(command)
 }
 
@@ -539,7 +548,7 @@ async fn reconfigure(
     let runs = endpoint.process(env).pid().is_some();
     let mut restart_needed = Vec::new();
     if runs {
-        let client = ComputeClient::new(&endpoint.http_address(), env.token.clone());
+        let client = ComputeClient::new(&endpoint.http_address(), env.credentials.clone());
         restart_needed = client.configure(&request).await?.restart_needed;
         if endpoint.suspend_timeout != timeout_before {
             restart_needed.push("suspend_timeout".to_owned());

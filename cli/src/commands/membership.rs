@@ -226,7 +226,7 @@ impl Driver<'_> {
 
     fn ask(&mut self, node: NodeId, question: MembershipQuestion) {
         let Some(member) = self.change.member(node) else { return };
-        let client = Client::new(&member.http_connstr, self.env.token.clone());
+        let client = Client::new(&member.http_connstr, self.env.credentials.clone());
         let (ttid, creation) = (self.ttid, creation(self.like, &question.request, member));
         self.asking.spawn(async move {
             let answer = async {

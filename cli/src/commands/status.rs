@@ -174,7 +174,7 @@ async fn endpoint_row(env: &LocalEnv, branches: &Branches, endpoint: &Endpoint) 
     let pid = endpoint.process(env).pid();
     let status = match pid {
         Some(_) => {
-            let client = ComputeClient::new(&endpoint.http_address(), env.token.clone());
+            let client = ComputeClient::new(&endpoint.http_address(), env.credentials.clone());
             tokio::time::timeout(PATIENCE, client.status()).await.ok().and_then(Result::ok)
         }
         None => None,

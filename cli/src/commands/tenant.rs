@@ -172,6 +172,8 @@ pub async fn create(
     output.progress(format!("making tenant {}", new.tenant_id));
     pageserver_client(env).create_tenant(new.tenant_id).await?;
     timeline::create_root(env, new.tenant_id, new.timeline_id, new.pg_version, output).await?;
+    // Also for computes that run where the private key is not.
+    env.keys.tenant_token_file(new.tenant_id)?;
     // The names last: what they name is there.
     branches.add_branch(new.tenant_id, MAIN_BRANCH, new.timeline_id, new.pg_version)?;
     branches.add_tenant(new.tenant_id, new.set_default)

@@ -20,10 +20,11 @@ mod suspend;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use auth::ClusterToken;
+use auth::Credentials;
 use compute_api::{ComputeSpec, ComputeState, ReplicaStatus, StartStep, WalproposerStatus};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use types::Term;
 
 use crate::data_dir::{DataDir, DataLayout};
@@ -35,6 +36,7 @@ use crate::predecessor::{self, PidFile};
 use crate::proxy::Proxy;
 use crate::server_user::ServerUser;
 use crate::status::StatusBoard;
+use crate::token_files;
 use crate::walproposer::Exit;
 
 const FIRST_BACK_OFF: Duration = Duration::from_millis(200);
@@ -92,7 +94,7 @@ enum News {
 
 pub struct Compute {
     pub spec: ComputeSpec,
-    pub token: ClusterToken,
+    pub credentials: Credentials,
     /// For a fast shutdown; without a quorum it can take for ever.
     pub stop_timeout: Duration,
     pub status: StatusBoard,
@@ -117,7 +119,7 @@ impl Ground {
         spec: &ComputeSpec,
         pgdata: &Path,
         pgbin: &Path,
-        token: &ClusterToken,
+        credentials: &Credentials,
     ) -> Result<Ground, ComputeError> {
         let began = Instant::now();
         let installation = Installation::find(pgbin, spec.pg_version)?;
@@ -127,7 +129,8 @@ impl Ground {
         DataDir { root: &paths.pgdata, tablespaces: &paths.tablespaces, layout }.check_ours()?;
         let theirs = paths.clone();
         let pid_file = blocking(move || predecessor::take_over(&theirs)).await?;
-        paths.prepare(user, token)?;
+        paths.prepare(user)?;
+        token_files::write(&paths, user, &credentials.token())?;
         let proxy = match spec.suspend_timeout_seconds {
             Some(_) => Some(Proxy::listen(spec, &paths, user).await?),
             None => None,
@@ -159,6 +162,8 @@ impl Ground {
 
 impl Compute {
     pub async fn run(mut self, ground: Ground) -> ExitStatus {
+        let keeping = token_files::keep_current(ground.paths.clone(), ground.user, self.credentials.clone());
+        let _keeping = AbortOnDropHandle::new(tokio::spawn(keeping));
         let (status, end) = match self.run_lives(&ground).await {
             Ok(LifeEnd::Stopped | LifeEnd::Suspended) => (ExitStatus::Stopped, ComputeState::Stopped),
             Ok(LifeEnd::NoQuorum) => (ExitStatus::NoQuorum, ComputeState::Stopped),

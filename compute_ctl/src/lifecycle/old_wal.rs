@@ -82,7 +82,7 @@ impl Compute {
         wanted: &mut Wanted,
         ground: &Ground,
     ) -> Result<Result<(), ReplicationError>, ComputeError> {
-        let params = connect_params(safekeeper, self.spec.ttid(), &self.token, "compute_ctl");
+        let params = connect_params(safekeeper, self.spec.ttid(), &self.credentials, "compute_ctl");
         let until = Until::Flushed(wanted.term);
         let mut range = match WalRange::open(&params, wanted.begin, wanted.end, until).await {
             Ok(range) => range,

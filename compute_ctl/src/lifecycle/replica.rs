@@ -9,7 +9,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use auth::ClusterToken;
+use auth::Credentials;
 use compute_api::{ComputeMode, ComputeSpec, ReplicaStatus, StartStep};
 use pageserver_api::{PageClientError, PageServiceAddress};
 use pg_frontend::{Address, PgClient};
@@ -54,8 +54,13 @@ impl Compute {
             ComputeMode::Static { lsn } => Some(lsn),
             ComputeMode::Primary | ComputeMode::Replica => None,
         };
-        let backup =
-            Basebackup { spec: &self.spec, token: &self.token, paths: &ground.paths, user: ground.user, lsn };
+        let backup = Basebackup {
+            spec: &self.spec,
+            credentials: &self.credentials,
+            paths: &ground.paths,
+            user: ground.user,
+            lsn,
+        };
         let unpacked = backup.fetch(&self.status, since).await?;
         let since = Instant::now();
         let start_lsn = unpacked.manifest.lsn;
@@ -66,11 +71,11 @@ impl Compute {
         let (tell, news) = watch::channel(ReplicaStatus { replayed_lsn: start_lsn, received_lsn: start_lsn });
         // What was committed when the start began is to be seen when it is done.
         let committed = match self.spec.mode {
-            ComputeMode::Replica => committed_lsn(&self.spec, &self.token).await,
+            ComputeMode::Replica => committed_lsn(&self.spec, &self.credentials).await,
             ComputeMode::Primary | ComputeMode::Static { .. } => start_lsn,
         };
         let port = listen.port;
-        let follower = Follower::new(&self.spec, &self.token, &ground.paths, port, tell)?;
+        let follower = Follower::new(&self.spec, &self.credentials, &ground.paths, port, tell)?;
         let companion = tokio::spawn(Follower { first_target: committed, ..follower }.run());
         let server = match self.start_server(ground, listen, start_lsn, &life_id, PATIENCE).await {
             Ok(server) => server,
@@ -114,10 +119,10 @@ impl Compute {
 }
 
 /// The highest position of those safekeepers that answer.
-async fn committed_lsn(spec: &ComputeSpec, token: &ClusterToken) -> Lsn {
+async fn committed_lsn(spec: &ComputeSpec, credentials: &Credentials) -> Lsn {
     let asked = spec.safekeepers.iter().filter_map(|peer| {
         let address = Address::parse(&peer.pg_connstr).ok()?;
-        let params = connect_params(address, spec.ttid(), token, "compute_ctl");
+        let params = connect_params(address, spec.ttid(), credentials, "compute_ctl");
         Some(async move {
             let mut client = PgClient::connect(&params).await.ok()?;
             // systemid, timeline, xlogpos, dbname
@@ -145,17 +150,17 @@ struct Follower {
     /// Of its server.
     port: u16,
     spec: ComputeSpec,
-    token: ClusterToken,
+    credentials: Credentials,
     /// What it looks out for at first.
     first_target: Lsn,
     tell: watch::Sender<ReplicaStatus>,
 }
 
 /// Leases what a static replica reads while it has no server. Ends only if the pageserver no longer has that.
-pub(super) async fn hold(spec: &ComputeSpec, token: &ClusterToken, paths: &ComputePaths) -> Exit {
+pub(super) async fn hold(spec: &ComputeSpec, credentials: &Credentials, paths: &ComputePaths) -> Exit {
     let ComputeMode::Static { lsn } = spec.mode else { return std::future::pending().await };
     let (tell, _news) = watch::channel(ReplicaStatus { replayed_lsn: lsn, received_lsn: lsn });
-    match Follower::new(spec, token, paths, spec.pg_port, tell) {
+    match Follower::new(spec, credentials, paths, spec.pg_port, tell) {
         Ok(follower) => follower.run().await,
         Err(error) => Exit::Failed { reason: error.to_string() },
     }
@@ -164,7 +169,7 @@ pub(super) async fn hold(spec: &ComputeSpec, token: &ClusterToken, paths: &Compu
 impl Follower {
     fn new(
         spec: &ComputeSpec,
-        token: &ClusterToken,
+        credentials: &Credentials,
         paths: &ComputePaths,
         port: u16,
         tell: watch::Sender<ReplicaStatus>,
@@ -172,9 +177,10 @@ impl Follower {
         let lsn = tell.borrow().replayed_lsn;
         let address = Address::parse(&spec.pageserver.pg_connstr)
             .map_err(|source| ComputeError::BasebackupRefused { lsn: Some(lsn), source })?;
-        let pageserver = PageServiceAddress { address, token: token.clone(), timeline: spec.ttid() };
-        let (paths, spec, token) = (paths.clone(), spec.clone(), token.clone());
-        Ok(Follower { pageserver, paths, port, spec, token, first_target: lsn, tell })
+        let pageserver =
+            PageServiceAddress { address, credentials: credentials.clone(), timeline: spec.ttid() };
+        let (paths, spec, credentials) = (paths.clone(), spec.clone(), credentials.clone());
+        Ok(Follower { pageserver, paths, port, spec, credentials, first_target: lsn, tell })
     }
 
     /// Ends only if the pageserver no longer has what the replica reads.
@@ -219,7 +225,7 @@ impl Follower {
         }
         let Some(session) = session.filter(|_| source.look_at <= Instant::now()) else { return };
         source.look_at = Instant::now() + STALL;
-        let committed = committed_lsn(&self.spec, &self.token).await;
+        let committed = committed_lsn(&self.spec, &self.credentials).await;
         if committed <= received {
             return;
         }
@@ -228,7 +234,7 @@ impl Follower {
             ttid = %self.spec.ttid(), lsn = %received, %committed,
             "no WAL comes, though there is more: taking another safekeeper"
         );
-        let conninfo = primary_conninfo(&self.spec, &self.paths.pgdata, source.first).replace('\'', "''");
+        let conninfo = primary_conninfo(&self.spec, &self.paths, source.first).replace('\'', "''");
         let set = format!("ALTER SYSTEM SET primary_conninfo = '{conninfo}'");
         for query in [set.as_str(), "SELECT pg_reload_conf()"] {
             if let Err(error) = session.run("follow another safekeeper", query).await {

@@ -52,7 +52,7 @@ impl Compute {
         // The remains of the last life go while the safekeepers vote, unless they may be of use.
         let paths = &ground.paths;
         let kept = Kept::take(&paths.kept, &paths.pgdata, self.spec.ttid(), self.spec.pg_version);
-        let election = walproposer::elect(&self.spec, &self.token, legacy.term);
+        let election = walproposer::elect(&self.spec, &self.credentials, legacy.term);
         let wipe = async || if kept.is_none() { self.wipe(ground).await } else { Ok(()) };
         let (elected, wiped) = tokio::join!(election, wipe());
         wiped?;
@@ -97,7 +97,7 @@ impl Compute {
     ) -> Result<(String, Instant), ComputeError> {
         let backup = Basebackup {
             spec: &self.spec,
-            token: &self.token,
+            credentials: &self.credentials,
             paths: &ground.paths,
             user: ground.user,
             lsn: Some(elected.start_lsn()),
@@ -150,10 +150,10 @@ impl Compute {
         let layout = DataLayout::of(self.spec.pg_version);
         let Ground { paths: ComputePaths { pgdata, tablespaces, .. }, user, .. } = ground;
         let (root, tablespaces, user) = (pgdata.clone(), tablespaces.clone(), *user);
-        let (settings, mode, token) = (self.spec.settings.clone(), self.spec.mode, self.token.clone());
+        let (settings, mode) = (self.spec.settings.clone(), self.spec.mode);
         // A static replica follows nobody.
         let conninfo = match mode {
-            ComputeMode::Replica => primary_conninfo(&self.spec, pgdata, 0),
+            ComputeMode::Replica => primary_conninfo(&self.spec, &ground.paths, 0),
             ComputeMode::Primary | ComputeMode::Static { .. } => String::new(),
         };
         let work = move || {
@@ -162,7 +162,7 @@ impl Compute {
             write_files(&root, &settings)?;
             if mode != ComputeMode::Primary {
                 data.make_standby()?;
-                write_primary(&root, &conninfo, &token)?;
+                write_primary(&root, &conninfo)?;
             }
             data.begin_life()
         };

@@ -93,7 +93,7 @@ impl Compute {
         let terminate = self.terminate.clone();
         tokio::select! {
             () = terminate.cancelled() => return Some(LifeEnd::Stopped),
-            exit = hold(&self.spec, &self.token, &ground.paths) => {
+            exit = hold(&self.spec, &self.credentials, &ground.paths) => {
                 let reason = match exit {
                     Exit::Failed { reason } => reason,
                     Exit::Fenced { .. } | Exit::PostgresStopped { .. } => "its lease ended".to_owned(),

@@ -3,7 +3,6 @@
 
 use std::path::Path;
 
-use auth::ClusterToken;
 use compute_api::{ComputeMode, ComputeSpec, LEAST_SETTINGS, SettingSpec};
 use pg_frontend::Address;
 use types::Lsn;
@@ -64,9 +63,6 @@ const FIXED: &[(&str, &str)] = &[
 
 const WAL_LEVEL: &str = "wal_level";
 const PRELOAD: &str = "shared_preload_libraries";
-
-/// With what a replica presents to safekeepers, in the data directory.
-const PASSFILE: &str = "varve.pgpass";
 
 /// Where the server listens.
 #[derive(Clone, Debug)]
@@ -198,7 +194,7 @@ pub fn write_files(pgdata: &Path, settings: &[SettingSpec]) -> Result<(), Comput
 
 /// Where a replica gets its WAL: from safekeeper number `first` of the spec, or the next one that answers. Each sends what
 /// it knows a quorum to have.
-pub fn primary_conninfo(spec: &ComputeSpec, pgdata: &Path, first: usize) -> String {
+pub fn primary_conninfo(spec: &ComputeSpec, paths: &ComputePaths, first: usize) -> String {
     let addresses = spec.safekeepers.iter().filter_map(|peer| match Address::parse(&peer.pg_connstr) {
         Ok(Address::Tcp { host, port }) => Some((host, port.to_string())),
         Ok(Address::Unix { .. }) | Err(_) => None,
@@ -208,7 +204,7 @@ pub fn primary_conninfo(spec: &ComputeSpec, pgdata: &Path, first: usize) -> Stri
     addresses.rotate_left(first % count);
     let (hosts, ports): (Vec<String>, Vec<String>) = addresses.into_iter().unzip();
     let ComputeSpec { tenant_id, timeline_id, endpoint_id, .. } = spec;
-    let passfile = pgdata.join(PASSFILE).display().to_string();
+    let passfile = paths.passfile.display().to_string();
     format!(
         "host={} port={} user=varve passfile='{}' application_name={endpoint_id} connect_timeout=5 sslmode=disable \
          gssencmode=disable options='-c tenant_id={tenant_id} -c timeline_id={timeline_id}'",
@@ -218,16 +214,8 @@ pub fn primary_conninfo(spec: &ComputeSpec, pgdata: &Path, first: usize) -> Stri
     )
 }
 
-/// What a replica follows, and what it presents there. Not on the command line: that can be seen by everybody, and a
-/// running server takes another safekeeper on. A token has no colon and no backslash.
-pub fn write_primary(pgdata: &Path, conninfo: &str, token: &ClusterToken) -> Result<(), ComputeError> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    let path = pgdata.join(PASSFILE);
-    let mut options = std::fs::OpenOptions::new();
-    let file = options.write(true).create_new(true).mode(0o600).open(&path);
-    let written = file.and_then(|mut file| writeln!(file, "*:*:*:*:{}", token.as_str()));
-    written.map_err(ComputeError::file("write", &path))?;
+/// What a replica follows. Not on the command line: a running server takes another safekeeper on.
+pub fn write_primary(pgdata: &Path, conninfo: &str) -> Result<(), ComputeError> {
     write(pgdata, "postgresql.auto.conf", &format!("primary_conninfo = '{}'\n", quoted(conninfo)))
 }
 
@@ -271,10 +259,11 @@ mod tests {
             "safekeepers": safekeepers, "pageserver": {"pg_connstr": "ps:64000"}, "pg_listen_addr": "*", "pg_port": 5432
         });
         let spec = ComputeSpec::parse(spec.to_string().as_bytes()).unwrap();
-        let conninfo = |first| primary_conninfo(&spec, Path::new("/it's/pgdata"), first);
-        assert!(
-            conninfo(0).starts_with("host=sk1,sk2,sk3 port=5451,5452,5453 user=varve passfile='/it\\'s/")
-        );
+        let root = tempfile::Builder::new().prefix("it's").tempdir().unwrap();
+        let paths = ComputePaths::new(&root.path().join("pgdata")).unwrap();
+        let conninfo = |first| primary_conninfo(&spec, &paths, first);
+        assert!(conninfo(0).starts_with("host=sk1,sk2,sk3 port=5451,5452,5453 user=varve passfile='/"));
+        assert!(conninfo(0).contains("/it\\'s"), "{}", conninfo(0));
         assert!(conninfo(4).starts_with("host=sk2,sk3,sk1 port=5452,5453,5451 "));
     }
 

@@ -115,7 +115,6 @@ impl Proxy {
 
 #[cfg(test)]
 mod tests {
-    use auth::ClusterToken;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
@@ -136,7 +135,7 @@ mod tests {
         let paths = ComputePaths::new(&home.join("pgdata")).unwrap();
         std::fs::set_permissions(home, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let user = ServerUser::find().unwrap();
-        paths.prepare(user, &ClusterToken::generate()).unwrap();
+        paths.prepare(user).unwrap();
         (Proxy::listen(&spec, &paths, user).await.unwrap(), port)
     }
 

@@ -31,7 +31,7 @@ impl Fetch {
     }
 
     async fn read(&self) -> Result<(), ReplicationError> {
-        let params = connect_params(self.source.clone(), self.reach.ttid, &self.reach.token, NAME);
+        let params = connect_params(self.source.clone(), self.reach.ttid, &self.reach.credentials, NAME);
         let mut range = WalRange::open(&params, self.begin, self.end, Until::Flushed(self.term)).await?;
         while let Some((begin, wal)) = range.next().await? {
             let piece = Input::Fetched { node: self.node, term: self.term, begin, wal };

@@ -51,7 +51,7 @@ async fn ask_until_answered(member: Member, address: Address, reach: Reach) -> (
 
 async fn ask(address: &Address, reach: &Reach) -> Result<(u64, WalSegmentSize), PgError> {
     let mut client =
-        PgClient::connect(&connect_params(address.clone(), reach.ttid, &reach.token, NAME)).await?;
+        PgClient::connect(&connect_params(address.clone(), reach.ttid, &reach.credentials, NAME)).await?;
     let system_id = one_value(client.simple_query("IDENTIFY_SYSTEM").await?)?;
     let system_id =
         system_id.parse().map_err(|_| PgError::Protocol(format!("system identifier {system_id:?}")))?;

@@ -15,7 +15,7 @@ mod safekeeper;
 
 use std::path::PathBuf;
 
-use auth::ClusterToken;
+use auth::Credentials;
 use compute_api::{ComputeSpec, WalproposerStatus};
 use consensus::{Configuration, ConfigurationError, Member, Proposer};
 use safekeeper_api::replication::ReplicationError;
@@ -65,7 +65,7 @@ pub struct PgSocket {
 #[derive(Clone, Debug)]
 struct Reach {
     ttid: TenantTimelineId,
-    token: ClusterToken,
+    credentials: Credentials,
 }
 
 /// The name it goes by: as `application_name` at PostgreSQL (see `synchronous_standby_names`) and at safekeepers.
@@ -84,7 +84,7 @@ pub struct Elected {
 /// compute had `last_term` before and another had one since.
 pub async fn elect(
     spec: &ComputeSpec,
-    token: &ClusterToken,
+    credentials: &Credentials,
     last_term: Option<Term>,
 ) -> Result<Elected, WalproposerError> {
     let members: Vec<Member> = spec
@@ -94,7 +94,7 @@ pub async fn elect(
         .collect();
     // Who the members are now, these will tell.
     let configuration = Configuration::contacts(members)?;
-    let reach = Reach { ttid: spec.ttid(), token: token.clone() };
+    let reach = Reach { ttid: spec.ttid(), credentials: credentials.clone() };
     let identity = identity::of_timeline(&configuration, &reach, spec.pg_version).await?;
     let proposer = Proposer::new(identity, configuration.clone());
     let proposer = match last_term {

@@ -50,7 +50,7 @@ impl Link {
     }
 
     async fn session(&self) -> Result<(), String> {
-        let params = connect_params(self.address.clone(), self.reach.ttid, &self.reach.token, NAME)
+        let params = connect_params(self.address.clone(), self.reach.ttid, &self.reach.credentials, NAME)
             .connect_timeout(CONNECT_TIMEOUT);
         let client = PgClient::connect(&params).await.map_err(|error| error.to_string())?;
         let copy = client.copy_both(&start_wal_push()).await.map_err(|error| error.to_string())?;

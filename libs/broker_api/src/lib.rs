@@ -10,13 +10,12 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt};
 use proto::broker as pb;
 use proto::broker::broker_client::BrokerClient as GrpcClient;
-use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
-use auth::ClusterToken;
+use auth::Credentials;
 pub use info::{MalformedInfo, SafekeeperTimelineInfo, ttid_from_proto};
 use types::TenantTimelineId;
 
@@ -37,18 +36,20 @@ pub struct BrokerClient {
 }
 
 #[derive(Clone)]
-struct PresentToken(MetadataValue<Ascii>);
+struct PresentToken(Credentials);
 
 impl Interceptor for PresentToken {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.metadata_mut().insert("authorization", self.0.clone());
+        // Read anew for each call: it may have been replaced.
+        let header = self.0.bearer().parse().map_err(|_| Status::internal("the token is not one"))?;
+        request.metadata_mut().insert("authorization", header);
         Ok(request)
     }
 }
 
 impl BrokerClient {
     /// `endpoint` as `http://HOST:PORT`. Must be called inside a tokio runtime.
-    pub fn connect_lazy(endpoint: &str, token: ClusterToken) -> Result<BrokerClient, BrokerError> {
+    pub fn connect_lazy(endpoint: &str, credentials: Credentials) -> Result<BrokerClient, BrokerError> {
         let invalid = || BrokerError::Endpoint { endpoint: endpoint.to_owned() };
         let channel = Endpoint::from_shared(endpoint.to_owned())
             .map_err(|_| invalid())?
@@ -57,8 +58,7 @@ impl BrokerClient {
             .keep_alive_timeout(Duration::from_secs(5))
             .keep_alive_while_idle(true)
             .connect_lazy();
-        let header = token.bearer().parse().map_err(|_| invalid())?;
-        Ok(BrokerClient { grpc: GrpcClient::with_interceptor(channel, PresentToken(header)) })
+        Ok(BrokerClient { grpc: GrpcClient::with_interceptor(channel, PresentToken(credentials)) })
     }
 
     /// Sends positions until `positions` or the connection ends.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use auth::ClusterToken;
+use auth::Credentials;
 use http_client::{HttpClient, HttpError, Method};
 
 use crate::spec::{ConfigureRequest, ConfigureResponse};
@@ -13,8 +13,8 @@ pub struct ComputeClient(HttpClient);
 
 impl ComputeClient {
     /// `address` is compute_ctl's `--listen-http`, as `host:port`.
-    pub fn new(address: &str, token: ClusterToken) -> Self {
-        Self(HttpClient::new("compute_ctl", address, token))
+    pub fn new(address: &str, credentials: Credentials) -> Self {
+        Self(HttpClient::new("compute_ctl", address, credentials))
     }
 
     pub async fn status(&self) -> Result<ComputeStatus, HttpError> {

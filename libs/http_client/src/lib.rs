@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use auth::ClusterToken;
+use auth::Credentials;
 pub use reqwest::{Body, Method, RequestBuilder, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -54,19 +54,19 @@ pub struct HttpClient {
     service: &'static str,
     /// `host:port`
     address: String,
-    token: ClusterToken,
+    credentials: Credentials,
     http: reqwest::Client,
 }
 
 impl HttpClient {
-    pub fn new(service: &'static str, address: &str, token: ClusterToken) -> Self {
-        Self { service, address: address.to_owned(), token, http: reqwest::Client::new() }
+    pub fn new(service: &'static str, address: &str, credentials: Credentials) -> Self {
+        Self { service, address: address.to_owned(), credentials, http: reqwest::Client::new() }
     }
 
     /// `path` begins with a slash.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let url = format!("http://{}{path}", self.address);
-        self.http.request(method, url).bearer_auth(self.token.as_str()).timeout(TIMEOUT)
+        self.http.request(method, url).bearer_auth(self.credentials.token()).timeout(TIMEOUT)
     }
 
     /// Sends a request and reads the answer's JSON.
@@ -116,6 +116,10 @@ mod tests {
 
     use super::*;
 
+    fn nobody() -> Credentials {
+        Credentials::fixed("no.bodys.token").unwrap()
+    }
+
     /// Answers one request with these bytes and returns what it was asked.
     async fn answer_once(listener: TcpListener, answer: &'static str) -> String {
         let (mut stream, _) = listener.accept().await.unwrap();
@@ -125,21 +129,21 @@ mod tests {
         String::from_utf8_lossy(&asked[..length]).into_owned()
     }
 
-    async fn exchange(answer: &'static str) -> (Result<u32, HttpError>, String, ClusterToken) {
+    async fn exchange(answer: &'static str) -> (Result<u32, HttpError>, String, Credentials) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let token = ClusterToken::generate();
-        let client = HttpClient::new("the oracle", &address, token.clone());
+        let credentials = nobody();
+        let client = HttpClient::new("the oracle", &address, credentials.clone());
         let (result, asked) =
             tokio::join!(client.json(client.request(Method::GET, "/v1/n")), answer_once(listener, answer));
-        (result, asked, token)
+        (result, asked, credentials)
     }
 
     #[tokio::test]
     async fn the_token_is_presented_and_the_answer_read() {
-        let (result, asked, token) = exchange("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n42").await;
+        let (result, asked, credentials) = exchange("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n42").await;
         assert_eq!(result.unwrap(), 42);
-        assert!(asked.starts_with("GET /v1/n ") && asked.contains(&token.bearer()), "{asked}");
+        assert!(asked.starts_with("GET /v1/n ") && asked.contains(&credentials.bearer()), "{asked}");
     }
 
     #[tokio::test]
@@ -150,7 +154,7 @@ mod tests {
         assert_eq!(error.to_string(), "the oracle refused (409 Conflict): differs");
         let nonsense = exchange("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n?").await.0.unwrap_err();
         assert!(nonsense.to_string().contains("not understood"), "{nonsense}");
-        let nobody = HttpClient::new("the oracle", "127.0.0.1:1", ClusterToken::generate());
+        let nobody = HttpClient::new("the oracle", "127.0.0.1:1", nobody());
         let silence = nobody.send(nobody.request(Method::GET, "/")).await.unwrap_err();
         assert!(silence.to_string().contains("does not answer"), "{silence}");
     }

@@ -1,8 +1,9 @@
-//! What the HTTP APIs of all daemons share: the token check, `/metrics`, errors as JSON, serving with
+//! What the HTTP APIs of all daemons share: the check of tokens, `/metrics`, errors as JSON, serving with
 //! a graceful end; what describes them by OpenAPI. No route of any daemon is known here.
 
 mod error;
 pub mod extract;
+mod guard;
 mod openapi;
 
 use std::pin::pin;
@@ -10,7 +11,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::header;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -18,18 +18,18 @@ use prometheus::{Registry, TextEncoder};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use auth::ClusterToken;
 pub use error::ApiError;
+pub use guard::Guard;
 pub use openapi::{DOCUMENT, document, with_document};
 
-/// Adds `GET /metrics` and the token check on every route, unknown ones included: without the token
-/// nobody learns even which routes there are.
-pub fn router(app: Router, token: ClusterToken, registry: Registry) -> Router {
+/// Adds `GET /metrics`, and the guard before every route, unknown ones included: without a token nobody learns
+/// even which routes there are.
+pub fn router(app: Router, guard: Guard, registry: Registry) -> Router {
     app.route("/metrics", get(move || metrics(registry.clone())))
         .fallback(|request: Request| async move {
             ApiError::not_found(format!("there is no {} {}", request.method(), request.uri().path()))
         })
-        .layer(middleware::from_fn_with_state(token, check_token))
+        .layer(middleware::from_fn_with_state(guard, check_token))
 }
 
 async fn metrics(registry: Registry) -> Result<String, ApiError> {
@@ -38,11 +38,10 @@ async fn metrics(registry: Registry) -> Result<String, ApiError> {
         .map_err(|error| ApiError::internal(format!("cannot encode the metrics: {error}")))
 }
 
-async fn check_token(State(token): State<ClusterToken>, request: Request, next: Next) -> Response {
-    let presented = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
-    match token.verify_bearer(presented) {
+async fn check_token(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    match guard.check(&request) {
         Ok(()) => next.run(request).await,
-        Err(error) => ApiError::unauthorized(error.to_string()).into_response(),
+        Err(error) => error.into_response(),
     }
 }
 
@@ -82,12 +81,13 @@ async fn serve_with(
 
 #[cfg(test)]
 mod tests {
+    use auth::{Claims, Credentials, Scope, SigningKey};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
     use super::*;
 
-    async fn request(address: std::net::SocketAddr, path: &str, token: Option<&ClusterToken>) -> String {
+    async fn request(address: std::net::SocketAddr, path: &str, token: Option<&Credentials>) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let authorization = token.map(|t| format!("Authorization: {}\r\n", t.bearer())).unwrap_or_default();
         let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{authorization}\r\n");
@@ -101,17 +101,21 @@ mod tests {
     async fn nothing_is_told_without_the_token() {
         let registry = Registry::new();
         registry.register(Box::new(prometheus::IntCounter::new("seen_total", "help").unwrap())).unwrap();
-        let (token, shutdown) = (ClusterToken::generate(), CancellationToken::new());
+        let (key, shutdown) = (SigningKey::generate(), CancellationToken::new());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let app =
-            router(Router::new().route("/v1/status", get(|| async { "fine" })), token.clone(), registry);
+        let guard = Guard { verifier: key.verifier(), part: Scope::Pageserver };
+        let app = router(Router::new().route("/v1/status", get(|| async { "fine" })), guard, registry);
+        let token = key.credentials(&Claims::new([Scope::Pageserver])).unwrap();
+        let other = key.credentials(&Claims::new([Scope::Safekeeper])).unwrap();
+        let strange = SigningKey::generate().credentials(&Claims::new([Scope::Admin])).unwrap();
         let server = tokio::spawn(serve(listener, app, shutdown.clone()));
 
         for path in ["/v1/status", "/metrics", "/unknown"] {
             assert!(request(address, path, None).await.starts_with("HTTP/1.1 401"), "{path}");
-            let wrong = ClusterToken::generate();
-            assert!(request(address, path, Some(&wrong)).await.starts_with("HTTP/1.1 401"), "{path}");
+            assert!(request(address, path, Some(&strange)).await.starts_with("HTTP/1.1 401"), "{path}");
+            let forbidden = request(address, path, Some(&other)).await;
+            assert!(forbidden.starts_with("HTTP/1.1 403") && forbidden.contains("pageserver"), "{forbidden}");
         }
         assert!(request(address, "/v1/status", Some(&token)).await.ends_with("fine"));
         assert!(request(address, "/metrics", Some(&token)).await.contains("seen_total 0"));
@@ -122,7 +126,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_is_never_finished_with_does_not_hold_up_the_end() {
-        let (token, shutdown) = (ClusterToken::generate(), CancellationToken::new());
+        let (key, shutdown) = (SigningKey::generate(), CancellationToken::new());
+        let token = key.credentials(&Claims::new([Scope::Admin])).unwrap();
+        let guard = Guard { verifier: key.verifier(), part: Scope::Safekeeper };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let arrived = std::sync::Arc::new(tokio::sync::Notify::new());
@@ -131,7 +137,7 @@ mod tests {
             told.notify_one();
             std::future::pending::<()>().await;
         };
-        let app = router(Router::new().route("/never", get(never)), token.clone(), Registry::new());
+        let app = router(Router::new().route("/never", get(never)), guard, Registry::new());
         let farewell = Duration::from_millis(50);
         let server = tokio::spawn(serve_with(listener, app, shutdown.clone(), farewell));
         let asking = tokio::spawn(async move { request(address, "/never", Some(&token)).await });

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use auth::ClusterToken;
+use auth::Credentials;
 use http_client::{Body, HttpClient, HttpError, Method, RequestBuilder, absent_is_none};
 use types::{Key, Lsn, PgVersion, TenantId, TimelineId};
 
@@ -26,8 +26,8 @@ pub struct PageserverClient(HttpClient);
 
 impl PageserverClient {
     /// `address` is the pageserver's `listen_http_addr`, as `host:port`.
-    pub fn new(address: &str, token: ClusterToken) -> Self {
-        Self(HttpClient::new("the pageserver", address, token))
+    pub fn new(address: &str, credentials: Credentials) -> Self {
+        Self(HttpClient::new("the pageserver", address, credentials))
     }
 
     pub async fn status(&self) -> Result<StatusResponse, HttpError> {

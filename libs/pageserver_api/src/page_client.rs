@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use auth::ClusterToken;
+use auth::Credentials;
 use bytes::Bytes;
 use pg_frontend::{Address, ConnectParams, CopyReader, CopyWriter, PgClient, PgError};
 use types::{Lsn, Oid, RelTag, SlruKind, TenantTimelineId};
@@ -26,13 +26,13 @@ pub enum PageClientError {
 #[derive(Clone)]
 pub struct PageServiceAddress {
     pub address: Address,
-    pub token: ClusterToken,
+    pub credentials: Credentials,
     pub timeline: TenantTimelineId,
 }
 
 impl PageServiceAddress {
     async fn connect(&self) -> Result<PgClient, PgError> {
-        let params = ConnectParams::new(self.address.clone(), "varve").password(self.token.as_str());
+        let params = ConnectParams::new(self.address.clone(), "varve").password(&self.credentials.token());
         PgClient::connect(&params).await
     }
 

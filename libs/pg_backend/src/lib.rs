@@ -1,7 +1,7 @@
 //! The server side of PostgreSQL's protocol, version 3: what stock psql, libpq and pg_receivewal need to
 //! talk to one of our daemons.
 //!
-//! [`serve`] accepts connections, reads the start-up packet, asks for the cluster token as a clear-text
+//! [`serve`] accepts connections, reads the start-up packet, asks for a token as a clear-text
 //! password, and then hands every simple query to the daemon's [`Handler`]. A handler answers through its
 //! [`Session`]: a small text result, or a COPY stream ([`CopyReader`], [`CopyWriter`]).
 //!

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use auth::ClusterToken;
+use auth::{Identity, Verifier};
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -75,14 +75,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Serves until `shutdown` is cancelled and all connections have ended.
 pub async fn serve<H: Handler>(
     listener: TcpListener,
-    token: ClusterToken,
+    verifier: Verifier,
     handler: Arc<H>,
     shutdown: CancellationToken,
     limits: Limits,
 ) {
     let places = Arc::new(Semaphore::new(limits.max_connections));
     let refusals = Arc::new(Semaphore::new(MOST_REFUSALS_AT_ONCE));
-    let server = Arc::new(Server { token, handler, shutdown: shutdown.clone(), limits });
+    let server = Arc::new(Server { verifier, handler, shutdown: shutdown.clone(), limits });
     let connections = TaskTracker::new();
     loop {
         let (stream, peer) = tokio::select! {
@@ -109,7 +109,7 @@ pub async fn serve<H: Handler>(
 }
 
 struct Server<H> {
-    token: ClusterToken,
+    verifier: Verifier,
     handler: Arc<H>,
     shutdown: CancellationToken,
     limits: Limits,
@@ -134,8 +134,8 @@ impl<H: Handler> Server<H> {
         let (mut reader, mut writer) = open(stream);
         let startup =
             tokio::time::timeout(self.limits.startup_timeout, self.greet(&mut reader, &mut writer)).await;
-        let startup = match startup {
-            Ok(Ok(Some(startup))) => startup,
+        let (startup, identity) = match startup {
+            Ok(Ok(Some(known))) => known,
             Ok(Ok(None)) => return,
             Ok(Err(error)) => {
                 info!(%error, "connection refused");
@@ -148,7 +148,7 @@ impl<H: Handler> Server<H> {
             }
         };
         reader.limit = self.limits.max_message_bytes;
-        let mut session = Session::new(reader, writer, startup, peer, self.shutdown.clone());
+        let mut session = Session::new(reader, writer, startup, identity, peer, self.shutdown.clone());
         if let Err(error) = self.answer_queries(&mut session).await {
             debug!(%error, "connection ends");
             send_last_words(&mut session.writer, &error).await;
@@ -156,12 +156,16 @@ impl<H: Handler> Server<H> {
     }
 
     /// None when the client left.
-    async fn greet(&self, reader: &mut Reader, writer: &mut Writer) -> Result<Option<Startup>, QueryError> {
+    async fn greet(
+        &self,
+        reader: &mut Reader,
+        writer: &mut Writer,
+    ) -> Result<Option<(Startup, Identity)>, QueryError> {
         let Some(startup) = startup::read_startup(reader, writer).await? else { return Ok(None) };
-        let known = startup::authenticate(reader, writer, &startup, &self.token).await?;
-        if !known {
+        let verifier = &self.verifier;
+        let Some(identity) = startup::authenticate(reader, writer, &startup, verifier).await? else {
             return Ok(None);
-        }
+        };
         writer.authentication_ok();
         for (name, value) in [
             ("server_version", self.limits.server_version.as_str()),
@@ -173,7 +177,7 @@ impl<H: Handler> Server<H> {
         ] {
             writer.parameter_status(name, value);
         }
-        Ok(Some(startup))
+        Ok(Some((startup, identity)))
     }
 
     /// Ok when the client said good-bye; an error is for its eyes.

@@ -1,15 +1,17 @@
-//! A client that has shown the token, as a handler sees it.
+//! A client that has shown a token, as a handler sees it.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
+use auth::{Identity, Need};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_util::sync::CancellationToken;
 
+use crate::error::sqlstate;
 use crate::reader::MessageReader;
 use crate::startup::Startup;
 use crate::writer::MessageWriter;
-use crate::{ConnectionError, CopyBoth, CopyWriter};
+use crate::{ConnectionError, CopyBoth, CopyWriter, QueryError};
 
 /// How far the COPY of the current query is, so that the query loop can end what a handler left open.
 #[derive(Debug, Default)]
@@ -34,6 +36,7 @@ pub struct Session {
     /// The current query has been answered with CommandComplete.
     pub(crate) completed: bool,
     startup: Startup,
+    identity: Identity,
     peer: SocketAddr,
     shutdown: CancellationToken,
 }
@@ -43,11 +46,12 @@ impl Session {
         reader: MessageReader<OwnedReadHalf>,
         writer: MessageWriter<OwnedWriteHalf>,
         startup: Startup,
+        identity: Identity,
         peer: SocketAddr,
         shutdown: CancellationToken,
     ) -> Self {
         let copy = CopyState::default();
-        Self { reader, writer, copy, client_left: false, completed: false, startup, peer, shutdown }
+        Self { reader, writer, copy, client_left: false, completed: false, startup, identity, peer, shutdown }
     }
 
     /// `user`, `database`, `application_name`, `replication`, … as the client sent them.
@@ -58,6 +62,13 @@ impl Session {
     /// A setting that the client gave by `options='-c name=value'`.
     pub fn option(&self, name: &str) -> Option<&str> {
         self.startup.settings.get(name).map(String::as_str)
+    }
+
+    /// Whether the token that the client has shown opens what is needed.
+    pub fn check(&self, need: Need) -> Result<(), QueryError> {
+        self.identity
+            .check(need)
+            .map_err(|refusal| QueryError::new(sqlstate::INSUFFICIENT_PRIVILEGE, refusal.to_string()))
     }
 
     pub fn peer(&self) -> SocketAddr {

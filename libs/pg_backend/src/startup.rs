@@ -1,8 +1,8 @@
-//! From the first byte of a connection to a client that has shown the token.
+//! From the first byte of a connection to a client that has shown a token.
 
 use std::collections::HashMap;
 
-use auth::ClusterToken;
+use auth::{Identity, Verifier};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -89,13 +89,14 @@ fn parse_startup(minor: u32, body: &Bytes) -> Result<Startup, QueryError> {
     Ok(startup)
 }
 
-/// Asks for the token. Returns false when the client left instead of answering (psql does, to ask its user).
+/// Asks for a token, and says whose it is. None when the client left instead of answering (psql does, to ask its
+/// user).
 pub(crate) async fn authenticate<R, W>(
     reader: &mut MessageReader<R>,
     writer: &mut MessageWriter<W>,
     startup: &Startup,
-    token: &ClusterToken,
-) -> Result<bool, QueryError>
+    verifier: &Verifier,
+) -> Result<Option<Identity>, QueryError>
 where
     R: AsyncRead + Unpin + Send,
     W: AsyncWrite + Unpin + Send,
@@ -106,10 +107,11 @@ where
     writer.authentication_cleartext();
     writer.flush().await?;
     match reader.next().await? {
-        Some(FrontendMessage::Password(password)) => token.verify(&password).map(|()| true).map_err(|_| {
-            QueryError::fatal(sqlstate::INVALID_PASSWORD, "the password is not this cluster's token")
-        }),
-        None | Some(FrontendMessage::Terminate) => Ok(false),
+        Some(FrontendMessage::Password(password)) => verifier
+            .verify(&password)
+            .map(Some)
+            .map_err(|refusal| QueryError::fatal(sqlstate::INVALID_PASSWORD, refusal.to_string())),
+        None | Some(FrontendMessage::Terminate) => Ok(None),
         Some(_) => Err(ConnectionError::Protocol("expected the password".into()).into()),
     }
 }

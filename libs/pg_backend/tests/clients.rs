@@ -4,13 +4,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use auth::ClusterToken;
+use auth::{Claims, Need, Scope, SigningKey};
 use bytes::Bytes;
 use pg_backend::{Handler, Limits, QueryError, Session, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 use tokio_util::sync::CancellationToken;
+use types::TenantId;
+
+/// Whose token the tests have.
+const TENANT: TenantId = TenantId([1; 16]);
 
 struct Echo;
 
@@ -37,6 +41,10 @@ impl Handler for Echo {
             "wait" => {
                 session.shutdown().clone().cancelled().await;
             }
+            "pages of ours" => session.check(Need::Data { tenant: TENANT, part: Scope::Pageserver })?,
+            "pages of others" => {
+                session.check(Need::Data { tenant: TenantId([2; 16]), part: Scope::Pageserver })?
+            }
             "die" => return Err(QueryError::fatal("XX001", "cannot go on")),
             _ => return Err(QueryError::new("42601", "unknown command").with_hint("say option")),
         }
@@ -46,7 +54,7 @@ impl Handler for Echo {
 
 struct Server {
     address: SocketAddr,
-    token: ClusterToken,
+    token: String,
     shutdown: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
@@ -54,8 +62,9 @@ struct Server {
 async fn start(limits: Limits) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let (token, shutdown) = (ClusterToken::generate(), CancellationToken::new());
-    let task = tokio::spawn(serve(listener, token.clone(), Arc::new(Echo), shutdown.clone(), limits));
+    let (key, shutdown) = (SigningKey::generate(), CancellationToken::new());
+    let token = key.sign(&Claims::tenant(TENANT)).unwrap();
+    let task = tokio::spawn(serve(listener, key.verifier(), Arc::new(Echo), shutdown.clone(), limits));
     Server { address, token, shutdown, task }
 }
 
@@ -75,7 +84,7 @@ async fn connect(server: &Server, password: &str) -> Result<tokio_postgres::Clie
 #[tokio::test]
 async fn queries_results_and_errors() {
     let server = start(Limits::default()).await;
-    let client = connect(&server, server.token.as_str()).await.unwrap();
+    let client = connect(&server, &server.token).await.unwrap();
     let messages = client.simple_query("option").await.unwrap();
     let row = messages.iter().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => row.get("tenant_id"),
@@ -102,12 +111,22 @@ async fn queries_results_and_errors() {
 }
 
 #[tokio::test]
-async fn only_the_token_opens() {
+async fn only_a_token_opens() {
     let server = start(Limits::default()).await;
-    for wrong in ["x", &server.token.as_str()[1..]] {
+    for wrong in ["x", &server.token[1..]] {
         let error = connect(&server, wrong).await.unwrap_err();
         assert_eq!(error.as_db_error().unwrap().code().code(), "28P01");
     }
+}
+
+#[tokio::test]
+async fn a_token_opens_what_its_scope_says() {
+    let server = start(Limits::default()).await;
+    let client = connect(&server, &server.token).await.unwrap();
+    client.simple_query("pages of ours").await.unwrap();
+    let error = client.simple_query("pages of others").await.unwrap_err();
+    assert_eq!(error.as_db_error().unwrap().code().code(), "42501");
+    client.simple_query("pages of ours").await.unwrap();
 }
 
 #[tokio::test]
@@ -122,8 +141,8 @@ async fn limits_hold() {
     tokio::time::timeout(Duration::from_secs(5), silent.read_to_end(&mut said)).await.unwrap().unwrap();
     assert!(String::from_utf8_lossy(&said).contains("start-up took too long"));
 
-    let client = connect(&server, server.token.as_str()).await.unwrap();
-    let error = connect(&server, server.token.as_str()).await.unwrap_err();
+    let client = connect(&server, &server.token).await.unwrap();
+    let error = connect(&server, &server.token).await.unwrap_err();
     assert_eq!(error.as_db_error().unwrap().code().code(), "53300");
     client.simple_query("option").await.unwrap();
 }
@@ -147,8 +166,9 @@ async fn copy_both_echoes_until_both_are_done() {
     startup.extend_from_slice(b"user\0me\0\0");
     startup[3] = startup.len() as u8;
     stream.write_all(&startup).await.unwrap();
-    let mut password = vec![b'p', 0, 0, 0, 5 + server.token.as_str().len() as u8];
-    password.extend_from_slice(server.token.as_str().as_bytes());
+    let mut password = vec![b'p'];
+    password.extend_from_slice(&(server.token.len() as u32 + 5).to_be_bytes());
+    password.extend_from_slice(server.token.as_bytes());
     password.push(0);
     stream.write_all(&password).await.unwrap();
     stream.write_all(b"Q\0\0\0\x09echo\0d\0\0\0\x06hic\0\0\0\x04Q\0\0\0\x09zzzz\0X\0\0\0\x04").await.unwrap();
@@ -172,8 +192,8 @@ fn tags(mut bytes: &[u8]) -> Vec<u8> {
 #[tokio::test]
 async fn a_stopped_server_lets_nobody_hang() {
     let server = start(Limits::default()).await;
-    let busy = connect(&server, server.token.as_str()).await.unwrap();
-    let idle = connect(&server, server.token.as_str()).await.unwrap();
+    let busy = connect(&server, &server.token).await.unwrap();
+    let idle = connect(&server, &server.token).await.unwrap();
     let waiting = tokio::spawn(async move { busy.simple_query("wait").await.map(|_| ()) });
     tokio::time::sleep(Duration::from_millis(100)).await;
     server.shutdown.cancel();

@@ -22,6 +22,7 @@ mod stream;
 use std::sync::Arc;
 use std::time::Duration;
 
+use auth::{Need, Scope};
 use pg_backend::{Handler, QueryError, Session, sqlstate};
 use types::TenantTimelineId;
 
@@ -45,19 +46,19 @@ impl Handler for PageService {
     async fn handle_query(&self, session: &mut Session, query: &str) -> Result<(), QueryError> {
         match command::parse(query).map_err(|reason| QueryError::new(sqlstate::SYNTAX_ERROR, reason))? {
             Command::PageStream(id) => {
-                let timeline = self.timeline(id)?;
+                let timeline = self.timeline(session, id)?;
                 tracing::debug!(timeline = %id, peer = %session.peer(), "page stream begins");
                 stream::serve(self, &timeline, session).await
             }
             Command::Backup(id, request) => {
-                let timeline = self.timeline(id)?;
+                let timeline = self.timeline(session, id)?;
                 if self.manager.is_archived(id) {
                     return Err(error::query_error(&StorageError::Archived(id).into()));
                 }
                 backup::serve(self, &timeline, request, session).await
             }
             Command::Lease(id, lsn, reach) => {
-                let timeline = self.timeline(id)?;
+                let timeline = self.timeline(session, id)?;
                 let refused = |error: StorageError| error::query_error(&error.into());
                 timeline.lease_lsn(lsn, reach, self.lease_length).map_err(refused)?;
                 tracing::debug!(timeline = %id, %lsn, peer = %session.peer(), "leased an LSN");
@@ -75,7 +76,9 @@ impl Handler for PageService {
 }
 
 impl PageService {
-    fn timeline(&self, id: TenantTimelineId) -> Result<Arc<Timeline>, QueryError> {
+    fn timeline(&self, session: &Session, id: TenantTimelineId) -> Result<Arc<Timeline>, QueryError> {
+        // Before it is looked for: who may not know of it does not learn whether it exists.
+        session.check(Need::Data { tenant: id.tenant_id, part: Scope::Pageserver })?;
         self.manager.get_timeline(id).map_err(|error| error::query_error(&error.into()))
     }
 }

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use auth::ClusterToken;
+use auth::Credentials;
 use broker_api::BrokerClient;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -33,7 +33,7 @@ pub use metrics::WalReceiverMetrics;
 pub struct ReceiverContext {
     pub node: NodeId,
     pub broker: BrokerClient,
-    pub token: ClusterToken,
+    pub credentials: Credentials,
     pub pages: PageReader,
     pub ingest: IngestMetrics,
     pub metrics: WalReceiverMetrics,

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use auth::ClusterToken;
+use auth::{Claims, Credentials, Scope, SigningKey};
 use pageserver::config::Config;
 use pageserver_api::models::TimelineCreateRequest;
 use pageserver_api::{
@@ -21,9 +21,16 @@ struct Daemon {
     http: PageserverClient,
     http_address: String,
     pg: Address,
-    token: ClusterToken,
+    credentials: Credentials,
     shutdown: CancellationToken,
     running: JoinHandle<anyhow::Result<()>>,
+}
+
+/// A key that the daemon believes, and a token of it that opens all of this daemon.
+fn write_keys(workdir: &Path) {
+    let key = SigningKey::generate();
+    std::fs::write(workdir.join("key.pem"), key.public_pem()).unwrap();
+    std::fs::write(workdir.join("token"), key.sign(&Claims::new([Scope::Pageserver])).unwrap()).unwrap();
 }
 
 fn free_address() -> String {
@@ -35,7 +42,7 @@ impl Daemon {
         let (pg, http) = (free_address(), free_address());
         let text = format!(
             "id = 1\nlisten_pg_addr = '{pg}'\nlisten_http_addr = '{http}'\n\
-             broker_endpoint = 'http://{}'\nauth_token_file = 'token'\n\
+             broker_endpoint = 'http://{}'\nauth_public_key_path = 'key.pem'\nauth_token_file = 'token'\n\
              remote_storage = {{ local_path = 'remote' }}\n\
              [page_service]\nwait_lsn_timeout_seconds = 1\n",
             free_address()
@@ -43,7 +50,7 @@ impl Daemon {
         let path = workdir.join("pageserver.toml");
         std::fs::write(&path, text).unwrap();
         let config = Config::load(&path).unwrap();
-        let token = ClusterToken::load(&workdir.join("token")).unwrap();
+        let credentials = Credentials::load(&workdir.join("token")).unwrap();
         let shutdown = CancellationToken::new();
         let (directory, stop) = (workdir.to_owned(), shutdown.clone());
         let running =
@@ -51,10 +58,10 @@ impl Daemon {
                 async move { pageserver::daemon::run(config, &directory, Vec::new(), None, stop).await },
             );
         let daemon = Daemon {
-            http: PageserverClient::new(&http, token.clone()),
+            http: PageserverClient::new(&http, credentials.clone()),
             http_address: http,
             pg: Address::parse(&pg).unwrap(),
-            token,
+            credentials,
             shutdown,
             running,
         };
@@ -66,7 +73,7 @@ impl Daemon {
     }
 
     fn pages(&self, timeline: TenantTimelineId) -> PageServiceAddress {
-        PageServiceAddress { address: self.pg.clone(), token: self.token.clone(), timeline }
+        PageServiceAddress { address: self.pg.clone(), credentials: self.credentials.clone(), timeline }
     }
 
     async fn stop(self) {
@@ -79,7 +86,7 @@ impl Daemon {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_is_as_its_document_says() {
     let directory = tempfile::tempdir().unwrap();
-    std::fs::write(directory.path().join("token"), ClusterToken::generate().as_str()).unwrap();
+    write_keys(directory.path());
     let daemon = Daemon::start(directory.path()).await;
     let http = reqwest::Client::new();
     let url = |path: &str| format!("http://{}{path}", daemon.http_address);
@@ -118,7 +125,8 @@ async fn the_api_is_as_its_document_says() {
             let refused = ask(absent).send().await.unwrap();
             assert_eq!(refused.status().as_u16(), 401, "{method} {path} without a token");
             for id in [absent, "nonsense"] {
-                let answer = ask(id).header("Authorization", daemon.token.bearer()).send().await.unwrap();
+                let answer =
+                    ask(id).header("Authorization", daemon.credentials.bearer()).send().await.unwrap();
                 let status = answer.status();
                 let body: serde_json::Value = answer.json().await.unwrap_or_else(|error| {
                     panic!("{method} {path} answers {status} with what is no JSON: {error}")
@@ -158,7 +166,7 @@ async fn timelines_pages_and_backups() {
     let directory = server::scratch_directory();
     let workdir = directory.path().join("pageserver");
     std::fs::create_dir(&workdir).unwrap();
-    std::fs::write(workdir.join("token"), ClusterToken::generate().as_str()).unwrap();
+    write_keys(&workdir);
     let daemon = Daemon::start(&workdir).await;
 
     let (tenant, root, branch) = (TenantId::generate(), TimelineId::generate(), TimelineId::generate());

@@ -58,7 +58,7 @@ async fn a_branch_has_its_ancestors_bytes_before_its_start() {
 async fn a_branch_gets_its_ancestors_bytes_from_a_peer() {
     let places = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let donor = Safekeeper::start(places[0].path()).await;
-    let other = Safekeeper::start_as(2, places[1].path(), donor.token.clone(), DurableFs::default()).await;
+    let other = Safekeeper::start_as(2, places[1].path(), DurableFs::default()).await;
     donor.manager.create(spec()).await.unwrap();
     let mut wal = TestWal::new(START);
     let record = wal.record(20_000, 1);
@@ -90,7 +90,7 @@ async fn an_attempt_whose_client_went_away_does_not_meet_the_next() {
     let open = Arc::new(Mutex::new(()));
     let gate = Arc::new(Gate { reached: AtomicBool::new(false), open: open.clone() });
     let fs = DurableFs::with_faults(gate.clone());
-    let safekeeper = Safekeeper::start_as(1, place.path(), ClusterToken::generate(), fs).await;
+    let safekeeper = Safekeeper::start_as(1, place.path(), fs).await;
     let create = || {
         let manager = safekeeper.manager.clone();
         tokio::spawn(async move { manager.create(spec()).await.map(|(_, new)| new) })

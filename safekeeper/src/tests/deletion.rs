@@ -63,7 +63,7 @@ async fn an_evicted_timeline_goes_and_leftovers_go_at_the_next_start() {
     let idle = Settings {
         remote: Some(remote.clone()),
         evict_after: Duration::ZERO,
-        ..settings(first_id(), &place.path().join(format!("sk{}", first_id())), ClusterToken::generate())
+        ..settings(first_id(), &place.path().join(format!("sk{}", first_id())))
     };
     let safekeeper = Safekeeper::start_with(idle).await;
     let mut proposer = safekeeper.new_timeline().await;

@@ -12,7 +12,7 @@ use crate::timeline::LookupError;
 async fn start(place: &Path, remote: Option<Arc<dyn RemoteStorage>>, fs: DurableFs) -> Safekeeper {
     let datadir = place.join("sk1");
     let evict_after = Duration::ZERO;
-    let settings = Settings { remote, fs, evict_after, ..settings(1, &datadir, ClusterToken::generate()) };
+    let settings = Settings { remote, fs, evict_after, ..settings(1, &datadir) };
     Safekeeper::start_with(settings).await
 }
 

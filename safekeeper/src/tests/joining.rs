@@ -2,6 +2,7 @@
 
 use super::offload::{first_id, storage, until};
 use super::*;
+use http_server::Guard;
 
 /// The members are one that answers, and two that do not.
 async fn members_of(donor: &Safekeeper, id: u64) -> Configuration {
@@ -10,8 +11,9 @@ async fn members_of(donor: &Safekeeper, id: u64) -> Configuration {
     let member = configuration.members.iter_mut().find(|member| member.id == NodeId(id)).unwrap();
     member.pg_connstr = donor.address.to_string();
     member.http_connstr = listener.local_addr().unwrap().to_string();
+    let guard = Guard { verifier: KEY.verifier(), part: Scope::Safekeeper };
     let routes = crate::http::routes(NodeId(id), donor.manager.clone());
-    let routes = http_server::router(routes, donor.token.clone(), Registry::new());
+    let routes = http_server::router(routes, guard, Registry::new());
     tokio::spawn(http_server::serve(listener, routes, donor.shutdown.clone()));
     configuration
 }
@@ -35,7 +37,7 @@ async fn it_begins_where_object_storage_ends() {
     until(&theirs, |positions| positions.backup_lsn == Lsn(3 * SEGMENT)).await;
 
     let start = || {
-        let settings = settings(4, &place.path().join("sk4"), donor.token.clone());
+        let settings = settings(4, &place.path().join("sk4"));
         Safekeeper::start_with(Settings { remote: Some(remote.clone()), ..settings })
     };
     let newcomer = start().await;
@@ -63,7 +65,7 @@ async fn without_anything_in_object_storage_it_begins_at_the_start() {
     let donor = Safekeeper::start(&place.path().join("sk1")).await;
     let configuration = members_of(&donor, 1).await;
     write_three_segments(&donor).await;
-    let settings = settings(4, &place.path().join("sk4"), donor.token.clone());
+    let settings = settings(4, &place.path().join("sk4"));
     let remote = Some(storage(place.path()).await);
     let newcomer = Safekeeper::start_with(Settings { remote, ..settings }).await;
     let joins = TimelineSpec { joins: true, configuration, ..spec() };

@@ -13,10 +13,10 @@ mod wal;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use auth::ClusterToken;
+use auth::{Claims, Credentials, Scope, SigningKey};
 use bytes::Bytes;
 use consensus::{
     AcceptorMessage, AppendRequest, AppendResponse, Configuration, Elected, Member, MembershipGeneration,
@@ -43,7 +43,6 @@ const GENERATION: MembershipGeneration = MembershipGeneration(1);
 
 struct Safekeeper {
     address: SocketAddr,
-    token: ClusterToken,
     manager: Arc<Manager>,
     fatal: mpsc::Receiver<FatalError>,
     shutdown: CancellationToken,
@@ -52,23 +51,24 @@ struct Safekeeper {
 
 impl Safekeeper {
     async fn start(datadir: &Path) -> Self {
-        Self::start_as(1, datadir, ClusterToken::generate(), DurableFs::default()).await
+        Self::start_as(1, datadir, DurableFs::default()).await
     }
 
-    async fn start_as(id: u64, datadir: &Path, token: ClusterToken, fs: DurableFs) -> Self {
-        Self::start_with(Settings { fs, ..settings(id, datadir, token) }).await
+    async fn start_as(id: u64, datadir: &Path, fs: DurableFs) -> Self {
+        Self::start_with(Settings { fs, ..settings(id, datadir) }).await
     }
 
     async fn start_with(settings: Settings) -> Self {
         std::fs::create_dir_all(&settings.datadir).unwrap();
-        let (token, shutdown) = (settings.token.clone(), settings.shutdown.clone());
+        let shutdown = settings.shutdown.clone();
         let (manager, fatal) = Manager::open(settings).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let service = Arc::new(WalService::new(manager.clone()));
-        let server = pg_backend::serve(listener, token.clone(), service, shutdown.clone(), Limits::default());
+        let server =
+            pg_backend::serve(listener, KEY.verifier(), service, shutdown.clone(), Limits::default());
         let server = tokio::spawn(server);
-        Self { address, token, manager, fatal, shutdown, server }
+        Self { address, manager, fatal, shutdown, server }
     }
 
     async fn stop(self) {
@@ -80,7 +80,7 @@ impl Safekeeper {
     async fn connect(&self) -> PgClient {
         let ttid = identity().ttid;
         let params = ConnectParams::new(Address::parse(&self.address.to_string()).unwrap(), "test")
-            .password(self.token.as_str())
+            .password(&credentials().token())
             .option("tenant_id", &ttid.tenant_id.to_string())
             .option("timeline_id", &ttid.timeline_id.to_string());
         PgClient::connect(&params).await.unwrap()
@@ -101,11 +101,18 @@ impl Safekeeper {
     }
 }
 
-fn settings(id: u64, datadir: &Path, token: ClusterToken) -> Settings {
+/// Of all safekeepers here.
+static KEY: LazyLock<SigningKey> = LazyLock::new(SigningKey::generate);
+
+fn credentials() -> Credentials {
+    KEY.credentials(&Claims::new([Scope::Safekeeper])).unwrap()
+}
+
+fn settings(id: u64, datadir: &Path) -> Settings {
     Settings {
         node_id: NodeId(id),
         datadir: datadir.to_owned(),
-        token,
+        credentials: credentials(),
         fs: DurableFs::default(),
         remote: None,
         evict_after: Duration::from_secs(900),

@@ -31,10 +31,7 @@ impl Safekeeper {
         place: &Path,
         remote: Arc<dyn RemoteStorage>,
     ) -> (Self, Arc<Metrics>) {
-        let settings = Settings {
-            remote: Some(remote),
-            ..settings(id, &place.join(format!("sk{id}")), ClusterToken::generate())
-        };
+        let settings = Settings { remote: Some(remote), ..settings(id, &place.join(format!("sk{id}"))) };
         let (metrics, shutdown) = (settings.metrics.clone(), settings.shutdown.clone());
         let safekeeper = Self::start_with(settings).await;
         tokio::spawn(offload::run(safekeeper.manager.clone(), NodeId(id), metrics.clone(), shutdown));
@@ -49,7 +46,7 @@ impl Safekeeper {
     pub async fn read_until(&self, from: Lsn, to: Lsn, until: Until) -> Result<Vec<u8>, PgError> {
         let address = Address::parse(&self.address.to_string()).unwrap();
         let params =
-            safekeeper_api::replication::connect_params(address, identity().ttid, &self.token, "test");
+            safekeeper_api::replication::connect_params(address, identity().ttid, &credentials(), "test");
         let mut range = WalRange::open(&params, from, to, until).await.map_err(plain)?;
         let mut bytes = Vec::new();
         while let Some((_, wal)) = range.next().await.map_err(plain)? {

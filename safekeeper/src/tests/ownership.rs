@@ -35,10 +35,9 @@ async fn a_grant_outlives_the_process() {
     let answer = ask(&safekeeper.manager, confirm(2)).await;
     assert!(answer.agrees);
     assert_eq!(answer.configurations, BTreeMap::from([(timeline, Some(configuration()))]));
-    let token = safekeeper.token.clone();
     safekeeper.stop().await;
 
-    let again = Safekeeper::start_as(1, place.path(), token.clone(), DurableFs::default()).await;
+    let again = Safekeeper::start_as(1, place.path(), DurableFs::default()).await;
     let answer = ask(&again.manager, claim(2)).await;
     assert!(!answer.agrees && answer.highest == Generation(2), "{answer:?}");
     // Also of a timeline that nobody has woken.
@@ -48,7 +47,7 @@ async fn a_grant_outlives_the_process() {
     again.stop().await;
 
     std::fs::write(place.path().join(FILE_NAME), b"VSKO nonsense").unwrap();
-    let refused = Manager::open(settings(1, place.path(), token)).await.map(|_| ()).unwrap_err();
+    let refused = Manager::open(settings(1, place.path())).await.map(|_| ()).unwrap_err();
     assert!(format!("{refused:#}").contains("take another in its place"), "{refused:#}");
 }
 
@@ -91,7 +90,7 @@ async fn what_is_not_durable_is_not_granted() {
     for (step, ends) in [(Step::Write, false), (Step::Rename, false), (Step::SyncFile, true)] {
         let place = tempfile::tempdir().unwrap();
         let fs = DurableFs::with_faults(Arc::new(FailingOwners(step)));
-        let mut safekeeper = Safekeeper::start_as(1, place.path(), ClusterToken::generate(), fs).await;
+        let mut safekeeper = Safekeeper::start_as(1, place.path(), fs).await;
         let request = BTreeMap::from([(tenant, claim(2))]);
         assert!(safekeeper.manager.ownership(request).await.is_err(), "{step:?}");
         assert_eq!(safekeeper.manager.pageserver_generation(tenant), Generation(0), "{step:?}");

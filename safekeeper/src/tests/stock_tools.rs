@@ -45,7 +45,7 @@ async fn stock_tools_read_what_is_kept() {
     let received = tempfile::tempdir().unwrap();
     let ttid = identity().ttid;
     let environment = [
-        ("PGPASSWORD", safekeeper.token.as_str().to_owned()),
+        ("PGPASSWORD", credentials().token().to_string()),
         ("PGOPTIONS", format!("-c tenant_id={} -c timeline_id={}", ttid.tenant_id, ttid.timeline_id)),
     ];
     let directory = received.path().to_str().unwrap();

@@ -182,7 +182,7 @@ async fn a_failed_fsync_ends_the_process_unacknowledged() {
     let place = tempfile::tempdir().unwrap();
     let disk = Arc::new(BrokenDisk(AtomicBool::new(false)));
     let fs = DurableFs::with_faults(disk.clone());
-    let mut safekeeper = Safekeeper::start_as(1, place.path(), ClusterToken::generate(), fs).await;
+    let mut safekeeper = Safekeeper::start_as(1, place.path(), fs).await;
     let mut proposer = safekeeper.new_timeline().await;
     disk.0.store(true, Ordering::Relaxed);
     let mut wal = TestWal::new(START);

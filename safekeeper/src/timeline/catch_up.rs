@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use auth::ClusterToken;
+use auth::Credentials;
 use consensus::PeerPosition;
 use pg_frontend::Address;
 use safekeeper_api::http::{Client, HttpError};
@@ -38,7 +38,7 @@ pub struct Peer {
 /// All catching up of a safekeeper.
 pub struct CatchUp {
     manager: Arc<Manager>,
-    token: ClusterToken,
+    credentials: Credentials,
     at_work: Mutex<HashSet<TenantTimelineId>>,
     permits: Semaphore,
     shutdown: CancellationToken,
@@ -57,9 +57,9 @@ enum CatchUpError {
 }
 
 impl CatchUp {
-    pub fn new(manager: Arc<Manager>, token: ClusterToken, shutdown: CancellationToken) -> Arc<Self> {
+    pub fn new(manager: Arc<Manager>, credentials: Credentials, shutdown: CancellationToken) -> Arc<Self> {
         let (at_work, permits) = (Mutex::default(), Semaphore::new(AT_A_TIME));
-        Arc::new(Self { manager, token, at_work, permits, shutdown })
+        Arc::new(Self { manager, credentials, at_work, permits, shutdown })
     }
 
     /// A peer has told where it is. Returns at once.
@@ -102,11 +102,11 @@ impl CatchUp {
     }
 
     async fn read_from(&self, timeline: &Timeline, peer: &Peer) -> Result<(), CatchUpError> {
-        let log = Client::new(&peer.http_connstr, self.token.clone()).log(timeline.ttid()).await?;
+        let log = Client::new(&peer.http_connstr, self.credentials.clone()).log(timeline.ttid()).await?;
         let Some(pull) = timeline.compare_log(peer.node, log).await? else { return Ok(()) };
         let PullRequest { pull: number, last_term, begin, end } = pull;
         let address = Address::parse(&peer.pg_connstr)?;
-        let params = connect_params(address, timeline.ttid(), &self.token, "safekeeper");
+        let params = connect_params(address, timeline.ttid(), &self.credentials, "safekeeper");
         let mut range = WalRange::open(&params, begin, end, Until::Entry { last_term, end }).await?;
         while let Some((begin, wal)) = range.next().await? {
             let piece = Input::Pulled { pull: number, begin, wal };

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use auth::ClusterToken;
+use auth::Credentials;
 use consensus::{AcceptorState, Configuration, TimelineIdentity};
 use durable_fs::{DurableFs, DurableFsError};
 use pg_format::wal::page_header_size;
@@ -148,7 +148,7 @@ pub async fn bytes_before_start(
     spec: &TimelineSpec,
     ancestor: Option<&Timeline>,
     node_id: NodeId,
-    token: &ClusterToken,
+    credentials: &Credentials,
 ) -> Result<Vec<u8>, CreateError> {
     let from = spec.start_lsn.segment_start(spec.identity.wal_seg_size.bytes());
     if from == spec.start_lsn {
@@ -165,8 +165,10 @@ pub async fn bytes_before_start(
     }
     for peer in spec.configuration.all_members().into_iter().filter(|member| member.id != node_id) {
         let ttid = TenantTimelineId { timeline_id: ancestor_id, ..spec.identity.ttid };
-        let fetched =
-            tokio::time::timeout(FETCH_TIMEOUT, fetch(&peer.pg_connstr, ttid, from, spec.start_lsn, token));
+        let fetched = tokio::time::timeout(
+            FETCH_TIMEOUT,
+            fetch(&peer.pg_connstr, ttid, from, spec.start_lsn, credentials),
+        );
         match fetched.await {
             Ok(Ok(bytes)) => return Ok(bytes),
             Ok(Err(error)) => reasons.push(format!("safekeeper {}: {error}", peer.id)),
@@ -214,9 +216,9 @@ pub async fn fetch(
     ttid: TenantTimelineId,
     from: Lsn,
     to: Lsn,
-    token: &ClusterToken,
+    credentials: &Credentials,
 ) -> Result<Vec<u8>, ReplicationError> {
-    let params = connect_params(Address::parse(pg_connstr)?, ttid, token, "safekeeper");
+    let params = connect_params(Address::parse(pg_connstr)?, ttid, credentials, "safekeeper");
     let mut range = WalRange::open(&params, from, to, Until::Committed).await?;
     let mut bytes = Vec::with_capacity((to - from) as usize);
     while let Some((_, wal)) = range.next().await? {

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use auth::ClusterToken;
+use auth::Credentials;
 use consensus::TimelineIdentity;
 use safekeeper_api::http::{Client, TimelineStatus};
 use tokio::task::JoinSet;
@@ -22,14 +22,14 @@ const POLL: Duration = Duration::from_millis(100);
 
 /// The control file to begin with, and the bytes of the segment before its commit LSN, from the member that is furthest
 /// on. None if object storage has nothing of the timeline yet, or nobody answers: then all of it comes from the members.
-pub async fn snapshot(spec: &TimelineSpec, token: &ClusterToken) -> Option<(ControlFile, Vec<u8>)> {
+pub async fn snapshot(spec: &TimelineSpec, credentials: &Credentials) -> Option<(ControlFile, Vec<u8>)> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let statuses = ask_members(spec, token).await;
+        let statuses = ask_members(spec, credentials).await;
         let offloaded = statuses.iter().any(|(_, status)| status.backup_lsn > spec.start_lsn);
         let usable = statuses.into_iter().filter(|(_, status)| is_usable(spec, status));
         if let Some((pg_connstr, status)) = usable.max_by_key(|(_, status)| status.commit_lsn) {
-            return take(spec, &pg_connstr, &status, token).await;
+            return take(spec, &pg_connstr, &status, credentials).await;
         }
         if !offloaded || Instant::now() > deadline {
             return None;
@@ -39,10 +39,10 @@ pub async fn snapshot(spec: &TimelineSpec, token: &ClusterToken) -> Option<(Cont
 }
 
 /// Those who answer, and where their WAL is read.
-async fn ask_members(spec: &TimelineSpec, token: &ClusterToken) -> Vec<(String, TimelineStatus)> {
+async fn ask_members(spec: &TimelineSpec, credentials: &Credentials) -> Vec<(String, TimelineStatus)> {
     let mut asking = JoinSet::new();
     for member in spec.configuration.all_members() {
-        let client = Client::new(&member.http_connstr, token.clone());
+        let client = Client::new(&member.http_connstr, credentials.clone());
         let (ttid, pg_connstr) = (spec.identity.ttid, member.pg_connstr.clone());
         asking.spawn(async move {
             let answer = tokio::time::timeout(ASK_TIMEOUT, client.timeline(ttid)).await.ok()?;
@@ -71,11 +71,11 @@ async fn take(
     spec: &TimelineSpec,
     pg_connstr: &str,
     status: &TimelineStatus,
-    token: &ClusterToken,
+    credentials: &Credentials,
 ) -> Option<(ControlFile, Vec<u8>)> {
     let commit_lsn = status.commit_lsn;
     let start = commit_lsn.segment_start(spec.identity.wal_seg_size.bytes());
-    let fetching = fetch(pg_connstr, spec.identity.ttid, start, commit_lsn, token);
+    let fetching = fetch(pg_connstr, spec.identity.ttid, start, commit_lsn, credentials);
     let beginning = match tokio::time::timeout(FETCH_TIMEOUT, fetching).await {
         Ok(Ok(beginning)) => beginning,
         Ok(Err(error)) => {

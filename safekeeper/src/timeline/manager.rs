@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use auth::ClusterToken;
+use auth::Credentials;
 use durable_fs::{DurableFs, run_blocking};
 use remote_storage::RemoteStorage;
 use tokio::sync::{Semaphore, mpsc};
@@ -31,7 +31,7 @@ use crate::timeline::{Positions, Timeline, joining, owner};
 pub struct Settings {
     pub node_id: NodeId,
     pub datadir: PathBuf,
-    pub token: ClusterToken,
+    pub credentials: Credentials,
     pub fs: DurableFs,
     /// Where WAL goes that is not needed here any more.
     pub remote: Option<Arc<dyn RemoteStorage>>,
@@ -283,14 +283,15 @@ impl Manager {
             }
         }
         let snapshot = match spec.joins && self.settings.remote.is_some() {
-            true => joining::snapshot(&spec, &self.settings.token).await,
+            true => joining::snapshot(&spec, &self.settings.credentials).await,
             false => None,
         };
         let (control, beginning) = match snapshot {
             Some(snapshot) => snapshot,
             None => {
-                let (ancestor, token) = (ancestor.as_deref(), &self.settings.token);
-                let bytes = create::bytes_before_start(&spec, ancestor, self.settings.node_id, token).await?;
+                let (ancestor, credentials) = (ancestor.as_deref(), &self.settings.credentials);
+                let bytes =
+                    create::bytes_before_start(&spec, ancestor, self.settings.node_id, credentials).await?;
                 (spec.control_file(), bytes)
             }
         };

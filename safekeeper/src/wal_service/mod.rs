@@ -9,6 +9,7 @@ mod replication;
 
 use std::sync::Arc;
 
+use auth::{Need, Scope};
 use pg_backend::{Handler, QueryError, Session, sqlstate};
 use types::TenantTimelineId;
 
@@ -31,6 +32,8 @@ impl WalService {
     async fn timeline(&self, session: &Session) -> Result<Arc<Timeline>, QueryError> {
         let tenant_id = parse_option(session, "tenant_id")?;
         let timeline_id = parse_option(session, "timeline_id")?;
+        // Before it is looked for: who may not know of it does not learn whether it exists.
+        session.check(Need::Data { tenant: tenant_id, part: Scope::Safekeeper })?;
         self.manager.get(TenantTimelineId { tenant_id, timeline_id }).await.map_err(errors::lookup)
     }
 }

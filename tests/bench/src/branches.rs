@@ -97,7 +97,7 @@ fn come_to_rest(sides: &Sides) {
 }
 
 fn client(sides: &Sides) -> PageserverClient {
-    PageserverClient::new(&sides.cluster.http_address("pageserver"), sides.cluster.token())
+    PageserverClient::new(&sides.cluster.http_address("pageserver"), sides.cluster.credentials())
 }
 
 /// Of all databases: that is what a branch has.

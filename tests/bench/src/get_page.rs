@@ -153,7 +153,7 @@ pub fn main_timeline(sides: &Sides) -> TenantTimelineId {
 pub fn page_service(sides: &Sides) -> PageServiceAddress {
     PageServiceAddress {
         address: Address::parse(&sides.cluster.page_service_address()).expect("an address"),
-        token: sides.cluster.token(),
+        credentials: sides.cluster.credentials(),
         timeline: main_timeline(sides),
     }
 }

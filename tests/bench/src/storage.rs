@@ -25,7 +25,8 @@ pub fn measure(sides: &Sides, arguments: &Arguments, report: &mut Report) {
     pgbench::bench(&sides.connstr(Side::Varve), Workload::TpcB, CLIENTS, transactions);
     let end = insert_lsn(sides, Side::Varve);
     wait_for_pageserver(sides, end);
-    let client = PageserverClient::new(&sides.cluster.http_address("pageserver"), sides.cluster.token());
+    let client =
+        PageserverClient::new(&sides.cluster.http_address("pageserver"), sides.cluster.credentials());
     let main = main_timeline(sides);
     let info = block_on(async {
         client.checkpoint(main.tenant_id, main.timeline_id).await.expect("a checkpoint");

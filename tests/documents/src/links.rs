@@ -93,7 +93,7 @@ mod tests {
         assert!(follow("docs/README.md", "# Here\n", "#here").is_ok());
         assert!(
             names_a_file("tests/docker/run")
-                && !names_a_file("auth/token")
+                && !names_a_file("auth/tokens")
                 && !names_a_file("safekeepers/N/")
         );
     }

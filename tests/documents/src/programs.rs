@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use auth::{Claims, Scope, SigningKey};
 use harness::{Cluster, program, run};
 
 use crate::library;
@@ -149,12 +150,15 @@ fn pageserver_keys(workdir: &Path, text: &str) -> BTreeSet<String> {
 }
 
 fn spec_keys(place: &Path, fields: &str) -> BTreeSet<String> {
-    let (spec, token) = (place.join("spec.json"), place.join("token"));
+    let (spec, key, token) = (place.join("spec.json"), place.join("key.pem"), place.join("token"));
     fs::write(&spec, format!("{{\"format_version\": 1, {fields}\"{UNKNOWN}\": 1}}")).expect("a spec");
-    fs::write(&token, "x".repeat(64)).expect("a token");
+    let signing = SigningKey::generate();
+    fs::write(&key, signing.public_pem()).expect("a key");
+    fs::write(&token, signing.sign(&Claims::new([Scope::Tenant])).expect("signed")).expect("a token");
     let mut command = Command::new(program("compute_ctl"));
     command.arg("--pgdata").arg(place.join("compute/pgdata")).arg("--spec").arg(spec);
     command.args(["--pgbin", "/nowhere", "--listen-http", "127.0.0.1:1", "--auth-token-file"]).arg(token);
+    command.arg("--auth-public-key-path").arg(key);
     expected(&mut command)
 }
 

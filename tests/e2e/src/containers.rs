@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use auth::ClusterToken;
+use auth::Credentials;
 use harness::{block_on, eventually, program};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -43,10 +43,10 @@ fn value<'a>(arguments: &'a [String], flag: &str) -> &'a str {
 #[test]
 fn the_entry_point_takes_a_bucket() {
     let data = tempfile::tempdir().unwrap();
-    for directory in ["cluster/auth", "pageserver"] {
+    for directory in ["cluster/auth/tokens", "pageserver"] {
         std::fs::create_dir_all(data.path().join(directory)).unwrap();
     }
-    std::fs::write(data.path().join("cluster/auth/token"), "token").unwrap();
+    std::fs::write(data.path().join("cluster/auth/tokens/monitor"), "token").unwrap();
     let file = data.path().join("pageserver/pageserver.toml");
     let volume =
         toml::from_str(&format!("local_path = \"{}/object_storage\"", data.path().display())).unwrap();
@@ -123,20 +123,21 @@ impl Hosts {
     }
 
     fn start_storage(&mut self) {
-        let (token, storage) = (self.directory().join("auth/token"), self.place.path().join("objects"));
+        let (keys, storage) = (self.directory().join("auth"), self.place.path().join("objects"));
         let listen = format!("--listen-addr={}:50051", self.host(100));
-        self.start("storage_broker", &[listen, format!("--auth-token-file={}", token.display())]);
+        self.start("storage_broker", &[listen, format!("--auth-public-key-path={}/public", keys.display())]);
         (1..=3).for_each(|id| self.start_safekeeper(id));
         let workdir = self.place.path().join("pageserver");
         std::fs::create_dir(&workdir).unwrap();
         let host = self.host(101);
         let config = format!(
             "id = 1\nlisten_pg_addr = \"{host}:64000\"\nlisten_http_addr = \"{host}:9898\"\n\
-             broker_endpoint = \"http://{}:50051\"\nauth_token_file = \"{}\"\n\
+             broker_endpoint = \"http://{}:50051\"\nauth_public_key_path = \"{keys}/public\"\n\
+             auth_token_file = \"{keys}/tokens/pageserver\"\n\
              remote_storage = {{ local_path = \"{}\" }}\n",
             self.host(100),
-            token.display(),
-            storage.display()
+            storage.display(),
+            keys = keys.display()
         );
         std::fs::write(workdir.join("pageserver.toml"), config).unwrap();
         let safekeepers = [1, 2, 3].map(|id| format!("{}:7676", self.host(id))).join(",");
@@ -146,13 +147,15 @@ impl Hosts {
 
     fn start_safekeeper(&mut self, id: u8) {
         let (place, host, broker) = (self.place.path(), self.host(id), self.host(100));
+        let keys = self.directory().join("auth");
         let arguments = [
             format!("--id={id}"),
             format!("--datadir={}", place.join(format!("wal{id}")).display()),
             format!("--listen-pg={host}:5454"),
             format!("--listen-http={host}:7676"),
             format!("--broker-endpoint=http://{broker}:50051"),
-            format!("--auth-token-file={}", self.directory().join("auth/token").display()),
+            format!("--auth-public-key-path={}", keys.join("public").display()),
+            format!("--auth-token-file={}", keys.join("tokens/safekeeper").display()),
             format!("--remote-storage=local_path = \"{}\"", place.join("objects").display()),
         ];
         self.start(&format!("safekeeper{id}"), &arguments);
@@ -166,8 +169,8 @@ impl Hosts {
     /// Members of the timeline as a safekeeper knows them, with where they are. A change is made when a quorum knows it;
     /// the others hear of it.
     async fn members(&self, of: u8, ttid: TenantTimelineId) -> Vec<(NodeId, String)> {
-        let token = ClusterToken::load(&self.directory().join("auth/token")).unwrap();
-        let client = Client::new(&format!("{}:7676", self.host(of)), token);
+        let credentials = Credentials::load(&self.directory().join("auth/private/admin")).unwrap();
+        let client = Client::new(&format!("{}:7676", self.host(of)), credentials);
         let mut members = Vec::new();
         eventually("a change of members is over", Duration::from_secs(30), async || {
             let configuration = client.timeline(ttid).await.unwrap().configuration;
@@ -196,9 +199,9 @@ fn safekeepers_with_hosts_of_their_own_come_and_go() {
     let mut init = Command::new(program("varve"));
     init.arg("--data-dir").arg(hosts.directory()).args(["container", "init", "--broker", &broker]);
     init.args(["--pageserver", &pageserver, "--safekeepers", &safekeepers, "--password", "secret"]);
-    // The parts wait for the token, and it for them.
+    // The parts wait for their tokens, and it for them.
     let init = init.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let token = hosts.directory().join("auth/token");
+    let token = hosts.directory().join("auth/tokens/monitor");
     block_on(eventually("a token", Duration::from_secs(30), async || token.exists()));
     hosts.start_storage();
     let output = init.wait_with_output().unwrap();

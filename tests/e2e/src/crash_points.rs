@@ -136,7 +136,7 @@ fn the_pageserver_may_end_anywhere() {
         let changing = change_rows(cluster.connstr("main"), Arc::clone(&stop));
         cluster.varve(&["pageserver", "stop"]);
         let (tenant, main) = cluster.ids("main");
-        let client = PageserverClient::new(&cluster.http_address("pageserver"), cluster.token());
+        let client = PageserverClient::new(&cluster.http_address("pageserver"), cluster.credentials());
         let run =
             Run { cluster: &cluster, client, tenant: tenant.parse().unwrap(), main: main.parse().unwrap() };
         for point in POINTS {

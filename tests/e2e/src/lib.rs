@@ -35,6 +35,7 @@ mod ownership;
 mod pgbench;
 mod read_lease;
 mod replicas;
+mod security;
 mod settings;
 mod standby;
 mod suspend;

@@ -35,7 +35,7 @@ async fn make_tenant(client: &PageserverClient) {
 }
 
 async fn make(cluster: &Cluster, count: u64) {
-    let client = Arc::new(PageserverClient::new(&cluster.http_address("pageserver"), cluster.token()));
+    let client = Arc::new(PageserverClient::new(&cluster.http_address("pageserver"), cluster.credentials()));
     at_a_time(AT_A_TIME, 0..count, |_| {
         let client = Arc::clone(&client);
         async move { make_tenant(&client).await }

@@ -74,7 +74,7 @@ impl Safekeeper {
         cluster.configure("config.toml", "safekeeper_evict_after = 1");
         cluster.varve(&["broker", "start"]);
         cluster.varve(&["safekeeper", "start", "--id", "1"]);
-        let client = Client::new(&cluster.http_address("safekeeper-1"), cluster.token());
+        let client = Client::new(&cluster.http_address("safekeeper-1"), cluster.credentials());
         Self { cluster, client, made: 0 }
     }
 
@@ -99,7 +99,8 @@ impl Safekeeper {
             configuration: None,
             ancestor: None,
         };
-        let client = Arc::new(Client::new(&self.cluster.http_address("safekeeper-1"), self.cluster.token()));
+        let client =
+            Arc::new(Client::new(&self.cluster.http_address("safekeeper-1"), self.cluster.credentials()));
         at_a_time(AT_A_TIME, self.made..count, |number| {
             let (client, request) = (Arc::clone(&client), request(number));
             async move {

@@ -39,9 +39,12 @@ impl Standby<'_> {
 
     fn conninfo(&self) -> String {
         let (tenant, timeline) = self.cluster.ids("main");
-        let (port, token) = (self.cluster.safekeeper_port(1), self.cluster.token());
+        let (port, credentials) = (self.cluster.safekeeper_port(1), self.cluster.credentials());
         let options = format!("-c tenant_id={tenant} -c timeline_id={timeline}");
-        format!("host=127.0.0.1 port={port} user=standby password={} options='{options}'", token.as_str())
+        format!(
+            "host=127.0.0.1 port={port} user=standby password={} options='{options}'",
+            credentials.token()
+        )
     }
 
     /// Streams and replays all records that end at or before `target`, writes all pages, and ends.

@@ -136,7 +136,7 @@ async fn received_by_postgres(cluster: &Cluster, first: u64, end: Lsn, expected:
         .arg(target.path())
         .args(["--no-loop", "--host", "127.0.0.1", "--username", "receiver"])
         .args(["--port", &cluster.safekeeper_port(1).to_string()])
-        .env("PGPASSWORD", cluster.token().as_str())
+        .env("PGPASSWORD", &*cluster.credentials().token())
         .env("PGOPTIONS", format!("-c tenant_id={tenant} -c timeline_id={timeline}"))
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

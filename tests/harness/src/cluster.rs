@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
-use auth::ClusterToken;
+use auth::Credentials;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -154,8 +154,8 @@ impl Cluster {
         &self.directory
     }
 
-    pub fn token(&self) -> ClusterToken {
-        ClusterToken::load(&self.directory.join("auth/token")).expect("the cluster token")
+    pub fn credentials(&self) -> Credentials {
+        Credentials::load(&self.directory.join("auth/private/admin")).expect("the administrator's token")
     }
 
     /// Runs `varve` and returns its standard output; it must succeed.
@@ -348,7 +348,7 @@ impl Cluster {
         let mut command = Command::new("curl");
         command
             .args(["-sS", "--fail-with-body", "-H"])
-            .arg(format!("Authorization: {}", self.token().bearer()));
+            .arg(format!("Authorization: {}", self.credentials().bearer()));
         crate::run(command.arg(url))
     }
 

@@ -42,7 +42,7 @@ pub fn compute(
     let spec_file = home.join("spec.json");
     write_private(&spec_file, &serde_json::to_vec_pretty(&spec)?)?;
     log_to_standard_error(&home.join("postgres.log"))?;
-    let error = compute_ctl(env, spec.pg_version, home, &spec_file, HTTP_ADDRESS)?.exec();
+    let error = compute_ctl(env, spec.tenant_id, spec.pg_version, home, &spec_file, HTTP_ADDRESS)?.exec();
     Err(error).context("cannot become compute_ctl")
 }
 

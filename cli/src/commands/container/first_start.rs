@@ -60,9 +60,9 @@ pub async fn first_start(env: &LocalEnv, spec: &ComputeSpec) -> anyhow::Result<(
     let home = tempfile::Builder::new().prefix("varve-first-start-").tempdir()?;
     let spec_file = home.path().join("spec.json");
     write_private(&spec_file, &serde_json::to_vec_pretty(spec)?)?;
-    let command = compute_ctl(env, spec.pg_version, home.path(), &spec_file, HTTP_ADDRESS)?;
+    let command = compute_ctl(env, spec.tenant_id, spec.pg_version, home.path(), &spec_file, HTTP_ADDRESS)?;
     let mut compute = tokio::process::Command::from(command).kill_on_drop(true).spawn()?;
-    let client = ComputeClient::new(HTTP_ADDRESS, env.token.clone());
+    let client = ComputeClient::new(HTTP_ADDRESS, env.credentials.clone());
     let started = Instant::now();
     loop {
         if let Some(status) = compute.try_wait()? {

@@ -16,20 +16,20 @@ use crate::storage::local;
 pub async fn health(env: &LocalEnv, part: Part, output: Output) -> anyhow::Result<()> {
     let ports = env.config.ports();
     let here = |port| local(port).to_string();
-    let token = env.token.clone();
+    let credentials = env.credentials.clone();
     match part {
         Part::Broker => {
-            let broker = HttpClient::new("the storage broker", &here(ports.broker()), token);
+            let broker = HttpClient::new("the storage broker", &here(ports.broker()), credentials);
             broker.send(broker.request(Method::GET, "/status")).await?;
         }
         Part::Safekeeper => {
-            SafekeeperClient::new(&here(ports.safekeeper_http(1)), token).status().await?;
+            SafekeeperClient::new(&here(ports.safekeeper_http(1)), credentials).status().await?;
         }
         Part::Pageserver => {
-            PageserverClient::new(&here(ports.pageserver_http()), token).status().await?;
+            PageserverClient::new(&here(ports.pageserver_http()), credentials).status().await?;
         }
         Part::Compute => {
-            let status = ComputeClient::new(HTTP_ADDRESS, token).status().await?;
+            let status = ComputeClient::new(HTTP_ADDRESS, credentials).status().await?;
             if !status.state.takes_clients() {
                 bail!("{:?}: {}", status.state, status.message.unwrap_or_default());
             }

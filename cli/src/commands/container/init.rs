@@ -27,6 +27,11 @@ pub async fn init(
     let _lock = LocalEnv::lock(directory)?;
     let begun = FirstTenant::load(directory)?;
     if let Some(first) = begun.as_ref().filter(|first| first.complete) {
+        // One of a version that had one token for everything gets keys here, and its computes their tokens.
+        let env = LocalEnv::load(directory)?;
+        for (tenant, _) in env.branches()?.tenants() {
+            env.keys.tenant_token_file(tenant)?;
+        }
         return report(first, "was made before; nothing is changed", output);
     }
     // Before anything is made, so that it is not made for somebody who cannot come in.
@@ -59,7 +64,7 @@ fn report(first: &FirstTenant, what: &str, output: Output) -> anyhow::Result<()>
     output.result(&value, || format!("tenant {} with timeline {} {what}", first.tenant_id, first.timeline_id))
 }
 
-/// The token comes into being here, which the daemons wait for.
+/// The keys come into being here, which the daemons wait for.
 fn open_or_create(
     directory: &Path,
     arguments: &ContainerInitArguments,
@@ -71,7 +76,7 @@ fn open_or_create(
         safekeepers: arguments.safekeepers.clone(),
     };
     if !LocalEnv::exists(directory) {
-        output.progress("making the cluster's token and configuration");
+        output.progress("making the cluster's keys and configuration");
         return LocalEnv::create(directory, Config::with_hosts(hosts, Installation::choose(None, None)?)?);
     }
     let env = LocalEnv::load(directory)?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use auth::ClusterToken;
+use auth::Credentials;
 use consensus::{MembershipQuestion, MembershipReply, PeerLog};
 use http_client::{HttpClient, HttpError, Method};
 use types::{TenantId, TenantTimelineId};
@@ -20,8 +20,8 @@ pub struct Client(HttpClient);
 
 impl Client {
     /// `address` is the safekeeper's `--listen-http`, as `host:port`.
-    pub fn new(address: &str, token: ClusterToken) -> Self {
-        Self(HttpClient::new("the safekeeper", address, token))
+    pub fn new(address: &str, credentials: Credentials) -> Self {
+        Self(HttpClient::new("the safekeeper", address, credentials))
     }
 
     pub async fn status(&self) -> Result<SafekeeperStatus, HttpError> {

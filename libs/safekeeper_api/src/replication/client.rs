@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use auth::ClusterToken;
+use auth::Credentials;
 use bytes::Bytes;
 use pg_frontend::{Address, ConnectParams, CopyReader, CopyWriter, PgClient, PgError};
 use types::{Lsn, TenantTimelineId, Term};
@@ -31,11 +31,11 @@ pub enum ReplicationError {
 pub fn connect_params(
     address: Address,
     ttid: TenantTimelineId,
-    token: &ClusterToken,
+    credentials: &Credentials,
     user: &str,
 ) -> ConnectParams {
     ConnectParams::new(address, user)
-        .password(token.as_str())
+        .password(&credentials.token())
         .option("tenant_id", &ttid.tenant_id.to_string())
         .option("timeline_id", &ttid.timeline_id.to_string())
         .application_name(user)

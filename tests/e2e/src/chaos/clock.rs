@@ -53,7 +53,7 @@ pub async fn days_ahead(cluster: &Cluster, id: u16) -> i64 {
         timeline_id: timeline_id.parse().expect("an id"),
     };
     let address = Address::parse(&format!("127.0.0.1:{}", cluster.safekeeper_port(id))).expect("an address");
-    let params = connect_params(address, ttid, &cluster.token(), "clock");
+    let params = connect_params(address, ttid, &cluster.credentials(), "clock");
     let start_lsn = lsn(&cluster.safekeeper_timeline(id, "main")["commit_lsn"]);
     let client = PgClient::connect(&params).await.expect("the safekeeper");
     let start = StartReplication { slot: None, start_lsn, until: Until::Committed };

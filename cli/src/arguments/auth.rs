@@ -1,0 +1,47 @@
+//! `varve auth …`
+
+use auth::Scope;
+use clap::Subcommand;
+use clap::builder::StyledStr;
+use pageserver_api::history::Interval;
+use types::TenantId;
+
+use super::help::examples;
+
+#[derive(Subcommand)]
+pub enum AuthCommand {
+    /// Print a token for somebody outside: a monitoring system, a script, another operator.
+    #[command(after_help = token_examples())]
+    Token {
+        /// What it opens: admin, tenant, pageserver, safekeeper, broker or monitor. May be given several times.
+        #[arg(long = "scope", value_name = "SCOPE", required = true)]
+        scopes: Vec<Scope>,
+        /// With --scope tenant: whose it is.
+        #[arg(long)]
+        tenant_id: Option<TenantId>,
+        /// How long it is good, such as 12h. Default: until keys are rotated.
+        #[arg(long, value_name = "TIME")]
+        valid_for: Option<Interval>,
+        /// Whom it is for. It stands in the token.
+        #[arg(long, default_value = "varve auth token")]
+        subject: String,
+    },
+    /// Sign with a new key from now on, replace the tokens of all parts, and refuse all that were signed before.
+    ///
+    /// Nothing is restarted. Tokens that `varve auth token` printed have to be printed again.
+    Rotate,
+}
+
+fn token_examples() -> StyledStr {
+    examples(&[
+        ("varve auth token --scope monitor", "for Prometheus"),
+        ("varve auth token --scope admin --valid-for 1h", "for an hour of work with the HTTP APIs"),
+    ])
+}
+
+pub fn group_examples() -> StyledStr {
+    examples(&[
+        ("varve auth token --scope monitor", "for Prometheus"),
+        ("varve auth rotate", "if a token may have got into wrong hands"),
+    ])
+}

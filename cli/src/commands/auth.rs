@@ -1,0 +1,96 @@
+//! `auth`: tokens for people and programs outside, and new keys.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, bail};
+use auth::{Claims, Scope};
+use http_client::{HttpClient, Method, StatusCode};
+use serde_json::json;
+
+use crate::arguments::AuthCommand;
+use crate::endpoints::Endpoint;
+use crate::local_env::LocalEnv;
+use crate::output::Output;
+
+/// Parts look for new keys and tokens once a second, and computes hand them on to PostgreSQL as often.
+const SETTLING: Duration = Duration::from_secs(4);
+const PATIENCE: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(200);
+
+pub async fn run(env: &LocalEnv, command: AuthCommand, output: Output) -> anyhow::Result<()> {
+    match command {
+        AuthCommand::Token { scopes, tenant_id, valid_for, subject } => {
+            let of_tenant = scopes.contains(&Scope::Tenant);
+            let mut claims = match tenant_id {
+                Some(tenant) if scopes == [Scope::Tenant] => Claims::tenant(tenant),
+                None if !of_tenant => Claims::new(scopes),
+                Some(_) => bail!("--tenant-id goes with --scope tenant alone"),
+                None => bail!("a token of scope tenant is of one tenant: --tenant-id says of which"),
+            };
+            if let Some(length) = valid_for {
+                let end = SystemTime::now()
+                    .checked_add(length.0)
+                    .context("--valid-for ends after the end of time")?;
+                claims = claims.expires(end);
+            }
+            let token = env.keys.signing_key()?.sign(&claims.subject(subject))?;
+            output.result(&json!({ "token": token }), || token.clone())
+        }
+        AuthCommand::Rotate => rotate(env, output).await,
+    }
+}
+
+/// New key, new tokens, old key gone; nothing is restarted and no request is refused meanwhile.
+async fn rotate(env: &LocalEnv, output: Output) -> anyhow::Result<()> {
+    let new = env.keys.add()?;
+    let probe = new.credentials()?;
+    output.progress("waiting until all parts believe the new key");
+    for (name, address, path) in parts(env)? {
+        let part = HttpClient::new("it", &address, probe.clone());
+        believes(&part, &path).await.with_context(|| {
+            format!("{name} does not believe the new key; the old one and its tokens stay in force")
+        })?;
+    }
+    env.keys.switch_to(&new)?;
+    output.progress("waiting until all parts present their new tokens");
+    tokio::time::sleep(SETTLING).await;
+    let retired = env.keys.retire_all_but(&new)?;
+    output.result(&json!({ "retired_keys": retired }), || {
+        format!(
+            "all tokens were replaced; those signed before are refused from now on ({retired} key(s) retired)"
+        )
+    })
+}
+
+/// A part that does not run reads its keys when it starts.
+async fn believes(part: &HttpClient, path: &str) -> anyhow::Result<()> {
+    let started = Instant::now();
+    loop {
+        match part.send(part.request(Method::GET, path)).await {
+            Err(error) if error.status() == Some(StatusCode::UNAUTHORIZED) => {
+                if started.elapsed() > PATIENCE {
+                    return Err(error.into());
+                }
+            }
+            Ok(()) | Err(_) => return Ok(()),
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Name, address of the HTTP API, and where it says how it is.
+fn parts(env: &LocalEnv) -> anyhow::Result<Vec<(String, String, String)>> {
+    let status = || "/v1/status".to_owned();
+    let config = &env.config;
+    let mut parts = vec![
+        ("the storage broker".to_owned(), config.broker_address(), "/status".to_owned()),
+        ("the pageserver".to_owned(), config.pageserver_http_address(), status()),
+    ];
+    for id in config.safekeeper_ids() {
+        parts.push((format!("safekeeper {id}"), config.safekeeper_http_address(id), status()));
+    }
+    for endpoint in Endpoint::all(env)? {
+        parts.push((format!("endpoint {:?}", endpoint.name), endpoint.http_address(), status()));
+    }
+    Ok(parts)
+}
