@@ -21,7 +21,6 @@ fn keys_are_replaced_while_everything_runs() {
     let public = || std::fs::read_dir(cluster.directory().join("auth/public")).unwrap().count();
     block_on(async {
         let client = cluster.connect("main").await;
-        client.batch_execute("CREATE TABLE ledger (number bigint)").await.unwrap();
         let writers = Writers::start(&cluster.connstr("main"), 2).await;
         writers.wait_for_progress(50).await;
         let said = cluster.varve(&["auth", "rotate"]);
