@@ -96,7 +96,7 @@ pub async fn run(arguments: Arguments, output: Output) -> anyhow::Result<ExitCod
         }
         Command::Auth(command) => {
             let _lock = match &command {
-                AuthCommand::Rotate => Some(lock()?),
+                AuthCommand::Rotate | AuthCommand::Certificate { .. } => Some(lock()?),
                 AuthCommand::Token { .. } => None,
             };
             auth::run(&open()?, command, output).await

@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use compute_api::ComputeMode;
 use durable_fs::DurableFs;
 use pageserver_api::history::Interval;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use types::{PgVersion, TenantId, TenantTimelineId, TimelineId};
 
@@ -132,10 +133,28 @@ impl Endpoint {
         format!("127.0.0.1:{}", self.http_port)
     }
 
-    pub fn connection_string(&self, database: &str) -> String {
-        format!("postgresql://{ADMIN_ROLE}:{}@127.0.0.1:{}/{database}", self.password, self.pg_port)
+    pub fn connection_string(&self, env: &LocalEnv, database: &str) -> String {
+        let plain =
+            format!("postgresql://{ADMIN_ROLE}:{}@127.0.0.1:{}/{database}", self.password, self.pg_port);
+        match env.certificates.of_endpoints() {
+            None => plain,
+            Some(_) => {
+                let authority = env.certificates.authority().display().to_string();
+                format!("{plain}?sslmode=verify-full&sslrootcert={}", utf8_percent_encode(&authority, PLAIN))
+            }
+        }
     }
 }
+
+/// How a person connects, as a line for a shell.
+pub fn psql_line(connection_string: &str) -> String {
+    // What is quoted has no quote in it: it is percent-encoded.
+    let quote = if connection_string.contains('&') { "'" } else { "" };
+    format!("psql {quote}{connection_string}{quote}")
+}
+
+/// What stands for itself in the query of a URI.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.');
 
 /// Replaces a file that only its owner may read.
 pub fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {

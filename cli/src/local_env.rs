@@ -5,6 +5,7 @@
 //!   config.toml            what `varve init` chose; a person may edit it
 //!   branches.json          names of branches and their PostgreSQL, default tenant
 //!   auth/                  keys and tokens: see keys.rs
+//!   tls/                   certificates of endpoints: see certificates.rs
 //!   template/              pgNN.tar.zst: initdb's output, of which root timelines are made
 //!   broker/ safekeepers/N/ pageserver/ remote_storage/
 //!   endpoints/NAME/        endpoint.json, spec.json
@@ -12,6 +13,7 @@
 //! ```
 
 mod branches;
+mod certificates;
 mod config;
 mod installation;
 mod keys;
@@ -27,6 +29,7 @@ use durable_fs::DurableFs;
 use nix::fcntl::{Flock, FlockArg};
 
 pub use branches::Branches;
+pub use certificates::Certificates;
 pub use config::{Config, Hosts};
 pub use installation::{Installation, check_version};
 pub use keys::Keys;
@@ -35,6 +38,7 @@ pub struct LocalEnv {
     pub directory: PathBuf,
     pub config: Config,
     pub keys: Keys,
+    pub certificates: Certificates,
     /// What this command presents.
     pub credentials: Credentials,
 }
@@ -54,7 +58,8 @@ impl LocalEnv {
         let keys = Keys::new(&directory);
         keys.complete()?;
         let credentials = keys.credentials()?;
-        Ok(LocalEnv { directory, config, keys, credentials })
+        let certificates = Certificates::new(&directory);
+        Ok(LocalEnv { directory, config, keys, certificates, credentials })
     }
 
     pub fn exists(directory: &Path) -> bool {

@@ -11,9 +11,9 @@ mod paths;
 mod postgres;
 mod predecessor;
 mod proxy;
+mod server_files;
 mod server_user;
 mod status;
-mod token_files;
 mod walproposer;
 
 use std::path::PathBuf;
@@ -34,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use crate::http::{Api, routes};
 use crate::lifecycle::{Compute, ExitStatus, Ground};
 use crate::metrics::Metrics;
+use crate::server_files::Certificate;
 use crate::status::StatusBoard;
 
 /// Runs one stateless PostgreSQL: wins the election, unpacks the base backup, carries WAL to the safekeepers.
@@ -62,6 +63,13 @@ struct Arguments {
     /// read a copy of it.
     #[arg(long)]
     auth_token_file: PathBuf,
+    /// Certificate that PostgreSQL shows to clients, in PEM, with those that lead to its root. Without TLS nobody gets in
+    /// over TCP then. A replaced file is taken on while it runs.
+    #[arg(long, requires = "tls_key_file")]
+    tls_cert_file: Option<PathBuf>,
+    /// The certificate's key, in PEM.
+    #[arg(long, requires = "tls_cert_file")]
+    tls_key_file: Option<PathBuf>,
     /// How long a shutdown may wait for a quorum of safekeepers.
     #[arg(long, default_value = "60s", value_parser = parse_duration)]
     timeout: Duration,
@@ -103,8 +111,11 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitStatus> {
     let json = std::fs::read(&arguments.spec)
         .with_context(|| format!("cannot read {}", arguments.spec.display()))?;
     let spec = ComputeSpec::parse(&json).with_context(|| arguments.spec.display().to_string())?;
+    let certificate = arguments.tls_cert_file.zip(arguments.tls_key_file);
+    let certificate = certificate.map(|(certificate, key)| Certificate { certificate, key });
     // Before listening: the predecessor may have the same address.
-    let ground = Ground::take(&spec, &arguments.pgdata, &arguments.pgbin, &credentials).await?;
+    let ground =
+        Ground::take(&spec, &arguments.pgdata, &arguments.pgbin, credentials.clone(), certificate).await?;
     if arguments.cold {
         ground.forget_cache()?;
     }

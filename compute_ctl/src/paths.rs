@@ -6,6 +6,7 @@
 //!        kept.json          where a server stopped whose data directory can be gone on with
 //!        postgres.log
 //!        token, passfile    the token of this compute, readable by the server's user
+//!        server.crt, .key   what the server shows to clients, if it shows anything
 //!        socket/            mode 0700: who is in here is the bootstrap superuser
 //!        varve_tblspc/<oid> tablespaces of the timeline, made anew too
 //! ```
@@ -28,6 +29,8 @@ pub struct ComputePaths {
     pub log: PathBuf,
     pub token: PathBuf,
     pub passfile: PathBuf,
+    pub certificate: PathBuf,
+    pub certificate_key: PathBuf,
     pub socket: PathBuf,
     pub tablespaces: PathBuf,
 }
@@ -51,6 +54,8 @@ impl ComputePaths {
             log: home.join("postgres.log"),
             token: home.join("token"),
             passfile: home.join("passfile"),
+            certificate: home.join("server.crt"),
+            certificate_key: home.join("server.key"),
             tablespaces: home.join("varve_tblspc"),
             socket,
         })

@@ -99,7 +99,7 @@ pub fn end_servers(pgdata: &Path) -> Result<(), ComputeError> {
     if server_processes(pgdata).is_empty() {
         return Ok(());
     }
-    if let Some(postmaster) = postmaster_pid(pgdata).filter(|pid| server_processes(pgdata).contains(pid)) {
+    if let Some(postmaster) = running_postmaster(pgdata) {
         tracing::warn!(pid = postmaster, "ending the PostgreSQL that is still running here");
         end(postmaster, Signal::SIGQUIT);
         wait_until_gone(pgdata, SERVER_PATIENCE);
@@ -112,6 +112,11 @@ pub fn end_servers(pgdata: &Path) -> Result<(), ComputeError> {
         Some(&pid) => Err(ComputeError::PredecessorServer { pid, path: pgdata.to_owned() }),
         None => Ok(()),
     }
+}
+
+/// The server that works in this data directory, if one does.
+pub fn running_postmaster(pgdata: &Path) -> Option<i32> {
+    postmaster_pid(pgdata).filter(|pid| works_in(*pid, pgdata))
 }
 
 fn wait_until_gone(pgdata: &Path, patience: Duration) {

@@ -30,6 +30,16 @@ pub enum AuthCommand {
     ///
     /// Nothing is restarted. Tokens that `varve auth token` printed have to be printed again.
     Rotate,
+    /// Make a certificate for endpoints, or another one in its place.
+    ///
+    /// Endpoints that have one take the new one on while they run; those that had none need a restart. Clients that believe
+    /// the cluster's authority (tls/ca.pem) need nothing new.
+    Certificate {
+        /// A name or an address under which clients reach endpoints. May be given several times; this machine's own are always
+        /// among them.
+        #[arg(long, value_name = "NAME")]
+        tls_name: Vec<String>,
+    },
 }
 
 fn token_examples() -> StyledStr {

@@ -30,6 +30,13 @@ pub struct InitArguments {
     /// the cluster's own. Credentials are in the environment of whoever starts the cluster.
     #[arg(long, value_name = "TOML", value_parser = parse_table)]
     pub remote_storage: Option<toml::Table>,
+    /// Make a certificate for endpoints: clients then come in over TLS alone.
+    #[arg(long)]
+    pub tls: bool,
+    /// With --tls: a name or an address under which clients reach endpoints. May be given several times; this machine's own are
+    /// always among them.
+    #[arg(long, value_name = "NAME", requires = "tls")]
+    pub tls_name: Vec<String>,
 }
 
 #[derive(Args, Clone, Copy)]

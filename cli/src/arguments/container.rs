@@ -64,6 +64,10 @@ pub struct ContainerInitArguments {
     /// The first database, which belongs to it. Default: called as the user.
     #[arg(long, env = "POSTGRES_DB")]
     pub database: Option<String>,
+    /// A name or an address under which clients reach computes: makes a certificate for it, and TLS obligatory. Several have
+    /// commas between them.
+    #[arg(long, env = "VARVE_TLS_NAME", value_delimiter = ',')]
+    pub tls_name: Vec<String>,
 }
 
 pub fn group_examples() -> StyledStr {

@@ -37,6 +37,19 @@ pub async fn run(env: &LocalEnv, command: AuthCommand, output: Output) -> anyhow
             output.result(&json!({ "token": token }), || token.clone())
         }
         AuthCommand::Rotate => rotate(env, output).await,
+        AuthCommand::Certificate { tls_name } => {
+            let had_one = env.certificates.of_endpoints().is_some();
+            env.certificates.sign(&tls_name)?;
+            let authority = env.certificates.authority();
+            output.result(&json!({ "authority": authority, "replaced": had_one }), || {
+                let when = if had_one {
+                    "endpoints take it on now"
+                } else {
+                    "endpoints show it from their next start on"
+                };
+                format!("the certificate is made; {when}. Clients believe {}", authority.display())
+            })
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::local_env::LocalEnv;
 use crate::output::Output;
 
 pub fn connstr(env: &LocalEnv, arguments: &ConnstrArguments, output: Output) -> anyhow::Result<()> {
-    let connection = Endpoint::load(env, &arguments.endpoint)?.connection_string(&arguments.database);
+    let connection = Endpoint::load(env, &arguments.endpoint)?.connection_string(env, &arguments.database);
     output.result(&json!({ "connstr": connection }), || connection.clone())
 }
 
@@ -24,7 +24,7 @@ pub fn psql(env: &LocalEnv, arguments: &PsqlArguments) -> anyhow::Result<()> {
     }
     let program = env.config.pg_bin_dir(endpoint.pg_version).join("psql");
     let error = Command::new(&program)
-        .arg(endpoint.connection_string("postgres"))
+        .arg(endpoint.connection_string(env, "postgres"))
         .args(&arguments.psql_arguments)
         .exec();
     Err(error).with_context(|| format!("cannot run {}", program.display()))

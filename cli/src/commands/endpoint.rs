@@ -19,7 +19,7 @@ use types::{Lsn, PgVersion, TenantId, TenantTimelineId};
 
 use super::timeline::start_of_branch;
 use crate::arguments::{EndpointCommand, Moment, StopMode};
-use crate::endpoints::{ADMIN_ROLE, Endpoint, check_name, write_private};
+use crate::endpoints::{ADMIN_ROLE, Endpoint, check_name, psql_line, write_private};
 use crate::local_env::{LocalEnv, check_version};
 use crate::output::table::{Cell, Look, table};
 use crate::output::{Output, say};
@@ -112,11 +112,11 @@ pub async fn run(
                 give_up_fenced(env, &endpoint)?;
                 endpoint
             };
-            let connection = wanted.connection_string("postgres");
+            let connection = wanted.connection_string(env, "postgres");
             let how = Start { timeout: Duration::from_secs(start_timeout), cold };
             start_and_fence(env, wanted, how, output).await?;
             output.result(&json!({ "endpoint": endpoint, "connstr": connection }), || {
-                format!("endpoint {endpoint:?} is ready:\n\n  psql {connection}")
+                format!("endpoint {endpoint:?} is ready:\n\n  {}", psql_line(&connection))
             })
         }
         EndpointCommand::Promote { endpoint, start_timeout } => {
@@ -131,11 +131,11 @@ pub async fn run(
                 promoted.save(env)?;
                 give_up_fenced(env, &promoted)?;
             }
-            let connection = promoted.connection_string("postgres");
+            let connection = promoted.connection_string(env, "postgres");
             let how = Start { timeout: Duration::from_secs(start_timeout), cold: false };
             start_and_fence(env, promoted, how, output).await?;
             output.result(&json!({ "endpoint": endpoint, "connstr": connection }), || {
-                format!("endpoint {endpoint:?} writes now:\n\n  psql {connection}")
+                format!("endpoint {endpoint:?} writes now:\n\n  {}", psql_line(&connection))
             })
         }
         EndpointCommand::Stop { endpoint, stop, destroy } => {
@@ -432,6 +432,9 @@ pub fn compute_ctl(
     command.arg("--listen-http").arg(http_address);
     command.arg("--auth-public-key-path").arg(env.keys.public());
     command.arg("--auth-token-file").arg(env.keys.tenant_token_file(tenant)?);
+    if let Some((certificate, key)) = env.certificates.of_endpoints() {
+        command.arg("--tls-cert-file").arg(certificate).arg("--tls-key-file").arg(key);
+    }
     Ok(command)
 }
 

@@ -12,7 +12,7 @@ use types::PgVersion;
 
 use super::{endpoint, tenant};
 use crate::arguments::{InitArguments, StopMode};
-use crate::endpoints::Endpoint;
+use crate::endpoints::{Endpoint, psql_line};
 use crate::local_env::{Config, Installation, LocalEnv};
 use crate::output::Output;
 use crate::storage::{Daemon, pageserver_client};
@@ -42,11 +42,11 @@ pub async fn up(
     start_wanted_endpoints(&env, output).await?;
     drop(lock);
 
-    let connection = main.connection_string("postgres");
+    let connection = main.connection_string(&env, "postgres");
     output.result(&json!({ "data_dir": env.directory, "connstr": connection }), || {
-        let varve = env.varve();
+        let (varve, psql) = (env.varve(), psql_line(&connection));
         format!(
-            "\nVarve is up. Connect with\n\n  psql {connection}\n\n`{varve} status` shows what runs, `{varve} down` stops it."
+            "\nVarve is up. Connect with\n\n  {psql}\n\n`{varve} status` shows what runs, `{varve} down` stops it."
         )
     })
 }
@@ -76,6 +76,9 @@ pub fn init(directory: &Path, arguments: &InitArguments, output: Output) -> anyh
         output.progress(format!("making a new cluster in {}", directory.display()));
         LocalEnv::create(directory, config)?
     };
+    if arguments.tls && env.certificates.of_endpoints().is_none() {
+        env.certificates.sign(&arguments.tls_name)?;
+    }
     make_template(&env, env.config.pg_version, output)?;
     Ok(env)
 }

@@ -10,6 +10,7 @@
 //! Keys are replaced in an order in which every token that is presented is believed: the new public key first; when
 //! all parts believe it, the new tokens; when all parts present them, the old public key goes.
 
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -62,7 +63,11 @@ impl Keys {
         for name in ["pageserver", "safekeeper", LAST] {
             self.write_token(&key, name)?;
         }
-        Ok(())
+        // Of a version that had one secret for everything: it opens nothing any more.
+        match std::fs::remove_file(self.directory.join("token")) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     /// The token of this command. Where the private directory is kept away, the one for looking.

@@ -34,9 +34,9 @@ use crate::paths::ComputePaths;
 use crate::postgres::{Installation, Listen, ServerProcess};
 use crate::predecessor::{self, PidFile};
 use crate::proxy::Proxy;
+use crate::server_files::{Certificate, ServerFiles};
 use crate::server_user::ServerUser;
 use crate::status::StatusBoard;
-use crate::token_files;
 use crate::walproposer::Exit;
 
 const FIRST_BACK_OFF: Duration = Duration::from_millis(200);
@@ -106,6 +106,7 @@ pub struct Compute {
 pub struct Ground {
     paths: ComputePaths,
     user: ServerUser,
+    files: ServerFiles,
     installation: Installation,
     /// Of a compute that is suspended when nobody uses it.
     proxy: Option<Proxy>,
@@ -119,7 +120,8 @@ impl Ground {
         spec: &ComputeSpec,
         pgdata: &Path,
         pgbin: &Path,
-        credentials: &Credentials,
+        credentials: Credentials,
+        certificate: Option<Certificate>,
     ) -> Result<Ground, ComputeError> {
         let began = Instant::now();
         let installation = Installation::find(pgbin, spec.pg_version)?;
@@ -130,12 +132,13 @@ impl Ground {
         let theirs = paths.clone();
         let pid_file = blocking(move || predecessor::take_over(&theirs)).await?;
         paths.prepare(user)?;
-        token_files::write(&paths, user, &credentials.token())?;
+        let files = ServerFiles { paths: paths.clone(), user, credentials, certificate };
+        files.write()?;
         let proxy = match spec.suspend_timeout_seconds {
             Some(_) => Some(Proxy::listen(spec, &paths, user).await?),
             None => None,
         };
-        Ok(Ground { paths, user, installation, proxy, began, _pid_file: pid_file })
+        Ok(Ground { paths, user, files, installation, proxy, began, _pid_file: pid_file })
     }
 
     /// The next start goes on with nothing that the last stop left.
@@ -146,6 +149,11 @@ impl Ground {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether clients come in over TLS, and not without it.
+    fn tls(&self) -> bool {
+        self.files.certificate.is_some()
     }
 
     /// Where the server of a life is to listen: behind the proxy, or for everybody.
@@ -162,8 +170,7 @@ impl Ground {
 
 impl Compute {
     pub async fn run(mut self, ground: Ground) -> ExitStatus {
-        let keeping = token_files::keep_current(ground.paths.clone(), ground.user, self.credentials.clone());
-        let _keeping = AbortOnDropHandle::new(tokio::spawn(keeping));
+        let _keeping = AbortOnDropHandle::new(tokio::spawn(ground.files.clone().keep_current()));
         let (status, end) = match self.run_lives(&ground).await {
             Ok(LifeEnd::Stopped | LifeEnd::Suspended) => (ExitStatus::Stopped, ComputeState::Stopped),
             Ok(LifeEnd::NoQuorum) => (ExitStatus::NoQuorum, ComputeState::Stopped),

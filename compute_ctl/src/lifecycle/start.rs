@@ -113,12 +113,12 @@ impl Compute {
     async fn go_on_with_data_directory(&self, ground: &Ground) -> Result<String, ComputeError> {
         let layout = DataLayout::of(self.spec.pg_version);
         let (paths, user, settings) = (ground.paths.clone(), ground.user, self.spec.settings.clone());
-        let proxys = self.proxys_socket(ground);
+        let (proxys, tls) = (self.proxys_socket(ground), ground.tls());
         let work = move || {
             paths.remove_sockets(proxys.as_deref())?;
             let data = DataDir { root: &paths.pgdata, tablespaces: &paths.tablespaces, layout };
             data.go_on()?;
-            write_files(&paths.pgdata, &settings)?;
+            write_files(&paths.pgdata, &settings, tls)?;
             data.begin_life()
         };
         blocking(move || user.run(work)).await
@@ -150,7 +150,7 @@ impl Compute {
         let layout = DataLayout::of(self.spec.pg_version);
         let Ground { paths: ComputePaths { pgdata, tablespaces, .. }, user, .. } = ground;
         let (root, tablespaces, user) = (pgdata.clone(), tablespaces.clone(), *user);
-        let (settings, mode) = (self.spec.settings.clone(), self.spec.mode);
+        let (settings, mode, tls) = (self.spec.settings.clone(), self.spec.mode, ground.tls());
         // A static replica follows nobody.
         let conninfo = match mode {
             ComputeMode::Replica => primary_conninfo(&self.spec, &ground.paths, 0),
@@ -159,7 +159,7 @@ impl Compute {
         let work = move || {
             let data = DataDir { root: &root, tablespaces: &tablespaces, layout };
             data.complete(&unpacked.manifest, &unpacked.relations)?;
-            write_files(&root, &settings)?;
+            write_files(&root, &settings, tls)?;
             if mode != ComputeMode::Primary {
                 data.make_standby()?;
                 write_primary(&root, &conninfo)?;
@@ -182,7 +182,8 @@ impl Compute {
             ComputeMode::Primary => Vec::new(),
             ComputeMode::Replica | ComputeMode::Static { .. } => primary_settings(&paths.pgdata)?,
         };
-        let managed = ManagedSettings { spec: &self.spec, paths, listen, start_lsn, life_id, least };
+        let managed =
+            ManagedSettings { spec: &self.spec, paths, listen, start_lsn, life_id, least, tls: ground.tls() };
         let mut arguments = vec!["-D".into(), paths.pgdata.clone().into_os_string()];
         for (name, value) in managed.arguments() {
             arguments.push("-c".into());

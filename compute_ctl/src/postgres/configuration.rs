@@ -15,14 +15,19 @@ pub const POSTGRES_USER: &str = "postgres";
 
 /// No line for physical replication over TCP: a client that could stream WAL as a standby would be one
 /// more copy that commits might wait for. `all` does not match the keyword `replication`.
-const HOST_BASED_AUTHENTICATION: &str = "\
+fn host_based_authentication(tls: bool) -> String {
+    let host = if tls { "hostssl" } else { "host" };
+    format!(
+        "\
 # Written by compute_ctl at every start.
 # The socket directory has mode 0700: only compute_ctl and the server itself reach it.
 local replication postgres trust
-local all         postgres trust
-host  all         all      0.0.0.0/0 scram-sha-256
-host  all         all      ::/0      scram-sha-256
-";
+local all postgres trust
+{host} all all 0.0.0.0/0 scram-sha-256
+{host} all all ::/0 scram-sha-256
+"
+    )
+}
 
 /// What initdb would have written for a server without a locale or a clock of its own.
 const DEFAULTS: &[(&str, &str)] = &[
@@ -80,6 +85,8 @@ pub struct ManagedSettings<'a> {
     pub life_id: &'a str,
     /// Settings that the primary has, which a replica may raise but not lower.
     pub least: Vec<(&'static str, u32)>,
+    /// Whether it has a certificate to show.
+    pub tls: bool,
 }
 
 /// Of a hot standby, whatever the spec says.
@@ -124,6 +131,11 @@ impl ManagedSettings<'_> {
         add("varve.start_lsn", self.start_lsn.to_string());
         add("varve.life_id", self.life_id.to_owned());
         add("varve.sync_standby_name", "walproposer".to_owned());
+        if self.tls {
+            add("ssl", "on".to_owned());
+            add("ssl_cert_file", path(&self.paths.certificate));
+            add("ssl_key_file", path(&self.paths.certificate_key));
+        }
         if spec.mode != ComputeMode::Primary {
             STANDBY.iter().for_each(|(name, value)| add(name, (*value).to_owned()));
         }
@@ -184,9 +196,9 @@ impl FileSettings<'_> {
 }
 
 /// Writes all configuration files into a new data directory.
-pub fn write_files(pgdata: &Path, settings: &[SettingSpec]) -> Result<(), ComputeError> {
+pub fn write_files(pgdata: &Path, settings: &[SettingSpec], tls: bool) -> Result<(), ComputeError> {
     write_settings(pgdata, settings)?;
-    write(pgdata, "pg_hba.conf", HOST_BASED_AUTHENTICATION)?;
+    write(pgdata, "pg_hba.conf", &host_based_authentication(tls))?;
     write(pgdata, "pg_ident.conf", "")?;
     // ALTER SYSTEM writes it; like all else in here it lasts as long as this start.
     write(pgdata, "postgresql.auto.conf", "")

@@ -5,6 +5,7 @@ mod grpc;
 mod http;
 mod postgres;
 mod rotation;
+mod tls;
 mod tokens;
 
 use harness::Cluster;

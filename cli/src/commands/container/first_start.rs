@@ -97,6 +97,7 @@ mod tests {
             user: Some(user.into()),
             password: Some(password.into()),
             database: Some(database.into()),
+            tls_name: Vec::new(),
         })
     }
 

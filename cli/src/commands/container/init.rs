@@ -25,6 +25,12 @@ pub async fn init(
     output: Output,
 ) -> anyhow::Result<()> {
     let _lock = LocalEnv::lock(directory)?;
+    // Compose passes on a variable that is not set as an empty one.
+    let tls_names: Vec<String> = arguments.tls_name.iter().filter(|name| !name.is_empty()).cloned().collect();
+    let complete_certificate = |env: &LocalEnv| match env.certificates.of_endpoints() {
+        None if !tls_names.is_empty() => env.certificates.sign(&tls_names),
+        _ => Ok(()),
+    };
     let begun = FirstTenant::load(directory)?;
     if let Some(first) = begun.as_ref().filter(|first| first.complete) {
         // One of a version that had one token for everything gets keys here, and its computes their tokens.
@@ -32,11 +38,13 @@ pub async fn init(
         for (tenant, _) in env.branches()?.tenants() {
             env.keys.tenant_token_file(tenant)?;
         }
+        complete_certificate(&env)?;
         return report(first, "was made before; nothing is changed", output);
     }
     // Before anything is made, so that it is not made for somebody who cannot come in.
     let owner = Owner::new(arguments)?;
     let env = open_or_create(directory, arguments, output)?;
+    complete_certificate(&env)?;
     for daemon in Daemon::all(&env) {
         wait_for(daemon, &env, output).await?;
     }
