@@ -74,6 +74,9 @@ pub enum Command {
     /// What runs, where, and how far it is. Ends with 1 if something is down.
     #[command(after_help = cluster::status_examples())]
     Status,
+    /// Look at what the cluster stands on: parts, keys, clocks, object storage, disks. Ends with 1 if something is wrong.
+    #[command(after_help = cluster::doctor_examples())]
+    Doctor,
     /// Print the connection string of an endpoint.
     #[command(after_help = cluster::connstr_examples())]
     Connstr(ConnstrArguments),

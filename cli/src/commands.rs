@@ -6,6 +6,7 @@ mod connect;
 mod container;
 mod control_files;
 mod daemon;
+mod doctor;
 mod endpoint;
 mod explain_read;
 mod export;
@@ -57,6 +58,7 @@ pub async fn run(arguments: Arguments, output: Output) -> anyhow::Result<ExitCod
             up::stop(&env, stop.mode, output).await
         }
         Command::Status => return status::status(&open()?, output).await,
+        Command::Doctor => return doctor::doctor(&open()?, output).await,
         Command::Connstr(connstr) => connect::connstr(&open_here()?, &connstr, output),
         Command::Psql(psql) => connect::psql(&open_here()?, &psql),
         Command::Logs(logs) => logs::logs(&open_here()?, &logs, output).await,

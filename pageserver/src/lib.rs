@@ -20,4 +20,5 @@ pub mod owners;
 pub mod page_service;
 pub mod pages;
 pub mod storage;
+pub mod storage_trial;
 pub mod walreceiver;

@@ -21,6 +21,10 @@ struct Arguments {
     /// host:port of the HTTP API of each safekeeper, for those who grant this pageserver its tenants.
     #[arg(long, value_delimiter = ',')]
     safekeepers: Vec<String>,
+    /// Try on object storage what will be asked of it, with a few small objects, and end: with 1 and a reason if something
+    /// is wrong.
+    #[arg(long)]
+    check_storage: bool,
     /// Allow this pageserver to be made to fail, for a test.
     #[arg(long)]
     allow_faults: bool,
@@ -41,6 +45,9 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let config = Config::load(&arguments.workdir.join("pageserver.toml"))?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting tokio")?;
+    if arguments.check_storage {
+        return runtime.block_on(pageserver::storage_trial::run(&config, &arguments.workdir));
+    }
     runtime.block_on(async {
         let shutdown = CancellationToken::new();
         let mut terminate = signal(SignalKind::terminate())?;

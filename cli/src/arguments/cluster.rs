@@ -128,6 +128,13 @@ pub fn status_examples() -> StyledStr {
     ])
 }
 
+pub fn doctor_examples() -> StyledStr {
+    examples(&[
+        ("varve doctor", "before trusting a machine with data, and when something is odd"),
+        ("varve doctor --json | jq '.[] | select(.verdict != \"good\")'", "for programs"),
+    ])
+}
+
 pub fn connstr_examples() -> StyledStr {
     examples(&[
         ("psql \"$(varve connstr)\" -c 'SELECT 1'", "the endpoint main"),

@@ -100,6 +100,28 @@ impl Serialize for State {
 }
 
 pub async fn status(env: &LocalEnv, output: Output) -> anyhow::Result<ExitCode> {
+    let rows = rows(env).await?;
+    let troubles = rows.troubles(env);
+    output.result(&rows.0, || draw::draw(&rows.0, &troubles, env, &rows.1))?;
+    Ok(if troubles.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// How all parts are, and what the branches are called.
+pub struct Rows(Vec<Row>, Branches);
+
+impl Rows {
+    /// What is wrong, a sentence or two for each.
+    pub fn troubles(&self, env: &LocalEnv) -> Vec<String> {
+        troubles::find(&self.0, env)
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// Asks all parts.
+pub async fn rows(env: &LocalEnv) -> anyhow::Result<Rows> {
     let branches = env.branches()?;
     let mut rows = Vec::new();
     for daemon in Daemon::all(env) {
@@ -109,9 +131,7 @@ pub async fn status(env: &LocalEnv, output: Output) -> anyhow::Result<ExitCode> 
         rows.push(endpoint_row(env, &branches, &endpoint).await);
     }
     fill_lag(&mut rows);
-    let troubles = troubles::find(&rows, env);
-    output.result(&rows, || draw::draw(&rows, &troubles, env, &branches))?;
-    Ok(if troubles.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(Rows(rows, branches))
 }
 
 async fn daemon_row(env: &LocalEnv, branches: &Branches, daemon: Daemon) -> Row {

@@ -1,7 +1,7 @@
 //! What the clients of our HTTP APIs share: the token, a time-out, JSON both ways, errors in words.
 //! It knows no route, tries nothing twice and keeps nothing but connections.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use auth::Credentials;
 pub use reqwest::{Body, Method, RequestBuilder, StatusCode};
@@ -82,6 +82,14 @@ impl HttpClient {
     /// Sends a request whose answer says nothing more than that it was done.
     pub async fn send(&self, request: RequestBuilder) -> Result<(), HttpError> {
         self.answer(request).await.map(drop)
+    }
+
+    /// What time it is there, in whole seconds.
+    pub async fn time(&self, path: &str) -> Result<SystemTime, HttpError> {
+        let answer = self.answer(self.request(Method::GET, path)).await?;
+        let date = answer.headers().get(reqwest::header::DATE).and_then(|date| date.to_str().ok());
+        // RFC 9110 §6.6.1: a server with a clock says the time.
+        Ok(date.and_then(|date| httpdate::parse_http_date(date).ok()).unwrap_or_else(SystemTime::now))
     }
 
     async fn answer(&self, request: RequestBuilder) -> Result<reqwest::Response, HttpError> {

@@ -8,7 +8,7 @@
 //! new one, or none, never half of one) and durable when it returns; a get after a put sees it. What they may not:
 //! compare-and-swap, order between puts that overlap, or that a failed put left nothing behind.
 //!
-//! Nothing here knows what a layer or a WAL segment is.
+//! [`try_out`] asks a real store whether it does. Nothing here knows what a layer or a WAL segment is.
 
 mod config;
 mod counted;
@@ -19,6 +19,7 @@ mod key;
 mod local_dir;
 mod s3;
 mod storage;
+mod trial;
 
 pub use aws_sdk_s3::config::Credentials;
 pub use config::{ConfigError, RemoteStorageConfig};
@@ -30,3 +31,4 @@ pub use key::{BadKeyError, ObjectKey};
 pub use local_dir::LocalDir;
 pub use s3::{S3Bucket, S3Config};
 pub use storage::{ListMode, Listing, ObjectInfo, Operation, RemoteStorage};
+pub use trial::{TrialError, try_out};

@@ -8,7 +8,7 @@
 mod clock;
 mod cut;
 mod delay;
-mod disk;
+pub mod disk;
 
 use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};

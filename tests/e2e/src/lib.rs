@@ -12,6 +12,8 @@ mod containers;
 mod crash_points;
 mod data_definition;
 mod deletion;
+mod disk_failures;
+mod doctor;
 mod durability;
 mod eviction;
 mod export;

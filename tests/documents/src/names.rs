@@ -1,0 +1,62 @@
+//! Tests that the documents name: a document that rests on one must not outlive it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::library;
+use crate::markdown::code_spans;
+
+/// Names of tests are sentences; settings and functions of PostgreSQL have fewer words.
+const FEWEST_WORDS: usize = 5;
+/// Where Rust is. A word of another program that is as long would have to be listed here.
+const SOURCES: [&str; 7] =
+    ["cli", "compute_ctl", "libs", "pageserver", "safekeeper", "storage_broker", "tests"];
+
+/// In all documents; names every one that is nowhere.
+pub fn check_all() {
+    let mut known = BTreeSet::new();
+    for directory in SOURCES {
+        collect(&library::root().join(directory), &mut known);
+    }
+    let (mut seen, mut missing) = (0, Vec::new());
+    for path in library::all() {
+        for span in code_spans(&library::read(&path)).into_iter().filter(|span| is_sentence(span)) {
+            seen += 1;
+            if !known.contains(&span) {
+                missing.push(format!("{path}: there is no test {span}"));
+            }
+        }
+    }
+    assert!(seen > 20, "hardly any test is named");
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+fn is_sentence(span: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    span.chars().all(plain) && span.split('_').filter(|word| !word.is_empty()).count() >= FEWEST_WORDS
+}
+
+/// Names of all functions below a directory.
+fn collect(directory: &Path, known: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(directory).expect("a directory of sources") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            collect(&path, known);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path).expect("a source");
+            let names = text.split("fn ").skip(1).filter_map(|rest| rest.split(['(', '<']).next());
+            known.extend(names.map(str::to_owned));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sentences_are_told_from_settings() {
+        assert!(is_sentence("a_full_disk_fails_statements_and_nothing_else"));
+        assert!(!is_sentence("default_text_search_config") && !is_sentence("docs/a_b_c_d_e.md"));
+    }
+}
