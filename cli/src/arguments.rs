@@ -16,6 +16,7 @@ use std::sync::LazyLock;
 
 use clap::error::ErrorKind;
 use clap::{ColorChoice, CommandFactory, Parser, Subcommand};
+use pageserver_api::history::Interval;
 use serde::Deserialize as _;
 use toml::de::ValueDeserializer;
 use types::PgVersion;
@@ -74,6 +75,16 @@ pub enum Command {
     /// What runs, where, and how far it is. Ends with 1 if something is down.
     #[command(after_help = cluster::status_examples())]
     Status,
+    /// The same again and again, with how much WAL each branch writes.
+    #[command(after_help = cluster::top_examples())]
+    Top {
+        /// How often.
+        #[arg(long, value_name = "TIME", default_value = "2s")]
+        every: Interval,
+        /// End after so many. Default: never.
+        #[arg(long, value_name = "N")]
+        rounds: Option<u32>,
+    },
     /// Look at what the cluster stands on: parts, keys, clocks, object storage, disks. Ends with 1 if something is wrong.
     #[command(after_help = cluster::doctor_examples())]
     Doctor,
@@ -122,6 +133,7 @@ impl Arguments {
             _ if !self.json => return Ok(()),
             Command::Psql(_) => "`psql` prints what psql prints: `varve psql -- --csv` is for programs",
             Command::Logs(logs) if logs.follow => "a log that is followed does not end, a JSON document does",
+            Command::Top { .. } => "`top` is for people: `varve status --json` is for programs",
             Command::Completions(_) => "completions are a program for a shell, not JSON",
             Command::Container(ContainerCommand::Compute { .. }) => "a compute prints its log, not JSON",
             _ => return Ok(()),

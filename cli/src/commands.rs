@@ -15,6 +15,7 @@ mod membership;
 mod status;
 mod tenant;
 mod timeline;
+mod top;
 mod up;
 
 use std::path::Path;
@@ -58,6 +59,7 @@ pub async fn run(arguments: Arguments, output: Output) -> anyhow::Result<ExitCod
             up::stop(&env, stop.mode, output).await
         }
         Command::Status => return status::status(&open()?, output).await,
+        Command::Top { every, rounds } => top::top(&open()?, every.0, rounds).await,
         Command::Doctor => return doctor::doctor(&open()?, output).await,
         Command::Connstr(connstr) => connect::connstr(&open_here()?, &connstr, output),
         Command::Psql(psql) => connect::psql(&open_here()?, &psql),

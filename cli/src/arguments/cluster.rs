@@ -128,6 +128,13 @@ pub fn status_examples() -> StyledStr {
     ])
 }
 
+pub fn top_examples() -> StyledStr {
+    examples(&[
+        ("varve top", "every two seconds"),
+        ("varve top --every 10s --rounds 6 > minute.txt", "a minute of it"),
+    ])
+}
+
 pub fn doctor_examples() -> StyledStr {
     examples(&[
         ("varve doctor", "before trusting a machine with data, and when something is odd"),

@@ -3,7 +3,7 @@
 mod draw;
 mod troubles;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -102,9 +102,12 @@ impl Serialize for State {
 pub async fn status(env: &LocalEnv, output: Output) -> anyhow::Result<ExitCode> {
     let rows = rows(env).await?;
     let troubles = rows.troubles(env);
-    output.result(&rows.0, || draw::draw(&rows.0, &troubles, env, &rows.1))?;
+    output.result(&rows.0, || rows.draw(env, None))?;
     Ok(if troubles.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
+
+/// Bytes of WAL a second of each timeline.
+pub type Rates = BTreeMap<TenantTimelineId, u64>;
 
 /// How all parts are, and what the branches are called.
 pub struct Rows(Vec<Row>, Branches);
@@ -113,6 +116,21 @@ impl Rows {
     /// What is wrong, a sentence or two for each.
     pub fn troubles(&self, env: &LocalEnv) -> Vec<String> {
         troubles::find(&self.0, env)
+    }
+
+    /// For people. With rates, they stand beside the heads of branches.
+    pub fn draw(&self, env: &LocalEnv, rates: Option<&Rates>) -> String {
+        draw::draw(&self.0, &self.troubles(env), env, &self.1, rates)
+    }
+
+    /// The highest position of each timeline that anybody has.
+    pub fn heads(&self) -> BTreeMap<TenantTimelineId, Lsn> {
+        let mut heads = BTreeMap::new();
+        for position in self.0.iter().flat_map(|row| &row.positions) {
+            let head = heads.entry(position.timeline).or_insert(position.lsn);
+            *head = (*head).max(position.lsn);
+        }
+        heads
     }
 
     pub fn len(&self) -> usize {

@@ -30,10 +30,11 @@ fn what_is_well_is_said_to_be_and_what_is_wrong_is_named() {
         assert!(finding.is_some_and(|finding| finding["verdict"] != "bad"), "{subject}: {found:?}");
     }
     // Nothing of it is left in object storage.
-    let places = std::fs::read_dir(cluster.directory().join("remote_storage")).unwrap();
-    let left = places.filter(|entry| entry.as_ref().unwrap().file_name() == "doctor");
-    let left: usize = left.map(|place| std::fs::read_dir(place.unwrap().path()).unwrap().count()).sum();
-    assert_eq!(left, 0);
+    for place in ["doctor", "doctor/below"] {
+        let mut left = std::fs::read_dir(cluster.directory().join("remote_storage").join(place)).unwrap();
+        let file = left.find(|entry| entry.as_ref().unwrap().path().is_file());
+        assert!(file.is_none(), "{file:?}");
+    }
 
     cluster.kill("safekeeper-1");
     cluster.kill("safekeeper-2");

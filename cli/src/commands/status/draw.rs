@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use types::{Lsn, TenantId, TenantTimelineId};
 
-use super::{Part, Position, Row, State};
+use super::{Part, Position, Rates, Row, State};
 use crate::local_env::{Branches, LocalEnv};
 use crate::output::bytes;
 use crate::output::table::{Cell, Look, table, wrap};
@@ -12,9 +12,15 @@ use crate::storage::Daemon;
 
 const COLUMNS: usize = 80;
 
-pub fn draw(rows: &[Row], troubles: &[String], env: &LocalEnv, branches: &Branches) -> String {
+pub fn draw(
+    rows: &[Row],
+    troubles: &[String],
+    env: &LocalEnv,
+    branches: &Branches,
+    rates: Option<&Rates>,
+) -> String {
     let mut sections = vec![headline(rows, troubles, env), processes(rows)];
-    sections.extend(positions(rows, branches));
+    sections.extend(positions(rows, branches, rates));
     let troubles = troubles.iter().map(|trouble| Look::Bad.paint(&wrap(trouble, COLUMNS, "  ")));
     sections.extend(Some(troubles.collect::<Vec<_>>().join("\n")).filter(|text| !text.is_empty()));
     sections.join("\n\n")
@@ -54,7 +60,7 @@ fn processes(rows: &[Row]) -> String {
 }
 
 /// A table of branches, one for each tenant.
-fn positions(rows: &[Row], branches: &Branches) -> Vec<String> {
+fn positions(rows: &[Row], branches: &Branches, rates: Option<&Rates>) -> Vec<String> {
     let mut heads: BTreeMap<TenantId, BTreeMap<(Option<&str>, TenantTimelineId), Lsn>> = BTreeMap::new();
     for position in rows.iter().flat_map(|row| &row.positions) {
         let tenant = heads.entry(position.timeline.tenant_id).or_default();
@@ -70,6 +76,7 @@ fn positions(rows: &[Row], branches: &Branches) -> Vec<String> {
         })
         .collect();
     let mut header = vec!["BRANCH", "HEAD"];
+    header.extend(rates.map(|_| "WAL/S"));
     header.extend(storage.iter().map(|(_, title)| title.as_str()));
     let several = heads.len() > 1;
     let section = |(tenant, heads): (&TenantId, &BTreeMap<(Option<&str>, TenantTimelineId), Lsn>)| {
@@ -80,6 +87,9 @@ fn positions(rows: &[Row], branches: &Branches) -> Vec<String> {
         }
         let lines = heads.iter().map(|((branch, ttid), head)| {
             let mut line = vec![Cell::from(branch.unwrap_or("(no name)")), head.to_string().into()];
+            line.extend(
+                rates.map(|rates| Cell::from(rates.get(ttid).copied().map_or_else(String::new, bytes))),
+            );
             line.extend(storage.iter().map(|(row, _)| behind(row, *ttid)));
             line
         });
@@ -145,7 +155,7 @@ mod tests {
         branches.add_branch(TTID.tenant_id, "main", TTID.timeline_id, types::PgVersion::V15).unwrap();
         let mut rows = cluster(&branches);
         change(&mut rows);
-        let text = draw(&rows, &troubles::find(&rows, &env), &env, &branches);
+        let text = draw(&rows, &troubles::find(&rows, &env), &env, &branches, None);
         anstream::adapter::strip_str(&text)
             .to_string()
             .replace(&env.directory.display().to_string(), "/place")
