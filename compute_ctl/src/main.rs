@@ -111,7 +111,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitStatus> {
     let (configure, wishes) = mpsc::channel(1);
     let api = Api { status: status.subscribe(), configure, terminate: terminate.clone() };
     let served = CancellationToken::new();
-    let router = http_server::router(routes(api), token.clone(), registry);
+    let router = http_server::described(routes(api), token.clone(), registry);
     let server = tokio::spawn(http_server::serve(listener, router, served.clone()));
     stop_on_signals(terminate.clone())?;
 

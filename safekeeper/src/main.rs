@@ -91,7 +91,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     );
 
     let wal_service = Arc::new(WalService::new(manager.clone()));
-    let routes = http_server::router(http::routes(arguments.id, manager.clone()), token.clone(), registry);
+    let routes = http_server::described(http::routes(arguments.id, manager.clone()), token.clone(), registry);
     let limits = Limits { max_message_bytes: wal_service::MAX_MESSAGE_BYTES, ..Limits::default() };
     let servers = async {
         tokio::join!(

@@ -4,6 +4,7 @@
 mod creating;
 mod deletion;
 mod eviction;
+mod http;
 mod joining;
 mod offload;
 mod ownership;
@@ -69,6 +70,16 @@ impl Safekeeper {
         let server = pg_backend::serve(listener, token.clone(), service, shutdown.clone(), Limits::default());
         let server = tokio::spawn(server);
         Self { address, token, manager, fatal, shutdown, server }
+    }
+
+    /// Where its HTTP API is from now on.
+    async fn serve_http(&self, id: NodeId) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let routes = crate::http::routes(id, self.manager.clone());
+        let routes = http_server::described(routes, self.token.clone(), Registry::new());
+        tokio::spawn(http_server::serve(listener, routes, self.shutdown.clone()));
+        address
     }
 
     async fn stop(self) {
