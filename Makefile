@@ -16,6 +16,7 @@
 #   make test-garage  object storage that is a bucket of Garage, which is built first (ten minutes and more)
 #   make test-docker   the images and docker-compose.yml: every container killed, cut off, restarted under load; PG=15 or 17
 #   make test-extensions  PostGIS, pgvector, pg_cron as Debian ships them, beside a stock server; PG=15 or 17 (a quarter of an hour)
+#   make test-api      schemathesis asks the HTTP APIs of a running cluster whether they are as their documents say; SEED=1, EXAMPLES=60
 #   make lint          formatting, clippy, layering, C warnings
 #   make clean-cluster delete the local cluster and its data
 
@@ -35,7 +36,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 VARVE := target/release/varve --data-dir $(VARVE_DIR)
 
-.PHONY: deps build extension extension-of-other up down clean-cluster test test-docker test-garage test-extensions pg-regress bench lint format oracle redo-oracle redo-oracle-mutants standby-oracle chaos many-timelines many-tenants sim sim-mutants fuzz
+.PHONY: deps build extension extension-of-other up down clean-cluster test test-docker test-garage test-extensions test-api pg-regress bench lint format oracle redo-oracle redo-oracle-mutants standby-oracle chaos many-timelines many-tenants sim sim-mutants fuzz
 
 deps:
 	@tests/scripts/install-deps $(PG_MAJOR)
@@ -93,6 +94,10 @@ test-extensions: build
 	cargo test --release --locked --workspace --no-run
 	@tests/scripts/test-extensions $(PG) \
 		"$$(ls -t target/release/deps/e2e-* | grep -v '\.d$$' | head -n 1)" --include-ignored
+
+# On a cluster of its own, which goes when it ends.
+test-api: build
+	@tests/scripts/test-api --seed $(or $(SEED),1) --examples $(or $(EXAMPLES),60)
 
 lint: deps
 	cargo fmt --all --check

@@ -47,6 +47,23 @@ pub enum ComputeError {
 }
 
 impl ComputeError {
+    /// PostgreSQL does not take what it was asked for, and would not take it later either.
+    pub fn is_refusal(&self) -> bool {
+        // Values that no type holds; what is not supported; names that are taken, reserved or unknown.
+        let of_ours = |state: &str| ["22", "0A", "42"].iter().any(|class| state.starts_with(class));
+        matches!(self, ComputeError::Setting { .. })
+            || self.of_sql().and_then(PgError::sqlstate).is_some_and(of_ours)
+    }
+
+    /// Whether PostgreSQL was only not there, or too busy.
+    pub fn is_retryable(&self) -> bool {
+        self.of_sql().is_some_and(PgError::is_retryable)
+    }
+
+    fn of_sql(&self) -> Option<&PgError> {
+        if let ComputeError::Sql { source, .. } = self { Some(source) } else { None }
+    }
+
     pub fn file(
         action: &'static str,
         path: impl Into<PathBuf>,

@@ -130,7 +130,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitStatus> {
     let api = Api { status: status.subscribe(), configure, terminate: terminate.clone() };
     let served = CancellationToken::new();
     let guard = Guard { verifier, part: Scope::Admin };
-    let router = http_server::router(routes(api), guard, registry);
+    let router = http_server::described(routes(api), guard, registry);
     let server = tokio::spawn(http_server::serve(listener, router, served.clone()));
     stop_on_signals(terminate.clone())?;
 

@@ -124,11 +124,7 @@ pub async fn run(
     });
     tracing::info!(id = %config.id, pg = %config.listen_pg_addr, http = %config.listen_http_addr, "pageserver is up");
     let page_service = pg_backend::serve(pg_listener, verifier.clone(), service, shutdown.clone(), limits);
-    let (api, document) = api.split_for_parts();
-    let router = http_server::with_document(
-        http_server::router(api, Guard { verifier, part: Scope::Pageserver }, registry),
-        document,
-    );
+    let router = http_server::described(api, Guard { verifier, part: Scope::Pageserver }, registry);
     let (_, served) = tokio::join!(page_service, http_server::serve(http_listener, router, shutdown));
     served.context("HTTP server")?;
     tracing::info!("shutting down: flushing and uploading");

@@ -94,7 +94,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
 
     let wal_service = Arc::new(WalService::new(manager.clone()));
     let guard = Guard { verifier: verifier.clone(), part: Scope::Safekeeper };
-    let routes = http_server::router(http::routes(arguments.id, manager.clone()), guard, registry);
+    let routes = http_server::described(http::routes(arguments.id, manager.clone()), guard, registry);
     let limits = Limits { max_message_bytes: wal_service::MAX_MESSAGE_BYTES, ..Limits::default() };
     let servers = async {
         tokio::join!(

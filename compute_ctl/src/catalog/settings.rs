@@ -32,8 +32,10 @@ pub async fn check_settings(session: &mut Superuser) -> Result<(), ComputeError>
                  WHERE f.error IS NOT NULL AND s.context IS DISTINCT FROM 'postmaster' LIMIT 1";
     let refused = session.run("look through the settings", query).await?;
     match refused.into_iter().next().as_deref() {
-        Some([Some(name), Some(reason)]) => {
-            Err(ComputeError::Setting { name: name.clone(), reason: reason.clone() })
+        Some([name, Some(reason)]) => {
+            // A syntax error has none: the whole file is refused.
+            let name = name.clone().unwrap_or_else(|| "postgresql.conf".to_owned());
+            Err(ComputeError::Setting { name, reason: reason.clone() })
         }
         Some(_) | None => Ok(()),
     }

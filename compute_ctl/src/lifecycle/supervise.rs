@@ -171,15 +171,17 @@ impl Compute {
         let is_primary = self.spec.mode == ComputeMode::Primary;
         let mut restart_needed = postgres::changed_arguments(&self.spec.settings, &request.settings);
         let work = async move {
-            rewrite_settings(&paths, user, &wanted).await?;
             let mut session = Superuser::connect(&paths, port).await?;
-            if let Err(refused) = check_settings(&mut session).await {
-                // One that is refused would keep the server from taking on all others, and from its next start.
+            rewrite_settings(&paths, user, &wanted).await?;
+            let taken = async {
+                check_settings(&mut session).await?;
+                if is_primary { apply(paths.clone(), port, wanted).await.map(drop) } else { Ok(()) }
+            };
+            if let Err(refused) = taken.await {
+                // A setting that is refused would keep the server from taking on all others, and from its next start;
+                // and those that nobody was told of are not to be in force one day.
                 rewrite_settings(&paths, user, &present).await?;
                 return Err(refused);
-            }
-            if is_primary {
-                apply(paths.clone(), port, wanted).await?;
             }
             restart_needed.extend(reload_settings(&mut session).await?);
             restart_needed.sort();

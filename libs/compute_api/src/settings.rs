@@ -59,9 +59,10 @@ pub const LEAST_SETTINGS: &[(&str, u32)] = &[("max_wal_senders", 10), ("max_repl
 pub(crate) fn check(settings: &[SettingSpec]) -> Result<(), SpecError> {
     for SettingSpec { name, value } in settings {
         let refuse = |problem| entry("setting", name, problem);
-        let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.');
-        if name.is_empty() || !plain {
-            return refuse("expected letters, digits, '_' and '.'");
+        if !is_name(name) {
+            return refuse(
+                "expected letters, digits and '_', not beginning with a digit; one '.' may be between",
+            );
         }
         if value.contains(['\0', '\n', '\r']) {
             return refuse("the value must be one line");
@@ -80,6 +81,19 @@ pub(crate) fn check(settings: &[SettingSpec]) -> Result<(), SpecError> {
     Ok(())
 }
 
+/// What postgresql.conf takes as a name (`ID` and `QUALIFIED_ID` in guc-file.l). Anything else is a syntax error there,
+/// and the server takes on nothing of the file, and does not start from it.
+fn is_name(text: &str) -> bool {
+    let is_word = |word: &str| {
+        word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+            && word.bytes().next().is_some_and(|first| !first.is_ascii_digit())
+    };
+    match text.split_once('.') {
+        Some((class, name)) => is_word(class) && is_word(name),
+        None => is_word(text),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,10 +103,19 @@ mod tests {
     }
 
     #[test]
+    fn what_would_be_a_syntax_error_is_refused() {
+        for name in ["", ".", "7", "7_days", "a b", "a.", ".a", "a.7", "shop.open.now", "größe", "a-b"] {
+            let refused = check(&one(name, "x")).unwrap_err();
+            assert!(refused.to_string().contains("not beginning with a digit"), "{name}: {refused}");
+        }
+        for name in ["a", "_7", "shop.open", "pg_stat_statements.max"] {
+            check(&one(name, "x")).unwrap();
+        }
+    }
+
+    #[test]
     fn what_durability_depends_on_is_refused() {
-        for name in
-            ["fsync", "FSYNC", "synchronous_standby_names", "varve.life_id", "hba_file", "include", "a b", ""]
-        {
+        for name in ["fsync", "FSYNC", "synchronous_standby_names", "varve.life_id", "hba_file", "include"] {
             assert!(check(&one(name, "x")).is_err(), "{name}");
         }
         for (name, value) in

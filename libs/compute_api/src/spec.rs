@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 use types::{Lsn, NodeId, PgVersion, TenantId, TenantTimelineId, TimelineId};
+use utoipa::ToSchema;
 
 pub const SPEC_FORMAT_VERSION: u32 = 1;
 
@@ -70,12 +71,14 @@ pub struct PageserverAddress {
 }
 
 /// A role that must exist as described. Roles that are not named here are left alone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RoleSpec {
+    #[schema(min_length = 1, max_length = 63)]
     pub name: String,
     /// A SCRAM verifier (`SCRAM-SHA-256$…`), never the password. `None` leaves the role without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^SCRAM-SHA-256[$][0-9]+:[A-Za-z0-9+/=]+[$][A-Za-z0-9+/=]+:[A-Za-z0-9+/=]+$")]
     pub encrypted_password: Option<String>,
     #[serde(default)]
     pub superuser: bool,
@@ -92,23 +95,32 @@ fn yes() -> bool {
 }
 
 /// A database that must exist with this owner. Databases that are not named here are left alone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DatabaseSpec {
+    #[schema(min_length = 1, max_length = 63)]
     pub name: String,
+    #[schema(min_length = 1, max_length = 63)]
     pub owner: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SettingSpec {
+    #[schema(pattern = "^[A-Za-z_][A-Za-z0-9_]*([.][A-Za-z_][A-Za-z0-9_]*)?$")]
     pub name: String,
+    /// One line.
     pub value: String,
 }
 
 /// Body of `POST /v1/configure`: the part of a spec that a running compute can take on.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "roles": [{"name": "app"}],
+    "databases": [{"name": "shop", "owner": "app"}],
+    "settings": [{"name": "work_mem", "value": "8MB"}]
+}))]
 pub struct ConfigureRequest {
     #[serde(default)]
     pub roles: Vec<RoleSpec>,
@@ -119,7 +131,7 @@ pub struct ConfigureRequest {
 }
 
 /// Answer of `POST /v1/configure`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ConfigureResponse {
     /// Settings that are written down but take effect only with the next start.
     pub restart_needed: Vec<String>,

@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 use types::{Lsn, NodeId, TenantId, Term, TimelineId};
+use utoipa::ToSchema;
 
 pub const STATUS_FORMAT_VERSION: u32 = 1;
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ComputeStatus {
     pub format_version: u32,
     pub tenant_id: TenantId,
@@ -28,7 +29,7 @@ pub struct ComputeStatus {
     pub replica: Option<ReplicaStatus>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ComputeState {
     /// On the way to the first connection; `start_steps` says how far.
@@ -46,7 +47,7 @@ pub enum ComputeState {
 }
 
 /// What a start consists of, in this order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StartStep {
     /// Whatever an earlier compute_ctl left running in this data directory is ended.
@@ -92,14 +93,14 @@ impl StartStep {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StepTime {
     pub step: StartStep,
     pub ms: f64,
 }
 
 /// The reign that this compute won.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ElectedStatus {
     pub term: Term,
     /// X: where PostgreSQL was started and its new WAL begins.
@@ -107,7 +108,7 @@ pub struct ElectedStatus {
 }
 
 /// The WAL path as the walproposer sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WalproposerStatus {
     /// Up to here PostgreSQL has handed WAL over.
     pub received_lsn: Lsn,
@@ -119,7 +120,7 @@ pub struct WalproposerStatus {
 }
 
 /// How far a replica is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReplicaStatus {
     /// Its queries see what was committed up to here.
     pub replayed_lsn: Lsn,
@@ -127,7 +128,7 @@ pub struct ReplicaStatus {
     pub received_lsn: Lsn,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SafekeeperPeerStatus {
     pub id: NodeId,
     pub pg_connstr: String,

@@ -27,6 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use types::{Generation, Lsn, NodeId, Term};
+use utoipa::ToSchema;
 
 use crate::membership::{Configuration, Member, MembershipGeneration, ids};
 use crate::register::{Ballot, Decree, DecreeStage};
@@ -35,7 +36,7 @@ use crate::register::{Ballot, Decree, DecreeStage};
 const CLOSE: u64 = 16 << 20;
 
 /// What an administrator asks of an acceptor.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum MembershipRequest {
     /// Take on this configuration, which is decided, and follow nobody of a term lower than this. Also to ask where the
@@ -47,7 +48,7 @@ pub enum MembershipRequest {
     Accept { generation: MembershipGeneration, ballot: Ballot, configuration: Configuration },
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum MembershipAnswer {
     /// Also to who asks about another generation than the acceptor is in.
@@ -74,9 +75,9 @@ pub enum MembershipAnswer {
     },
 }
 
-/// What goes over the network. Whoever hosts an acceptor raises what it remembers of the tenant's pageserver
-/// ([`Ownership`](crate::Ownership)) to the generation given, before it hands the request to the acceptor.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What goes over the network. Whoever hosts an acceptor raises what it remembers of the tenant's pageserver (its
+/// `Ownership`) to the generation given, before it hands the request to the acceptor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MembershipQuestion {
     pub request: MembershipRequest,
@@ -86,7 +87,7 @@ pub struct MembershipQuestion {
 
 /// The acceptor's answer, with the highest pageserver generation that was remembered *after* the acceptor had given it:
 /// one that was granted in an older configuration is in it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MembershipReply {
     pub answer: MembershipAnswer,
@@ -94,7 +95,7 @@ pub struct MembershipReply {
 }
 
 /// Where an acceptor is, all durable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MemberPosition {
     pub term: Term,

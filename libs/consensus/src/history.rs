@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 use types::{Lsn, Term};
+use utoipa::ToSchema;
 
 /// One line of a term history: the WAL from `lsn` on was written in `term`, up to the next line's `lsn`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TermStart {
     pub term: Term,
     pub lsn: Lsn,
@@ -15,7 +16,7 @@ pub struct TermStart {
 ///
 /// Two acceptors whose histories agree up to a line hold the same bytes up to where that term ends on
 /// either of them, because one term has one writer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "Vec<TermStart>", into = "Vec<TermStart>")]
 pub struct TermHistory(Vec<TermStart>);
 

@@ -5,10 +5,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use types::{Lsn, NodeId};
+use utoipa::ToSchema;
 
 /// The number of a configuration. Higher is newer; the first is 1. It stands in every message after the
 /// greeting, so that votes and acknowledgements of different sets of members never mix.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 pub struct MembershipGeneration(pub u32);
 
@@ -22,7 +23,7 @@ impl MembershipGeneration {
 }
 
 /// A safekeeper and where it listens. The addresses are only carried here, never used.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Member {
     pub id: NodeId,
@@ -34,7 +35,7 @@ pub struct Member {
 
 /// The members of one generation. While members change, `new_members` is present and every decision needs
 /// a majority of both sets (a joint configuration).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Configuration {
     pub generation: MembershipGeneration,
     pub members: Vec<Member>,

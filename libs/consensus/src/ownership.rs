@@ -20,6 +20,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use types::{Generation, NodeId, TimelineId};
+use utoipa::ToSchema;
+use utoipa::openapi::schema::{Object, ObjectBuilder, OneOfBuilder, Ref, Schema, Type};
 
 use crate::membership::{Configuration, Member};
 
@@ -31,7 +33,7 @@ pub struct Ownership {
 }
 
 /// What a pageserver asks a safekeeper about a tenant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum OwnershipRequest {
     /// Which is the highest?
@@ -42,14 +44,22 @@ pub enum OwnershipRequest {
     Confirm { generation: Generation },
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OwnershipAnswer {
     pub agrees: bool,
     /// The highest that the safekeeper knows of, durable.
     pub highest: Generation,
     /// The configurations that it was in when it agreed, of all timelines of the tenant that it keeps. None: it has
     /// the timeline, but cannot read it.
+    #[schema(schema_with = configurations)]
     pub configurations: BTreeMap<TimelineId, Option<Configuration>>,
+}
+
+/// How documents describe them: utoipa's macro knows no map whose values may be none.
+fn configurations() -> Object {
+    let some = Ref::from_schema_name(Configuration::name());
+    let either = OneOfBuilder::new().item(some).item(ObjectBuilder::new().schema_type(Type::Null));
+    ObjectBuilder::new().additional_properties(Some(Schema::OneOf(either.build()))).build()
 }
 
 impl Ownership {

@@ -9,14 +9,17 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use types::NodeId;
+use utoipa::ToSchema;
 
 use crate::membership::Quorum;
 
 /// The number of an attempt. No two proposers have the same, so each has a number of its own in it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Ballot {
+    #[schema(format = "uint64")]
     pub round: u64,
+    #[schema(format = "uint64")]
     pub proposer: u64,
 }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use utoipa::openapi::{ContentBuilder, RefOr, Response as Description, ResponseBuilder};
-use utoipa::{IntoResponses, PartialSchema, ToSchema};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response as Description, ResponseBuilder};
+use utoipa::{IntoResponses, ToSchema};
 
 /// An error as the caller sees it: a status and `{"code": 404, "msg": "…"}`.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -16,8 +16,11 @@ pub struct ApiError {
     pub message: String,
 }
 
+/// What documents call the body.
+pub(crate) const SCHEMA: &str = "Error";
+
 #[derive(serde::Serialize, ToSchema)]
-struct Body<'a> {
+pub(crate) struct Body<'a> {
     /// The status once more.
     code: u16,
     /// What is wrong, and what to do.
@@ -83,9 +86,14 @@ impl IntoResponse for ApiError {
 impl IntoResponses for ApiError {
     /// Whatever the status, the body is the same.
     fn responses() -> BTreeMap<String, RefOr<Description>> {
-        let body = ContentBuilder::new().schema(Some(Body::schema())).build();
-        let response =
-            ResponseBuilder::new().description("An error.").content("application/json", body).build();
-        BTreeMap::from([("default".to_owned(), response.into())])
+        let body = ContentBuilder::new().schema(Some(Ref::from_schema_name(SCHEMA))).build();
+        let response = |statuses: &str, description: &str| {
+            let response = ResponseBuilder::new().description(description);
+            (statuses.to_owned(), response.content("application/json", body.clone()).build().into())
+        };
+        BTreeMap::from([
+            response("4XX", "It is refused."),
+            response("5XX", "It cannot be done now (503, 507), or went wrong here."),
+        ])
     }
 }

@@ -1,16 +1,19 @@
 //! What the HTTP APIs of all daemons share: the check of tokens, `/metrics`, errors as JSON, serving with
-//! a graceful end; what describes them by OpenAPI. No route of any daemon is known here.
+//! a graceful end; what describes them by OpenAPI. No route of any daemon is known here, only the variables
+//! that routes of several have.
 
 mod error;
 pub mod extract;
 mod guard;
 mod openapi;
+mod path;
 
 use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
+use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -20,7 +23,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use error::ApiError;
 pub use guard::Guard;
-pub use openapi::{DOCUMENT, document, with_document};
+pub use openapi::{DOCUMENT, described, document};
+pub use path::{TenantPath, TimelinePath};
 
 /// Adds `GET /metrics`, and the guard before every route, unknown ones included: without a token nobody learns
 /// even which routes there are.
@@ -28,6 +32,10 @@ pub fn router(app: Router, guard: Guard, registry: Registry) -> Router {
     app.route("/metrics", get(move || metrics(registry.clone())))
         .fallback(|request: Request| async move {
             ApiError::not_found(format!("there is no {} {}", request.method(), request.uri().path()))
+        })
+        .method_not_allowed_fallback(|request: Request| async move {
+            let (method, path) = (request.method(), request.uri().path());
+            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, format!("{path} cannot be asked by {method}"))
         })
         .layer(middleware::from_fn_with_state(guard, check_token))
 }

@@ -74,6 +74,7 @@ pub struct TenantConfig {
     pub pitr_interval: Option<Interval>,
     /// Bytes of WAL that can be read back at least, however old they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = "uint64")]
     pub gc_horizon: Option<u64>,
 }
 
@@ -85,6 +86,7 @@ pub struct TenantConfigRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pitr_interval: Option<Interval>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = "uint64")]
     pub gc_horizon: Option<u64>,
 }
 

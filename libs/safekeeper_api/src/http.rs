@@ -10,19 +10,30 @@ use std::collections::BTreeMap;
 use consensus::{Configuration, Member, OwnershipAnswer, OwnershipRequest, TermHistory};
 use serde::{Deserialize, Serialize};
 use types::{Generation, Lsn, NodeId, PgVersion, TenantId, Term, TimelineId, WalSegmentSize};
+use utoipa::{IntoParams, ToSchema};
 
 pub use client::Client;
 pub use http_client::HttpError;
 
 /// `POST /v1/tenant/timeline`. Idempotent; 409 if the timeline exists and differs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "tenant_id": "9f3a61c04be2d7580a1c6e2f94b7d013", "timeline_id": "1d4c5b0e87f243c9a6b8d2e0f3517a64",
+    "pg_version": 17, "system_id": "7345678901234567890", "wal_seg_size": 16_777_216, "start_lsn": "0/1511B00",
+    "members": [
+        {"id": 1, "pg_connstr": "127.0.0.1:5454", "http_connstr": "127.0.0.1:7676"},
+        {"id": 2, "pg_connstr": "127.0.0.1:5455", "http_connstr": "127.0.0.1:7677"},
+        {"id": 3, "pg_connstr": "127.0.0.1:5456", "http_connstr": "127.0.0.1:7678"}
+    ]
+}))]
 pub struct TimelineCreateRequest {
     pub tenant_id: TenantId,
     pub timeline_id: TimelineId,
     pub pg_version: PgVersion,
     /// As text: JSON's numbers do not hold 64 bits everywhere.
     #[serde(with = "decimal")]
+    #[schema(value_type = String, pattern = "^[0-9]{1,20}$", example = "7345678901234567890")]
     pub system_id: u64,
     pub wal_seg_size: WalSegmentSize,
     /// Where this timeline's own WAL begins; the end of a record.
@@ -38,28 +49,28 @@ pub struct TimelineCreateRequest {
     pub ancestor: Option<Ancestor>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Ancestor {
     pub timeline_id: TimelineId,
 }
 
 /// `GET /v1/status`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SafekeeperStatus {
     pub id: NodeId,
     pub version: String,
     pub timelines: usize,
 }
 
-/// `POST /v1/ownership`, of a pageserver about its tenants. See [`consensus::Ownership`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// `POST /v1/ownership`, of a pageserver about its tenants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OwnershipQuestion {
     pub tenants: BTreeMap<TenantId, OwnershipRequest>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OwnershipReply {
     /// Who answers.
     pub id: NodeId,
@@ -68,7 +79,7 @@ pub struct OwnershipReply {
 }
 
 /// An element of `GET /v1/tenant/timeline`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TimelineListEntry {
     pub tenant_id: TenantId,
     pub timeline_id: TimelineId,
@@ -77,7 +88,7 @@ pub struct TimelineListEntry {
 }
 
 /// `GET /v1/tenant/{tenant_id}/timeline/{timeline_id}`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TimelineStatus {
     pub tenant_id: TenantId,
     pub timeline_id: TimelineId,
@@ -105,6 +116,7 @@ pub struct TimelineStatus {
     pub evicted: bool,
     pub pg_version: PgVersion,
     #[serde(with = "decimal")]
+    #[schema(value_type = String, pattern = "^[0-9]{1,20}$", example = "7345678901234567890")]
     pub system_id: u64,
     pub wal_seg_size: WalSegmentSize,
     pub ancestor: Option<TimelineId>,
@@ -113,7 +125,8 @@ pub struct TimelineStatus {
 }
 
 /// `DELETE /v1/tenant/{tenant_id}/timeline/{timeline_id}`, by default with its WAL in object storage. Idempotent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct TimelineDeleteQuery {
     /// Other safekeepers go on with the timeline: nothing in object storage is touched.
@@ -122,20 +135,20 @@ pub struct TimelineDeleteQuery {
 }
 
 /// What a `DELETE` found here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TimelineDeleteResult {
     pub dir_existed: bool,
 }
 
 /// `DELETE /v1/tenant/{tenant_id}`, with its WAL in object storage. Idempotent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TenantDeleteResult {
     /// How many timelines were here.
     pub timelines: usize,
 }
 
 /// Somebody who reads WAL: a pageserver, a recovering proposer, pg_receivewal, a standby.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WalSenderStatus {
     pub application_name: String,
     pub peer_addr: String,
@@ -145,7 +158,7 @@ pub struct WalSenderStatus {
 }
 
 /// A proposer that is connected.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WalReceiverStatus {
     pub peer_addr: String,
     /// Whether it leads the term.

@@ -4,7 +4,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::{Generation, Key, Lsn, NodeId, PgVersion, TenantId, TimelineId, WalSegmentSize};
+use crate::{Generation, Key, Lsn, NodeId, PgVersion, TenantId, Term, TimelineId, WalSegmentSize};
 
 fn text(pattern: &str, example: &str, description: &str) -> ObjectBuilder {
     ObjectBuilder::new()
@@ -38,7 +38,8 @@ schemas! {
     Lsn: text("^[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}$", "16/B374D848", "A byte position in a timeline's WAL, as PostgreSQL writes it.");
     Key: text("^[0-9A-Fa-f]{36}$", "010000067F0000000500004000000000002A", "What is stored under an LSN, for example a block of a relation.");
     NodeId: number("A safekeeper or pageserver, as its operator numbered it.");
-    Generation: number("Of a pageserver's ownership of a tenant.");
+    Term: number("The reign of a compute over a timeline. Higher is newer; zero is before any.");
+    Generation: number("Of a pageserver's ownership of a tenant.").maximum(Some(u32::MAX));
     PgVersion: number("A major version of PostgreSQL.").enum_values(Some(PgVersion::ALL.map(PgVersion::major)));
-    WalSegmentSize: number("Bytes in a segment of WAL: a power of two from 1 MiB to 1 GiB.");
+    WalSegmentSize: number("Bytes in a segment of WAL: a power of two from 1 MiB to 1 GiB.").enum_values(Some((20..=30).map(|bits| 1_u32 << bits)));
 }

@@ -1,8 +1,8 @@
 //! What is kept of the past, and when was what; and, for operators and tests, work that otherwise is done by and by.
 
 use axum::extract::State;
-use http_server::ApiError;
 use http_server::extract::{Json, Path, Query};
+use http_server::{ApiError, TenantPath, TimelinePath};
 use jiff::Timestamp;
 use pageserver_api::history::{
     GcResult, Interval, LsnByTimestamp, LsnLease, LsnLeaseRequest, POSTGRES_EPOCH, TenantConfig,
@@ -13,14 +13,13 @@ use serde::Deserialize;
 use types::Lsn;
 use utoipa::IntoParams;
 
-use super::path::{TenantPath, TimelinePath};
 use super::timelines::timeline;
 use super::{ApiState, error, to_the_end};
 use crate::history::{commit_time, lsn_of_time};
 use crate::storage::Reach;
 
 /// How long a tenant's history is kept
-#[utoipa::path(get, path = "/v1/tenant/{tenant}/config", tag = "Tenants", params(TenantPath),
+#[utoipa::path(get, path = "/v1/tenant/{tenant}/config", operation_id = "tenant_config", tag = "Tenants", params(TenantPath),
     responses((status = 200, description = "What is set, and what counts.", body = TenantConfigResponse), ApiError))]
 pub(super) async fn config(
     State(state): State<ApiState>,
@@ -40,7 +39,7 @@ pub(super) async fn config(
 /// Say how long a tenant's history is kept
 ///
 /// Takes the place of all that was set before.
-#[utoipa::path(put, path = "/v1/tenant/config", tag = "Tenants", request_body = TenantConfigRequest,
+#[utoipa::path(put, path = "/v1/tenant/config", operation_id = "set_tenant_config", tag = "Tenants", request_body = TenantConfigRequest,
     responses((status = 200, description = "It is set."), ApiError))]
 pub(super) async fn set_config(
     State(state): State<ApiState>,
@@ -85,7 +84,7 @@ pub(super) struct AtLsn {
 ///
 /// The latest time of a commit up to that LSN. 404 if there is none.
 #[utoipa::path(get, path = "/get_timestamp_of_lsn", tag = "History", params(TimelinePath, AtLsn),
-    responses((status = 200, description = "The time, as in RFC 3339.", body = String), ApiError))]
+    responses((status = 200, description = "The time, as in RFC 3339.", body = String, content_type = "application/json"), ApiError))]
 pub(super) async fn timestamp_of_lsn(
     State(state): State<ApiState>,
     Path(path): Path<TimelinePath>,

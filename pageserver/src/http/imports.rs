@@ -7,15 +7,15 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use durable_fs::run_blocking;
 use futures_util::StreamExt;
-use http_server::ApiError;
 use http_server::extract::{Json, Path, Query};
+use http_server::{ApiError, TimelinePath};
 use pageserver_api::models::TimelineInfo;
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 use types::{PgVersion, TenantTimelineId};
 use utoipa::IntoParams;
 
-use super::path::TimelinePath;
+use super::archive::Archive;
 use super::timelines::info;
 use super::{ApiState, error, uninterrupted};
 use crate::import::{NewIdentity, import_data_directory};
@@ -60,8 +60,8 @@ impl Drop for Scratch {
 /// Import a data directory
 ///
 /// The body is a tar, compressed with zstd, of a data directory that was stopped cleanly. It becomes a root timeline.
-#[utoipa::path(put, path = "/import_basebackup", tag = "Timelines", params(TimelinePath, Version),
-    request_body(content = [u8], content_type = "application/zstd"),
+#[utoipa::path(put, path = "/import_basebackup", operation_id = "import_timeline", tag = "Timelines", params(TimelinePath, Version),
+    request_body(content = Archive, content_type = "application/zstd"),
     responses((status = 201, description = "The timeline exists.", body = TimelineInfo), ApiError))]
 pub(super) async fn import(
     State(state): State<ApiState>,

@@ -3,10 +3,10 @@
 
 #![allow(unused_qualifications, reason = "utoipa's attributes name types once more")]
 
+mod archive;
 mod error;
 mod history;
 mod imports;
-mod path;
 mod templates;
 mod tenants;
 mod timelines;

@@ -5,19 +5,27 @@ use axum::extract::State;
 use http_server::ApiError;
 use http_server::extract::{Json, Path};
 use pageserver_api::models::TemplateInfo;
+use serde::Deserialize;
 use types::PgVersion;
+use utoipa::IntoParams;
 
-use super::path::TemplatePath;
+use super::archive::Archive;
 use super::{ApiState, error};
 use crate::import::{Imported, NewIdentity, import_template};
 use crate::storage::template_key;
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct TemplatePath {
+    pg_version: PgVersion,
+}
 
 /// Store a template
 ///
 /// The output of initdb, as a tar compressed with zstd, of which new root timelines are made. Kept only if one can be
 /// made of it.
-#[utoipa::path(put, path = "/v1/template/{pg_version}", tag = "Templates", params(TemplatePath),
-    request_body(content = [u8], content_type = "application/zstd"),
+#[utoipa::path(put, path = "/v1/template/{pg_version}", operation_id = "store_template", tag = "Templates", params(TemplatePath),
+    request_body(content = Archive, content_type = "application/zstd"),
     responses((status = 200, description = "It is kept.", body = TemplateInfo), ApiError))]
 pub(super) async fn store(
     State(state): State<ApiState>,
@@ -33,7 +41,7 @@ pub(super) async fn store(
 }
 
 /// Is there a template?
-#[utoipa::path(get, path = "/v1/template/{pg_version}", tag = "Templates", params(TemplatePath),
+#[utoipa::path(get, path = "/v1/template/{pg_version}", operation_id = "describe_template", tag = "Templates", params(TemplatePath),
     responses((status = 200, description = "There is one.", body = TemplateInfo), ApiError))]
 pub(super) async fn describe(
     State(state): State<ApiState>,

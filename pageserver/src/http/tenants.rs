@@ -2,16 +2,15 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use http_server::ApiError;
 use http_server::extract::{Json, Path};
+use http_server::{ApiError, TenantPath};
 use pageserver_api::models::{TenantCreateRequest, TenantInfo};
 
-use super::path::TenantPath;
 use super::{ApiState, error, to_the_end};
 use crate::storage::StorageError;
 
 /// All tenants
-#[utoipa::path(get, path = "/v1/tenant", tag = "Tenants",
+#[utoipa::path(get, path = "/v1/tenant", operation_id = "list_tenants", tag = "Tenants",
     responses((status = 200, description = "In the order of their ids.", body = Vec<TenantInfo>), ApiError))]
 pub(super) async fn list(State(state): State<ApiState>) -> Json<Vec<TenantInfo>> {
     let describe = |id| TenantInfo {
@@ -25,7 +24,7 @@ pub(super) async fn list(State(state): State<ApiState>) -> Json<Vec<TenantInfo>>
 /// Create a tenant
 ///
 /// One that exists already is fine.
-#[utoipa::path(post, path = "/v1/tenant", tag = "Tenants", request_body = TenantCreateRequest,
+#[utoipa::path(post, path = "/v1/tenant", operation_id = "create_tenant", tag = "Tenants", request_body = TenantCreateRequest,
     responses((status = 201, description = "It exists.", body = TenantInfo), ApiError))]
 pub(super) async fn create(
     State(state): State<ApiState>,
@@ -44,7 +43,7 @@ pub(super) async fn create(
 /// Delete a tenant
 ///
 /// With all its timelines, and all that they have in remote storage. One that is deleted already is fine.
-#[utoipa::path(delete, path = "/v1/tenant/{tenant}", tag = "Tenants", params(TenantPath),
+#[utoipa::path(delete, path = "/v1/tenant/{tenant}", operation_id = "delete_tenant", tag = "Tenants", params(TenantPath),
     responses((status = 200, description = "Nothing of it is left."), ApiError))]
 pub(super) async fn delete(
     State(state): State<ApiState>,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use http_server::ApiError;
 use http_server::extract::{Json, Path, Query};
+use http_server::{ApiError, TenantPath, TimelinePath};
 use pageserver_api::models::{
     AncestorDetached, ArchivalState, ExplainedLayer, ReadExplanation, TimelineArchivalConfig,
     TimelineCreateRequest, TimelineInfo, TimelineState,
@@ -15,7 +15,6 @@ use serde::Deserialize;
 use types::{BLCKSZ, Key, KeyKind, Lsn, PgVersion, TenantTimelineId, TimelineId};
 use utoipa::IntoParams;
 
-use super::path::{TenantPath, TimelinePath};
 use super::{ApiState, error, templates, to_the_end, uninterrupted};
 use crate::ingest::relation_size;
 use crate::storage::{StorageError, Timeline, VisitedLayer};
@@ -25,7 +24,7 @@ pub(super) fn timeline(state: &ApiState, path: TimelinePath) -> Result<Arc<Timel
 }
 
 /// All timelines of a tenant
-#[utoipa::path(get, path = "/v1/tenant/{tenant}/timeline", tag = "Timelines", params(TenantPath),
+#[utoipa::path(get, path = "/v1/tenant/{tenant}/timeline", operation_id = "list_timelines", tag = "Timelines", params(TenantPath),
     responses((status = 200, description = "In the order of their ids.", body = Vec<TimelineInfo>), ApiError))]
 pub(super) async fn list(
     State(state): State<ApiState>,
@@ -51,7 +50,7 @@ const fn wanted() -> bool {
 }
 
 /// A timeline
-#[utoipa::path(get, path = "/", tag = "Timelines", params(TimelinePath, Wanted),
+#[utoipa::path(get, path = "/", operation_id = "describe_timeline", tag = "Timelines", params(TimelinePath, Wanted),
     responses((status = 200, description = "Its positions and sizes.", body = TimelineInfo), ApiError))]
 pub(super) async fn describe(
     State(state): State<ApiState>,
@@ -66,7 +65,7 @@ pub(super) async fn describe(
 ///
 /// A root timeline if a PostgreSQL version is named, a branch if an ancestor is. One that exists already and is the
 /// same is fine; 409 if it differs, 406 if the ancestor cannot be branched there.
-#[utoipa::path(post, path = "/v1/tenant/{tenant}/timeline", tag = "Timelines", params(TenantPath),
+#[utoipa::path(post, path = "/v1/tenant/{tenant}/timeline", operation_id = "create_timeline", tag = "Timelines", params(TenantPath),
     request_body = TimelineCreateRequest,
     responses((status = 201, description = "It exists.", body = TimelineInfo), ApiError))]
 pub(super) async fn create(
@@ -83,7 +82,7 @@ pub(super) async fn create(
 /// Archive a timeline, or take it back
 ///
 /// 412 if its branches, or its ancestor, are not in the same state.
-#[utoipa::path(put, path = "/archival_config", tag = "Timelines", params(TimelinePath),
+#[utoipa::path(put, path = "/archival_config", operation_id = "archive_timeline", tag = "Timelines", params(TimelinePath),
     request_body = TimelineArchivalConfig,
     responses((status = 200, description = "It is in that state."), ApiError))]
 pub(super) async fn archive(
@@ -163,7 +162,7 @@ pub(super) async fn explain_read(
 /// Delete a timeline
 ///
 /// With all that it has in remote storage. 412 if it has branches.
-#[utoipa::path(delete, path = "/", tag = "Timelines", params(TimelinePath),
+#[utoipa::path(delete, path = "/", operation_id = "delete_timeline", tag = "Timelines", params(TimelinePath),
     responses((status = 200, description = "Nothing of it is left."), ApiError))]
 pub(super) async fn delete(
     State(state): State<ApiState>,

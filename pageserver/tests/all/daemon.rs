@@ -82,70 +82,17 @@ impl Daemon {
     }
 }
 
-/// `UPDATE_GOLDENFILES=1` writes the document anew.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_is_as_its_document_says() {
     let directory = tempfile::tempdir().unwrap();
     write_keys(directory.path());
     let daemon = Daemon::start(directory.path()).await;
-    let http = reqwest::Client::new();
-    let url = |path: &str| format!("http://{}{path}", daemon.http_address);
-
-    let served = http.get(url(http_server::DOCUMENT)).send().await.unwrap().text().await.unwrap();
-    let served: serde_json::Value = serde_json::from_str(&served).unwrap();
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/openapi/pageserver.json");
-    if std::env::var_os("UPDATE_GOLDENFILES").is_some() {
-        std::fs::create_dir_all(golden.parent().unwrap()).unwrap();
-        std::fs::write(&golden, format!("{served:#}\n")).unwrap();
-    }
-    let known: serde_json::Value = serde_json::from_slice(&std::fs::read(&golden).unwrap()).unwrap();
-    assert!(served == known, "it is not {}: write it anew with UPDATE_GOLDENFILES=1", golden.display());
-    for (file, kind) in [("", "text/html"), ("swagger-ui-bundle.js", "text/javascript")] {
-        let page =
-            http.get(url(&format!("/v1/doc/{file}"))).send().await.unwrap().error_for_status().unwrap();
-        let found = page.headers()["content-type"].to_str().unwrap().to_owned();
-        assert!(found.starts_with(kind), "{file:?} is {found}");
-    }
-
-    let mut operations = 0;
-    for (path, methods) in known["paths"].as_object().unwrap() {
-        for (method, described) in methods.as_object().unwrap() {
-            operations += 1;
-            if method == "post" {
-                assert!(described.get("requestBody").is_some(), "{path} takes what?");
-            }
-            let method: reqwest::Method = method.to_uppercase().parse().unwrap();
-            let ask = |id: &str| {
-                let variables = [("{tenant}", id), ("{timeline}", id), ("{pg_version}", "16")];
-                let path =
-                    variables.iter().fold(path.clone(), |path, (name, value)| path.replace(name, value));
-                http.request(method.clone(), url(&path))
-            };
-            let absent = "00000000000000000000000000000000";
-            let refused = ask(absent).send().await.unwrap();
-            assert_eq!(refused.status().as_u16(), 401, "{method} {path} without a token");
-            for id in [absent, "nonsense"] {
-                let answer =
-                    ask(id).header("Authorization", daemon.credentials.bearer()).send().await.unwrap();
-                let status = answer.status();
-                let body: serde_json::Value = answer.json().await.unwrap_or_else(|error| {
-                    panic!("{method} {path} answers {status} with what is no JSON: {error}")
-                });
-                if status.is_success() {
-                    continue;
-                }
-                let message = body["msg"].as_str().unwrap();
-                assert_eq!(body["code"], status.as_u16(), "{method} {path}: {message}");
-                assert_ne!(status.as_u16(), 405, "{method} {path}: {message}");
-                assert!(!message.contains(&format!("there is no {method}")), "{method} {path}: {message}");
-                assert!(!status.is_server_error(), "{method} {path}: {message}");
-                if id == "nonsense" && path.contains("{t") {
-                    assert!(message.contains("\"nonsense\" is not a t"), "{method} {path}: {message}");
-                }
-            }
-        }
-    }
-    assert!(operations > 20, "{operations} operations");
+    let served = http_api::Served {
+        daemon: "pageserver",
+        address: daemon.http_address.clone(),
+        authorization: daemon.credentials.bearer(),
+    };
+    assert_eq!(served.check().await, 22, "operations");
     daemon.stop().await;
 }
 

@@ -2,19 +2,13 @@
 
 use super::offload::{first_id, storage, until};
 use super::*;
-use http_server::Guard;
 
 /// The members are one that answers, and two that do not.
 async fn members_of(donor: &Safekeeper, id: u64) -> Configuration {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut configuration = configuration();
     let member = configuration.members.iter_mut().find(|member| member.id == NodeId(id)).unwrap();
     member.pg_connstr = donor.address.to_string();
-    member.http_connstr = listener.local_addr().unwrap().to_string();
-    let guard = Guard { verifier: KEY.verifier(), part: Scope::Safekeeper };
-    let routes = crate::http::routes(NodeId(id), donor.manager.clone());
-    let routes = http_server::router(routes, guard, Registry::new());
-    tokio::spawn(http_server::serve(listener, routes, donor.shutdown.clone()));
+    member.http_connstr = donor.serve_http(NodeId(id)).await.to_string();
     configuration
 }
 

@@ -4,6 +4,7 @@
 mod creating;
 mod deletion;
 mod eviction;
+mod http;
 mod joining;
 mod offload;
 mod ownership;
@@ -23,6 +24,7 @@ use consensus::{
     ProposerGreeting, ProposerMessage, TermHistory, TermStart, TimelineIdentity, VoteRequest,
 };
 use durable_fs::{DurableFs, Faults, Step};
+use http_server::Guard;
 use pg_backend::Limits;
 use pg_frontend::{Address, ConnectParams, CopyReader, CopyWriter, PgClient};
 use prometheus::Registry;
@@ -69,6 +71,17 @@ impl Safekeeper {
             pg_backend::serve(listener, KEY.verifier(), service, shutdown.clone(), Limits::default());
         let server = tokio::spawn(server);
         Self { address, manager, fatal, shutdown, server }
+    }
+
+    /// Where its HTTP API is from now on.
+    async fn serve_http(&self, id: NodeId) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let routes = crate::http::routes(id, self.manager.clone());
+        let guard = Guard { verifier: KEY.verifier(), part: Scope::Safekeeper };
+        let routes = http_server::described(routes, guard, Registry::new());
+        tokio::spawn(http_server::serve(listener, routes, self.shutdown.clone()));
+        address
     }
 
     async fn stop(self) {

@@ -2,7 +2,8 @@
 
 use std::process::Output;
 
-use harness::{Cluster, block_on, pg_program, run_as_postgres};
+use compute_api::{ComputeClient, ConfigureRequest, DatabaseSpec, SettingSpec};
+use harness::{Cluster, block_on, number, pg_program, run_as_postgres};
 
 fn reconfigure(cluster: &Cluster, arguments: &[&str]) -> Output {
     cluster.try_varve(&[&["endpoint", "reconfigure", "main"], arguments].concat())
@@ -31,6 +32,8 @@ fn what_is_refused_changes_nothing() {
     let before = show(&cluster, "work_mem");
     refused(&cluster, "fsync=on", &["fsync", "durability"]);
     refused(&cluster, "wal_level=minimal", &["wal_level", "replica or logical"]);
+    // A line that is no setting would keep the server from starting.
+    refused(&cluster, "7=1", &["7", "not beginning with a digit"]);
     refused(&cluster, "nonsense=1", &["nonsense", "unrecognized configuration parameter"]);
     refused(&cluster, "work_mem=much", &["work_mem"]);
     refused(&cluster, "varve.max_lag=much", &["varve.max_lag"]);
@@ -46,6 +49,27 @@ fn what_is_refused_changes_nothing() {
     cluster.varve(&["endpoint", "start", "main"]);
     assert_eq!(show(&cluster, "log_min_duration_statement"), "1234ms");
     assert_eq!(show(&cluster, "work_mem"), before);
+}
+
+/// A database that cannot be made takes the settings with it that were asked for in one go: nobody was told that they are
+/// in force, so no reload may ever bring them.
+#[test]
+fn what_is_refused_in_part_is_refused_whole() {
+    let cluster = Cluster::up("settings-whole");
+    let compute = ComputeClient::new(&cluster.http_address("endpoint-main"), cluster.credentials());
+    let wanted = ConfigureRequest {
+        roles: Vec::new(),
+        databases: vec![DatabaseSpec { name: "shop".into(), owner: "nobody_of_this_name".into() }],
+        settings: vec![SettingSpec { name: "work_mem".into(), value: "7MB".into() }],
+    };
+    let on_disk = block_on(async {
+        let refused = compute.configure(&wanted).await.expect_err("there is no such owner");
+        assert_eq!(refused.status().map(|status| status.as_u16()), Some(400), "{refused}");
+        assert!(refused.to_string().contains("nobody_of_this_name"), "{refused}");
+        let client = cluster.connect("main").await;
+        number(&client, "SELECT count(*) FROM pg_file_settings WHERE name = 'work_mem'").await
+    });
+    assert_eq!(on_disk, 0, "it is in postgresql.conf");
 }
 
 #[test]

@@ -7,12 +7,13 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use types::{Lsn, NodeId};
+use utoipa::ToSchema;
 
 use super::{Acceptor, Effect, Refusal};
 use crate::history::TermHistory;
 
 /// Another acceptor's log, as of one moment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PeerLog {
     /// Only the part up to `flush_lsn`.
     pub history: TermHistory,
