@@ -16,14 +16,14 @@ use types::Generation;
 
 use crate::config::Config;
 use crate::eviction::Evictor;
-use crate::gc::GarbageCollector;
+use crate::gc::{GarbageCollector, GcMetrics};
 use crate::http::{self, ApiState};
 use crate::ingest::IngestMetrics;
 use crate::owners::SafekeeperOwners;
 use crate::page_service::{PageService, PageServiceMetrics, SlowReads};
 use crate::pages::PageReader;
 use crate::storage::{FixedGeneration, Owners, StorageMetrics, Surroundings, TenantManager};
-use crate::walreceiver::{ReceiverContext, WalReceiverMetrics, WalReceivers};
+use crate::walreceiver::{self, ReceiverContext, WalReceiverMetrics, WalReceivers};
 
 /// Runs until `shutdown` is cancelled. When it returns, all that was ingested is in remote storage.
 ///
@@ -37,7 +37,8 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let token = ClusterToken::load(&workdir.join(&config.auth_token_file)).context("cluster token")?;
-    let registry = Registry::new();
+    let registry = telemetry::metrics::registry(env!("CARGO_PKG_VERSION"))?;
+    telemetry::metrics::watch_disk(&registry, workdir)?;
     let pages = PageReader::new(&registry)?;
     let ingest = IngestMetrics::new(&registry)?;
     let owners: Arc<dyn Owners> = match safekeepers.is_empty() {
@@ -61,6 +62,7 @@ pub async fn run(
         lagging_timeout: Duration::from_secs(config.wal_receiver.lagging_timeout_seconds),
     };
     let receivers = WalReceivers::new(context, shutdown.clone());
+    walreceiver::watch(&registry, &receivers)?;
     for tenant in manager.list_tenants() {
         for timeline in manager.list_timelines(tenant)? {
             if !manager.is_archived(timeline.id()) {
@@ -89,7 +91,8 @@ pub async fn run(
     };
     // A period of nothing would be a loop without rest.
     let period = config.tenant_config.gc_period.0.max(Duration::from_secs(1));
-    let gc = GarbageCollector::new(Arc::clone(&manager), config.retention(), period, lease_length);
+    let metrics = GcMetrics::new(&registry)?;
+    let gc = GarbageCollector::new(Arc::clone(&manager), config.retention(), period, lease_length, metrics);
     let gc = Arc::new(gc);
     let collecting = {
         let (gc, shutdown) = (Arc::clone(&gc), shutdown.clone());

@@ -52,7 +52,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let token = ClusterToken::load(&arguments.auth_token_file)?;
     let fs = DurableFs::default();
     let datadir = DataDirectory::open(&fs, &arguments.datadir, arguments.id)?;
-    let registry = Registry::new();
+    let registry = telemetry::metrics::registry(env!("CARGO_PKG_VERSION"))?;
+    telemetry::metrics::watch_disk(&registry, datadir.path())?;
     let metrics = Arc::new(Metrics::new(&registry)?);
     let shutdown = CancellationToken::new();
 

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use durable_fs::DurableFs;
-use pageserver::gc::{GarbageCollector, Retention};
+use pageserver::gc::{GarbageCollector, GcMetrics, Retention};
 use pageserver::storage::{StorageError, TenantManager, Timeline};
+use prometheus::Registry;
 use remote_storage::{Faulty, ListMode, Operation, RemoteStorage};
 use tokio_util::sync::CancellationToken;
 use types::{Generation, Lsn};
@@ -198,7 +199,9 @@ async fn collection_goes_on_when_a_timeline_goes() {
     let manager = disk.open().await;
     root(&manager).await;
     let retention = Retention { pitr_interval: Duration::ZERO, gc_horizon: 0 };
-    let gc = GarbageCollector::new(manager.clone(), retention, Duration::from_millis(5), Duration::ZERO);
+    let metrics = GcMetrics::new(&Registry::new()).unwrap();
+    let period = Duration::from_millis(5);
+    let gc = GarbageCollector::new(manager.clone(), retention, period, Duration::ZERO, metrics);
     manager.abandon().await;
     let error = gc.collect(TENANT, retention).await.unwrap_err();
     assert!(matches!(error, StorageError::ShuttingDown), "{error}");
