@@ -6,12 +6,13 @@ mod blocks;
 mod library;
 mod links;
 mod markdown;
+mod metrics;
 mod programs;
 mod transcript;
 
 /// Named so that `make test T=documents` finds them. Each document has a cluster of its own.
 mod documents {
-    use crate::{blocks, library, links, programs};
+    use crate::{blocks, library, links, metrics, programs};
 
     macro_rules! commands_of {
         ($($test:ident: $path:literal,)+) => {
@@ -33,6 +34,7 @@ mod documents {
         commands_of_the_configuration: "docs/configuration.md",
         commands_of_the_troubleshooting: "docs/troubleshooting.md",
         commands_of_the_questions: "docs/faq.md",
+        commands_of_the_runbook: "docs/runbook.md",
     }
 
     #[test]
@@ -54,6 +56,11 @@ mod documents {
     #[test]
     fn links_and_files_exist() {
         links::check_all();
+    }
+
+    #[test]
+    fn the_metrics_are_those_of_a_live_cluster() {
+        metrics::check("documents-metrics");
     }
 
     #[test]

@@ -158,6 +158,17 @@ impl Cluster {
         ClusterToken::load(&self.directory.join("auth/token")).expect("the cluster token")
     }
 
+    /// The file with the token of who may look at all parts, and do nothing: Prometheus.
+    pub fn monitor_token_file(&self) -> PathBuf {
+        let of_monitor = self.directory.join("auth/tokens/monitor");
+        if of_monitor.exists() { of_monitor } else { self.directory.join("auth/token") }
+    }
+
+    /// A port of this cluster's range that `varve` gives to nobody.
+    pub fn spare_port(&self) -> u16 {
+        self.ports.base + 99
+    }
+
     /// Runs `varve` and returns its standard output; it must succeed.
     pub fn varve(&self, arguments: &[&str]) -> String {
         let output = self.try_varve(arguments);
