@@ -75,8 +75,7 @@ impl Metrics {
             &["step"],
         )?;
         registry.register(Box::new(step_seconds.clone()))?;
-        let start_seconds =
-            Gauge::new("compute_start_seconds", "Time that the last start took so far")?;
+        let start_seconds = Gauge::new("compute_start_seconds", "Time that the last start took so far")?;
         registry.register(Box::new(start_seconds.clone()))?;
         Ok(Metrics {
             state: number("compute_state", "1 for the state that the compute is in", &["state"])?,
@@ -88,11 +87,7 @@ impl Metrics {
             step_seconds,
             start_seconds,
             term: single("compute_term", "Term that this compute was elected with")?,
-            positions: number(
-                "compute_wal_position_bytes",
-                "Positions of the WAL path",
-                &["position"],
-            )?,
+            positions: number("compute_wal_position_bytes", "Positions of the WAL path", &["position"])?,
             safekeeper_flush: number(
                 "compute_safekeeper_flush_position_bytes",
                 "Up to here each safekeeper has WAL on disk",

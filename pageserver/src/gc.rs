@@ -44,7 +44,10 @@ impl GcMetrics {
                 "pageserver_gc_errors_total",
                 "Tenants whose garbage could not be collected in a round",
             )?,
-            period: Gauge::new("pageserver_gc_period_seconds", "Time between two rounds of garbage collection")?,
+            period: Gauge::new(
+                "pageserver_gc_period_seconds",
+                "Time between two rounds of garbage collection",
+            )?,
             last_round: Gauge::new(
                 "pageserver_gc_last_round_timestamp_seconds",
                 "When the last round ended, or the pageserver was started, since 1970",

@@ -38,8 +38,10 @@ impl PageReader {
         let records =
             Opts::new("pageserver_redo_records_total", "Changes applied to pages, by resource manager");
         let records = IntCounterVec::new(records, &["rmgr"])?;
-        let failures =
-            IntCounter::new("pageserver_redo_failures_total", "Pages not made since a change does not apply")?;
+        let failures = IntCounter::new(
+            "pageserver_redo_failures_total",
+            "Pages not made since a change does not apply",
+        )?;
         registry.register(Box::new(records.clone()))?;
         registry.register(Box::new(failures.clone()))?;
         Ok(Self { records, failures })

@@ -27,7 +27,6 @@ use clap::Parser;
 use durable_fs::DurableFs;
 use nix::sys::stat::{Mode, umask};
 use pg_backend::Limits;
-use prometheus::Registry;
 use remote_storage::{Counted, RemoteStorage};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};

@@ -82,7 +82,13 @@ pub fn check(name: &str) {
     let cluster = Cluster::up(name);
     let sql = "create table t as select generate_series(1, 10000) as n; update t set n = n + 1;
                select pg_switch_wal()";
-    run(Command::new("psql").arg(cluster.connstr("main")).args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-c", sql]));
+    run(Command::new("psql").arg(cluster.connstr("main")).args([
+        "-XAtq",
+        "-v",
+        "ON_ERROR_STOP=1",
+        "-c",
+        sql,
+    ]));
     // Begins with nothing cached, so that pages are read and rebuilt.
     cluster.varve(&["endpoint", "stop", "main"]);
     cluster.varve(&["endpoint", "start", "main"]);
@@ -103,7 +109,9 @@ pub fn check(name: &str) {
             for (name, metric) in documented(heading) {
                 match shown.remove(&name) {
                     Some(found) if found == metric => {}
-                    Some(found) => problems.push(format!("{part}: {name} is {found:?}, documented: {metric:?}")),
+                    Some(found) => {
+                        problems.push(format!("{part}: {name} is {found:?}, documented: {metric:?}"))
+                    }
                     None => problems.push(format!("{part} does not have {name}")),
                 }
             }

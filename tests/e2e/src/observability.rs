@@ -22,7 +22,7 @@ fn read(path: &str) -> String {
 }
 
 /// Names of the alerts, as the file has them.
-fn alerts() -> Vec<String> {
+fn alerts() -> BTreeSet<String> {
     let text = read("alerts.yml");
     text.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).map(str::to_owned).collect()
 }
@@ -92,9 +92,13 @@ fn metrics(expression: &str) -> BTreeSet<String> {
 #[test]
 fn names_are_found_in_expressions() {
     let found = |expression| metrics(expression).into_iter().collect::<Vec<_>>();
-    let rate = "sum by (job, le) (rate(a_bucket{job!=\"b\", x=\"y\"}[5m])) / count by (instance) (up) > 0.5 * 1024";
+    let rate =
+        "sum by (job, le) (rate(a_bucket{job!=\"b\", x=\"y\"}[5m])) / count by (instance) (up) > 0.5 * 1024";
     assert_eq!(found(rate), ["a_bucket", "up"]);
-    assert_eq!(found("c - on (instance) group_right d > 450e6 or time() - e_seconds"), ["c", "d", "e_seconds"]);
+    assert_eq!(
+        found("c - on (instance) group_right d > 450e6 or time() - e_seconds"),
+        ["c", "d", "e_seconds"]
+    );
 }
 
 /// Each alert has a section in the runbook, and is shown series on which it fires.
@@ -148,6 +152,10 @@ fn what_is_shown_exists_and_what_fails_is_told() {
         panels_show_something(&server).await;
         alerts_ask_for_what_there_is(&server).await;
 
+        assert_eq!(server.number("sum(compute_safekeeper_streaming)").await, 3.0);
+        assert_eq!(server.number("pageserver_walreceiver_streams").await, 1.0);
+        assert_eq!(server.number("pageserver_walreceiver_timelines").await, 1.0);
+
         // An alert that is on its way to firing would be here too.
         let ever = server.query("count_over_time(ALERTS[5m])").await;
         assert!(ever.is_empty(), "nothing is wrong with this cluster, but: {ever:?}");
@@ -159,11 +167,17 @@ fn what_is_shown_exists_and_what_fails_is_told() {
         })
         .await;
         assert_eq!(server.query(firing).await.len(), 1, "two of three are a quorum");
+        let following = "sum(compute_safekeeper_streaming)";
+        eventually("the compute knows", Duration::from_secs(20), async || {
+            server.number(following).await == 2.0
+        })
+        .await;
         server.annotations_are_filled_in().await;
         writers.wait_for_progress(20).await;
 
         cluster.varve(&["safekeeper", "start", "--id", "2"]);
-        eventually("it is back", Duration::from_secs(20), async || server.query(firing).await.is_empty()).await;
+        eventually("it is back", Duration::from_secs(20), async || server.query(firing).await.is_empty())
+            .await;
         writers.stop().await;
     });
 }
@@ -196,7 +210,8 @@ async fn panels_show_something(server: &Server) {
     for Question { panel, expression } in questions {
         let known = server.metrics().await;
         let what = format!("{panel} shows something: {expression}");
-        eventually(&what, Duration::from_secs(20), async || !server.query(&expression).await.is_empty()).await;
+        eventually(&what, Duration::from_secs(20), async || !server.query(&expression).await.is_empty())
+            .await;
         for name in metrics(&expression).iter().filter(|name| *name != "ALERTS") {
             assert!(known.contains(name), "{panel}: there is no metric {name}");
         }
@@ -205,8 +220,8 @@ async fn panels_show_something(server: &Server) {
 
 async fn alerts_ask_for_what_there_is(server: &Server) {
     let rules = server.rules().await;
-    let names: Vec<&str> = rules.iter().filter_map(|rule| rule["name"].as_str()).collect();
-    assert_eq!(names, alerts(), "Prometheus has them all");
+    let names = rules.iter().map(|rule| rule["name"].as_str().expect("a name").to_owned());
+    assert_eq!(names.collect::<BTreeSet<_>>(), alerts(), "Prometheus has them all");
     let known = server.metrics().await;
     for rule in &rules {
         let expression = rule["query"].as_str().expect("an expression");

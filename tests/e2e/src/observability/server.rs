@@ -100,7 +100,15 @@ impl Server {
         let ask = || {
             let mut command = Command::new("curl");
             // It listens a moment after its start.
-            command.args(["-sS", "--fail-with-body", "--retry", "20", "--retry-connrefused", "--retry-delay", "1"]);
+            command.args([
+                "-sS",
+                "--fail-with-body",
+                "--retry",
+                "20",
+                "--retry-connrefused",
+                "--retry-delay",
+                "1",
+            ]);
             run(command.args(arguments).arg(format!("{}{path}", self.url)))
         };
         let answer: Value = serde_json::from_str(&tokio::task::block_in_place(ask)).expect("JSON");
