@@ -52,7 +52,11 @@ impl Server {
             .stdout(log.try_clone().expect("a log"))
             .stderr(log);
         let process = command.spawn().expect("Prometheus starts");
-        Server { process, url: format!("http://{address}"), directory }
+        let server = Server { process, url: format!("http://{address}"), directory };
+        // It listens a moment after its start, and answers a moment after that.
+        let until_ready = ["-sSf", "--retry", "20", "--retry-connrefused", "--retry-delay", "1"];
+        run(Command::new("curl").args(until_ready).arg(format!("{}/-/ready", server.url)));
+        server
     }
 
     /// The series that an expression gives now. Fails if it cannot be evaluated.
@@ -97,20 +101,8 @@ impl Server {
     }
 
     async fn get(&self, path: &str, arguments: &[&str]) -> Value {
-        let ask = || {
-            let mut command = Command::new("curl");
-            // It listens a moment after its start.
-            command.args([
-                "-sS",
-                "--fail-with-body",
-                "--retry",
-                "20",
-                "--retry-connrefused",
-                "--retry-delay",
-                "1",
-            ]);
-            run(command.args(arguments).arg(format!("{}{path}", self.url)))
-        };
+        let url = format!("{}{path}", self.url);
+        let ask = || run(Command::new("curl").args(["-sS", "--fail-with-body"]).args(arguments).arg(url));
         let answer: Value = serde_json::from_str(&tokio::task::block_in_place(ask)).expect("JSON");
         assert_eq!(answer["status"], "success", "{answer}");
         answer["data"].clone()
