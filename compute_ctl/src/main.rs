@@ -123,8 +123,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitStatus> {
         .await
         .with_context(|| format!("cannot listen on {}", arguments.listen_http))?;
 
-    let registry = prometheus::Registry::new();
-    let status = StatusBoard::new(&spec, Metrics::new(&registry)?);
+    let registry = telemetry::metrics::registry(env!("CARGO_PKG_VERSION"))?;
+    telemetry::metrics::watch_disk(&registry, ground.home())?;
+    let status = StatusBoard::new(&spec, Metrics::new(&registry, &spec)?);
     let terminate = CancellationToken::new();
     let (configure, wishes) = mpsc::channel(1);
     let api = Api { status: status.subscribe(), configure, terminate: terminate.clone() };

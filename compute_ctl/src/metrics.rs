@@ -1,7 +1,10 @@
 //! The numbers of `/metrics`, all taken from the status.
 
-use compute_api::{ComputeState, ComputeStatus};
-use prometheus::{Gauge, GaugeVec, IntGauge, IntGaugeVec, Opts, Registry};
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+use compute_api::{ComputeMode, ComputeSpec, ComputeState, ComputeStatus, SafekeeperPeerStatus};
+use prometheus::{Gauge, GaugeVec, IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
 
 const STATES: [(ComputeState, &str); 8] = [
     (ComputeState::Starting, "starting"),
@@ -14,18 +17,44 @@ const STATES: [(ComputeState, &str); 8] = [
     (ComputeState::Failed, "failed"),
 ];
 
+/// How the walproposer calls what a safekeeper does that has all WAL or is getting it.
+const STREAMING: &str = "streaming";
+
+/// Whose compute this is, for whoever looks at many.
+fn info(spec: &ComputeSpec) -> prometheus::Result<IntGauge> {
+    let mode = match spec.mode {
+        ComputeMode::Primary => "primary",
+        ComputeMode::Replica => "replica",
+        ComputeMode::Static { .. } => "static",
+    };
+    let options = Opts::new("compute_info", "1; what this compute is stands in the labels")
+        .const_label("endpoint_id", &spec.endpoint_id)
+        .const_label("tenant_id", spec.tenant_id.to_string())
+        .const_label("timeline_id", spec.timeline_id.to_string())
+        .const_label("pg_version", spec.pg_version.to_string())
+        .const_label("mode", mode);
+    let info = IntGauge::with_opts(options)?;
+    info.set(1);
+    Ok(info)
+}
+
 pub struct Metrics {
     state: IntGaugeVec,
-    starts: IntGauge,
+    starts: IntCounter,
+    crashes: IntCounter,
     step_seconds: GaugeVec,
     start_seconds: Gauge,
     term: IntGauge,
     positions: IntGaugeVec,
     safekeeper_flush: IntGaugeVec,
+    safekeeper_streaming: IntGaugeVec,
+    /// Safekeepers that have gauges: members come and go.
+    shown: Mutex<BTreeSet<String>>,
 }
 
 impl Metrics {
-    pub fn new(registry: &Registry) -> prometheus::Result<Metrics> {
+    pub fn new(registry: &Registry, spec: &ComputeSpec) -> prometheus::Result<Metrics> {
+        registry.register(Box::new(info(spec)?))?;
         let number = |name: &str, help: &str, labels: &[&str]| {
             let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
             registry.register(Box::new(metric.clone()))?;
@@ -36,30 +65,40 @@ impl Metrics {
             registry.register(Box::new(metric.clone()))?;
             prometheus::Result::Ok(metric)
         };
+        let counter = |name: &str, help: &str| {
+            let metric = IntCounter::new(name, help)?;
+            registry.register(Box::new(metric.clone()))?;
+            prometheus::Result::Ok(metric)
+        };
         let step_seconds = GaugeVec::new(
-            Opts::new("varve_compute_start_step_seconds", "Time that each step of the last start took"),
+            Opts::new("compute_start_step_seconds", "Time that each step of the last start took"),
             &["step"],
         )?;
         registry.register(Box::new(step_seconds.clone()))?;
-        let start_seconds =
-            Gauge::new("varve_compute_start_seconds", "Time that the last start took so far")?;
+        let start_seconds = Gauge::new("compute_start_seconds", "Time that the last start took so far")?;
         registry.register(Box::new(start_seconds.clone()))?;
         Ok(Metrics {
-            state: number("varve_compute_state", "1 for the state that the compute is in", &["state"])?,
-            starts: single("varve_compute_postgres_starts", "Starts of PostgreSQL by this process")?,
+            state: number("compute_state", "1 for the state that the compute is in", &["state"])?,
+            starts: counter("compute_postgres_starts_total", "Starts of PostgreSQL by this process")?,
+            crashes: counter(
+                "compute_postgres_crashes_total",
+                "Times that PostgreSQL or its WAL path ended without being asked to, or could not be started",
+            )?,
             step_seconds,
             start_seconds,
-            term: single("varve_compute_term", "Term that this compute was elected with")?,
-            positions: number(
-                "varve_compute_wal_position_bytes",
-                "Positions of the WAL path",
-                &["position"],
-            )?,
+            term: single("compute_term", "Term that this compute was elected with")?,
+            positions: number("compute_wal_position_bytes", "Positions of the WAL path", &["position"])?,
             safekeeper_flush: number(
-                "varve_compute_safekeeper_flush_position_bytes",
+                "compute_safekeeper_flush_position_bytes",
                 "Up to here each safekeeper has WAL on disk",
                 &["safekeeper"],
             )?,
+            safekeeper_streaming: number(
+                "compute_safekeeper_streaming",
+                "1 for a safekeeper that follows this compute, 0 for one that does not",
+                &["safekeeper"],
+            )?,
+            shown: Mutex::default(),
         })
     }
 
@@ -67,7 +106,7 @@ impl Metrics {
         for (state, name) in STATES {
             self.state.with_label_values(&[name]).set((state == status.state).into());
         }
-        self.starts.set(status.starts.into());
+        self.starts.inc_by(u64::from(status.starts).saturating_sub(self.starts.get()));
         self.start_seconds.set(status.start_steps.iter().map(|step| step.ms).sum::<f64>() / 1e3);
         for step in &status.start_steps {
             self.step_seconds.with_label_values(&[step.step.name()]).set(step.ms / 1e3);
@@ -80,10 +119,33 @@ impl Metrics {
             self.position("received", walproposer.received_lsn);
             self.position("commit", walproposer.commit_lsn);
             self.position("pageserver", walproposer.pageserver_lsn);
-            for peer in &walproposer.safekeepers {
-                let gauge = self.safekeeper_flush.with_label_values(&[peer.id.to_string()]);
-                gauge.set(peer.flush_lsn.0.cast_signed());
+        }
+        // None while there is no walproposer: nobody waits for a quorum then.
+        self.show_safekeepers(status.walproposer.as_ref().map_or(&[], |it| &it.safekeepers));
+        if let Some(replica) = &status.replica {
+            self.position("received", replica.received_lsn);
+            self.position("replayed", replica.replayed_lsn);
+        }
+    }
+
+    pub fn count_crash(&self) {
+        self.crashes.inc();
+    }
+
+    fn show_safekeepers(&self, peers: &[SafekeeperPeerStatus]) {
+        let mut shown = self.shown.lock().expect("a panic ends the process");
+        let now: BTreeSet<String> = peers.iter().map(|peer| peer.id.to_string()).collect();
+        for gone in shown.difference(&now) {
+            for gauges in [&self.safekeeper_flush, &self.safekeeper_streaming] {
+                // Not there is fine.
+                let _ = gauges.remove_label_values(&[gone]);
             }
+        }
+        *shown = now;
+        for peer in peers {
+            let id = [peer.id.to_string()];
+            self.safekeeper_flush.with_label_values(&id).set(peer.flush_lsn.0.cast_signed());
+            self.safekeeper_streaming.with_label_values(&id).set((peer.state == STREAMING).into());
         }
     }
 

@@ -61,6 +61,11 @@ impl ComputePaths {
         })
     }
 
+    /// What holds all of them.
+    pub fn home(&self) -> &Path {
+        self.pgdata.parent().expect("new() put it into one")
+    }
+
     /// Makes what lies beside the data directory, for the server's user and nobody else.
     pub fn prepare(&self, user: ServerUser) -> Result<(), ComputeError> {
         for directory in [&self.pgdata, &self.socket, &self.tablespaces] {

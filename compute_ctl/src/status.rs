@@ -46,6 +46,9 @@ impl StatusBoard {
     }
 
     pub fn enter(&self, state: ComputeState, message: Option<String>) {
+        if state == ComputeState::Crashed {
+            self.metrics.count_crash();
+        }
         self.change(|status| {
             status.state = state;
             status.message = message;

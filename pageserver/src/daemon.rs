@@ -17,14 +17,14 @@ use types::Generation;
 
 use crate::config::Config;
 use crate::eviction::Evictor;
-use crate::gc::GarbageCollector;
+use crate::gc::{GarbageCollector, GcMetrics};
 use crate::http::{self, ApiState};
 use crate::ingest::IngestMetrics;
 use crate::owners::SafekeeperOwners;
 use crate::page_service::{PageService, PageServiceMetrics, SlowReads};
 use crate::pages::PageReader;
 use crate::storage::{FixedGeneration, Owners, StorageMetrics, Surroundings, TenantManager};
-use crate::walreceiver::{ReceiverContext, WalReceiverMetrics, WalReceivers};
+use crate::walreceiver::{self, ReceiverContext, WalReceiverMetrics, WalReceivers};
 
 /// Runs until `shutdown` is cancelled. When it returns, all that was ingested is in remote storage.
 ///
@@ -40,7 +40,8 @@ pub async fn run(
     let verifier =
         Verifier::load(&workdir.join(&config.auth_public_key_path)).context("auth_public_key_path")?;
     let credentials = Credentials::load(&workdir.join(&config.auth_token_file)).context("auth_token_file")?;
-    let registry = Registry::new();
+    let registry = telemetry::metrics::registry(env!("CARGO_PKG_VERSION"))?;
+    telemetry::metrics::watch_disk(&registry, workdir)?;
     let pages = PageReader::new(&registry)?;
     let ingest = IngestMetrics::new(&registry)?;
     let owners: Arc<dyn Owners> = match safekeepers.is_empty() {
@@ -64,6 +65,7 @@ pub async fn run(
         lagging_timeout: Duration::from_secs(config.wal_receiver.lagging_timeout_seconds),
     };
     let receivers = WalReceivers::new(context, shutdown.clone());
+    walreceiver::watch(&registry, &receivers)?;
     for tenant in manager.list_tenants() {
         for timeline in manager.list_timelines(tenant)? {
             if !manager.is_archived(timeline.id()) {
@@ -92,7 +94,8 @@ pub async fn run(
     };
     // A period of nothing would be a loop without rest.
     let period = config.tenant_config.gc_period.0.max(Duration::from_secs(1));
-    let gc = GarbageCollector::new(Arc::clone(&manager), config.retention(), period, lease_length);
+    let metrics = GcMetrics::new(&registry)?;
+    let gc = GarbageCollector::new(Arc::clone(&manager), config.retention(), period, lease_length, metrics);
     let gc = Arc::new(gc);
     let collecting = {
         let (gc, shutdown) = (Arc::clone(&gc), shutdown.clone());

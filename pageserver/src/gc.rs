@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use pageserver_api::history::{LsnKind, POSTGRES_EPOCH, TenantConfig};
+use prometheus::{Gauge, IntCounter, Registry};
 use tokio_util::sync::CancellationToken;
 use types::{Lsn, TenantId};
 
@@ -29,11 +30,47 @@ impl Retention {
     }
 }
 
+/// Whether rounds come to their ends.
+pub struct GcMetrics {
+    errors: IntCounter,
+    period: Gauge,
+    last_round: Gauge,
+}
+
+impl GcMetrics {
+    pub fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let metrics = Self {
+            errors: IntCounter::new(
+                "pageserver_gc_errors_total",
+                "Tenants whose garbage could not be collected in a round",
+            )?,
+            period: Gauge::new(
+                "pageserver_gc_period_seconds",
+                "Time between two rounds of garbage collection",
+            )?,
+            last_round: Gauge::new(
+                "pageserver_gc_last_round_timestamp_seconds",
+                "When the last round ended, or the pageserver was started, since 1970",
+            )?,
+        };
+        registry.register(Box::new(metrics.errors.clone()))?;
+        registry.register(Box::new(metrics.period.clone()))?;
+        registry.register(Box::new(metrics.last_round.clone()))?;
+        metrics.round_ended();
+        Ok(metrics)
+    }
+
+    fn round_ended(&self) {
+        self.last_round.set(SystemTime::UNIX_EPOCH.elapsed().map_or(0.0, |since| since.as_secs_f64()));
+    }
+}
+
 pub struct GarbageCollector {
     manager: Arc<TenantManager>,
     defaults: Retention,
     period: Duration,
     lease_length: Duration,
+    metrics: GcMetrics,
 }
 
 impl GarbageCollector {
@@ -42,8 +79,10 @@ impl GarbageCollector {
         defaults: Retention,
         period: Duration,
         lease_length: Duration,
+        metrics: GcMetrics,
     ) -> Self {
-        Self { manager, defaults, period, lease_length }
+        metrics.period.set(period.as_secs_f64());
+        Self { manager, defaults, period, lease_length, metrics }
     }
 
     pub const fn lease_length(&self) -> Duration {
@@ -78,9 +117,13 @@ impl GarbageCollector {
                     Ok(_) => {}
                     // Or one of its timelines was deleted meanwhile: the next round does without.
                     Err(StorageError::ShuttingDown) => {}
-                    Err(error) => tracing::error!(%tenant, %error, "cannot collect garbage, will try again"),
+                    Err(error) => {
+                        self.metrics.errors.inc();
+                        tracing::error!(%tenant, %error, "cannot collect garbage, will try again");
+                    }
                 }
             }
+            self.metrics.round_ended();
         }
     }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use page_redo::{Change, RedoError};
-use prometheus::{IntCounterVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 use types::{BLCKSZ, Key, KeyKind, Lsn, PgVersion, RelTag};
 
 use crate::ingest::RelSize;
@@ -30,26 +30,21 @@ const LONG_HISTORY: usize = 64;
 #[derive(Clone)]
 pub struct PageReader {
     records: IntCounterVec,
-    failures: IntCounterVec,
+    failures: IntCounter,
 }
 
 impl PageReader {
     pub fn new(registry: &Registry) -> prometheus::Result<Self> {
-        let vector = |name: &str, help: &str| -> prometheus::Result<IntCounterVec> {
-            let vector = IntCounterVec::new(Opts::new(name, help), &["rmgr"])?;
-            registry.register(Box::new(vector.clone()))?;
-            Ok(vector)
-        };
-        Ok(Self {
-            records: vector(
-                "pageserver_redo_records_total",
-                "Changes applied to pages, by resource manager",
-            )?,
-            failures: vector(
-                "pageserver_redo_failures_total",
-                "Pages not made since a change does not apply",
-            )?,
-        })
+        let records =
+            Opts::new("pageserver_redo_records_total", "Changes applied to pages, by resource manager");
+        let records = IntCounterVec::new(records, &["rmgr"])?;
+        let failures = IntCounter::new(
+            "pageserver_redo_failures_total",
+            "Pages not made since a change does not apply",
+        )?;
+        registry.register(Box::new(records.clone()))?;
+        registry.register(Box::new(failures.clone()))?;
+        Ok(Self { records, failures })
     }
 
     /// One page of a relation or an SLRU. One that was never written is zeros.
@@ -166,7 +161,7 @@ impl PageReader {
         let rmgr = change.rmgr_name();
         page_redo::apply(page, &change, lsn, version)
             .inspect(|()| self.records.with_label_values(&[rmgr]).inc())
-            .inspect_err(|_| self.failures.with_label_values(&[rmgr]).inc())
+            .inspect_err(|_| self.failures.inc())
     }
 
     fn with_checksum(&self, metadata: &TimelineMetadata, key: Key, page: Bytes) -> Bytes {

@@ -28,7 +28,6 @@ use durable_fs::DurableFs;
 use http_server::Guard;
 use nix::sys::stat::{Mode, umask};
 use pg_backend::Limits;
-use prometheus::Registry;
 use remote_storage::{Counted, RemoteStorage};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -54,7 +53,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let credentials = Credentials::load(&arguments.auth_token_file)?;
     let fs = DurableFs::default();
     let datadir = DataDirectory::open(&fs, &arguments.datadir, arguments.id)?;
-    let registry = Registry::new();
+    let registry = telemetry::metrics::registry(env!("CARGO_PKG_VERSION"))?;
+    telemetry::metrics::watch_disk(&registry, datadir.path())?;
     let metrics = Arc::new(Metrics::new(&registry)?);
     let shutdown = CancellationToken::new();
 

@@ -21,17 +21,20 @@ pub struct Metrics {
     pub woken: IntCounter,
     pub offloaded_segments: IntCounter,
     pub offload_failures: IntCounter,
-    flush_lsn: IntGaugeVec,
-    commit_lsn: IntGaugeVec,
+    flush_position: IntGaugeVec,
+    commit_position: IntGaugeVec,
     term: IntGaugeVec,
+    offload_lag: IntGaugeVec,
 }
 
 /// The gauges of one timeline.
 #[derive(Clone)]
 pub struct TimelineMetrics {
-    pub flush_lsn: IntGauge,
-    pub commit_lsn: IntGauge,
+    pub flush_position: IntGauge,
+    pub commit_position: IntGauge,
     pub term: IntGauge,
+    /// None where WAL stays: this safekeeper has no object storage.
+    pub offload_lag: Option<IntGauge>,
 }
 
 impl Metrics {
@@ -88,34 +91,39 @@ impl Metrics {
                 "safekeeper_offload_failures_total",
                 "Attempts to put a WAL segment into object storage, or to compare it, that failed",
             )?,
-            flush_lsn: per_timeline(
-                "safekeeper_flush_lsn",
-                "End of the last whole record that is durable here",
+            flush_position: per_timeline(
+                "safekeeper_flush_position_bytes",
+                "LSN of the end of the last whole record that is durable here",
             )?,
-            commit_lsn: per_timeline(
-                "safekeeper_commit_lsn",
-                "Durable on a quorum, as far as is known here",
+            commit_position: per_timeline(
+                "safekeeper_commit_position_bytes",
+                "LSN up to which WAL is durable on a quorum, as far as is known here",
             )?,
             term: per_timeline("safekeeper_acceptor_term", "Highest term the acceptor has seen")?,
+            offload_lag: per_timeline(
+                "safekeeper_offload_lag_bytes",
+                "WAL that is committed and not known to be in object storage; up to a segment is normal",
+            )?,
         })
     }
 
     /// Its gauges are shown no more.
     pub fn forget_timeline(&self, ttid: TenantTimelineId) {
         let (tenant, timeline) = (ttid.tenant_id.to_string(), ttid.timeline_id.to_string());
-        for gauges in [&self.flush_lsn, &self.commit_lsn, &self.term] {
+        for gauges in [&self.flush_position, &self.commit_position, &self.term, &self.offload_lag] {
             // Not there is fine.
             let _ = gauges.remove_label_values(&[&tenant, &timeline]);
         }
     }
 
-    pub fn of_timeline(&self, ttid: TenantTimelineId) -> TimelineMetrics {
+    pub fn of_timeline(&self, ttid: TenantTimelineId, offloads: bool) -> TimelineMetrics {
         let (tenant, timeline) = (ttid.tenant_id.to_string(), ttid.timeline_id.to_string());
         let labels = [tenant.as_str(), timeline.as_str()];
         TimelineMetrics {
-            flush_lsn: self.flush_lsn.with_label_values(&labels),
-            commit_lsn: self.commit_lsn.with_label_values(&labels),
+            flush_position: self.flush_position.with_label_values(&labels),
+            commit_position: self.commit_position.with_label_values(&labels),
             term: self.term.with_label_values(&labels),
+            offload_lag: offloads.then(|| self.offload_lag.with_label_values(&labels)),
         }
     }
 }

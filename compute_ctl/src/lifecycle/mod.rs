@@ -141,6 +141,11 @@ impl Ground {
         Ok(Ground { paths, user, files, installation, proxy, began, _pid_file: pid_file })
     }
 
+    /// The directory that this compute has to itself.
+    pub fn home(&self) -> &Path {
+        self.paths.home()
+    }
+
     /// The next start goes on with nothing that the last stop left.
     pub fn forget_cache(&self) -> Result<(), ComputeError> {
         match std::fs::remove_file(&self.paths.kept) {

@@ -41,8 +41,11 @@ pub fn router(app: Router, guard: Guard, registry: Registry) -> Router {
 }
 
 async fn metrics(registry: Registry) -> Result<String, ApiError> {
-    TextEncoder::new()
-        .encode_to_string(&registry.gather())
+    // On a thread for that: some of them ask a disk, which may be a slow one.
+    let encode = move || TextEncoder::new().encode_to_string(&registry.gather());
+    let encoded = tokio::task::spawn_blocking(encode).await.map_err(|error| error.to_string());
+    encoded
+        .and_then(|text| text.map_err(|error| error.to_string()))
         .map_err(|error| ApiError::internal(format!("cannot encode the metrics: {error}")))
 }
 

@@ -1,4 +1,7 @@
-//! Logs to standard error, for people or for machines; what a panic does to a daemon, and how it ends.
+//! Logs to standard error, for people or for machines; what a panic does to a daemon, and how it ends; the numbers
+//! that every daemon shows.
+
+pub mod metrics;
 
 use std::fmt::Display;
 use std::panic::PanicHookInfo;

@@ -6,22 +6,23 @@ use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Registry};
 pub struct StorageMetrics {
     pub memory_layer_bytes: IntGauge,
     pub local_layer_bytes: IntGauge,
-    pub layers_evicted: IntCounter,
-    pub layers_written: IntCounter,
-    pub layer_bytes_written: IntCounter,
-    pub layer_bytes_uploaded: IntCounter,
-    pub layer_bytes_downloaded: IntCounter,
+    pub waiting_layer_bytes: IntGauge,
+    pub evicted_layers: IntCounter,
+    pub written_layers: IntCounter,
+    pub layer_written_bytes: IntCounter,
+    pub layer_uploaded_bytes: IntCounter,
+    pub layer_downloaded_bytes: IntCounter,
     pub flush_errors: IntCounter,
     pub upload_errors: IntCounter,
     pub put_batch_waits: IntCounter,
     pub flush_seconds: Histogram,
-    pub images_kept: IntCounter,
+    pub kept_images: IntCounter,
     pub compaction_errors: IntCounter,
     pub compaction_seconds: Histogram,
     pub compaction_bytes: IntCounter,
-    pub versions_dropped: IntCounter,
-    pub layers_collected: IntCounter,
-    pub objects_deleted: IntCounter,
+    pub dropped_versions: IntCounter,
+    pub collected_layers: IntCounter,
+    pub deleted_objects: IntCounter,
 }
 
 impl StorageMetrics {
@@ -37,24 +38,27 @@ impl StorageMetrics {
             registry.register(Box::new(histogram.clone()))?;
             Ok(histogram)
         };
-        let memory_layer_bytes =
-            IntGauge::new("pageserver_storage_memory_layer_bytes", "Bytes in open and frozen layers")?;
-        registry.register(Box::new(memory_layer_bytes.clone()))?;
-        let local_layer_bytes =
-            IntGauge::new("pageserver_storage_local_layer_bytes", "Bytes of layer files on the local disk")?;
-        registry.register(Box::new(local_layer_bytes.clone()))?;
+        let gauge = |name: &str, help: &str| -> prometheus::Result<IntGauge> {
+            let gauge = IntGauge::new(format!("pageserver_storage_{name}"), help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok(gauge)
+        };
         Ok(Self {
-            memory_layer_bytes,
-            local_layer_bytes,
-            layers_evicted: counter(
-                "layers_evicted_total",
+            memory_layer_bytes: gauge("memory_layer_bytes", "Bytes in open and frozen layers")?,
+            local_layer_bytes: gauge("local_layer_bytes", "Bytes of layer files on the local disk")?,
+            waiting_layer_bytes: gauge(
+                "waiting_layer_bytes",
+                "Bytes of layer files that object storage has not got yet",
+            )?,
+            evicted_layers: counter(
+                "evicted_layers_total",
                 "Layer files removed to make room on the local disk",
             )?,
-            layers_written: counter("layers_written_total", "Layer files made")?,
-            layer_bytes_written: counter("layer_bytes_written_total", "Bytes of layer files made")?,
-            layer_bytes_uploaded: counter("layer_bytes_uploaded_total", "Bytes of layer files uploaded")?,
-            layer_bytes_downloaded: counter(
-                "layer_bytes_downloaded_total",
+            written_layers: counter("written_layers_total", "Layer files made")?,
+            layer_written_bytes: counter("layer_written_bytes_total", "Bytes of layer files made")?,
+            layer_uploaded_bytes: counter("layer_uploaded_bytes_total", "Bytes of layer files uploaded")?,
+            layer_downloaded_bytes: counter(
+                "layer_downloaded_bytes_total",
                 "Bytes of layer files downloaded",
             )?,
             flush_errors: counter("flush_errors_total", "Failed attempts to write a layer file")?,
@@ -63,8 +67,8 @@ impl StorageMetrics {
                 "put_batch_waits_total",
                 "Times that ingest waited for layers to be written",
             )?,
-            images_kept: counter(
-                "images_kept_total",
+            kept_images: counter(
+                "kept_images_total",
                 "Images that reads made of many changes in memory, kept for the next read",
             )?,
             compaction_errors: counter("compaction_errors_total", "Failed jobs of compaction")?,
@@ -77,12 +81,12 @@ impl StorageMetrics {
                 "compaction_bytes_total",
                 "Bytes of the layers that jobs of compaction went through",
             )?,
-            versions_dropped: counter(
-                "versions_dropped_total",
+            dropped_versions: counter(
+                "dropped_versions_total",
                 "Versions that nobody could read any more, left out by compaction",
             )?,
-            layers_collected: counter("layers_collected_total", "Layers that garbage collection removed")?,
-            objects_deleted: counter("objects_deleted_total", "Objects deleted from remote storage")?,
+            collected_layers: counter("collected_layers_total", "Layers that garbage collection removed")?,
+            deleted_objects: counter("deleted_objects_total", "Objects deleted from remote storage")?,
             flush_seconds: histogram(
                 "flush_seconds",
                 "Time to write one frozen layer to disk",

@@ -14,19 +14,20 @@ mod metrics;
 mod receiver;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use auth::Credentials;
 use broker_api::BrokerClient;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use types::{NodeId, TenantId, TenantTimelineId};
+use types::{Lsn, NodeId, TenantId, TenantTimelineId};
 
 use crate::ingest::IngestMetrics;
 use crate::pages::PageReader;
 use crate::storage::Timeline;
-pub use metrics::WalReceiverMetrics;
+use metrics::Standing;
+pub use metrics::{WalReceiverMetrics, watch};
 
 /// What all receivers share.
 #[derive(Clone)]
@@ -47,12 +48,18 @@ pub struct ReceiverStatus {
     pub text: String,
     /// It met a record or a state that it cannot pass.
     pub broken: bool,
+    /// A stream of WAL is open.
+    pub connected: bool,
+    /// What a quorum of safekeepers has, as far as was heard.
+    pub known_lsn: Lsn,
 }
 
 type StatusCell = Arc<Mutex<ReceiverStatus>>;
 
 struct Running {
     status: StatusCell,
+    /// Its task has it; who only looks does not keep it.
+    timeline: Weak<Timeline>,
     stop: CancellationToken,
 }
 
@@ -74,10 +81,11 @@ impl WalReceivers {
         let id = timeline.id();
         running.entry(id).or_insert_with(|| {
             let status = StatusCell::default();
+            let looked_at = Arc::downgrade(&timeline);
             let receiver = receiver::Receiver::new(self.context.clone(), timeline, Arc::clone(&status));
             let stop = self.shutdown.child_token();
             self.tasks.spawn(receiver.run(stop.clone()));
-            Running { status, stop }
+            Running { status, timeline: looked_at, stop }
         });
     }
 
@@ -103,6 +111,24 @@ impl WalReceivers {
         let running = self.running.lock().expect("no holder panics");
         let status = |running: &Running| running.status.lock().expect("no holder panics").clone();
         running.get(&id).map(status).unwrap_or_default()
+    }
+
+    fn standing(&self) -> Standing {
+        let mut sum = Standing::default();
+        for running in self.running.lock().expect("no holder panics").values() {
+            let Some(timeline) = running.timeline.upgrade() else { continue };
+            let (connected, broken, known_lsn) = {
+                let status = running.status.lock().expect("no holder panics");
+                (status.connected, status.broken, status.known_lsn)
+            };
+            let lag = known_lsn.saturating_distance(timeline.last_record_lsn());
+            sum.timelines += 1;
+            sum.streams += i64::from(connected);
+            sum.waiting += i64::from(!connected && lag > 0);
+            sum.broken += i64::from(broken);
+            sum.lag = sum.lag.max(lag);
+        }
+        sum
     }
 
     /// Returns when all have put what they had; the token they were given has been cancelled.

@@ -70,6 +70,7 @@ impl Receiver {
             match event {
                 Event::Shutdown => return,
                 Event::Superseded => {
+                    self.stream = None;
                     self.say("another pageserver owns the tenant now".to_owned(), true);
                     return;
                 }
@@ -91,6 +92,10 @@ impl Receiver {
     fn heard(&mut self, info: broker_api::SafekeeperTimelineInfo) {
         if self.stream.is_none() && info.commit_lsn <= self.timeline.last_record_lsn() {
             self.say(IDLE.to_owned(), false);
+        }
+        {
+            let mut status = self.status.lock().expect("no holder panics");
+            status.known_lsn = status.known_lsn.max(info.commit_lsn);
         }
         self.candidates.heard(info);
     }
@@ -165,8 +170,8 @@ impl Receiver {
                 let start = self.timeline.last_record_lsn();
                 tracing::info!(timeline = %self.timeline.id(), safekeeper = %id, lsn = %start, "receiving WAL");
                 self.context.metrics.connections.inc();
-                self.say(format!("receiving from safekeeper {id} at {address}"), false);
                 self.stream = Some((id, stream));
+                self.say(format!("receiving from safekeeper {id} at {address}"), false);
             }
             Err(error) => self.lose(id, &error),
         }
@@ -183,7 +188,7 @@ impl Receiver {
 
     fn say(&self, text: String, broken: bool) {
         let mut status = self.status.lock().expect("no holder panics");
-        (status.text, status.broken) = (text, broken);
+        (status.text, status.broken, status.connected) = (text, broken, self.stream.is_some());
     }
 }
 

@@ -430,9 +430,13 @@ impl Core {
             self.changes.note(self.ttid());
         }
         let gauge = |lsn: Lsn| i64::try_from(lsn.0).unwrap_or(i64::MAX);
-        self.gauges.flush_lsn.set(gauge(positions.flush_lsn));
-        self.gauges.commit_lsn.set(gauge(positions.commit_lsn));
+        self.gauges.flush_position.set(gauge(positions.flush_lsn));
+        self.gauges.commit_position.set(gauge(positions.commit_lsn));
         self.gauges.term.set(gauge(Lsn(positions.term.0)));
+        if let Some(offload_lag) = &self.gauges.offload_lag {
+            let offloaded = positions.backup_lsn.max(self.control.acceptor.timeline_start_lsn);
+            offload_lag.set(gauge(Lsn(positions.commit_lsn.saturating_distance(offloaded))));
+        }
     }
 
     fn next_number(&mut self) -> u64 {

@@ -145,7 +145,7 @@ pub fn open(
         positions,
         state,
         metrics: settings.metrics.clone(),
-        gauges: settings.metrics.of_timeline(ttid),
+        gauges: settings.metrics.of_timeline(ttid, remote.is_some()),
         changes,
         persisted_at: Instant::now(),
         ended: false,

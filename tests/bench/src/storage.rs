@@ -35,7 +35,7 @@ pub fn measure(sides: &Sides, arguments: &Arguments, report: &mut Report) {
         client.timeline_with_size(main.tenant_id, main.timeline_id).await.expect("the timeline")
     });
     let [written, merged, seconds, jobs] = [
-        "pageserver_storage_layer_bytes_written_total",
+        "pageserver_storage_layer_written_bytes_total",
         "pageserver_storage_compaction_bytes_total",
         "pageserver_storage_compaction_seconds_sum",
         "pageserver_storage_compaction_seconds_count",

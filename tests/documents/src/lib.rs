@@ -6,13 +6,14 @@ mod blocks;
 mod library;
 mod links;
 mod markdown;
+mod metrics;
 mod names;
 mod programs;
 mod transcript;
 
 /// Named so that `make test T=documents` finds them. Each document has a cluster of its own.
 mod documents {
-    use crate::{blocks, library, links, names, programs};
+    use crate::{blocks, library, links, metrics, names, programs};
 
     macro_rules! commands_of {
         ($($test:ident: $path:literal,)+) => {
@@ -34,6 +35,7 @@ mod documents {
         commands_of_the_configuration: "docs/configuration.md",
         commands_of_the_troubleshooting: "docs/troubleshooting.md",
         commands_of_the_questions: "docs/faq.md",
+        commands_of_the_runbook: "docs/runbook.md",
         commands_of_the_security: "docs/security.md",
     }
 
@@ -61,6 +63,11 @@ mod documents {
     #[test]
     fn tests_that_are_named_exist() {
         names::check_all();
+    }
+
+    #[test]
+    fn the_metrics_are_those_of_a_live_cluster() {
+        metrics::check("documents-metrics");
     }
 
     #[test]

@@ -95,9 +95,9 @@ fn what_is_older_than_the_interval_goes_and_branches_keep_theirs() {
             cluster.varve_json(&["tenant", "config", "--set", "pitr_interval=0", "--set", "gc_horizon=0"]);
         assert_eq!(configured["tenant_specific_overrides"]["pitr_interval"], "0s");
         eventually("garbage is collected", PATIENCE, async || cutoff() > middle).await;
-        let removed = || cluster.metric("pageserver", "pageserver_storage_layers_collected_total");
+        let removed = || cluster.metric("pageserver", "pageserver_storage_collected_layers_total");
         eventually("layers are removed", PATIENCE, async || removed() > 0.0).await;
-        let deleted = || cluster.metric("pageserver", "pageserver_storage_objects_deleted_total");
+        let deleted = || cluster.metric("pageserver", "pageserver_storage_deleted_objects_total");
         eventually("objects are deleted", PATIENCE, async || deleted() > 0.0).await;
         assert!(cluster.metric("pageserver", "pageserver_storage_compaction_seconds_count") > 0.0);
 

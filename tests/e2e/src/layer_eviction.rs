@@ -42,12 +42,12 @@ fn a_database_larger_than_the_pageservers_disk_is_served() {
                 .await;
             eprintln!(
                 "layer-eviction: round {round}: {} layers evicted, {:.0} MB downloaded, {:.1} MB of layers here",
-                metric("layers_evicted_total"),
-                metric("layer_bytes_downloaded_total") / 1e6,
+                metric("evicted_layers_total"),
+                metric("layer_downloaded_bytes_total") / 1e6,
                 metric("local_layer_bytes") / 1e6
             );
         }
-        assert!(metric("layers_evicted_total") > 20.0);
+        assert!(metric("evicted_layers_total") > 20.0);
         let log = cluster.log("pageserver");
         let slow = log.lines().find(|line| line.contains("a slow read")).expect("every read is slow here");
         assert!(slow.contains(" layers: "), "{slow}");

@@ -32,6 +32,7 @@ mod many_tenants;
 mod many_timelines;
 mod membership;
 mod object_storage;
+mod observability;
 mod offload;
 mod ownership;
 mod pgbench;

@@ -158,6 +158,16 @@ impl Cluster {
         Credentials::load(&self.directory.join("auth/private/admin")).expect("the administrator's token")
     }
 
+    /// The file with the token of who may look at all parts, and do nothing: Prometheus.
+    pub fn monitor_token_file(&self) -> PathBuf {
+        self.directory.join("auth/tokens/monitor")
+    }
+
+    /// A port of this cluster's range that `varve` gives to nobody.
+    pub fn spare_port(&self) -> u16 {
+        self.ports.base + 99
+    }
+
     /// Runs `varve` and returns its standard output; it must succeed.
     pub fn varve(&self, arguments: &[&str]) -> String {
         let output = self.try_varve(arguments);

@@ -17,7 +17,7 @@ pub use cache_log::CacheActivity;
 pub use cluster::{Cluster, Remote, connect, lsn, number};
 pub use compare::{Comparison, Sides, Theirs, compare};
 pub use ledger::{Ledger, Verdict};
-pub use programs::{pg_program, pg_version, program, run, run_as_postgres};
+pub use programs::{pg_program, pg_version, program, prometheus_program, run, run_as_postgres};
 pub use stock_server::StockServer;
 pub use writers::{Writers, ledger_rows};
 

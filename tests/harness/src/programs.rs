@@ -30,6 +30,12 @@ fn bin_directory(version: PgVersion) -> PathBuf {
     PathBuf::from(format!("/usr/lib/postgresql/{version}/bin"))
 }
 
+/// `prometheus` or `promtool`, of Debian's package, which is unpacked when it is wanted for the first time.
+pub fn prometheus_program(name: &str) -> PathBuf {
+    let root = run(&mut Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/prometheus-root")));
+    PathBuf::from(root.trim()).join("usr/bin").join(name)
+}
+
 /// One of PostgreSQL's programs.
 pub fn pg_program(name: &str) -> PathBuf {
     bin_directory(pg_version()).join(name)

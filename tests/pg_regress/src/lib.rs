@@ -40,7 +40,7 @@ fn the_suite_prints_on_an_endpoint_what_it_prints_on_stock() {
     let (tally, cluster) = matrix::run(&SERIAL, &group, libraries.path(), Afterwards::Left);
     let activity = cluster.cache_activity();
     let storage = |name: &str| cluster.metric("pageserver", &format!("pageserver_storage_{name}"));
-    let (compacted, collected) = (storage("compaction_seconds_count"), storage("layers_collected_total"));
+    let (compacted, collected) = (storage("compaction_seconds_count"), storage("collected_layers_total"));
     tell(&format!("pg-regress: {compacted} jobs of compaction, {collected} layers collected"));
     tell(&tally.last_line());
     assert!(tally.faults.is_empty(), "other results than stock PostgreSQL's: {:#?}", tally.faults);

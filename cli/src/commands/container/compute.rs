@@ -14,8 +14,10 @@ use crate::commands::endpoint::{bare_spec, compute_ctl, settings, suspend_timeou
 use crate::endpoints::write_private;
 use crate::local_env::LocalEnv;
 
-/// For `container health`, and for nobody outside.
+/// Where `container health` finds it.
 pub const HTTP_ADDRESS: &str = "127.0.0.1:3080";
+/// For Prometheus, which has a container of its own. It asks for the token like any other port.
+const LISTEN_HTTP: &str = "0.0.0.0:3080";
 
 /// Does not return but with an error: signals and the exit status are compute_ctl's own.
 pub fn compute(
@@ -42,7 +44,7 @@ pub fn compute(
     let spec_file = home.join("spec.json");
     write_private(&spec_file, &serde_json::to_vec_pretty(&spec)?)?;
     log_to_standard_error(&home.join("postgres.log"))?;
-    let error = compute_ctl(env, spec.tenant_id, spec.pg_version, home, &spec_file, HTTP_ADDRESS)?.exec();
+    let error = compute_ctl(env, spec.tenant_id, spec.pg_version, home, &spec_file, LISTEN_HTTP)?.exec();
     Err(error).context("cannot become compute_ctl")
 }
 

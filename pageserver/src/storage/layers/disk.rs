@@ -39,6 +39,8 @@ pub(in crate::storage) struct DiskLayer {
     /// Its file is on the local disk, and counted.
     is_local: AtomicBool,
     local_bytes: IntGauge,
+    /// Counts it until it is uploaded.
+    waiting_bytes: IntGauge,
     evictions: IntCounter,
     /// Those who need the file to stay.
     holders: AtomicUsize,
@@ -53,6 +55,10 @@ impl Drop for Held {
     fn drop(&mut self) {
         self.0.holders.fetch_sub(1, Ordering::AcqRel);
     }
+}
+
+fn gauge_value(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 /// Milliseconds since the first call.
@@ -70,6 +76,10 @@ impl DiskLayer {
         uploaded: bool,
     ) -> Self {
         let text = file_name.to_string();
+        let waiting_bytes = environment.metrics.waiting_layer_bytes.clone();
+        if !uploaded {
+            waiting_bytes.add(gauge_value(file_size));
+        }
         Self {
             path: environment.timeline_dir(identity.timeline).join(&text),
             remote_key: environment.timeline_object(identity.timeline, &text),
@@ -83,7 +93,8 @@ impl DiskLayer {
             fetching: tokio::sync::Mutex::new(()),
             is_local: AtomicBool::new(false),
             local_bytes: environment.metrics.local_layer_bytes.clone(),
-            evictions: environment.metrics.layers_evicted.clone(),
+            waiting_bytes,
+            evictions: environment.metrics.evicted_layers.clone(),
             holders: AtomicUsize::new(0),
             last_access: AtomicU64::new(milliseconds()),
         }
@@ -92,7 +103,7 @@ impl DiskLayer {
     /// Its file has come to the local disk, was found there, or has gone from there.
     pub(in crate::storage) fn set_local(&self, is_local: bool) {
         let was_local = self.is_local.swap(is_local, Ordering::AcqRel);
-        let size = i64::try_from(self.file_size).unwrap_or(i64::MAX);
+        let size = gauge_value(self.file_size);
         match (was_local, is_local) {
             (false, true) => self.local_bytes.add(size),
             (true, false) => self.local_bytes.sub(size),
@@ -134,7 +145,9 @@ impl DiskLayer {
     }
 
     pub(in crate::storage) fn set_uploaded(&self) {
-        self.uploaded.store(true, Ordering::Release);
+        if !self.uploaded.swap(true, Ordering::AcqRel) {
+            self.waiting_bytes.sub(gauge_value(self.file_size));
+        }
     }
 
     pub(in crate::storage) fn set_obsolete(&self) {
@@ -273,7 +286,7 @@ impl DiskLayer {
         })
         .await?;
         self.set_local(true);
-        environment.metrics.layer_bytes_downloaded.inc_by(size);
+        environment.metrics.layer_downloaded_bytes.inc_by(size);
         Ok(())
     }
 }
@@ -281,6 +294,8 @@ impl DiskLayer {
 impl Drop for DiskLayer {
     fn drop(&mut self) {
         self.set_local(false);
+        // Nobody uploads it any more.
+        self.set_uploaded();
         if self.obsolete.load(Ordering::Acquire) {
             // Best effort: what stays is removed at the next start.
             let _ = std::fs::remove_file(&self.path);

@@ -69,8 +69,8 @@ impl FileWriter {
         self.environment.fs.sync_data(&file, &self.temporary)?;
         self.environment.fs.rename_durably(&self.temporary, &layer.path)?;
         layer.set_local(true);
-        self.environment.metrics.layers_written.inc();
-        self.environment.metrics.layer_bytes_written.inc_by(summary.file_length);
+        self.environment.metrics.written_layers.inc();
+        self.environment.metrics.layer_written_bytes.inc_by(summary.file_length);
         Ok(layer)
     }
 }

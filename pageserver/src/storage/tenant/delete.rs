@@ -132,7 +132,7 @@ async fn delete_objects(
     let listing = environment.remote.list(Some(prefix), ListMode::Recursive).await?;
     for object in listing.objects.iter().filter(|object| goes(&object.key)) {
         environment.remote.delete(&object.key).await?;
-        environment.metrics.objects_deleted.inc();
+        environment.metrics.deleted_objects.inc();
     }
     Ok(())
 }

@@ -37,7 +37,7 @@ impl Timeline {
             let garbage = compaction::garbage(&self.view.load().layers, *cutoff, pins);
             if !garbage.is_empty() {
                 self.replace_layers(&garbage, Vec::new())?;
-                self.environment.metrics.layers_collected.inc_by(garbage.len() as u64);
+                self.environment.metrics.collected_layers.inc_by(garbage.len() as u64);
                 tracing::info!(timeline = %self.id, %cutoff, layers = garbage.len(), "removed layers");
                 removed += garbage.len();
             }

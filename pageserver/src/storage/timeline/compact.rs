@@ -169,7 +169,7 @@ impl Timeline {
             pour(&mut writer)?;
         }
         let (writer, dropped) = writer.finish()?;
-        self.environment.metrics.versions_dropped.inc_by(dropped);
+        self.environment.metrics.dropped_versions.inc_by(dropped);
         writer.finish()
     }
 

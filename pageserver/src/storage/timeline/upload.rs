@@ -29,7 +29,7 @@ impl Timeline {
             self.obsolete.lock().expect("no holder panics").retain(|object| object.key != layer.remote_key);
             self.environment.remote.put_file(&layer.remote_key, &layer.path).await?;
             layer.set_uploaded();
-            self.environment.metrics.layer_bytes_uploaded.inc_by(layer.file_size);
+            self.environment.metrics.layer_uploaded_bytes.inc_by(layer.file_size);
         }
         if plan.index {
             self.upload_index(&self.index_part(&view, gc_cutoff)).await?;
@@ -96,7 +96,7 @@ impl Timeline {
         let _uploading = self.uploading.lock().await;
         for key in self.deletable(changes) {
             self.environment.remote.delete(&key).await?;
-            self.environment.metrics.objects_deleted.inc();
+            self.environment.metrics.deleted_objects.inc();
             self.obsolete.lock().expect("no holder panics").retain(|object| object.key != key);
         }
         Ok(())

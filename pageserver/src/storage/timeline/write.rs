@@ -60,7 +60,7 @@ impl Timeline {
         if let Some(layer) = layers.rev().find(|layer| layer.base < lsn)
             && layer.keep_image(key, lsn, image)
         {
-            self.environment.metrics.images_kept.inc();
+            self.environment.metrics.kept_images.inc();
         }
     }
 

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use durable_fs::DurableFs;
-use pageserver::gc::{GarbageCollector, Retention};
+use pageserver::gc::{GarbageCollector, GcMetrics, Retention};
 use pageserver::storage::{StorageError, TenantManager, Timeline};
+use prometheus::Registry;
 use remote_storage::{Faulty, ListMode, Operation, RemoteStorage};
 use tokio_util::sync::CancellationToken;
 use types::{Generation, Lsn};
@@ -198,7 +199,16 @@ async fn collection_goes_on_when_a_timeline_goes() {
     let manager = disk.open().await;
     root(&manager).await;
     let retention = Retention { pitr_interval: Duration::ZERO, gc_horizon: 0 };
-    let gc = GarbageCollector::new(manager.clone(), retention, Duration::from_millis(5), Duration::ZERO);
+    let registry = Registry::new();
+    let metrics = GcMetrics::new(&registry).unwrap();
+    let last_round = || {
+        let families = registry.gather();
+        let is_it = |name: &str| name == "pageserver_gc_last_round_timestamp_seconds";
+        families.iter().find(|it| is_it(it.name())).unwrap().get_metric()[0].get_gauge().get_value()
+    };
+    let started = last_round();
+    let period = Duration::from_millis(5);
+    let gc = GarbageCollector::new(manager.clone(), retention, period, Duration::ZERO, metrics);
     manager.abandon().await;
     let error = gc.collect(TENANT, retention).await.unwrap_err();
     assert!(matches!(error, StorageError::ShuttingDown), "{error}");
@@ -207,6 +217,7 @@ async fn collection_goes_on_when_a_timeline_goes() {
     let collecting = tokio::spawn(async move { gc.run(stop).await });
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(!collecting.is_finished());
+    assert!(last_round() > started, "rounds end, and it shows");
     shutdown.cancel();
     tokio::time::timeout(PATIENCE, collecting).await.expect("it ends at a shutdown").unwrap();
 }

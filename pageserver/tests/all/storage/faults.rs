@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use durable_fs::{DurableFs, Faults, Step};
-use pageserver::storage::Timeline;
-use remote_storage::Operation;
-use types::Lsn;
+use pageserver::storage::{FixedGeneration, StorageMetrics, Surroundings, TenantManager, Timeline};
+use remote_storage::{Faulty, Operation};
+use types::{Generation, Lsn};
 
 use super::support::*;
 
@@ -69,6 +69,34 @@ async fn a_failed_upload_moves_no_lsn() {
         on.store(false, Ordering::SeqCst);
         eventually("the background task uploads", || timeline.remote_consistent_lsn() == Lsn(1100)).await;
     }
+}
+
+#[tokio::test]
+async fn what_waits_for_an_upload_is_counted() {
+    let disk = Disk::new();
+    let on = Arc::new(AtomicBool::new(false));
+    let failing = Arc::clone(&on);
+    let judge = move |operation, _: &str| operation == Operation::Put && failing.load(Ordering::SeqCst);
+    let metrics = StorageMetrics::register(&prometheus::Registry::new()).unwrap();
+    let surroundings = Surroundings {
+        remote: Arc::new(Faulty::refusing(disk.store().await, judge)),
+        metrics: metrics.clone(),
+        fs: DurableFs::default(),
+        owners: Arc::new(FixedGeneration(Generation(1))),
+        redo: None,
+    };
+    let manager = TenantManager::open_with(disk.config.clone(), surroundings).await.unwrap();
+    let timeline = root(&manager).await;
+    assert_eq!(metrics.waiting_layer_bytes.get(), 0);
+    put_some(&timeline).await;
+    on.store(true, Ordering::SeqCst);
+    assert!(timeline.flush_and_upload().await.is_err());
+    let layers = disk.layer_files(1);
+    let newest =
+        layers.iter().map(|path| std::fs::metadata(path).unwrap()).max_by_key(|it| it.modified().unwrap());
+    assert_eq!(metrics.waiting_layer_bytes.get(), newest.unwrap().len() as i64);
+    on.store(false, Ordering::SeqCst);
+    eventually("nothing waits any more", || metrics.waiting_layer_bytes.get() == 0).await;
 }
 
 #[tokio::test]
