@@ -35,7 +35,7 @@ struct Idle {
 impl Idle {
     async fn start() -> Idle {
         let registry = Registry::new();
-        let board = StatusBoard::new(&spec(), Metrics::new(&registry).unwrap());
+        let board = StatusBoard::new(&spec(), Metrics::new(&registry, &spec()).unwrap());
         let (configure, wishes) = mpsc::channel(1);
         let (terminate, served) = (CancellationToken::new(), CancellationToken::new());
         let api = Api { status: board.subscribe(), configure, terminate: terminate.clone() };
