@@ -5,12 +5,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use auth::{Claims, Scope, SigningKey};
+
 struct Place {
     root: tempfile::TempDir,
 }
 
 impl Place {
-    /// A home with everything right: a server that calls itself PostgreSQL 15, an extension, a token.
+    /// A home with everything right: a server that calls itself PostgreSQL 15, an extension, a key and a token.
     fn new() -> Place {
         let place = Place { root: tempfile::tempdir().unwrap() };
         std::fs::create_dir_all(place.path("lib")).unwrap();
@@ -18,7 +20,9 @@ impl Place {
         place.program("postgres", "echo 'postgres (PostgreSQL) 15.20 (Debian 15.20-0+deb12u1)'");
         place.program("pg_config", &format!("echo {}", place.path("lib").display()));
         std::fs::write(place.path("lib/varve.so"), "").unwrap();
-        std::fs::write(place.path("token"), "0123456789abcdef0123456789abcdef\n").unwrap();
+        let key = SigningKey::generate();
+        std::fs::write(place.path("key.pem"), key.public_pem()).unwrap();
+        std::fs::write(place.path("token"), key.sign(&Claims::new([Scope::Tenant])).unwrap()).unwrap();
         place.spec(|_| ());
         place
     }
@@ -49,6 +53,7 @@ impl Place {
         let mut command = Command::new(env!("CARGO_BIN_EXE_compute_ctl"));
         command.arg("--pgdata").arg(pgdata).arg("--spec").arg(self.path("spec.json"));
         command.arg("--pgbin").arg(self.path("bin")).arg("--auth-token-file").arg(self.path("token"));
+        command.arg("--auth-public-key-path").arg(self.path("key.pem"));
         command.args(["--listen-http", "127.0.0.1:0"]).output().unwrap()
     }
 

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey, EncodePublicKey};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde::Serialize;
 
 use crate::{AuthError, Claims, Credentials, Verifier};
 
@@ -35,10 +36,13 @@ impl SigningKey {
     }
 
     pub fn sign(&self, claims: &Claims) -> Result<String, AuthError> {
+        self.sign_payload(&claims.to_wire(SystemTime::now()))
+    }
+
+    pub(crate) fn sign_payload(&self, payload: &impl Serialize) -> Result<String, AuthError> {
         let der = self.0.to_pkcs8_der().expect("a key has an encoding");
         let key = EncodingKey::from_ed_der(der.as_bytes());
-        let payload = claims.to_wire(SystemTime::now());
-        Ok(jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &payload, &key)?)
+        Ok(jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), payload, &key)?)
     }
 
     /// A token of this key, for somebody in this process.

@@ -35,6 +35,8 @@ impl Verifier {
         // A token without an end is good as long as its key is believed.
         validation.required_spec_claims.clear();
         validation.leeway = CLOCK_SKEW_SECONDS;
+        // Other issuers may say from when on a token is good; ours are good at once.
+        validation.validate_nbf = true;
         // Which of the one or two keys it was is not worth a name in the token.
         for key in self.0.get().iter() {
             match jsonwebtoken::decode::<WireClaims>(token, key, &validation) {
@@ -119,6 +121,18 @@ mod tests {
         assert_eq!(key.verifier().verify(at(-60).as_bytes()), Err(Refusal::Expired));
         assert_eq!(other.verifier().verify(at(-60).as_bytes()), Err(Refusal::NotAuthenticated));
         assert!(key.verifier().verify(at(60).as_bytes()).unwrap().expires.is_some());
+    }
+
+    #[test]
+    fn a_token_of_tomorrow_is_no_token_yet() {
+        let key = SigningKey::generate();
+        let tomorrow = SystemTime::now() + Duration::from_secs(86_400);
+        let seconds = tomorrow.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        let payload = serde_json::json!({ "scope": "admin", "nbf": seconds });
+        let token = key.sign_payload(&payload).unwrap();
+        assert_eq!(key.verifier().verify(token.as_bytes()), Err(Refusal::NotAuthenticated));
+        let payload = serde_json::json!({ "scope": "admin", "nbf": seconds - 2 * 86_400 });
+        assert!(key.verifier().verify(key.sign_payload(&payload).unwrap().as_bytes()).is_ok());
     }
 
     /// Other algorithms, none at all, and tokens whose payload was changed.
