@@ -131,14 +131,14 @@ pub fn status_examples() -> StyledStr {
 pub fn top_examples() -> StyledStr {
     examples(&[
         ("varve top", "every two seconds"),
-        ("varve top --every 10s --rounds 6 > minute.txt", "a minute of it"),
+        ("varve top --every 1s --rounds 3 > top.txt", "three looks, for a file"),
     ])
 }
 
 pub fn doctor_examples() -> StyledStr {
     examples(&[
         ("varve doctor", "before trusting a machine with data, and when something is odd"),
-        ("varve doctor --json | jq '.[] | select(.verdict != \"good\")'", "for programs"),
+        ("varve doctor --json > doctor.json", "for programs"),
     ])
 }
 

@@ -15,7 +15,7 @@ const SHORTEST: Duration = Duration::from_millis(200);
 /// Cursor home, and everything below it erased (ECMA-48).
 const CLEAR: &str = "\x1b[H\x1b[J";
 
-/// Ends with the terminal, or after so many rounds.
+/// Ends with Ctrl-C, or after so many rounds.
 pub async fn top(env: &LocalEnv, every: Duration, rounds: Option<u32>) -> anyhow::Result<()> {
     let every = every.max(SHORTEST);
     let on_screen = std::io::stdout().is_terminal();
@@ -42,7 +42,11 @@ pub async fn top(env: &LocalEnv, every: Duration, rounds: Option<u32>) -> anyhow
             return Ok(());
         }
         before = Some((began, heads));
-        tokio::time::sleep(every.saturating_sub(began.elapsed())).await;
+        tokio::select! {
+            () = tokio::time::sleep(every.saturating_sub(began.elapsed())) => {}
+            // That is how it is ended: no failure.
+            interrupted = tokio::signal::ctrl_c() => return Ok(interrupted?),
+        }
     }
 }
 
