@@ -17,7 +17,14 @@ const CLEAR: &str = "\x1b[H\x1b[J";
 
 /// Ends with Ctrl-C, or after so many rounds.
 pub async fn top(env: &LocalEnv, every: Duration, rounds: Option<u32>) -> anyhow::Result<()> {
-    let every = every.max(SHORTEST);
+    tokio::select! {
+        shown = show(env, every.max(SHORTEST), rounds) => shown,
+        // That is how it is ended: no failure.
+        interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
+    }
+}
+
+async fn show(env: &LocalEnv, every: Duration, rounds: Option<u32>) -> anyhow::Result<()> {
     let on_screen = std::io::stdout().is_terminal();
     let mut before: Option<(Instant, BTreeMap<TenantTimelineId, Lsn>)> = None;
     let mut round = 0;
@@ -42,11 +49,7 @@ pub async fn top(env: &LocalEnv, every: Duration, rounds: Option<u32>) -> anyhow
             return Ok(());
         }
         before = Some((began, heads));
-        tokio::select! {
-            () = tokio::time::sleep(every.saturating_sub(began.elapsed())) => {}
-            // That is how it is ended: no failure.
-            interrupted = tokio::signal::ctrl_c() => return Ok(interrupted?),
-        }
+        tokio::time::sleep(every.saturating_sub(began.elapsed())).await;
     }
 }
 
