@@ -29,11 +29,13 @@ pub async fn reload_settings(session: &mut Superuser) -> Result<Vec<String>, Com
 /// or whose value it refuses. What it could only take at its next start is not judged.
 pub async fn check_settings(session: &mut Superuser) -> Result<(), ComputeError> {
     let query = "SELECT f.name, f.error FROM pg_file_settings f LEFT JOIN pg_settings s USING (name)
-                 WHERE f.error IS NOT NULL AND s.context IS DISTINCT FROM 'postmaster' LIMIT 1";
+                 WHERE f.error IS NOT NULL AND s.context IS DISTINCT FROM 'postmaster'
+                   AND (f.name IS NOT NULL OR f.sourcefile IS NOT NULL) LIMIT 1";
     let refused = session.run("look through the settings", query).await?;
     match refused.into_iter().next().as_deref() {
         Some([name, Some(reason)]) => {
-            // A syntax error has none: the whole file is refused.
+            // A syntax error has a place and no name: the whole file is refused. What has neither is a setting that is
+            // not in the file any more, and goes back to its default at the next start.
             let name = name.clone().unwrap_or_else(|| "postgresql.conf".to_owned());
             Err(ComputeError::Setting { name, reason: reason.clone() })
         }

@@ -79,6 +79,11 @@ fn settings_go_back_to_their_defaults_and_say_when_they_count() {
     assert!(said.contains("max_connections only after a restart"), "{said}");
     cluster.varve(&["endpoint", "reconfigure", "main", "--set", "work_mem=7MB"]);
     assert_eq!(show(&cluster, "work_mem"), "7MB");
+    // One that only a start can change, and which the running server complains of when it goes.
+    cluster.varve(&["endpoint", "reconfigure", "main", "--set", "wal_buffers=1MB"]);
+    cluster.varve(&["endpoint", "stop", "main"]);
+    cluster.varve(&["endpoint", "start", "main"]);
+    cluster.varve(&["endpoint", "reconfigure", "main", "--unset", "wal_buffers"]);
     cluster.varve(&["endpoint", "reconfigure", "main", "--unset", "WORK_MEM", "--unset", "max_connections"]);
     assert_eq!(show(&cluster, "work_mem"), "4MB");
     let nothing = reconfigure(&cluster, &["--unset", "work_mem"]);
