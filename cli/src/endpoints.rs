@@ -1,16 +1,13 @@
 //! Endpoints as the command line knows them: `endpoint.json` in a directory of their own.
 
-use std::path::Path;
-
 use anyhow::{Context, bail};
 use compute_api::ComputeMode;
-use durable_fs::DurableFs;
 use pageserver_api::history::Interval;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use types::{PgVersion, TenantId, TenantTimelineId, TimelineId};
 
-use crate::local_env::LocalEnv;
+use crate::local_env::{LocalEnv, write_private};
 use crate::output::alternatives;
 use crate::process::Process;
 
@@ -155,14 +152,6 @@ pub fn psql_line(connection_string: &str) -> String {
 
 /// What stands for itself in the query of a URI.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.');
-
-/// Replaces a file that only its owner may read.
-pub fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    DurableFs::default().write_atomically(path, bytes)?;
-    std::fs::set_permissions(path, PermissionsExt::from_mode(0o600))?;
-    Ok(())
-}
 
 /// Refuses names that would not do as a directory or as a word of a command line.
 pub fn check_name(name: &str) -> anyhow::Result<()> {

@@ -155,8 +155,14 @@ fn why_none(directory: &Path) -> String {
     )
 }
 
-/// Writes a file that only its owner may read. Whole or not at all: a daemon may be waiting for it.
-pub fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
+/// A key or a token, as a line or several.
+fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
+    write_private(path, format!("{}\n", text.trim_end()).as_bytes())
+}
+
+/// Writes a file that only its owner may read, at no moment anybody else. Whole or not at all: a daemon may be waiting
+/// for it.
+pub fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     use std::io::Write;
     let partial = path.with_extension("partial");
     let mut file = File::options()
@@ -166,8 +172,7 @@ pub fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
         .mode(0o600)
         .open(&partial)
         .with_context(|| format!("cannot write {}", partial.display()))?;
-    file.write_all(text.as_bytes())?;
-    file.write_all(b"\n")?;
+    file.write_all(bytes)?;
     file.sync_all()?;
     Ok(DurableFs::default().rename_durably(&partial, path)?)
 }

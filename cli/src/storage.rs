@@ -113,6 +113,24 @@ impl Daemon {
         Ok(())
     }
 
+    /// As it is called in a sentence.
+    pub fn in_words(self) -> String {
+        match self {
+            Daemon::Broker => "the storage broker".to_owned(),
+            Daemon::Safekeeper(id) => format!("safekeeper {id}"),
+            Daemon::Pageserver => "the pageserver".to_owned(),
+        }
+    }
+
+    /// `host:port` of its HTTP API, and the path where it says how it is.
+    pub fn status_at(self, env: &LocalEnv) -> (String, &'static str) {
+        match self {
+            Daemon::Broker => (env.config.broker_address(), "/status"),
+            Daemon::Safekeeper(id) => (env.config.safekeeper_http_address(id), "/v1/status"),
+            Daemon::Pageserver => (env.config.pageserver_http_address(), "/v1/status"),
+        }
+    }
+
     /// Where its files are.
     pub fn directory(self, env: &LocalEnv) -> PathBuf {
         match self {

@@ -11,6 +11,7 @@ use crate::arguments::AuthCommand;
 use crate::endpoints::Endpoint;
 use crate::local_env::LocalEnv;
 use crate::output::Output;
+use crate::storage::Daemon;
 
 /// Parts look for new keys and tokens once a second, and computes hand them on to PostgreSQL as often.
 const SETTLING: Duration = Duration::from_secs(4);
@@ -60,7 +61,7 @@ async fn rotate(env: &LocalEnv, output: Output) -> anyhow::Result<()> {
     output.progress("waiting until all parts believe the new key");
     for (name, address, path) in parts(env)? {
         let part = HttpClient::new("it", &address, probe.clone());
-        believes(&part, &path).await.with_context(|| {
+        believes(&part, path).await.with_context(|| {
             format!("{name} does not believe the new key; the old one and its tokens stay in force")
         })?;
     }
@@ -92,18 +93,13 @@ async fn believes(part: &HttpClient, path: &str) -> anyhow::Result<()> {
 }
 
 /// Name, address of the HTTP API, and where it says how it is.
-fn parts(env: &LocalEnv) -> anyhow::Result<Vec<(String, String, String)>> {
-    let status = || "/v1/status".to_owned();
-    let config = &env.config;
-    let mut parts = vec![
-        ("the storage broker".to_owned(), config.broker_address(), "/status".to_owned()),
-        ("the pageserver".to_owned(), config.pageserver_http_address(), status()),
-    ];
-    for id in config.safekeeper_ids() {
-        parts.push((format!("safekeeper {id}"), config.safekeeper_http_address(id), status()));
-    }
-    for endpoint in Endpoint::all(env)? {
-        parts.push((format!("endpoint {:?}", endpoint.name), endpoint.http_address(), status()));
-    }
-    Ok(parts)
+fn parts(env: &LocalEnv) -> anyhow::Result<Vec<(String, String, &'static str)>> {
+    let daemon = |daemon: Daemon| {
+        let (address, path) = daemon.status_at(env);
+        (daemon.in_words(), address, path)
+    };
+    let endpoint =
+        |endpoint: Endpoint| (format!("endpoint {:?}", endpoint.name), endpoint.http_address(), "/v1/status");
+    let endpoints = Endpoint::all(env)?.into_iter().map(endpoint);
+    Ok(Daemon::all(env).into_iter().map(daemon).chain(endpoints).collect())
 }

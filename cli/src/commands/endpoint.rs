@@ -19,8 +19,8 @@ use types::{Lsn, PgVersion, TenantId, TenantTimelineId};
 
 use super::timeline::start_of_branch;
 use crate::arguments::{EndpointCommand, Moment, StopMode};
-use crate::endpoints::{ADMIN_ROLE, Endpoint, check_name, psql_line, write_private};
-use crate::local_env::{LocalEnv, check_version};
+use crate::endpoints::{ADMIN_ROLE, Endpoint, check_name, psql_line};
+use crate::local_env::{LocalEnv, check_version, write_private};
 use crate::output::table::{Cell, Look, table};
 use crate::output::{Output, say};
 use crate::storage::{check_port_free, pageserver_client, port_becomes_free, program};

@@ -3,7 +3,7 @@
 mod draw;
 mod troubles;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -101,40 +101,34 @@ impl Serialize for State {
 
 pub async fn status(env: &LocalEnv, output: Output) -> anyhow::Result<ExitCode> {
     let rows = rows(env).await?;
-    let troubles = rows.troubles(env);
-    output.result(&rows.0, || rows.draw(env, None))?;
-    Ok(if troubles.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    output.result(&rows.rows, || rows.draw(env, None))?;
+    Ok(if rows.troubles.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Bytes of WAL a second of each timeline.
 pub type Rates = BTreeMap<TenantTimelineId, u64>;
 
 /// How all parts are, and what the branches are called.
-pub struct Rows(Vec<Row>, Branches);
+pub struct Rows {
+    rows: Vec<Row>,
+    branches: Branches,
+    /// What is wrong, a sentence or two for each.
+    pub troubles: Vec<String>,
+}
 
 impl Rows {
-    /// What is wrong, a sentence or two for each.
-    pub fn troubles(&self, env: &LocalEnv) -> Vec<String> {
-        troubles::find(&self.0, env)
-    }
-
     /// For people. With rates, they stand beside the heads of branches.
     pub fn draw(&self, env: &LocalEnv, rates: Option<&Rates>) -> String {
-        draw::draw(&self.0, &self.troubles(env), env, &self.1, rates)
+        draw::draw(&self.rows, &self.troubles, env, &self.branches, rates)
     }
 
     /// The highest position of each timeline that anybody has.
     pub fn heads(&self) -> BTreeMap<TenantTimelineId, Lsn> {
-        let mut heads = BTreeMap::new();
-        for position in self.0.iter().flat_map(|row| &row.positions) {
-            let head = heads.entry(position.timeline).or_insert(position.lsn);
-            *head = (*head).max(position.lsn);
-        }
-        heads
+        heads(&self.rows)
     }
 
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.rows.len()
     }
 }
 
@@ -149,7 +143,8 @@ pub async fn rows(env: &LocalEnv) -> anyhow::Result<Rows> {
         rows.push(endpoint_row(env, &branches, &endpoint).await);
     }
     fill_lag(&mut rows);
-    Ok(Rows(rows, branches))
+    let troubles = troubles::find(&rows, env);
+    Ok(Rows { rows, branches, troubles })
 }
 
 async fn daemon_row(env: &LocalEnv, branches: &Branches, daemon: Daemon) -> Row {
@@ -248,13 +243,19 @@ const fn compute_state(pid: Option<i32>, wanted: bool, status: Option<&ComputeSt
     }
 }
 
-/// How far each position is behind the furthest one of its timeline.
-fn fill_lag(rows: &mut [Row]) {
-    let mut heads: HashMap<TenantTimelineId, Lsn> = HashMap::new();
+/// The highest position of each timeline that anybody has.
+fn heads(rows: &[Row]) -> BTreeMap<TenantTimelineId, Lsn> {
+    let mut heads = BTreeMap::new();
     for position in rows.iter().flat_map(|row| &row.positions) {
         let head = heads.entry(position.timeline).or_insert(position.lsn);
         *head = (*head).max(position.lsn);
     }
+    heads
+}
+
+/// How far each position is behind the furthest one of its timeline.
+fn fill_lag(rows: &mut [Row]) {
+    let heads = heads(rows);
     for position in rows.iter_mut().flat_map(|row| &mut row.positions) {
         position.lag = heads[&position.timeline].saturating_distance(position.lsn);
     }

@@ -76,8 +76,8 @@ pub fn init(directory: &Path, arguments: &InitArguments, output: Output) -> anyh
         output.progress(format!("making a new cluster in {}", directory.display()));
         LocalEnv::create(directory, config)?
     };
-    if arguments.tls && env.certificates.of_endpoints().is_none() {
-        env.certificates.sign(&arguments.tls_name)?;
+    if arguments.tls {
+        env.certificates.complete(&arguments.tls_name)?;
     }
     make_template(&env, env.config.pg_version, output)?;
     Ok(env)

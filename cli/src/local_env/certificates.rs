@@ -63,8 +63,13 @@ impl Certificates {
         let key = KeyPair::generate()?;
         let certificate = parameters.signed_by(&key, &issuer)?;
         // A server that sees one of the two replaced keeps what it has until the other one is too.
-        write_secret(&self.directory.join("server-key.pem"), key.serialize_pem().trim_end())?;
-        write_secret(&self.certificate(), certificate.pem().trim_end())
+        write_secret(&self.directory.join("server-key.pem"), &key.serialize_pem())?;
+        write_secret(&self.certificate(), &certificate.pem())
+    }
+
+    /// The same, where there is none yet.
+    pub fn complete(&self, names: &[String]) -> anyhow::Result<()> {
+        if self.of_endpoints().is_some() { Ok(()) } else { self.sign(names) }
     }
 
     fn certificate(&self) -> PathBuf {
@@ -80,7 +85,7 @@ impl Certificates {
                 .with_context(|| format!("{} is not a key", self.ca_key.display()));
         }
         let key = KeyPair::generate()?;
-        write_secret(&self.ca_key, key.serialize_pem().trim_end())?;
+        write_secret(&self.ca_key, &key.serialize_pem())?;
         // Everybody may read this one.
         let certificate = authority()?.self_signed(&key)?;
         DurableFs::default().write_atomically(&self.authority(), certificate.pem().as_bytes())?;

@@ -54,7 +54,7 @@ impl Keys {
                 let key = SigningKey::generate();
                 // First the public half: a key that signs must be believed.
                 self.publish(&key)?;
-                write_secret(&self.private_key(), key.private_pem().trim_end())?;
+                write_secret(&self.private_key(), &key.private_pem())?;
                 key
             }
             Err(error) => return Err(error.into()),
@@ -109,7 +109,7 @@ impl Keys {
     /// Signs with the new key from now on, all tokens included that lie here.
     pub fn switch_to(&self, new: &NewKey) -> anyhow::Result<()> {
         let key = &new.key;
-        write_secret(&self.private_key(), key.private_pem().trim_end())?;
+        write_secret(&self.private_key(), &key.private_pem())?;
         for entry in std::fs::read_dir(self.tokens())? {
             self.write_token(key, &entry?.file_name().to_string_lossy())?;
         }
@@ -141,7 +141,7 @@ impl Keys {
 
     fn publish(&self, key: &SigningKey) -> anyhow::Result<PathBuf> {
         let file = self.public().join(format!("{}.pem", hex::encode(rand::random::<[u8; 8]>())));
-        write_secret(&file, key.public_pem().trim_end())?;
+        write_secret(&file, &key.public_pem())?;
         Ok(file)
     }
 

@@ -72,6 +72,10 @@ impl HttpClient {
     /// Sends a request and reads the answer's JSON.
     pub async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, HttpError> {
         let response = self.answer(request).await?;
+        self.read(response).await
+    }
+
+    async fn read<T: DeserializeOwned>(&self, response: reqwest::Response) -> Result<T, HttpError> {
         response.json().await.map_err(|source| HttpError::Malformed {
             service: self.service,
             address: self.address.clone(),
@@ -84,12 +88,13 @@ impl HttpClient {
         self.answer(request).await.map(drop)
     }
 
-    /// What time it is there, in whole seconds.
-    pub async fn time(&self, path: &str) -> Result<SystemTime, HttpError> {
+    /// The JSON that stands there, and what time it is there, in whole seconds.
+    pub async fn dated<T: DeserializeOwned>(&self, path: &str) -> Result<(SystemTime, T), HttpError> {
         let answer = self.answer(self.request(Method::GET, path)).await?;
         let date = answer.headers().get(reqwest::header::DATE).and_then(|date| date.to_str().ok());
         // RFC 9110 §6.6.1: a server with a clock says the time.
-        Ok(date.and_then(|date| httpdate::parse_http_date(date).ok()).unwrap_or_else(SystemTime::now))
+        let time = date.and_then(|date| httpdate::parse_http_date(date).ok()).unwrap_or_else(SystemTime::now);
+        Ok((time, self.read(answer).await?))
     }
 
     async fn answer(&self, request: RequestBuilder) -> Result<reqwest::Response, HttpError> {

@@ -16,12 +16,14 @@ fn cluster(name: &str) -> Cluster {
     Cluster::up_configured(name, "", PAGESERVER).need_not_evict("pages are compared at the end")
 }
 
-/// A disk of ours below a directory of the pageserver, which is started on it.
-fn disk_of_pageserver(cluster: &Cluster, directory: &str) -> Disk {
+/// A disk of ours below a directory of the pageserver, which is started on it, and writers who are under way.
+async fn load_on_disk(cluster: &Cluster, directory: &str) -> (Disk, Writers) {
     cluster.varve(&["pageserver", "stop"]);
     let disk = Disk::over(&cluster.directory().join(directory));
     cluster.varve(&["pageserver", "start"]);
-    disk
+    let writers = Writers::start(&cluster.connstr("main"), 4).await;
+    writers.wait_for_progress(200).await;
+    (disk, writers)
 }
 
 /// All that was acknowledged is there for a compute that has nothing cached.
@@ -45,9 +47,7 @@ async fn is_hit(disk: &Disk, times: u64) {
 fn a_pageserver_with_a_full_disk_goes_on_when_there_is_room() {
     let cluster = cluster("pageserver-disk-full");
     block_on(async {
-        let disk = disk_of_pageserver(&cluster, "pageserver");
-        let writers = Writers::start(&cluster.connstr("main"), 4).await;
-        writers.wait_for_progress(200).await;
+        let (disk, writers) = load_on_disk(&cluster, "pageserver").await;
         let client = cluster.connect("main").await;
         number(&client, "SELECT count(*) FROM ledger").await;
         let pid = cluster.pid("pageserver");
@@ -70,9 +70,7 @@ fn a_pageserver_with_a_full_disk_goes_on_when_there_is_room() {
 fn a_pageserver_whose_disk_makes_nothing_durable_loses_nothing() {
     let cluster = cluster("pageserver-disk-failing");
     block_on(async {
-        let disk = disk_of_pageserver(&cluster, "pageserver");
-        let writers = Writers::start(&cluster.connstr("main"), 4).await;
-        writers.wait_for_progress(200).await;
+        let (disk, writers) = load_on_disk(&cluster, "pageserver").await;
         disk.make(Trouble::Failing);
         is_hit(&disk, 1).await;
         writers.wait_for_progress(200).await;
@@ -89,9 +87,7 @@ fn a_pageserver_whose_disk_makes_nothing_durable_loses_nothing() {
 fn object_storage_that_is_full_is_waited_for() {
     let cluster = cluster("object-storage-full");
     block_on(async {
-        let disk = disk_of_pageserver(&cluster, "remote_storage");
-        let writers = Writers::start(&cluster.connstr("main"), 4).await;
-        writers.wait_for_progress(200).await;
+        let (disk, writers) = load_on_disk(&cluster, "remote_storage").await;
         disk.make(Trouble::Full);
         is_hit(&disk, 3).await;
         let uploaded = || lsn(&cluster.pageserver_timeline("main")["remote_consistent_lsn"]);

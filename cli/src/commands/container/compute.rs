@@ -11,8 +11,7 @@ use pageserver_api::history::Interval;
 
 use super::first_tenant::FirstTenant;
 use crate::commands::endpoint::{bare_spec, compute_ctl, settings, suspend_timeout_seconds};
-use crate::endpoints::write_private;
-use crate::local_env::LocalEnv;
+use crate::local_env::{LocalEnv, write_private};
 
 /// Where `container health` finds it.
 pub const HTTP_ADDRESS: &str = "127.0.0.1:3080";

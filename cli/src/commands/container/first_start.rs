@@ -13,8 +13,7 @@ use types::TenantTimelineId;
 use super::compute::HTTP_ADDRESS;
 use crate::arguments::ContainerInitArguments;
 use crate::commands::endpoint::{bare_spec, compute_ctl};
-use crate::endpoints::write_private;
-use crate::local_env::LocalEnv;
+use crate::local_env::{LocalEnv, write_private};
 
 const TIMEOUT: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(50);

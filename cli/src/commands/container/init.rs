@@ -27,9 +27,9 @@ pub async fn init(
     let _lock = LocalEnv::lock(directory)?;
     // Compose passes on a variable that is not set as an empty one.
     let tls_names: Vec<String> = arguments.tls_name.iter().filter(|name| !name.is_empty()).cloned().collect();
-    let complete_certificate = |env: &LocalEnv| match env.certificates.of_endpoints() {
-        None if !tls_names.is_empty() => env.certificates.sign(&tls_names),
-        _ => Ok(()),
+    let complete_certificate = |env: &LocalEnv| match tls_names[..] {
+        [] => Ok(()),
+        [..] => env.certificates.complete(&tls_names),
     };
     let begun = FirstTenant::load(directory)?;
     if let Some(first) = begun.as_ref().filter(|first| first.complete) {

@@ -2,38 +2,42 @@
 
 use std::time::{Duration, SystemTime};
 
-use http_client::{HttpClient, HttpError, Method, StatusCode};
+use http_client::{HttpClient, HttpError, StatusCode};
 use serde::Deserialize;
 
 use super::finding::Finding;
 use crate::commands::status::{self, Rows};
 use crate::local_env::LocalEnv;
+use crate::storage::Daemon;
 
 /// Tokens may be refused, and times of commits misleading, from here on.
 const MOST_SKEW: Duration = Duration::from_secs(5);
 
 pub async fn examine(env: &LocalEnv) -> anyhow::Result<Vec<Finding>> {
     let rows = status::rows(env).await?;
-    let mut findings: Vec<Finding> = rows.troubles(env).into_iter().map(trouble).collect();
+    let mut findings: Vec<Finding> = rows.troubles.iter().map(|words| trouble(words)).collect();
     if findings.is_empty() {
         findings.push(Finding::good("parts", all_up(&rows)));
     }
     let mut clocks = Vec::new();
-    for (name, address, path) in daemons(env) {
+    for daemon in Daemon::all(env) {
+        let (address, path) = daemon.status_at(env);
         let client = HttpClient::new("it", &address, env.credentials.clone());
         let asked = SystemTime::now();
-        match client.time(&path).await {
-            Ok(time) => clocks.push((name.clone(), skew(asked, SystemTime::now(), time))),
-            Err(error) => findings.extend(refused(&name, &error, env)),
+        match client.dated::<Status>(path).await {
+            Ok((time, status)) => {
+                clocks.push((daemon.in_words(), skew(asked, SystemTime::now(), time)));
+                findings.extend(other_version(daemon, status, env));
+            }
+            Err(error) => findings.extend(refused(daemon, &error, env)),
         }
-        findings.extend(other_version(&name, &client, &path, env).await);
     }
     findings.push(clocks_agree(&clocks));
     Ok(findings)
 }
 
 /// Trouble that `status` knows of has its command with it.
-fn trouble(words: String) -> Finding {
+fn trouble(words: &str) -> Finding {
     match words.split_once(". ") {
         Some((seen, advice)) => Finding::bad("parts", seen, advice),
         None => Finding::bad("parts", words, "`varve logs` has what they said"),
@@ -44,22 +48,7 @@ fn all_up(rows: &Rows) -> String {
     format!("all {} are up", rows.len())
 }
 
-/// Name, address, and where it says how it is.
-pub fn daemons(env: &LocalEnv) -> Vec<(String, String, String)> {
-    let config = &env.config;
-    let mut daemons = vec![("the storage broker".to_owned(), config.broker_address(), "/status".to_owned())];
-    for id in config.safekeeper_ids() {
-        daemons.push((
-            format!("safekeeper {id}"),
-            config.safekeeper_http_address(id),
-            "/v1/status".to_owned(),
-        ));
-    }
-    daemons.push(("the pageserver".to_owned(), config.pageserver_http_address(), "/v1/status".to_owned()));
-    daemons
-}
-
-fn refused(name: &str, error: &HttpError, env: &LocalEnv) -> Option<Finding> {
+fn refused(daemon: Daemon, error: &HttpError, env: &LocalEnv) -> Option<Finding> {
     let status = error.status()?;
     if !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
         return None;
@@ -67,27 +56,27 @@ fn refused(name: &str, error: &HttpError, env: &LocalEnv) -> Option<Finding> {
     let varve = env.varve();
     Some(Finding::bad(
         "keys",
-        format!("{name} does not believe this cluster's keys: {error}"),
+        format!("{} does not believe this cluster's keys: {error}", daemon.in_words()),
         format!(
             "It may run since before keys were made: `{varve} stop` and `{varve} start`. Or its port belongs to another cluster."
         ),
     ))
 }
 
-/// The broker has none to say.
-async fn other_version(name: &str, client: &HttpClient, path: &str, env: &LocalEnv) -> Option<Finding> {
-    #[derive(Deserialize)]
-    struct Status {
-        version: Option<String>,
-    }
-    let status: Status = client.json(client.request(Method::GET, path)).await.ok()?;
+/// What every daemon says of itself. The broker says no version.
+#[derive(Deserialize)]
+struct Status {
+    version: Option<String>,
+}
+
+fn other_version(daemon: Daemon, status: Status, env: &LocalEnv) -> Option<Finding> {
     let version = status.version?;
     let ours = env!("CARGO_PKG_VERSION");
     let varve = env.varve();
     (version != ours).then(|| {
         Finding::warning(
             "versions",
-            format!("{name} is {version}, this varve is {ours}"),
+            format!("{} is {version}, this varve is {ours}", daemon.in_words()),
             format!("`{varve} stop` and `{varve} start` have all parts be of one version"),
         )
     })
@@ -132,11 +121,11 @@ mod tests {
 
     #[test]
     fn troubles_are_parted_from_their_commands() {
-        let found = trouble("Down: broker. `varve start` starts what is down.".to_owned());
+        let found = trouble("Down: broker. `varve start` starts what is down.");
         assert_eq!(
             (found.seen.as_str(), found.advice.as_deref()),
             ("Down: broker", Some("`varve start` starts what is down."))
         );
-        assert!(trouble("no full stop".to_owned()).advice.is_some());
+        assert!(trouble("no full stop").advice.is_some());
     }
 }
