@@ -88,6 +88,9 @@ pub enum Command {
     /// Look at what the cluster stands on: parts, keys, clocks, object storage, disks. Ends with 1 if something is wrong.
     #[command(after_help = cluster::doctor_examples())]
     Doctor,
+    /// After all disks were lost: branches go on from what is in object storage. Touches none that a safekeeper has.
+    #[command(after_help = cluster::recover_examples())]
+    Recover,
     /// Print the connection string of an endpoint.
     #[command(after_help = cluster::connstr_examples())]
     Connstr(ConnstrArguments),

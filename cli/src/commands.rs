@@ -12,6 +12,7 @@ mod explain_read;
 mod export;
 mod logs;
 mod membership;
+mod recover;
 mod status;
 mod tenant;
 mod timeline;
@@ -61,6 +62,11 @@ pub async fn run(arguments: Arguments, output: Output) -> anyhow::Result<ExitCod
         Command::Status => return status::status(&open()?, output).await,
         Command::Top { every, rounds } => top::top(&open()?, every.0, rounds).await,
         Command::Doctor => return doctor::doctor(&open()?, output).await,
+        Command::Recover => {
+            let env = open()?;
+            let _lock = lock()?;
+            recover::recover(&env, output).await
+        }
         Command::Connstr(connstr) => connect::connstr(&open_here()?, &connstr, output),
         Command::Psql(psql) => connect::psql(&open_here()?, &psql),
         Command::Logs(logs) => logs::logs(&open_here()?, &logs, output).await,

@@ -58,6 +58,7 @@ pub async fn run(
         node: config.id,
         broker: BrokerClient::connect_lazy(&config.broker_endpoint, credentials.clone())?,
         credentials,
+        remote: Arc::clone(manager.remote()),
         pages: pages.clone(),
         ingest: ingest.clone(),
         metrics: WalReceiverMetrics::new(&registry)?,

@@ -14,7 +14,7 @@ use safekeeper_api::http::{Client, OwnershipQuestion};
 use tokio::time::Instant;
 use types::{Generation, TenantId, TenantTimelineId, TimelineId};
 
-use crate::storage::{Owners, StorageError};
+use crate::storage::{Claim, Owners, StorageError};
 
 /// What was written before there were grants has this one.
 const UNGRANTED: Generation = Generation(1);
@@ -25,7 +25,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
-type Timelines = BTreeMap<TenantId, Vec<TimelineId>>;
+type Claims = BTreeMap<TenantId, Claim>;
 
 #[derive(Debug)]
 pub struct SafekeeperOwners {
@@ -36,15 +36,18 @@ pub struct SafekeeperOwners {
 
 /// One question to all, and what became of it.
 struct Round<'a> {
-    timelines: &'a Timelines,
+    claims: &'a Claims,
     canvasses: BTreeMap<TenantId, Canvass>,
     errors: BTreeMap<String, String>,
 }
 
 impl Round<'_> {
     fn verdict(&self, tenant: TenantId) -> Verdict {
-        let timelines = self.timelines.get(&tenant).into_iter().flatten().copied();
-        self.canvasses.get(&tenant).map_or(Verdict::Open, |canvass| canvass.verdict(timelines))
+        self.canvasses.get(&tenant).map_or(Verdict::Open, |canvass| canvass.verdict(self.timelines(&tenant)))
+    }
+
+    fn timelines(&self, tenant: &TenantId) -> impl Iterator<Item = TimelineId> {
+        self.claims.get(tenant).into_iter().flat_map(|claim| &claim.timelines).copied()
     }
 
     fn is_decided(&self) -> bool {
@@ -53,9 +56,7 @@ impl Round<'_> {
 
     /// Addresses of members that nobody named before.
     fn more_to_ask(&self, asked: &BTreeSet<String>) -> BTreeSet<String> {
-        let of_tenant = |(tenant, canvass): (&TenantId, &Canvass)| {
-            canvass.missing(self.timelines.get(tenant).into_iter().flatten().copied())
-        };
+        let of_tenant = |(tenant, canvass): (&TenantId, &Canvass)| canvass.missing(self.timelines(tenant));
         let addresses = self.canvasses.iter().flat_map(of_tenant).map(|member| member.http_connstr);
         addresses.filter(|address| !asked.contains(address)).collect()
     }
@@ -83,11 +84,11 @@ impl SafekeeperOwners {
     async fn ask<'a>(
         &self,
         requests: &BTreeMap<TenantId, OwnershipRequest>,
-        timelines: &'a Timelines,
+        claims: &'a Claims,
     ) -> Round<'a> {
         let canvass = |tenant: &TenantId| (*tenant, Canvass::new(self.contacts.len()));
         let canvasses = requests.keys().map(canvass).collect();
-        let mut round = Round { timelines, canvasses, errors: BTreeMap::new() };
+        let mut round = Round { claims, canvasses, errors: BTreeMap::new() };
         let mut asked: BTreeSet<String> = self.contacts.iter().cloned().collect();
         let question = OwnershipQuestion { tenants: requests.clone() };
         let ask_one = async |address: String, is_contact: bool| {
@@ -122,26 +123,26 @@ impl SafekeeperOwners {
     }
 
     /// Looks for the highest generations, and claims higher ones. Those that were granted, and why others were not.
-    async fn claim_once(&self, timelines: &Timelines) -> (BTreeMap<TenantId, Generation>, Option<String>) {
-        let look = timelines.keys().map(|tenant| (*tenant, OwnershipRequest::Look)).collect();
-        let seen = self.ask(&look, timelines).await;
-        let next = |tenant: &TenantId| {
-            let highest = seen.canvasses[tenant].highest().max(UNGRANTED);
+    async fn claim_once(&self, claims: &Claims) -> (BTreeMap<TenantId, Generation>, Option<String>) {
+        let look = claims.keys().map(|tenant| (*tenant, OwnershipRequest::Look)).collect();
+        let seen = self.ask(&look, claims).await;
+        let next = |(tenant, claim): (&TenantId, &Claim)| {
+            let highest = seen.canvasses[tenant].highest().max(UNGRANTED).max(claim.above);
             let generation = Generation(highest.0.checked_add(1)?);
             (seen.verdict(*tenant) == Verdict::Agreed).then_some((*tenant, generation))
         };
-        let claimed: BTreeMap<TenantId, Generation> = timelines.keys().filter_map(next).collect();
+        let claimed: BTreeMap<TenantId, Generation> = claims.iter().filter_map(next).collect();
         if claimed.is_empty() {
             return (BTreeMap::new(), Some(seen.to_string()));
         }
         let claim = |(tenant, generation): (&TenantId, &Generation)| {
             (*tenant, OwnershipRequest::Claim { generation: *generation })
         };
-        let round = self.ask(&claimed.iter().map(claim).collect(), timelines).await;
+        let round = self.ask(&claimed.iter().map(claim).collect(), claims).await;
         let refused = claimed.keys().any(|tenant| round.verdict(*tenant) == Verdict::Refused);
         let granted: BTreeMap<TenantId, Generation> =
             claimed.into_iter().filter(|(tenant, _)| round.verdict(*tenant) == Verdict::Agreed).collect();
-        let missing = granted.len() < timelines.len();
+        let missing = granted.len() < claims.len();
         let reason = match refused {
             true => "another pageserver claims them as well".to_owned(),
             false => round.to_string(),
@@ -154,13 +155,13 @@ impl SafekeeperOwners {
 impl Owners for SafekeeperOwners {
     async fn claim(
         &self,
-        mut tenants: BTreeMap<TenantId, Vec<TimelineId>>,
+        mut tenants: BTreeMap<TenantId, Claim>,
     ) -> Result<BTreeMap<TenantId, Generation>, StorageError> {
         let mut granted = BTreeMap::new();
         let (begun, mut told) = (Instant::now(), Instant::now());
         let mut pause = SHORTEST_PAUSE;
         while !tenants.is_empty() {
-            let some = tenants.iter().take(TENANTS_AT_ONCE).map(|(id, timelines)| (*id, timelines.clone()));
+            let some = tenants.iter().take(TENANTS_AT_ONCE).map(|(id, claim)| (*id, claim.clone()));
             let (new, reason) = self.claim_once(&some.collect()).await;
             for (tenant, generation) in new {
                 tracing::info!(%tenant, %generation, "granted a generation");
@@ -183,8 +184,9 @@ impl Owners for SafekeeperOwners {
     async fn confirm(&self, timeline: TenantTimelineId, generation: Generation) -> Result<(), StorageError> {
         let tenant = timeline.tenant_id;
         let requests = BTreeMap::from([(tenant, OwnershipRequest::Confirm { generation })]);
-        let timelines = BTreeMap::from([(tenant, vec![timeline.timeline_id])]);
-        let round = self.ask(&requests, &timelines).await;
+        let timelines = vec![timeline.timeline_id];
+        let claims = BTreeMap::from([(tenant, Claim { timelines, above: generation })]);
+        let round = self.ask(&requests, &claims).await;
         match round.verdict(tenant) {
             Verdict::Agreed => Ok(()),
             Verdict::Refused => Err(StorageError::Superseded { tenant, generation }),

@@ -142,6 +142,13 @@ pub fn doctor_examples() -> StyledStr {
     ])
 }
 
+pub fn recover_examples() -> StyledStr {
+    examples(&[
+        ("varve recover", "which branches go on, and from where"),
+        ("varve recover --json > recovered.json", "the same for programs"),
+    ])
+}
+
 pub fn connstr_examples() -> StyledStr {
     examples(&[
         ("psql \"$(varve connstr)\" -c 'SELECT 1'", "the endpoint main"),

@@ -282,7 +282,7 @@ async fn create(
     Ok(info)
 }
 
-async fn create_on_safekeepers(
+pub async fn create_on_safekeepers(
     env: &LocalEnv,
     tenant: TenantId,
     info: &TimelineInfo,

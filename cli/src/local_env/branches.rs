@@ -114,6 +114,13 @@ impl Branches {
         }
     }
 
+    /// For what a branch was until now.
+    pub fn free_name(&self, tenant: TenantId, branch: &str) -> String {
+        let names = self.names(tenant);
+        let mut candidates = (1_u64..).map(|number| format!("{branch}-before-{number}"));
+        candidates.find(|name| !names.contains_key(name)).unwrap_or_default()
+    }
+
     /// Refuses a name that is taken or that would not do as a word of a command line.
     pub fn check_new_name(&self, tenant: TenantId, branch: &str) -> anyhow::Result<()> {
         let plain =

@@ -12,6 +12,7 @@ mod identity;
 mod owner;
 mod postgres;
 mod safekeeper;
+mod standbys;
 
 use std::path::PathBuf;
 

@@ -10,6 +10,7 @@ use consensus::{
     TimelineIdentity,
 };
 use pg_frontend::Address;
+use safekeeper_api::standby_feedback::StandbyFeedback;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -19,6 +20,7 @@ use types::{Lsn, NodeId, Term};
 use super::fetch::Fetch;
 use super::postgres::{Positions, Postgres, PostgresInput};
 use super::safekeeper::Link;
+use super::standbys::Standbys;
 use super::{Exit, PgSocket, Reach, WalproposerError};
 
 const TICK: Duration = Duration::from_secs(1);
@@ -41,6 +43,7 @@ pub enum Input {
     Linked { node: NodeId, messages: mpsc::UnboundedSender<ProposerMessage> },
     Unlinked { node: NodeId, reason: String },
     Heard { node: NodeId, message: AcceptorMessage },
+    StandbysNeed { node: NodeId, feedback: StandbyFeedback },
     Fetched { node: NodeId, term: Term, begin: Lsn, wal: Bytes },
     FetchFailed { node: NodeId },
 }
@@ -79,6 +82,8 @@ pub struct Owner {
     received: mpsc::Receiver<Input>,
     wal: Option<mpsc::Receiver<PostgresInput>>,
     positions: watch::Sender<Positions>,
+    standbys: Standbys,
+    standbys_need: watch::Sender<StandbyFeedback>,
     /// When the ticks were that no quorum has answered yet, and the last that one has.
     ticks: BTreeMap<u64, std::time::Instant>,
     status: watch::Sender<WalproposerStatus>,
@@ -115,6 +120,8 @@ impl Owner {
             received,
             wal: None,
             positions: watch::Sender::default(),
+            standbys: Standbys::default(),
+            standbys_need: watch::Sender::default(),
             ticks: BTreeMap::new(),
             status,
             established: Some(established),
@@ -149,6 +156,7 @@ impl Owner {
                     None
                 }
                 _ = tick.tick() => {
+                    self.tell_what_standbys_need();
                     self.ticks.insert(self.proposer.tick() + 1, std::time::Instant::now());
                     if self.ticks.len() > TICKS {
                         self.ticks.pop_first();
@@ -222,6 +230,7 @@ impl Owner {
             at: self.proposer.received_lsn(),
             streaming_since: None,
             positions: self.positions.subscribe(),
+            standbys_need: self.standbys_need.subscribe(),
             inputs,
         };
         self.tasks.spawn(postgres.run());
@@ -243,6 +252,11 @@ impl Owner {
             Input::Heard { node, .. } if self.peers.get(&node).is_none_or(|peer| peer.messages.is_none()) => {
                 return Ok(None);
             }
+            Input::StandbysNeed { node, feedback } => {
+                self.standbys.heard(node, feedback);
+                self.tell_what_standbys_need();
+                return Ok(None);
+            }
             Input::Heard { node, message } => ProposerEvent::Message { node, message },
             Input::Fetched { node, term, begin, wal } => ProposerEvent::Fetched { node, term, begin, wal },
             Input::FetchFailed { node } => ProposerEvent::FetchFailed { node },
@@ -252,12 +266,18 @@ impl Owner {
 
     /// Told once for each new reason, not at each attempt.
     fn unlinked(&mut self, node: NodeId, reason: String) {
+        self.standbys.lost(node, std::time::Instant::now());
         let Some(peer) = self.peers.get_mut(&node) else { return };
         peer.messages = None;
         if peer.last_error.as_ref() != Some(&reason) {
             tracing::warn!(timeline = %self.reach.ttid, safekeeper = %node, "connection lost: {reason}");
             peer.last_error = Some(reason);
         }
+    }
+
+    fn tell_what_standbys_need(&mut self) {
+        let need = self.standbys.need(std::time::Instant::now());
+        self.standbys_need.send_if_modified(|told| std::mem::replace(told, need) != need);
     }
 
     fn step(&mut self, event: ProposerEvent) -> Result<Option<Exit>, WalproposerError> {

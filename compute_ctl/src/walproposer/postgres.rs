@@ -8,6 +8,7 @@ use safekeeper_api::replication::{
     ReceiverMessage, ReplicationReader, ReplicationWriter, SenderMessage, StandbyStatus, StartReplication,
     Until, timestamp,
 };
+use safekeeper_api::standby_feedback::StandbyFeedback;
 use tokio::sync::{Notify, mpsc, watch};
 use types::Lsn;
 
@@ -42,6 +43,7 @@ pub struct Postgres {
     /// A session that has lasted was with a server that lives, though it may have had no WAL to send.
     pub streaming_since: Option<Instant>,
     pub positions: watch::Receiver<Positions>,
+    pub standbys_need: watch::Receiver<StandbyFeedback>,
     /// Bounded and not read while too much WAL is uncommitted: so PostgreSQL has to wait.
     pub inputs: mpsc::Sender<PostgresInput>,
 }
@@ -92,10 +94,10 @@ impl Postgres {
         tracing::info!(lsn = %self.at, "streaming from PostgreSQL");
         self.streaming_since = Some(Instant::now());
         let asked = Notify::new();
-        let positions = self.positions.clone();
+        let news = News { positions: self.positions.clone(), standbys_need: self.standbys_need.clone() };
         tokio::select! {
             ended = self.receive(reader, &asked) => ended,
-            failed = reply(writer, positions, &asked) => failed,
+            failed = reply(writer, news, &asked) => failed,
         }
     }
 
@@ -141,29 +143,42 @@ fn pg_error(error: PgError) -> WalproposerError {
     WalproposerError::Postgres(error.into())
 }
 
-/// Tells the positions when they change, when PostgreSQL asks, and every second. Never returns Ok.
+struct News {
+    positions: watch::Receiver<Positions>,
+    standbys_need: watch::Receiver<StandbyFeedback>,
+}
+
+/// Tells the positions when they change, when PostgreSQL asks, and every second; and what standbys need, at the beginning,
+/// since the slot may have kept what an earlier session said, and when it changes. Never returns Ok.
 async fn reply(
     mut writer: ReplicationWriter,
-    mut positions: watch::Receiver<Positions>,
+    mut news: News,
     asked: &Notify,
 ) -> Result<(), WalproposerError> {
+    news.standbys_need.mark_changed();
     loop {
-        let Positions { commit_lsn, pageserver_lsn, followed } = *positions.borrow_and_update();
+        let Positions { commit_lsn, pageserver_lsn, followed } = *news.positions.borrow_and_update();
+        // Not when this was sent: pgext/read_lease.c goes by it, and PostgreSQL takes it from either message.
+        let timestamp = followed.map_or(0, |time| timestamp(SystemTime::now() - time.elapsed()));
         let status = StandbyStatus {
             write_lsn: commit_lsn,
             flush_lsn: commit_lsn,
             apply_lsn: pageserver_lsn,
-            // Not when this was sent: pgext/read_lease.c goes by it.
-            timestamp: followed.map_or(0, |time| timestamp(SystemTime::now() - time.elapsed())),
+            timestamp,
             reply_requested: false,
         };
         writer.send(&ReceiverMessage::StandbyStatus(status)).await?;
+        if news.standbys_need.has_changed().unwrap_or(false) {
+            let feedback = *news.standbys_need.borrow_and_update();
+            writer.send(&ReceiverMessage::HotStandbyFeedback { timestamp, feedback }).await?;
+        }
         tokio::select! {
-            changed = positions.changed() => {
+            changed = news.positions.changed() => {
                 if changed.is_err() {
                     return std::future::pending().await;
                 }
             }
+            Ok(()) = news.standbys_need.changed() => news.standbys_need.mark_changed(),
             () = asked.notified() => {}
             () = tokio::time::sleep(REPLY_INTERVAL) => {}
         }

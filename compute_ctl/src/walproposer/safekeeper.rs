@@ -5,7 +5,9 @@ use std::time::Duration;
 use consensus::{Member, ProposerMessage};
 use pg_frontend::{Address, CopyReader, CopyWriter, PgClient};
 use safekeeper_api::replication::connect_params;
-use safekeeper_api::wire::{decode_acceptor_message, encode_proposer_message, start_wal_push};
+use safekeeper_api::wire::{
+    SafekeeperMessage, decode_safekeeper_message, encode_proposer_message, start_wal_push,
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -80,8 +82,11 @@ impl Link {
                 Ok(Err(error)) => return Err(error.to_string()),
                 Err(_) => return Err(format!("silent for {} s", SILENCE.as_secs())),
             };
-            let message = decode_acceptor_message(bytes).map_err(|error| error.to_string())?;
-            if self.inputs.send(Input::Heard { node, message }).await.is_err() {
+            let input = match decode_safekeeper_message(bytes).map_err(|error| error.to_string())? {
+                SafekeeperMessage::Acceptor(message) => Input::Heard { node, message },
+                SafekeeperMessage::StandbyFeedback(feedback) => Input::StandbysNeed { node, feedback },
+            };
+            if self.inputs.send(input).await.is_err() {
                 return Ok(());
             }
         }

@@ -7,7 +7,7 @@ use http_client::{Body, HttpClient, HttpError, Method, RequestBuilder, absent_is
 use types::{Key, Lsn, PgVersion, TenantId, TimelineId};
 
 use crate::history::{
-    GcResult, LsnByTimestamp, LsnLease, LsnLeaseRequest, TenantConfig, TenantConfigRequest,
+    GcResult, LsnByTimestamp, LsnLease, LsnLeaseRequest, ReplayResult, TenantConfig, TenantConfigRequest,
     TenantConfigResponse,
 };
 use crate::models::{
@@ -185,6 +185,15 @@ impl PageserverClient {
     /// All that was ingested is in remote storage when this returns.
     pub async fn checkpoint(&self, tenant: TenantId, timeline: TimelineId) -> Result<(), HttpError> {
         self.0.send(self.work(tenant, timeline, "checkpoint")).await
+    }
+
+    /// What safekeepers have put into object storage of a timeline that none of them has any more is taken in.
+    pub async fn replay_offloaded_wal(
+        &self,
+        tenant: TenantId,
+        timeline: TimelineId,
+    ) -> Result<ReplayResult, HttpError> {
+        self.0.json(self.work(tenant, timeline, "replay_offloaded_wal")).await
     }
 
     pub async fn compact(

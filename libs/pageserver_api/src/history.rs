@@ -108,6 +108,12 @@ pub struct TenantConfigResponse {
     pub effective_config: TenantConfig,
 }
 
+/// Of `PUT /v1/tenant/{t}/timeline/{tl}/replay_offloaded_wal`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReplayResult {
+    pub last_record_lsn: Lsn,
+}
+
 /// Of `PUT /v1/tenant/{t}/timeline/{tl}/do_gc`, whose body is a [`TenantConfig`] that counts this once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct GcResult {

@@ -6,7 +6,7 @@
 //!   'k'  end of WAL at the sender, i64 time, u8 reply requested
 //! receiver → sender
 //!   'r'  write, flush, apply, i64 time, u8 reply requested        (standby status update)
-//!   'h'  i64 time, xmin, catalog xmin                              (hot standby feedback: 4 × u32)
+//!   'h'  i64 time, what to keep: see `standby_feedback`            (hot standby feedback)
 //!   'z'  u8 version 1, last received, disk consistent, remote consistent     (ours: the pageserver)
 //! ```
 //! Big-endian; positions are u64; a time is microseconds since 2000-01-01 and is not interpreted here.
@@ -17,6 +17,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use types::Lsn;
 
 use crate::cursor::{Cursor, DecodeError};
+use crate::standby_feedback::StandbyFeedback;
 
 pub use client::{
     ReplicationError, ReplicationReader, ReplicationWriter, StartReplication, Until, WalRange, connect_params,
@@ -56,8 +57,7 @@ pub struct Keepalive {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReceiverMessage {
     StandbyStatus(StandbyStatus),
-    /// Its content is of no use to us yet.
-    HotStandbyFeedback,
+    HotStandbyFeedback { timestamp: i64, feedback: StandbyFeedback },
     PageserverFeedback(PageserverFeedback),
 }
 
@@ -143,9 +143,10 @@ impl ReceiverMessage {
                 out.put_i64(status.timestamp);
                 out.put_u8(status.reply_requested.into());
             }
-            ReceiverMessage::HotStandbyFeedback => {
+            ReceiverMessage::HotStandbyFeedback { timestamp, feedback } => {
                 out.put_u8(b'h');
-                out.put_bytes(0, 24);
+                out.put_i64(*timestamp);
+                feedback.put(&mut out);
             }
             ReceiverMessage::PageserverFeedback(feedback) => {
                 out.put_slice(&[b'z', PAGESERVER_FEEDBACK_VERSION]);
@@ -173,9 +174,10 @@ impl ReceiverMessage {
             }
             b'h' => {
                 cursor.message = "hot standby feedback";
-                cursor.take(24, "body")?;
+                let timestamp = cursor.i64("time")?;
+                let feedback = StandbyFeedback::take(&mut cursor)?;
                 cursor.finish()?;
-                Ok(ReceiverMessage::HotStandbyFeedback)
+                Ok(ReceiverMessage::HotStandbyFeedback { timestamp, feedback })
             }
             b'z' => {
                 cursor.message = "pageserver feedback";
@@ -204,6 +206,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::standby_feedback::FullTransactionId;
 
     proptest! {
         #[test]
@@ -216,7 +219,11 @@ mod tests {
         }
 
         #[test]
-        fn receiver_messages_come_back(one: u64, two: u64, three: u64, timestamp: i64, reply_requested: bool) {
+        fn receiver_messages_come_back(
+            one: u64, two: u64, three: u64, timestamp: i64, reply_requested: bool, xid in 3u32.., epoch: u32,
+        ) {
+            let xid = FullTransactionId((u64::from(epoch) << 32) | u64::from(xid));
+            let standby = StandbyFeedback { xmin: Some(xid), catalog_xmin: None };
             let (one, two, three) = (Lsn(one), Lsn(two), Lsn(three));
             let status =
                 StandbyStatus { write_lsn: one, flush_lsn: two, apply_lsn: three, timestamp, reply_requested };
@@ -226,7 +233,7 @@ mod tests {
             for message in [
                 ReceiverMessage::StandbyStatus(status),
                 ReceiverMessage::PageserverFeedback(feedback),
-                ReceiverMessage::HotStandbyFeedback,
+                ReceiverMessage::HotStandbyFeedback { timestamp, feedback: standby },
             ] {
                 let bytes = message.encode();
                 prop_assert_eq!(ReceiverMessage::decode(bytes.clone()), Ok(message));

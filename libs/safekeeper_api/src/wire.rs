@@ -11,6 +11,7 @@
 //!   'g'  u8 version, node id, configuration, term
 //!   'v'  u32 generation, term, u8 given, flush, commit, history
 //!   'a'  u32 generation, term, flush, durable, commit, pageserver's position
+//!   'h'  what the standbys here need to be kept, when it changes: see `standby_feedback`; only if it was asked for
 //!
 //! configuration = u32 generation, members, u8 1 and new members, or u8 0
 //! members       = u32 n, n × { node id, pg address, http address }     an address: UTF-8 and a zero byte
@@ -26,6 +27,7 @@ use consensus::{
 use types::{Lsn, NodeId, PgVersion, TenantId, TenantTimelineId, Term, TimelineId, WalSegmentSize};
 
 use crate::cursor::{Cursor, DecodeError};
+use crate::standby_feedback::StandbyFeedback;
 
 /// In START_WAL_PUSH and in both greetings. A peer with another version is refused.
 pub const PROTOCOL_VERSION: u8 = 2;
@@ -33,9 +35,17 @@ pub const PROTOCOL_VERSION: u8 = 2;
 /// WAL that one append carries at most.
 pub const MAX_APPEND_BYTES: usize = 128 << 10;
 
-/// The command that begins the session.
+/// The command that begins the session. A safekeeper tells of standbys only who asks for it, so that walproposers from
+/// before that go on.
 pub fn start_wal_push() -> String {
-    format!("START_WAL_PUSH (proto_version '{PROTOCOL_VERSION}')")
+    format!("START_WAL_PUSH (proto_version '{PROTOCOL_VERSION}', standby_feedback 'true')")
+}
+
+/// What a safekeeper says: to the consensus, or for PostgreSQL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SafekeeperMessage {
+    Acceptor(AcceptorMessage),
+    StandbyFeedback(StandbyFeedback),
 }
 
 pub fn encode_proposer_message(message: &ProposerMessage) -> Bytes {
@@ -156,6 +166,23 @@ pub fn encode_acceptor_message(message: &AcceptorMessage) -> Bytes {
         }
     }
     out.freeze()
+}
+
+pub fn encode_standby_feedback(feedback: StandbyFeedback) -> Bytes {
+    let mut out = BytesMut::with_capacity(17);
+    out.put_u8(b'h');
+    feedback.put(&mut out);
+    out.freeze()
+}
+
+pub fn decode_safekeeper_message(bytes: Bytes) -> Result<SafekeeperMessage, DecodeError> {
+    if bytes.first() != Some(&b'h') {
+        return decode_acceptor_message(bytes).map(SafekeeperMessage::Acceptor);
+    }
+    let mut cursor = Cursor::new("standby feedback", bytes.slice(1..));
+    let feedback = StandbyFeedback::take(&mut cursor)?;
+    cursor.finish()?;
+    Ok(SafekeeperMessage::StandbyFeedback(feedback))
 }
 
 pub fn decode_acceptor_message(bytes: Bytes) -> Result<AcceptorMessage, DecodeError> {

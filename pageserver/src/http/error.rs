@@ -5,6 +5,7 @@ use http_server::ApiError;
 
 use crate::import::ImportError;
 use crate::storage::StorageError;
+use crate::walreceiver::ReplayError;
 
 pub(super) fn storage(error: StorageError) -> ApiError {
     let message = error.to_string();
@@ -33,6 +34,15 @@ pub(super) fn storage(error: StorageError) -> ApiError {
         | StorageError::NotDurable(_)
         | StorageError::DamagedObject { .. }
         | StorageError::Io { .. } => ApiError::internal(message),
+    }
+}
+
+pub(super) fn replay(error: ReplayError) -> ApiError {
+    let message = error.to_string();
+    match error {
+        ReplayError::Connected(_) => ApiError::conflict(message),
+        ReplayError::NotRunning(_) => ApiError::new(StatusCode::PRECONDITION_FAILED, message),
+        ReplayError::Failed { .. } => ApiError::internal(message),
     }
 }
 

@@ -5,8 +5,8 @@ use http_server::extract::{Json, Path, Query};
 use http_server::{ApiError, TenantPath, TimelinePath};
 use jiff::Timestamp;
 use pageserver_api::history::{
-    GcResult, Interval, LsnByTimestamp, LsnLease, LsnLeaseRequest, POSTGRES_EPOCH, TenantConfig,
-    TenantConfigRequest, TenantConfigResponse,
+    GcResult, Interval, LsnByTimestamp, LsnLease, LsnLeaseRequest, POSTGRES_EPOCH, ReplayResult,
+    TenantConfig, TenantConfigRequest, TenantConfigResponse,
 };
 use pageserver_api::models::CompactionResult;
 use serde::Deserialize;
@@ -14,7 +14,7 @@ use types::Lsn;
 use utoipa::IntoParams;
 
 use super::timelines::timeline;
-use super::{ApiState, error, to_the_end};
+use super::{ApiState, error, to_the_end, uninterrupted};
 use crate::history::{commit_time, lsn_of_time};
 use crate::storage::Reach;
 
@@ -133,6 +133,24 @@ pub(super) async fn checkpoint(
 ) -> Result<Json<()>, ApiError> {
     let timeline = timeline(&state, path)?;
     to_the_end(async move { timeline.flush_and_upload().await }).await
+}
+
+/// Take in the WAL that is in object storage
+///
+/// For a timeline whose WAL no safekeeper has any more: whole segments that were put there come after what the timeline
+/// has. 409 if a safekeeper sends it WAL.
+#[utoipa::path(put, path = "/replay_offloaded_wal", tag = "Operation", params(TimelinePath),
+    responses((status = 200, description = "Where the timeline ends.", body = ReplayResult), ApiError))]
+pub(super) async fn replay_offloaded_wal(
+    State(state): State<ApiState>,
+    Path(path): Path<TimelinePath>,
+) -> Result<Json<ReplayResult>, ApiError> {
+    let id = timeline(&state, path)?.id();
+    uninterrupted(async move {
+        let last_record_lsn = state.receivers.replay_offloaded(id).await.map_err(error::replay)?;
+        Ok(Json(ReplayResult { last_record_lsn }))
+    })
+    .await
 }
 
 /// Merge layers and make images, as far as there is need

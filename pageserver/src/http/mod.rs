@@ -57,6 +57,7 @@ pub fn routes(state: ApiState) -> OpenApiRouter {
         .routes(routes!(history::timestamp_of_lsn))
         .routes(routes!(history::lease_lsn))
         .routes(routes!(history::checkpoint))
+        .routes(routes!(history::replay_offloaded_wal))
         .routes(routes!(history::compact))
         .routes(routes!(history::do_gc))
         .merge(OpenApiRouter::new().routes(routes!(imports::import)).layer(DefaultBodyLimit::disable()));

@@ -36,7 +36,7 @@ pub use config::StorageConfig;
 pub use error::StorageError;
 pub use metadata::TimelineMetadata;
 pub use metrics::StorageMetrics;
-pub use ownership::{FixedGeneration, Owners};
+pub use ownership::{Claim, FixedGeneration, Owners};
 pub use redo::Redo;
 pub use tenant::{EvictableLayer, Surroundings, TenantManager, template_key};
 pub use timeline::{Compacted, HeldLsn, Reach, ReadPlan, Timeline, TimelineStats, VisitedLayer};

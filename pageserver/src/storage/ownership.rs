@@ -10,14 +10,22 @@ use types::{Generation, TenantId, TenantTimelineId, TimelineId};
 
 use super::StorageError;
 
+/// What is known of a tenant that is to be claimed.
+#[derive(Clone, Debug, Default)]
+pub struct Claim {
+    pub timelines: Vec<TimelineId>,
+    /// The highest generation that has written to object storage. Whoever grants knows of it, unless it has lost its
+    /// disks: then an older one would find less than there is.
+    pub above: Generation,
+}
+
 /// Who grants generations, and knows whether there is a higher one by now.
 #[async_trait]
 pub trait Owners: Send + Sync + Debug + 'static {
-    /// Generations that nobody else has, higher than all before, of tenants with the timelines that are known of them.
-    /// Waits until they are granted.
+    /// Generations that nobody else has, higher than all before. Waits until they are granted.
     async fn claim(
         &self,
-        tenants: BTreeMap<TenantId, Vec<TimelineId>>,
+        tenants: BTreeMap<TenantId, Claim>,
     ) -> Result<BTreeMap<TenantId, Generation>, StorageError>;
 
     /// Succeeds if no higher one had been granted when this began.
@@ -32,7 +40,7 @@ pub struct FixedGeneration(pub Generation);
 impl Owners for FixedGeneration {
     async fn claim(
         &self,
-        tenants: BTreeMap<TenantId, Vec<TimelineId>>,
+        tenants: BTreeMap<TenantId, Claim>,
     ) -> Result<BTreeMap<TenantId, Generation>, StorageError> {
         Ok(tenants.into_keys().map(|tenant| (tenant, self.0)).collect())
     }

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pg_frontend::{Address, ConnectParams, CopyReader, CopyWriter, PgClient, PgError};
+use remote_storage::{BadKeyError, ObjectKey, RemoteError};
 use safekeeper_api::replication::{PageserverFeedback, ReceiverMessage, SenderMessage};
 use types::Lsn;
 use wal_decoder::{DecodeError, WalStreamDecoder};
 
-use super::ReceiverContext;
+use super::{ReceiverContext, WalReceiverMetrics};
 use crate::ingest::{Ingest, IngestError};
 use crate::storage::Timeline;
 
@@ -30,6 +31,12 @@ pub(super) enum StreamError {
     Ended,
     #[error("nothing but silence for {0:?}")]
     Silent(Duration),
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    #[error(transparent)]
+    Key(#[from] BadKeyError),
+    #[error("object {key} is damaged: a segment of WAL has {expected} bytes, this one {bytes}")]
+    Segment { key: ObjectKey, bytes: u64, expected: u64 },
 }
 
 impl StreamError {
@@ -41,18 +48,58 @@ impl StreamError {
             | StreamError::Message(_)
             | StreamError::Gap { .. }
             | StreamError::Ended
-            | StreamError::Silent(_) => false,
+            | StreamError::Silent(_)
+            | StreamError::Remote(_)
+            | StreamError::Key(_)
+            | StreamError::Segment { .. } => false,
         }
+    }
+}
+
+/// WAL of a timeline from where it ends, wherever it comes from.
+pub(super) struct WalIngest {
+    decoder: WalStreamDecoder,
+    ingest: Ingest,
+    metrics: WalReceiverMetrics,
+}
+
+impl WalIngest {
+    pub(super) async fn new(
+        context: &ReceiverContext,
+        timeline: &Arc<Timeline>,
+    ) -> Result<WalIngest, StreamError> {
+        let ingest = Ingest::new(Arc::clone(timeline), context.pages.clone(), context.ingest.clone()).await?;
+        let metadata = timeline.metadata();
+        let mut decoder =
+            WalStreamDecoder::new(ingest.last_record_end(), metadata.pg_version, metadata.wal_seg_size)
+                .with_system_identifier(metadata.system_identifier);
+        if ingest.last_record_start().is_valid() {
+            decoder = decoder.with_previous_record(ingest.last_record_start());
+        }
+        Ok(WalIngest { decoder, ingest, metrics: context.metrics.clone() })
+    }
+
+    /// Where the next WAL is to begin.
+    pub(super) fn fed_up_to(&self) -> Lsn {
+        self.decoder.fed_up_to()
+    }
+
+    /// All whole records of it are in the timeline when this returns.
+    pub(super) async fn take_in(&mut self, wal: &[u8]) -> Result<(), StreamError> {
+        self.metrics.bytes.inc_by(wal.len() as u64);
+        self.decoder.feed(wal);
+        while let Some(record) = self.decoder.next_record()? {
+            self.ingest.ingest(&record).await?;
+        }
+        Ok(self.ingest.flush().await?)
     }
 }
 
 pub(super) struct WalStream {
     timeline: Arc<Timeline>,
-    context: ReceiverContext,
     reader: CopyReader,
     writer: CopyWriter,
-    decoder: WalStreamDecoder,
-    ingest: Ingest,
+    ingest: WalIngest,
     sent: Option<PageserverFeedback>,
     pub(super) last_message: Instant,
     pub(super) last_wal: Instant,
@@ -64,7 +111,7 @@ impl WalStream {
         timeline: &Arc<Timeline>,
         address: &str,
     ) -> Result<WalStream, StreamError> {
-        let ingest = Ingest::new(Arc::clone(timeline), context.pages.clone(), context.ingest.clone()).await?;
+        let ingest = WalIngest::new(context, timeline).await?;
         let id = timeline.id();
         let params = ConnectParams::new(Address::parse(address)?, "pageserver")
             .password(&context.credentials.token())
@@ -73,23 +120,15 @@ impl WalStream {
             .option("timeline_id", &id.timeline_id.to_string())
             .physical_replication()
             .connect_timeout(Duration::from_secs(5));
-        let start = ingest.last_record_end();
+        let start = ingest.fed_up_to();
         let client = PgClient::connect(&params).await?;
         let copy = client.copy_both(&format!("START_REPLICATION PHYSICAL {start}")).await?;
         let (reader, writer) = copy.split();
-        let metadata = timeline.metadata();
-        let mut decoder = WalStreamDecoder::new(start, metadata.pg_version, metadata.wal_seg_size)
-            .with_system_identifier(metadata.system_identifier);
-        if ingest.last_record_start().is_valid() {
-            decoder = decoder.with_previous_record(ingest.last_record_start());
-        }
         let now = Instant::now();
         Ok(WalStream {
             timeline: Arc::clone(timeline),
-            context: context.clone(),
             reader,
             writer,
-            decoder,
             ingest,
             sent: None,
             last_message: now,
@@ -106,17 +145,12 @@ impl WalStream {
         self.last_message = Instant::now();
         match SenderMessage::decode(message)? {
             SenderMessage::XLogData(data) => {
-                let expected = self.decoder.fed_up_to();
+                let expected = self.ingest.fed_up_to();
                 if data.start_lsn != expected {
                     return Err(StreamError::Gap { got: data.start_lsn, expected });
                 }
                 self.last_wal = self.last_message;
-                self.context.metrics.bytes.inc_by(data.wal.len() as u64);
-                self.decoder.feed(&data.wal);
-                while let Some(record) = self.decoder.next_record()? {
-                    self.ingest.ingest(&record).await?;
-                }
-                self.ingest.flush().await?;
+                self.ingest.take_in(&data.wal).await?;
                 self.feedback(false).await
             }
             SenderMessage::Keepalive(keepalive) => self.feedback(keepalive.reply_requested).await,

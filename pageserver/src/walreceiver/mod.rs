@@ -4,6 +4,7 @@
 //! choose.rs      which safekeeper to read from (pure)
 //! candidates.rs  what the broker says of a timeline's safekeepers
 //! connection.rs  one stream of WAL, from its start to its end
+//! offloaded.rs   WAL from object storage, when safekeepers have lost theirs
 //! receiver.rs    the task: choose, read, choose again
 //! ```
 
@@ -11,6 +12,7 @@ mod candidates;
 mod choose;
 mod connection;
 mod metrics;
+mod offloaded;
 mod receiver;
 
 use std::collections::HashMap;
@@ -19,6 +21,8 @@ use std::time::Duration;
 
 use auth::Credentials;
 use broker_api::BrokerClient;
+use remote_storage::RemoteStorage;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use types::{Lsn, NodeId, TenantId, TenantTimelineId};
@@ -34,6 +38,7 @@ pub use metrics::{WalReceiverMetrics, watch};
 pub struct ReceiverContext {
     pub node: NodeId,
     pub broker: BrokerClient,
+    pub remote: Arc<dyn RemoteStorage>,
     pub credentials: Credentials,
     pub pages: PageReader,
     pub ingest: IngestMetrics,
@@ -60,7 +65,22 @@ struct Running {
     status: StatusCell,
     /// Its task has it; who only looks does not keep it.
     timeline: Weak<Timeline>,
+    replays: mpsc::Sender<ReplayRequest>,
     stop: CancellationToken,
+}
+
+/// To be answered with where the timeline ends then.
+type ReplayRequest = oneshot::Sender<Result<Lsn, ReplayError>>;
+
+/// Why WAL from object storage was not taken in.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    #[error("WAL of timeline {0} comes from a safekeeper")]
+    Connected(TenantTimelineId),
+    #[error("nothing receives WAL for timeline {0}: it is archived or deleted, or the pageserver stops")]
+    NotRunning(TenantTimelineId),
+    #[error("timeline {timeline} at {lsn}: {reason}")]
+    Failed { timeline: TenantTimelineId, lsn: Lsn, reason: String },
 }
 
 pub struct WalReceivers {
@@ -82,10 +102,12 @@ impl WalReceivers {
         running.entry(id).or_insert_with(|| {
             let status = StatusCell::default();
             let looked_at = Arc::downgrade(&timeline);
-            let receiver = receiver::Receiver::new(self.context.clone(), timeline, Arc::clone(&status));
+            let (replays, requests) = mpsc::channel(1);
+            let receiver =
+                receiver::Receiver::new(self.context.clone(), timeline, Arc::clone(&status), requests);
             let stop = self.shutdown.child_token();
             self.tasks.spawn(receiver.run(stop.clone()));
-            Running { status, timeline: looked_at, stop }
+            Running { status, timeline: looked_at, replays, stop }
         });
     }
 
@@ -105,6 +127,18 @@ impl WalReceivers {
             }
             stays
         });
+    }
+
+    /// Takes in what safekeepers have put into object storage. It is for timelines that no safekeeper has.
+    pub async fn replay_offloaded(&self, id: TenantTimelineId) -> Result<Lsn, ReplayError> {
+        let replays = self.running.lock().expect("no holder panics").get(&id).map(|it| it.replays.clone());
+        let (reply, answer) = oneshot::channel();
+        let gone = ReplayError::NotRunning(id);
+        let Some(replays) = replays else { return Err(gone) };
+        if replays.send(reply).await.is_err() {
+            return Err(gone);
+        }
+        answer.await.unwrap_or(Err(gone))
     }
 
     pub fn status(&self, id: TenantTimelineId) -> ReceiverStatus {

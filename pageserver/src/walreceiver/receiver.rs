@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use broker_api::Subscription;
 use bytes::Bytes;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
-use types::NodeId;
+use types::{Lsn, NodeId};
 
 use super::candidates::Candidates;
 use super::choose::{Choice, Current, Limits, choose};
 use super::connection::{StreamError, WalStream};
-use super::{ReceiverContext, StatusCell};
+use super::{ReceiverContext, ReplayError, ReplayRequest, StatusCell, offloaded};
 use crate::storage::Timeline;
 
 const TICK: Duration = Duration::from_millis(250);
@@ -27,6 +28,7 @@ pub(super) struct Receiver {
     candidates: Candidates,
     stream: Option<(NodeId, WalStream)>,
     subscription: Option<Subscription>,
+    replays: mpsc::Receiver<ReplayRequest>,
     /// When to try the broker again.
     subscribe_at: Instant,
 }
@@ -36,13 +38,19 @@ enum Event {
     BrokerLost,
     Message(Result<Bytes, StreamError>),
     Subscribe,
+    Replay(ReplayRequest),
     Tick,
     Superseded,
     Shutdown,
 }
 
 impl Receiver {
-    pub(super) fn new(context: ReceiverContext, timeline: Arc<Timeline>, status: StatusCell) -> Self {
+    pub(super) fn new(
+        context: ReceiverContext,
+        timeline: Arc<Timeline>,
+        status: StatusCell,
+        replays: mpsc::Receiver<ReplayRequest>,
+    ) -> Self {
         let receiver = Self {
             context,
             timeline,
@@ -50,6 +58,7 @@ impl Receiver {
             candidates: Candidates::default(),
             stream: None,
             subscription: None,
+            replays,
             subscribe_at: Instant::now(),
         };
         receiver.say("no safekeeper is known yet".to_owned(), false);
@@ -65,6 +74,7 @@ impl Receiver {
                 () = self.timeline.superseded() => Event::Superseded,
                 event = next_of_broker(&mut self.subscription, self.subscribe_at) => event,
                 message = next_of_stream(&mut self.stream) => Event::Message(message),
+                Some(reply) = self.replays.recv() => Event::Replay(reply),
                 _ = tick.tick() => Event::Tick,
             };
             match event {
@@ -81,12 +91,31 @@ impl Receiver {
                 }
                 Event::Subscribe => self.subscribe().await,
                 Event::Message(message) => self.message(message).await,
+                Event::Replay(reply) => {
+                    let outcome = tokio::select! {
+                        () = shutdown.cancelled() => return,
+                        outcome = self.replay() => outcome,
+                    };
+                    // Who asked may have gone away; what was taken in stays.
+                    let _ = reply.send(outcome);
+                }
                 Event::Tick => self.tick().await,
             }
             if self.stream.is_none() {
                 self.reconsider().await;
             }
         }
+    }
+
+    async fn replay(&mut self) -> Result<Lsn, ReplayError> {
+        let timeline = self.timeline.id();
+        if self.stream.is_some() {
+            return Err(ReplayError::Connected(timeline));
+        }
+        offloaded::replay(&self.context, &self.timeline).await.map_err(|error| {
+            let lsn = self.timeline.last_record_lsn();
+            ReplayError::Failed { timeline, lsn, reason: error.to_string() }
+        })
     }
 
     fn heard(&mut self, info: broker_api::SafekeeperTimelineInfo) {

@@ -21,6 +21,7 @@ mod open;
 mod owner;
 mod owners;
 mod registry;
+mod standbys;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -44,6 +45,7 @@ pub use self::eviction::run as evict;
 pub use self::manager::{LookupError, Manager, Settings, Summary};
 pub use self::owners::OwnershipError;
 pub use self::registry::{SenderState, WalSender};
+pub use self::standbys::{Standby, Standbys};
 
 use self::core::{Input, PullRequest};
 use self::registry::{Registration, Registry};
@@ -102,6 +104,7 @@ pub struct Timeline {
     state: watch::Receiver<Arc<AcceptorState>>,
     senders: Registry<SenderState>,
     proposers: Registry<SocketAddr>,
+    standbys: Standbys,
     /// When somebody asked for it last.
     used: Mutex<Instant>,
     /// Held while segments go to object storage, and while it is deleted.
@@ -214,6 +217,11 @@ impl Timeline {
             confirmed_lsn: Lsn::INVALID,
         };
         self.senders.register(state, Counted::new(&self.metrics.wal_senders))
+    }
+
+    /// What the hot standbys that read here need of their primary.
+    pub fn standbys(&self) -> &Standbys {
+        &self.standbys
     }
 
     pub fn count_sent(&self, bytes: usize) {

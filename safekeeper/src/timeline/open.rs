@@ -20,6 +20,7 @@ use crate::timeline::control_file::{self, AtRest, ControlFile, ControlFileError}
 use crate::timeline::core::{Core, Input};
 use crate::timeline::manager::Settings;
 use crate::timeline::registry::Registry;
+use crate::timeline::standbys::Standbys;
 use crate::timeline::{Positions, QUEUE, Timeline};
 use crate::wal_store::{Begin, RemoteSegments, RemoteWalError, Segments, WalStore, WalStoreError};
 
@@ -163,6 +164,7 @@ pub fn open(
         state: state_receiver,
         senders: Registry::default(),
         proposers: Registry::default(),
+        standbys: Standbys::default(),
         used: std::sync::Mutex::new(Instant::now()),
         offloading: tokio::sync::Mutex::default(),
         evict_after: settings.evict_after,

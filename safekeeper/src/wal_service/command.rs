@@ -9,6 +9,8 @@ pub enum Command {
     /// A proposer comes to append WAL.
     StartWalPush {
         proto_version: u32,
+        /// It wants to hear what standbys need to be kept.
+        standby_feedback: bool,
     },
     /// WAL out: up to the commit LSN, or further for a recovering proposer and another safekeeper.
     StartReplication {
@@ -51,13 +53,16 @@ fn parse_command(words: &mut Words<'_>) -> Result<Command, String> {
         "START_WAL_PUSH" => {
             let options = words.options()?;
             let mut proto_version = None;
+            let mut standby_feedback = false;
             for (name, value) in options {
                 match name.as_str() {
                     "proto_version" => proto_version = Some(number(&value)?),
+                    "standby_feedback" => standby_feedback = boolean(&value)?,
                     other => return Err(format!("unknown option {other:?}")),
                 }
             }
-            Command::StartWalPush { proto_version: proto_version.ok_or("proto_version is missing")? }
+            let proto_version = proto_version.ok_or("proto_version is missing")?;
+            Command::StartWalPush { proto_version, standby_feedback }
         }
         "START_REPLICATION" => parse_start_replication(words)?,
         "IDENTIFY_SYSTEM" => Command::IdentifySystem,
@@ -108,6 +113,10 @@ fn parse_start_replication(words: &mut Words<'_>) -> Result<Command, String> {
         _ => return Err("last_term and until go together, and not with term".into()),
     };
     Ok(Command::StartReplication { start, tli, until })
+}
+
+fn boolean(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| format!("{text:?} is neither true nor false"))
 }
 
 fn number<N: std::str::FromStr>(text: &str) -> Result<N, String> {
@@ -218,7 +227,11 @@ mod tests {
         );
         assert_eq!(
             Command::parse("START_WAL_PUSH (proto_version '1')"),
-            Ok(Command::StartWalPush { proto_version: 1 })
+            Ok(Command::StartWalPush { proto_version: 1, standby_feedback: false })
+        );
+        assert_eq!(
+            Command::parse("START_WAL_PUSH (proto_version '2', standby_feedback 'true')"),
+            Ok(Command::StartWalPush { proto_version: 2, standby_feedback: true })
         );
         assert_eq!(
             Command::parse("SHOW wal_segment_size"),
@@ -248,6 +261,7 @@ mod tests {
             "START_REPLICATION LOGICAL 0/8",
             "START_WAL_PUSH",
             "START_WAL_PUSH (proto_version '1', more 'x')",
+            "START_WAL_PUSH (proto_version '1', standby_feedback 'perhaps')",
             "SHOW",
             "É",
         ] {

@@ -56,8 +56,8 @@ impl Handler for WalService {
             .map_err(|error| QueryError::new(sqlstate::SYNTAX_ERROR, error.to_string()))?;
         let timeline = self.timeline(session).await?;
         match command {
-            Command::StartWalPush { proto_version } => {
-                push::receive_wal(timeline, session, proto_version).await
+            Command::StartWalPush { proto_version, standby_feedback } => {
+                push::receive_wal(timeline, session, proto_version, standby_feedback).await
             }
             Command::StartReplication { start, tli, until } => {
                 replication::stream_wal(timeline, session, start, tli, until).await

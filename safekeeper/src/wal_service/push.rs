@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use pg_backend::{CopyReader, CopyWriter, QueryError, Session, sqlstate};
+use safekeeper_api::standby_feedback::StandbyFeedback;
 use safekeeper_api::wire;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::timeline::{PushConnection, PushReply, Timeline};
 use crate::wal_service::errors;
@@ -13,6 +14,7 @@ pub async fn receive_wal(
     timeline: Arc<Timeline>,
     session: &mut Session,
     proto_version: u32,
+    standby_feedback: bool,
 ) -> Result<(), QueryError> {
     if proto_version != u32::from(wire::PROTOCOL_VERSION) {
         let message =
@@ -24,9 +26,10 @@ pub async fn receive_wal(
     let (mut reader, mut writer) = session.copy_both().await?.split();
     let (connection, mut replies) = timeline.connect_proposer(peer).await.map_err(errors::stopped)?;
     tracing::info!(timeline = %timeline.ttid(), %peer, "proposer comes");
+    let feedback = standby_feedback.then(|| timeline.standbys().watch());
     let outcome = tokio::select! {
         outcome = receive(&connection, &mut reader) => outcome,
-        outcome = reply(&timeline, &mut replies, &mut writer) => outcome,
+        outcome = reply(&timeline, &mut replies, feedback, &mut writer) => outcome,
         () = shutdown.cancelled() => Err(errors::timeline_stopped(timeline.ttid())),
     };
     tracing::info!(timeline = %timeline.ttid(), %peer, "proposer leaves");
@@ -45,10 +48,19 @@ async fn receive(connection: &PushConnection, reader: &mut CopyReader<'_>) -> Re
 async fn reply(
     timeline: &Timeline,
     replies: &mut mpsc::Receiver<PushReply>,
+    mut feedback: Option<watch::Receiver<StandbyFeedback>>,
     writer: &mut CopyWriter<'_>,
 ) -> Result<(), QueryError> {
     loop {
-        match replies.recv().await {
+        let next = tokio::select! {
+            next = replies.recv() => next,
+            feedback = next_feedback(&mut feedback) => {
+                writer.send(wire::encode_standby_feedback(feedback)).await?;
+                writer.flush().await?;
+                continue;
+            }
+        };
+        match next {
             Some(PushReply::Message(message)) => {
                 writer.send(wire::encode_acceptor_message(&message)).await?;
                 // Several may be waiting; they leave together.
@@ -62,4 +74,15 @@ async fn reply(
             None => return Err(errors::timeline_stopped(timeline.ttid())),
         }
     }
+}
+
+/// What standbys need, at the beginning and whenever it changes; for who did not ask, nothing, for ever.
+async fn next_feedback(feedback: &mut Option<watch::Receiver<StandbyFeedback>>) -> StandbyFeedback {
+    if let Some(feedback) = feedback
+        && feedback.changed().await.is_ok()
+    {
+        return *feedback.borrow_and_update();
+    }
+    // Nobody asked, or the timeline has gone: then the replies say so.
+    std::future::pending().await
 }

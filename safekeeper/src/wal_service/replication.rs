@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use types::{BLCKSZ, Lsn};
 
-use crate::timeline::{Timeline, WalSender};
+use crate::timeline::{Standby, Timeline, WalSender};
 use crate::wal_service::errors;
 
 /// WAL bytes in one message, as a stock walsender has it.
@@ -29,6 +29,7 @@ pub async fn stream_wal(
     check_request(&timeline, start, tli, until)?;
     let shutdown = session.shutdown().clone();
     let sender = timeline.register_sender(session, start);
+    let standby = timeline.standbys().join();
     let (mut reader, mut writer) = session.copy_both().await?.split();
     tracing::info!(timeline = %timeline.ttid(), %start, ?until, "WAL reader comes");
 
@@ -38,7 +39,7 @@ pub async fn stream_wal(
         ingested: watch::Sender::new(None),
     };
     let outcome = tokio::select! {
-        outcome = receive(&timeline, &sender, &mut reader, &heard) => outcome,
+        outcome = receive(&timeline, &sender, &standby, &mut reader, &heard) => outcome,
         outcome = send(&timeline, &sender, &mut writer, start, until, &heard) => outcome,
         () = shutdown.cancelled() => Err(errors::timeline_stopped(timeline.ttid())),
     };
@@ -101,6 +102,7 @@ fn limit(timeline: &Timeline, until: Until) -> Result<Lsn, QueryError> {
 async fn receive(
     timeline: &Timeline,
     sender: &WalSender,
+    standby: &Standby,
     reader: &mut CopyReader<'_>,
     heard: &Heard,
 ) -> Result<(), QueryError> {
@@ -113,7 +115,7 @@ async fn receive(
                     heard.reply_requested.notify_one();
                 }
             }
-            Ok(ReceiverMessage::HotStandbyFeedback) => {}
+            Ok(ReceiverMessage::HotStandbyFeedback { feedback, .. }) => standby.needs(feedback),
             Ok(ReceiverMessage::PageserverFeedback(feedback)) => {
                 sender.note_confirmed(feedback.remote_consistent_lsn);
                 heard.ingested.send_replace(Some(feedback.last_received_lsn));

@@ -1,9 +1,6 @@
-//! Segments in object storage, under their own names, so that PostgreSQL's tools read them from there too.
+//! Segments in object storage, under their own names ([`safekeeper_api::offloaded`]), so that PostgreSQL's tools read them from
+//! there too.
 //!
-//! ```text
-//!  wal/<tenant>/<timeline>/000000010000000000000001                 a whole segment, committed to its end
-//!  wal/<tenant>/<timeline>/000000010000000000000002.sk1.partial     the beginning of one, as safekeeper 1 has it
-//! ```
 //! Whole segments are the same on all safekeepers, so it does not matter who puts them there, or how many do. One that
 //! is there is never replaced: it is compared. How far the last segment goes, and of which term it is, may differ from
 //! safekeeper to safekeeper, so each has its own.
@@ -13,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use remote_storage::{BadKeyError, ObjectKey, RemoteError, RemoteStorage};
 use safekeeper_api::control_file::PartialSegment;
+use safekeeper_api::offloaded;
 use types::{Lsn, NodeId, TenantId, TenantTimelineId};
 
 use crate::wal_store::Segments;
@@ -35,13 +33,12 @@ pub enum RemoteWalError {
 
 /// Where all segments of a tenant are.
 pub fn tenant_prefix(tenant: TenantId) -> ObjectKey {
-    ObjectKey::new(format!("wal/{tenant}")).expect("made of characters that keys may have")
+    ObjectKey::new(offloaded::tenant_prefix(tenant)).expect("made of characters that keys may have")
 }
 
 /// Where all segments of a timeline are.
 pub fn timeline_prefix(ttid: TenantTimelineId) -> ObjectKey {
-    let TenantTimelineId { tenant_id, timeline_id } = ttid;
-    ObjectKey::new(format!("wal/{tenant_id}/{timeline_id}")).expect("made of characters that keys may have")
+    ObjectKey::new(offloaded::timeline_prefix(ttid)).expect("made of characters that keys may have")
 }
 
 /// Those of one timeline.

@@ -12,6 +12,7 @@ mod containers;
 mod crash_points;
 mod data_definition;
 mod deletion;
+mod disaster;
 mod disk_failures;
 mod doctor;
 mod durability;

@@ -15,7 +15,8 @@ fn on_a_bucket(name: &str, remote: Remote) -> Cluster {
         .need_not_evict("it writes much and reads little")
 }
 
-fn ours(server: &S3Server) -> Remote {
+/// A bucket of a server that is ours.
+pub fn ours(server: &S3Server) -> Remote {
     let endpoint = server.endpoint();
     Remote {
         remote_storage: format!(

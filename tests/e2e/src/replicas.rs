@@ -377,6 +377,69 @@ fn a_query_in_the_way_of_vacuum_is_cancelled_not_wrong() {
     });
 }
 
+/// With feedback, the query of `a_query_in_the_way_of_vacuum_is_cancelled_not_wrong` comes to its end, whatever safekeeper the
+/// replica has to say it to.
+#[test]
+fn vacuum_leaves_what_a_replica_with_feedback_reads() {
+    let cluster = Cluster::up("replica-feedback").need_not_evict("next to nothing is written");
+    block_on(async {
+        let primary = with_marks(&cluster).await;
+        let statements = ["CREATE TABLE t AS SELECT n FROM generate_series(1, 50000) n", "VACUUM t"];
+        run_each(&primary, &statements).await;
+        let kept = async |query: &str| {
+            let query = format!("SELECT {query} FROM pg_replication_slots WHERE slot_name = 'walproposer'");
+            primary.query_one(&query, &[]).await.unwrap().get::<_, Option<i64>>(0)
+        };
+        small_replica(&cluster, "ro");
+        assert_eq!(kept("xmin::text::bigint").await, None, "feedback is not asked for");
+        cluster.varve(&[
+            "endpoint",
+            "reconfigure",
+            "ro",
+            "--set",
+            "hot_standby_feedback=on",
+            "--set",
+            "wal_receiver_status_interval=1s",
+            "--set",
+            "max_standby_streaming_delay=1s",
+        ]);
+        let (looking, other) = (cluster.connect("ro").await, cluster.connect("ro").await);
+        looking.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ").await.unwrap();
+        let oldest = number(&looking, "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint").await;
+        eventually("the primary hears of it", PATIENCE, async || {
+            kept("xmin::text::bigint").await.is_some_and(|xmin| xmin <= oldest)
+        })
+        .await;
+        for safekeeper in ["1", "2", "3"] {
+            cluster.kill(&format!("safekeeper-{safekeeper}"));
+            caught_up(&primary, &other).await;
+            cluster.varve(&["start"]);
+        }
+        primary.batch_execute("DELETE FROM t WHERE n % 2 = 0").await.unwrap();
+        primary.batch_execute("VACUUM t").await.unwrap();
+        caught_up(&primary, &other).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(number(&looking, "SELECT count(*) FROM t").await, 50_000);
+        let conflicts = "SELECT confl_snapshot FROM pg_stat_database_conflicts WHERE datname = 'postgres'";
+        assert_eq!(number(&other, conflicts).await, 0);
+        looking.batch_execute("COMMIT").await.unwrap();
+        let begun_later = format!("CASE WHEN xmin::text::bigint > {oldest} THEN 1 ELSE 0 END::bigint");
+        eventually("the primary hears that it is over", PATIENCE, async || {
+            kept(&begun_later).await == Some(1)
+        })
+        .await;
+        primary.batch_execute("VACUUM t").await.unwrap();
+        caught_up(&primary, &other).await;
+        assert_eq!(number(&other, "SELECT count(*) FROM t").await, 25_000);
+        drop((looking, other));
+        cluster.varve(&["endpoint", "stop", "ro"]);
+        eventually("a replica that has gone keeps nothing", PATIENCE, async || {
+            kept("xmin::text::bigint").await.is_none()
+        })
+        .await;
+    });
+}
+
 #[test]
 fn a_replica_goes_on_whoever_is_replaced() {
     let cluster = Cluster::up("replica-goes-on").need_not_evict("next to nothing is written");

@@ -58,7 +58,7 @@ impl Cluster {
 
     /// On an object store that is not a directory, with lines at the head of its `pageserver.toml`.
     pub fn up_on(name: &str, remote: Remote, pageserver: &str) -> Cluster {
-        let cluster = Cluster::make_on(name, EndpointSettings::of_this_run(), Some(remote));
+        let cluster = Cluster::init_on(name, remote);
         cluster.up_with_lines("", pageserver);
         cluster
     }
@@ -95,6 +95,11 @@ impl Cluster {
     /// A new cluster of which nothing runs yet.
     pub fn init(name: &str) -> Cluster {
         Cluster::make(name, EndpointSettings::of_this_run())
+    }
+
+    /// The same on an object store that is not a directory, and may have something in it.
+    pub fn init_on(name: &str, remote: Remote) -> Cluster {
+        Cluster::make_on(name, EndpointSettings::of_this_run(), Some(remote))
     }
 
     fn make(name: &str, settings: EndpointSettings) -> Cluster {

@@ -27,7 +27,7 @@ pub async fn restore(
 ) -> anyhow::Result<()> {
     let Restore { tenant, branch, to_time, to_lsn, keep_as } = restore;
     let before = branches.timeline(tenant, &branch)?;
-    let kept = keep_as.unwrap_or_else(|| free_name(branches, tenant, &branch));
+    let kept = keep_as.unwrap_or_else(|| branches.free_name(tenant, &branch));
     branches.check_new_name(tenant, &kept)?;
     let ttid = TenantTimelineId::new(tenant, before);
     let endpoints = Endpoint::all_of(env, ttid)?;
@@ -61,10 +61,4 @@ pub async fn restore(
             info.initdb_lsn
         )
     })
-}
-
-fn free_name(branches: &Branches, tenant: TenantId, branch: &str) -> String {
-    let names = branches.names(tenant);
-    let mut candidates = (1_u64..).map(|number| format!("{branch}-before-{number}"));
-    candidates.find(|name| !names.contains_key(name)).unwrap_or_default()
 }

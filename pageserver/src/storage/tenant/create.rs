@@ -15,7 +15,7 @@ use super::tenant_object::TenantRecord;
 use super::{Tenant, TenantManager, load};
 use crate::storage::environment::{Environment, with_generation};
 use crate::storage::layers::{DiskLayer, ImageLayersWriter};
-use crate::storage::ownership::Ownership;
+use crate::storage::ownership::{Claim, Ownership};
 use crate::storage::timeline::{Orphans, extent};
 use crate::storage::upload::{INDEX_STEM, IndexLayer, IndexPart};
 use crate::storage::{StorageError, Timeline, TimelineMetadata};
@@ -35,7 +35,7 @@ impl TenantManager {
         if load::is_deleted(&self.environment, id).await? {
             return Err(StorageError::TenantDeleted(id));
         }
-        let claim = self.environment.owners.claim(BTreeMap::from([(id, Vec::new())]));
+        let claim = self.environment.owners.claim(BTreeMap::from([(id, Claim::default())]));
         let granted = tokio::time::timeout(GRANT_TIMEOUT, claim).await;
         let granted =
             granted.map_err(|_| StorageError::NotGranted { tenant: id, timeout: GRANT_TIMEOUT })??;

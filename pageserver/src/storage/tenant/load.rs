@@ -17,7 +17,7 @@ use super::delete::{remove_tenant, remove_timeline};
 use super::tenant_object::{TENANT_STEM, TenantRecord};
 use crate::storage::environment::{Environment, generation_of};
 use crate::storage::layers::{DiskLayer, LayerFileName, is_temporary};
-use crate::storage::ownership::Ownership;
+use crate::storage::ownership::{Claim, Ownership};
 use crate::storage::timeline::{Orphans, extent};
 use crate::storage::upload::{INDEX_STEM, IndexPart};
 use crate::storage::{StorageError, Timeline};
@@ -31,7 +31,7 @@ pub(super) async fn load_tenants(
     let listing = environment.remote.list(Some(&Environment::tenants_prefix()), ListMode::Children).await?;
     let ids: Vec<TenantId> =
         listing.directories.iter().filter_map(|directory| directory.file_name().parse().ok()).collect();
-    let found: BTreeMap<TenantId, Vec<TimelineId>> = stream::iter(ids)
+    let found: BTreeMap<TenantId, Claim> = stream::iter(ids)
         .map(|id| find_tenant(environment, id))
         .buffer_unordered(AT_A_TIME)
         .try_filter_map(async |found| Ok(found))
@@ -40,8 +40,8 @@ pub(super) async fn load_tenants(
     // Only now is it read what they are: whoever owned them before may have written until now.
     let granted = environment.owners.claim(found.clone()).await?;
     let loading = granted.into_iter().map(|(id, generation)| {
-        let known = found.get(&id).cloned().unwrap_or_default();
-        load_tenant(environment, id, generation, known)
+        let known = found.get(&id).map(|claim| claim.timelines.clone());
+        load_tenant(environment, id, generation, known.unwrap_or_default())
     });
     let loaded = stream::iter(loading).buffer_unordered(AT_A_TIME);
     loaded.try_filter_map(async |loaded| Ok(loaded)).try_collect().await
@@ -100,6 +100,11 @@ impl FoundTenant {
         self.directories.iter().filter(|timeline| !deleted.contains(timeline)).copied().collect()
     }
 
+    fn claim(&self) -> Claim {
+        let above = generation_of(self.key.file_name(), TENANT_STEM).unwrap_or_default();
+        Claim { timelines: self.timelines(), above }
+    }
+
     /// Of what is left something.
     fn deleted_timelines(&self) -> Vec<TimelineId> {
         let deleted = &self.record.deleted_timelines;
@@ -107,13 +112,13 @@ impl FoundTenant {
     }
 }
 
-/// A tenant that is to be claimed, with its timelines.
+/// A tenant that is to be claimed.
 async fn find_tenant(
     environment: &Arc<Environment>,
     id: TenantId,
-) -> Result<Option<(TenantId, Vec<TimelineId>)>, StorageError> {
+) -> Result<Option<(TenantId, Claim)>, StorageError> {
     let found = FoundTenant::look(environment, id, Generation(u32::MAX)).await?;
-    Ok(found.map(|found| (id, found.timelines())))
+    Ok(found.map(|found| (id, found.claim())))
 }
 
 async fn load_tenant(
@@ -179,12 +184,12 @@ async fn claim_new_timelines(
 ) -> Result<(Generation, Option<FoundTenant>), StorageError> {
     loop {
         let found = FoundTenant::look(environment, id, generation).await?;
-        let now = found.as_ref().map(FoundTenant::timelines).unwrap_or_default();
-        if now.iter().all(|timeline| known.contains(timeline)) {
+        let now = found.as_ref().map(FoundTenant::claim).unwrap_or_default();
+        if now.timelines.iter().all(|timeline| known.contains(timeline)) {
             return Ok((generation, found));
         }
-        known = now;
-        let granted = environment.owners.claim(BTreeMap::from([(id, known.clone())])).await?;
+        known = now.timelines.clone();
+        let granted = environment.owners.claim(BTreeMap::from([(id, now)])).await?;
         generation = granted[&id];
     }
 }

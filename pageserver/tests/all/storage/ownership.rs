@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use durable_fs::DurableFs;
-use pageserver::storage::{FixedGeneration, Owners, StorageError};
+use pageserver::storage::{Claim, FixedGeneration, Owners, StorageError};
 use remote_storage::{ListMode, RemoteStorage};
-use types::{Generation, Lsn, TenantId, TenantTimelineId, TimelineId};
+use types::{Generation, Lsn, TenantId, TenantTimelineId};
 
 use super::support::*;
 
@@ -19,11 +19,11 @@ pub struct Highest(pub Arc<Mutex<Generation>>);
 impl Owners for Highest {
     async fn claim(
         &self,
-        tenants: BTreeMap<TenantId, Vec<TimelineId>>,
+        tenants: BTreeMap<TenantId, Claim>,
     ) -> Result<BTreeMap<TenantId, Generation>, StorageError> {
         let mut highest = self.0.lock().unwrap();
-        if !tenants.is_empty() {
-            highest.0 += 1;
+        if let Some(above) = tenants.values().map(|claim| claim.above).max() {
+            highest.0 = highest.0.max(above.0) + 1;
         }
         Ok(tenants.into_keys().map(|tenant| (tenant, *highest)).collect())
     }
@@ -100,6 +100,25 @@ async fn what_a_superseded_pageserver_writes_is_not_found_and_frees_no_wal() {
     third.shutdown().await.unwrap();
 }
 
+/// All safekeepers have lost their disks: object storage alone says how far generations had come.
+#[tokio::test]
+async fn who_grants_may_have_forgotten_everything() {
+    let (first_disk, second_disk) = (Disk::new(), Disk::new());
+    let store = first_disk.store().await;
+    let first = open(&first_disk, &Highest(Arc::new(Mutex::new(Generation(6)))), &store).await;
+    let timeline = root(&first).await;
+    timeline.put_batch(batch(1100, vec![(block(1), 1100, change("kept"))])).await.unwrap();
+    first.shutdown().await.unwrap();
+
+    let forgetful = Highest(Arc::new(Mutex::new(Generation(1))));
+    let second = open(&second_disk, &forgetful, &store).await;
+    let timeline = second.get_timeline(ttid(1)).unwrap();
+    let found = timeline.get_reconstruct(block(1), Lsn(1100)).await.unwrap();
+    assert_eq!(text(&found), ["1000 page 1", "1100 kept"]);
+    assert_eq!(*forgetful.0.lock().unwrap(), Generation(8));
+    second.shutdown().await.unwrap();
+}
+
 /// No quorum answers: all is uploaded, and nobody is told that WAL may go until it is confirmed.
 #[tokio::test]
 async fn what_nobody_confirms_frees_no_wal() {
@@ -110,7 +129,7 @@ async fn what_nobody_confirms_frees_no_wal() {
     impl Owners for Silent {
         async fn claim(
             &self,
-            tenants: BTreeMap<TenantId, Vec<TimelineId>>,
+            tenants: BTreeMap<TenantId, Claim>,
         ) -> Result<BTreeMap<TenantId, Generation>, StorageError> {
             FixedGeneration(Generation(2)).claim(tenants).await
         }

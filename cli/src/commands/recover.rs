@@ -1,0 +1,199 @@
+//! `recover`: branches whose WAL no safekeeper has go on from what is in object storage. For when all disks are gone.
+//!
+//! ```text
+//! main ────────────┤ what is in object storage: the pageserver's layers, then whole segments of WAL
+//!                  └──▶ main, from here on: a new timeline, which safekeepers have from its beginning
+//! ```
+//! A new timeline, because the end of the old one's WAL is lost, and the part of it that is in object storage goes on with
+//! what was lost: what is written now must not be taken for it, should one of the lost disks come back. Its id is the lost one's plus one, so that the command
+//! can be repeated after a failure.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, bail};
+use http_client::absent_is_none;
+use pageserver_api::models::{TimelineCreateRequest, TimelineInfo};
+use serde::Serialize;
+use types::{Lsn, TenantId, TenantTimelineId, TimelineId};
+
+use super::timeline::create_on_safekeepers;
+use crate::endpoints::Endpoint;
+use crate::local_env::{Branches, LocalEnv};
+use crate::output::Output;
+use crate::output::table::{Cell, table};
+use crate::storage::{on_all_safekeepers, pageserver_client};
+
+/// What became of one.
+#[derive(Debug, Serialize)]
+struct Recovered {
+    tenant_id: TenantId,
+    branch_name: String,
+    timeline_id: TimelineId,
+    /// Where it goes on.
+    start_lsn: Lsn,
+    /// The latest commit that it has, if it has one.
+    last_commit: Option<String>,
+    lost_timeline_id: TimelineId,
+    kept_as: String,
+}
+
+pub async fn recover(env: &LocalEnv, output: Output) -> anyhow::Result<()> {
+    let mut branches = env.branches()?;
+    let mut recovered = Vec::new();
+    let mut archived = 0;
+    for tenant in pageserver_client(env).tenants().await? {
+        if branches.tenants().all(|(known, _)| known != tenant.id) {
+            branches.add_tenant(tenant.id, false)?;
+        }
+        let lost = Lost::of(env, tenant.id).await?;
+        archived += lost.archived;
+        for info in &lost.timelines {
+            output.progress(format!("branch {} goes on", branches.quoted(tenant.id, info.timeline_id)));
+            recovered.push(go_on(env, &mut branches, info, &lost.all).await?);
+        }
+    }
+    output.result(&recovered, || in_words(&recovered, archived))
+}
+
+/// The timelines of a tenant that no safekeeper has.
+struct Lost {
+    /// Those that nothing goes on from yet, ancestors first.
+    timelines: Vec<TimelineInfo>,
+    /// Ids of all timelines of the tenant, which are taken.
+    all: BTreeSet<TimelineId>,
+    /// Those that are archived stay so, and are lost still.
+    archived: usize,
+}
+
+impl Lost {
+    /// One that some safekeeper has is not lost, and one that does not answer may have it: then nothing is done.
+    async fn of(env: &LocalEnv, tenant: TenantId) -> anyhow::Result<Lost> {
+        let timelines = pageserver_client(env).timelines(tenant).await?;
+        let mut alive = BTreeSet::new();
+        for info in &timelines {
+            let ttid = TenantTimelineId::new(tenant, info.timeline_id);
+            let answers =
+                on_all_safekeepers(env, async |safekeeper| absent_is_none(safekeeper.timeline(ttid).await));
+            let answers =
+                answers.await.context("whether a branch is lost is known when all safekeepers answer")?;
+            if answers.iter().any(Option::is_some) {
+                alive.insert(info.timeline_id);
+            }
+        }
+        let all = timelines.iter().map(|info| info.timeline_id).collect();
+        let (archived, mut lost): (Vec<_>, Vec<_>) = timelines
+            .into_iter()
+            .filter(|info| !alive.contains(&info.timeline_id) && !alive.contains(&next_id(info.timeline_id)))
+            .partition(|info| info.is_archived);
+        lost.sort_by_key(|info| (info.ancestor_timeline_id.is_some(), info.initdb_lsn, info.timeline_id));
+        Ok(Lost { timelines: lost, all, archived: archived.len() })
+    }
+}
+
+/// Everything that is done may be done once more after a failure.
+async fn go_on(
+    env: &LocalEnv,
+    branches: &mut Branches,
+    lost: &TimelineInfo,
+    all: &BTreeSet<TimelineId>,
+) -> anyhow::Result<Recovered> {
+    let tenant = lost.tenant_id;
+    let ttid = TenantTimelineId::new(tenant, lost.timeline_id);
+    let name = match branches.name_of(tenant, lost.timeline_id) {
+        Some(name) => name.to_owned(),
+        None => name_it(branches, lost, all)?,
+    };
+    let endpoints = Endpoint::all_of(env, ttid)?;
+    if let Some(running) = endpoints.iter().find(|endpoint| endpoint.is_in_use(env)) {
+        bail!(
+            "endpoint {:?} runs on branch {name:?}: `varve endpoint stop {}` first",
+            running.name,
+            running.name
+        );
+    }
+    let pageserver = pageserver_client(env);
+    // What safekeepers had put into object storage, and the pageserver had not.
+    let at = pageserver.replay_offloaded_wal(tenant, lost.timeline_id).await?.last_record_lsn;
+    let request = TimelineCreateRequest::branch(next_id(lost.timeline_id), lost.timeline_id, Some(at));
+    let info = pageserver.create_timeline(tenant, &request).await?;
+    // As a root: there is no WAL of what it left.
+    create_on_safekeepers(env, tenant, &info, None).await?;
+    let kept = branches.free_name(tenant, &name);
+    branches.replace_branch(tenant, &name, info.timeline_id, &kept)?;
+    for mut endpoint in endpoints {
+        endpoint.timeline_id = info.timeline_id;
+        endpoint.save(env)?;
+    }
+    Ok(Recovered {
+        tenant_id: tenant,
+        branch_name: name,
+        timeline_id: info.timeline_id,
+        start_lsn: at,
+        last_commit: pageserver.timestamp_of_lsn(tenant, info.timeline_id, at).await?,
+        lost_timeline_id: lost.timeline_id,
+        kept_as: kept,
+    })
+}
+
+/// Names are this machine's, and lost with it. The first root is `main`, as `varve up` has it.
+fn name_it(
+    branches: &mut Branches,
+    lost: &TimelineInfo,
+    all: &BTreeSet<TimelineId>,
+) -> anyhow::Result<String> {
+    let tenant = lost.tenant_id;
+    let names = branches.names(tenant);
+    let is_root = lost.ancestor_timeline_id.is_none();
+    let name = match is_root && !names.contains_key("main") {
+        true => "main".to_owned(),
+        false => {
+            let mut candidates =
+                (1..=all.len() + names.len() + 1).map(|number| format!("recovered-{number}"));
+            candidates.find(|name| !names.contains_key(name)).context("no name is free")?
+        }
+    };
+    branches.add_branch(tenant, &name, lost.timeline_id, lost.pg_version)?;
+    Ok(name)
+}
+
+/// Of what goes on from it.
+fn next_id(lost: TimelineId) -> TimelineId {
+    TimelineId(u128::from_be_bytes(lost.0).wrapping_add(1).to_be_bytes())
+}
+
+fn in_words(recovered: &[Recovered], archived: usize) -> String {
+    let mut text = match recovered {
+        [] => "no branch is lost: safekeepers have the WAL of all".to_owned(),
+        _ => {
+            let rows = recovered.iter().map(|branch| -> Vec<Cell> {
+                let last_commit = branch.last_commit.clone().unwrap_or_else(|| "none".to_owned());
+                vec![
+                    branch.branch_name.clone().into(),
+                    branch.start_lsn.to_string().into(),
+                    last_commit.into(),
+                    branch.kept_as.clone().into(),
+                ]
+            });
+            let table = table(&["BRANCH", "GOES ON AT", "LAST COMMIT", "WHAT IT WAS"], rows);
+            format!("{table}\nWhat was committed later was in no object storage, and is lost.")
+        }
+    };
+    if archived > 0 {
+        text += &format!(
+            "\n{archived} archived are lost as well; `varve timeline unarchive`, then `varve recover` once more"
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_on_is_found_again_by_its_id() {
+        let id: TimelineId = "000000000000000000000000000000ff".parse().unwrap();
+        assert_eq!(next_id(id).to_string(), "00000000000000000000000000000100");
+        assert_eq!(next_id(TimelineId([0xff; 16])), TimelineId([0; 16]));
+    }
+}

@@ -1,0 +1,129 @@
+//! All disks are gone, and the cluster's own directory with them: what is in object storage goes on.
+
+use std::time::Duration;
+
+use harness::{Cluster, block_on, eventually, lsn, number};
+use s3_server::S3Server;
+use tokio_postgres::Client;
+use types::Lsn;
+
+use crate::object_storage::ours;
+use crate::offload::fill;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Rows, and what is in them, of a table that `fill` made.
+const SUM: &str = "SELECT count(*) + sum(length(filler))::bigint FROM";
+const FULL: i64 = 20_000 + 18_000_000;
+
+/// All that was committed on the branch until now is in object storage.
+async fn uploaded(cluster: &Cluster, branch: &str, client: &Client) {
+    let row = client.query_one("SELECT pg_current_wal_flush_lsn()::text", &[]).await.unwrap();
+    let written = row.get::<_, String>(0).parse().unwrap();
+    eventually("the pageserver puts all in object storage", PATIENCE, async || {
+        lsn(&cluster.pageserver_timeline(branch)["remote_consistent_lsn"]) >= written
+    })
+    .await;
+}
+
+/// `checkpoint_timeout_seconds` has the pageserver upload what little there is.
+const SOON: &str = "checkpoint_distance = 4194304\ncheckpoint_timeout_seconds = 2";
+
+#[test]
+fn object_storage_alone_is_enough() {
+    let server = S3Server::start("bucket");
+    block_on(async {
+        let before = Cluster::up_on("disaster-before", ours(&server), SOON)
+            .need_not_evict("it writes much and reads little");
+        let main = before.connect("main").await;
+        main.batch_execute("CREATE ROLE shop LOGIN PASSWORD 'kept'").await.unwrap();
+        fill(&main, 1).await;
+        before.varve(&["timeline", "branch", "--branch-name", "dev"]);
+        before.varve(&["endpoint", "create", "dev", "--branch-name", "dev"]);
+        before.varve(&["endpoint", "start", "dev"]);
+        let dev = before.connect("dev").await;
+        fill(&dev, 2).await;
+        fill(&main, 3).await;
+        uploaded(&before, "main", &main).await;
+        uploaded(&before, "dev", &dev).await;
+        assert!(before.varve(&["recover"]).contains("no branch is lost"));
+        drop((main, dev, before));
+
+        let after = Cluster::init_on("disaster-after", ours(&server))
+            .need_not_evict("it writes much and reads little");
+        after.varve(&["start"]);
+        after.varve(&["safekeeper", "stop", "2"]);
+        after.refuses(&["recover"], "all safekeepers");
+        after.varve(&["start"]);
+        let recovered = after.varve_json(&["recover"]);
+        let names: Vec<&str> =
+            recovered.as_array().unwrap().iter().map(|it| it["branch_name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["main", "recovered-1"], "{recovered}");
+        assert!(recovered[0]["last_commit"].is_string(), "{recovered}");
+        assert_eq!(after.varve_json(&["recover"]).as_array().map(Vec::len), Some(0), "it is done");
+
+        after.varve(&["endpoint", "create", "main"]);
+        after.varve(&["endpoint", "create", "dev", "--branch-name", "recovered-1"]);
+        for endpoint in ["main", "dev"] {
+            after.varve(&["endpoint", "start", endpoint]);
+        }
+        let (main, dev) = (after.connect("main").await, after.connect("dev").await);
+        assert_eq!(number(&main, &format!("{SUM} t1")).await, FULL);
+        assert_eq!(number(&dev, &format!("{SUM} t1")).await, FULL);
+        assert_eq!(number(&dev, &format!("{SUM} t2")).await, FULL);
+        assert_eq!(number(&main, &format!("{SUM} t3")).await, FULL);
+        let role = "SELECT count(*) FROM pg_authid WHERE rolname = 'shop' AND rolpassword LIKE 'SCRAM%'";
+        assert_eq!(number(&main, role).await, 1);
+        let missing = dev.query_one("SELECT count(*) FROM t3", &[]).await.unwrap_err();
+        assert!(missing.code().is_some_and(|code| code.code() == "42P01"), "{missing}");
+
+        // They are branches like any other: safekeepers keep what is written now, and one of them may die.
+        fill(&main, 4).await;
+        drop((main, dev));
+        after.kill("safekeeper-1");
+        after.kill("pageserver");
+        after.kill("endpoint-main");
+        after.varve(&["start"]);
+        let main = after.connect("main").await;
+        assert_eq!(number(&main, &format!("{SUM} t4")).await, FULL);
+        after.varve(&["timeline", "branch", "--branch-name", "next"]);
+    });
+}
+
+/// The pageserver's layers never came to object storage, the safekeepers' WAL did.
+#[test]
+fn wal_that_no_pageserver_has_uploaded_is_enough() {
+    let server = S3Server::start("bucket");
+    block_on(async {
+        let before = Cluster::up_on("disaster-of-wal-before", ours(&server), "")
+            .need_not_evict("it writes much and reads little");
+        let main = before.connect("main").await;
+        fill(&main, 1).await;
+        let row = main.query_one("SELECT pg_current_wal_flush_lsn()::text", &[]).await.unwrap();
+        let committed: Lsn = row.get::<_, String>(0).parse().unwrap();
+        fill(&main, 2).await;
+        for id in 1..=3 {
+            eventually("a safekeeper knows that the segments are in object storage", PATIENCE, async || {
+                lsn(&before.safekeeper_timeline(id, "main")["backup_lsn"]) >= committed
+            })
+            .await;
+        }
+        let uploaded = lsn(&before.pageserver_timeline("main")["remote_consistent_lsn"]);
+        assert!(uploaded < committed, "the pageserver has uploaded the table: {uploaded}");
+        // It would upload everything when it is stopped.
+        before.kill("pageserver");
+        drop((main, before));
+
+        let after = Cluster::init_on("disaster-of-wal-after", ours(&server))
+            .need_not_evict("it writes much and reads little");
+        after.varve(&["start"]);
+        let recovered = after.varve_json(&["recover"]);
+        assert!(lsn(&recovered[0]["start_lsn"]) >= committed, "{recovered}");
+        after.varve(&["endpoint", "create", "main"]);
+        after.varve(&["endpoint", "start", "main"]);
+        let main = after.connect("main").await;
+        assert_eq!(number(&main, &format!("{SUM} t1")).await, FULL);
+        fill(&main, 3).await;
+        assert_eq!(number(&main, &format!("{SUM} t3")).await, FULL);
+    });
+}
