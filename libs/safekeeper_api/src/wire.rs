@@ -185,7 +185,7 @@ pub fn decode_safekeeper_message(bytes: Bytes) -> Result<SafekeeperMessage, Deco
     Ok(SafekeeperMessage::StandbyFeedback(feedback))
 }
 
-pub fn decode_acceptor_message(bytes: Bytes) -> Result<AcceptorMessage, DecodeError> {
+fn decode_acceptor_message(bytes: Bytes) -> Result<AcceptorMessage, DecodeError> {
     let mut cursor = Cursor::new("from safekeeper", bytes);
     match cursor.u8("tag")? {
         b'g' => {

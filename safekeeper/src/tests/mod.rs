@@ -28,7 +28,7 @@ use http_server::Guard;
 use pg_backend::Limits;
 use pg_frontend::{Address, ConnectParams, CopyReader, CopyWriter, PgClient};
 use prometheus::Registry;
-use safekeeper_api::wire;
+use safekeeper_api::wire::{self, SafekeeperMessage};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -171,8 +171,13 @@ impl Proposer {
     }
 
     async fn hear(&mut self) -> AcceptorMessage {
-        let bytes = tokio::time::timeout(Duration::from_secs(10), self.reader.next()).await.unwrap();
-        wire::decode_acceptor_message(bytes.unwrap().unwrap()).unwrap()
+        loop {
+            let bytes = tokio::time::timeout(Duration::from_secs(10), self.reader.next()).await.unwrap();
+            match wire::decode_safekeeper_message(bytes.unwrap().unwrap()).unwrap() {
+                SafekeeperMessage::Acceptor(message) => return message,
+                SafekeeperMessage::StandbyFeedback(_) => {}
+            }
+        }
     }
 
     async fn hear_position(&mut self) -> AppendResponse {

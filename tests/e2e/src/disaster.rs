@@ -52,7 +52,7 @@ fn object_storage_alone_is_enough() {
         let after = Cluster::init_on("disaster-after", ours(&server))
             .need_not_evict("it writes much and reads little");
         after.varve(&["start"]);
-        after.varve(&["safekeeper", "stop", "2"]);
+        after.kill("safekeeper-2");
         after.refuses(&["recover"], "all safekeepers");
         after.varve(&["start"]);
         let recovered = after.varve_json(&["recover"]);
