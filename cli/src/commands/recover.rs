@@ -1,4 +1,5 @@
-//! `recover`: branches whose WAL no safekeeper has go on from what is in object storage. For when all disks are gone.
+//! `recover`: branches whose WAL no safekeeper has go on from what is in object storage, and branches whose names were lost get
+//! new ones. For when all disks are gone, or some.
 //!
 //! ```text
 //! main ────────────┤ what is in object storage: the pageserver's layers, then whole segments of WAL
@@ -16,6 +17,7 @@ use pageserver_api::models::{TimelineCreateRequest, TimelineInfo};
 use serde::Serialize;
 use types::{Lsn, TenantId, TenantTimelineId, TimelineId};
 
+use super::tenant::MAIN_BRANCH;
 use super::timeline::create_on_safekeepers;
 use crate::endpoints::Endpoint;
 use crate::local_env::{Branches, LocalEnv};
@@ -37,38 +39,59 @@ struct Recovered {
     kept_as: String,
 }
 
+/// A branch that is well, but had no name here.
+#[derive(Debug, Serialize)]
+struct Named {
+    tenant_id: TenantId,
+    branch_name: String,
+    timeline_id: TimelineId,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    recovered: Vec<Recovered>,
+    named: Vec<Named>,
+    /// Lost, archived, and left so.
+    archived: usize,
+}
+
 pub async fn recover(env: &LocalEnv, output: Output) -> anyhow::Result<()> {
     let mut branches = env.branches()?;
-    let mut recovered = Vec::new();
-    let mut archived = 0;
+    let mut report = Report::default();
     for tenant in pageserver_client(env).tenants().await? {
         if branches.tenants().all(|(known, _)| known != tenant.id) {
             branches.add_tenant(tenant.id, false)?;
         }
-        let lost = Lost::of(env, tenant.id).await?;
-        archived += lost.archived;
-        for info in &lost.timelines {
+        let timelines = Timelines::of(env, tenant.id).await?;
+        report.archived += timelines.archived;
+        for info in &timelines.lost {
             output.progress(format!("branch {} goes on", branches.quoted(tenant.id, info.timeline_id)));
-            recovered.push(go_on(env, &mut branches, info, &lost.all).await?);
+            report.recovered.push(go_on(env, &mut branches, info).await?);
+        }
+        for info in &timelines.alive {
+            if branches.name_of(tenant.id, info.timeline_id).is_none() {
+                let branch_name = name_it(&mut branches, info)?;
+                report.named.push(Named { tenant_id: tenant.id, branch_name, timeline_id: info.timeline_id });
+            }
         }
     }
-    output.result(&recovered, || in_words(&recovered, archived))
+    output.result(&report, || in_words(&report))
 }
 
-/// The timelines of a tenant that no safekeeper has.
-struct Lost {
-    /// Those that nothing goes on from yet, ancestors first.
-    timelines: Vec<TimelineInfo>,
-    /// Ids of all timelines of the tenant, which are taken.
-    all: BTreeSet<TimelineId>,
+/// Those of a tenant, each kind with roots first.
+struct Timelines {
+    /// No safekeeper has them, and nothing goes on from them yet.
+    lost: Vec<TimelineInfo>,
+    alive: Vec<TimelineInfo>,
     /// Those that are archived stay so, and are lost still.
     archived: usize,
 }
 
-impl Lost {
+impl Timelines {
     /// One that some safekeeper has is not lost, and one that does not answer may have it: then nothing is done.
-    async fn of(env: &LocalEnv, tenant: TenantId) -> anyhow::Result<Lost> {
-        let timelines = pageserver_client(env).timelines(tenant).await?;
+    async fn of(env: &LocalEnv, tenant: TenantId) -> anyhow::Result<Timelines> {
+        let mut timelines = pageserver_client(env).timelines(tenant).await?;
+        timelines.sort_by_key(|info| (!begins_a_tree(info), info.initdb_lsn, info.timeline_id));
         let mut alive = BTreeSet::new();
         for info in &timelines {
             let ttid = TenantTimelineId::new(tenant, info.timeline_id);
@@ -80,28 +103,22 @@ impl Lost {
                 alive.insert(info.timeline_id);
             }
         }
-        let all = timelines.iter().map(|info| info.timeline_id).collect();
-        let (archived, mut lost): (Vec<_>, Vec<_>) = timelines
-            .into_iter()
-            .filter(|info| !alive.contains(&info.timeline_id) && !alive.contains(&next_id(info.timeline_id)))
-            .partition(|info| info.is_archived);
-        lost.sort_by_key(|info| (info.ancestor_timeline_id.is_some(), info.initdb_lsn, info.timeline_id));
-        Ok(Lost { timelines: lost, all, archived: archived.len() })
+        let ids = alive.clone();
+        let (alive, others): (Vec<_>, Vec<_>) =
+            timelines.into_iter().partition(|info| ids.contains(&info.timeline_id));
+        let lost = others.into_iter().filter(|info| !ids.contains(&next_id(info.timeline_id)));
+        let (archived, lost): (Vec<_>, Vec<_>) = lost.partition(|info| info.is_archived);
+        Ok(Timelines { lost, alive, archived: archived.len() })
     }
 }
 
 /// Everything that is done may be done once more after a failure.
-async fn go_on(
-    env: &LocalEnv,
-    branches: &mut Branches,
-    lost: &TimelineInfo,
-    all: &BTreeSet<TimelineId>,
-) -> anyhow::Result<Recovered> {
+async fn go_on(env: &LocalEnv, branches: &mut Branches, lost: &TimelineInfo) -> anyhow::Result<Recovered> {
     let tenant = lost.tenant_id;
     let ttid = TenantTimelineId::new(tenant, lost.timeline_id);
     let name = match branches.name_of(tenant, lost.timeline_id) {
         Some(name) => name.to_owned(),
-        None => name_it(branches, lost, all)?,
+        None => name_it(branches, lost)?,
     };
     let endpoints = Endpoint::all_of(env, ttid)?;
     if let Some(running) = endpoints.iter().find(|endpoint| endpoint.is_in_use(env)) {
@@ -136,24 +153,22 @@ async fn go_on(
 }
 
 /// Names are this machine's, and lost with it. The first root is `main`, as `varve up` has it.
-fn name_it(
-    branches: &mut Branches,
-    lost: &TimelineInfo,
-    all: &BTreeSet<TimelineId>,
-) -> anyhow::Result<String> {
-    let tenant = lost.tenant_id;
-    let names = branches.names(tenant);
-    let is_root = lost.ancestor_timeline_id.is_none();
-    let name = match is_root && !names.contains_key("main") {
-        true => "main".to_owned(),
+fn name_it(branches: &mut Branches, info: &TimelineInfo) -> anyhow::Result<String> {
+    let names = branches.names(info.tenant_id);
+    let name = match begins_a_tree(info) && !names.contains_key(MAIN_BRANCH) {
+        true => MAIN_BRANCH.to_owned(),
         false => {
-            let mut candidates =
-                (1..=all.len() + names.len() + 1).map(|number| format!("recovered-{number}"));
+            let mut candidates = (1..=names.len() + 1).map(|number| format!("recovered-{number}"));
             candidates.find(|name| !names.contains_key(name)).context("no name is free")?
         }
     };
-    branches.add_branch(tenant, &name, lost.timeline_id, lost.pg_version)?;
+    branches.add_branch(info.tenant_id, &name, info.timeline_id, info.pg_version)?;
     Ok(name)
+}
+
+/// A root, or what goes on from a root that was lost.
+fn begins_a_tree(info: &TimelineInfo) -> bool {
+    info.ancestor_timeline_id.is_none_or(|ancestor| next_id(ancestor) == info.timeline_id)
 }
 
 /// Of what goes on from it.
@@ -161,29 +176,33 @@ fn next_id(lost: TimelineId) -> TimelineId {
     TimelineId(u128::from_be_bytes(lost.0).wrapping_add(1).to_be_bytes())
 }
 
-fn in_words(recovered: &[Recovered], archived: usize) -> String {
-    let mut text = match recovered {
-        [] => "no branch is lost: safekeepers have the WAL of all".to_owned(),
-        _ => {
-            let rows = recovered.iter().map(|branch| -> Vec<Cell> {
-                let last_commit = branch.last_commit.clone().unwrap_or_else(|| "none".to_owned());
-                vec![
-                    branch.branch_name.clone().into(),
-                    branch.start_lsn.to_string().into(),
-                    last_commit.into(),
-                    branch.kept_as.clone().into(),
-                ]
-            });
-            let table = table(&["BRANCH", "GOES ON AT", "LAST COMMIT", "WHAT IT WAS"], rows);
-            format!("{table}\nWhat was committed later was in no object storage, and is lost.")
-        }
-    };
-    if archived > 0 {
-        text += &format!(
-            "\n{archived} archived are lost as well; `varve timeline unarchive`, then `varve recover` once more"
-        );
+fn in_words(report: &Report) -> String {
+    let mut parts = Vec::new();
+    if report.recovered.is_empty() {
+        parts.push("no branch is lost: safekeepers have the WAL of all".to_owned());
+    } else {
+        let rows = report.recovered.iter().map(|branch| -> Vec<Cell> {
+            let last_commit = branch.last_commit.clone().unwrap_or_else(|| "none".to_owned());
+            vec![
+                branch.branch_name.clone().into(),
+                branch.start_lsn.to_string().into(),
+                last_commit.into(),
+                branch.kept_as.clone().into(),
+            ]
+        });
+        let table = table(&["BRANCH", "GOES ON AT", "LAST COMMIT", "WHAT IT WAS"], rows);
+        parts.push(format!("{table}\nWhat was committed later was in no object storage, and is lost."));
     }
-    text
+    for Named { branch_name, timeline_id, .. } in &report.named {
+        parts.push(format!("timeline {timeline_id} had no name here, and is branch {branch_name:?} now"));
+    }
+    if report.archived > 0 {
+        let archived = report.archived;
+        parts.push(format!(
+            "{archived} archived are lost as well; `varve timeline unarchive`, then `varve recover` once more"
+        ));
+    }
+    parts.join("\n")
 }
 
 #[cfg(test)]

@@ -196,21 +196,35 @@ fn safekeepers_with_hosts_of_their_own_come_and_go() {
     let mut hosts = Hosts::new();
     let safekeepers = [1, 2, 3].map(|id| hosts.host(id)).join(",");
     let (broker, pageserver) = (hosts.host(100), hosts.host(101));
-    let mut init = Command::new(program("varve"));
-    init.arg("--data-dir").arg(hosts.directory()).args(["container", "init", "--broker", &broker]);
-    init.args(["--pageserver", &pageserver, "--safekeepers", &safekeepers, "--password", "secret"]);
+    let init = [
+        ["container", "init", "--broker", &broker, "--pageserver"],
+        [&pageserver, "--safekeepers", &safekeepers, "--password", "secret"],
+    ]
+    .concat();
+    let mut first_init = Command::new(program("varve"));
+    first_init.arg("--data-dir").arg(hosts.directory()).args(&init);
     // The parts wait for their tokens, and it for them.
-    let init = init.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let first_init = first_init.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let token = hosts.directory().join("auth/tokens/monitor");
     block_on(eventually("a token", Duration::from_secs(30), async || token.exists()));
     hosts.start_storage();
-    let output = init.wait_with_output().unwrap();
+    let output = first_init.wait_with_output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let list: serde_json::Value =
         serde_json::from_str(&hosts.succeeds(&["--json", "timeline", "list"])).unwrap();
     let first = &list.as_array().unwrap_or_else(|| panic!("{list}"))[0];
     let id = |name: &str| first[name].as_str().unwrap_or_else(|| panic!("{list}")).to_owned();
     let ttid = TenantTimelineId::new(id("tenant_id").parse().unwrap(), id("timeline_id").parse().unwrap());
+
+    // Names are kept in one place, and storage has the rest.
+    for lost in ["branches.json", "first_tenant.json"] {
+        std::fs::remove_file(hosts.directory().join(lost)).unwrap();
+    }
+    hosts.refuses(&init, "init recover");
+    let said = hosts.succeeds(&["recover"]);
+    assert!(said.contains(&format!("timeline {} had no name here", ttid.timeline_id)), "{said}");
+    let said = hosts.succeeds(&init);
+    assert!(said.contains("was recovered") && said.contains(&ttid.timeline_id.to_string()), "{said}");
 
     let (third, fourth) = (hosts.host(3), hosts.host(4));
     hosts.refuses(&["safekeeper", "add", "4"], "--host");

@@ -56,11 +56,21 @@ fn object_storage_alone_is_enough() {
         after.refuses(&["recover"], "all safekeepers");
         after.varve(&["start"]);
         let recovered = after.varve_json(&["recover"]);
+        let recovered = &recovered["recovered"];
         let names: Vec<&str> =
             recovered.as_array().unwrap().iter().map(|it| it["branch_name"].as_str().unwrap()).collect();
         assert_eq!(names, ["main", "recovered-1"], "{recovered}");
         assert!(recovered[0]["last_commit"].is_string(), "{recovered}");
-        assert_eq!(after.varve_json(&["recover"]).as_array().map(Vec::len), Some(0), "it is done");
+        let nothing = serde_json::json!({ "recovered": [], "named": [], "archived": 0 });
+        assert_eq!(after.varve_json(&["recover"]), nothing, "it is done");
+        // The names alone are lost.
+        std::fs::remove_file(after.directory().join("branches.json")).unwrap();
+        let named = &after.varve_json(&["recover"])["named"];
+        assert_eq!(
+            (&named[0]["branch_name"], named.as_array().map(Vec::len)),
+            (&"main".into(), Some(2)),
+            "{named}"
+        );
 
         after.varve(&["endpoint", "create", "main"]);
         after.varve(&["endpoint", "create", "dev", "--branch-name", "recovered-1"]);
@@ -118,7 +128,7 @@ fn wal_that_no_pageserver_has_uploaded_is_enough() {
             .need_not_evict("it writes much and reads little");
         after.varve(&["start"]);
         let recovered = after.varve_json(&["recover"]);
-        assert!(lsn(&recovered[0]["start_lsn"]) >= committed, "{recovered}");
+        assert!(lsn(&recovered["recovered"][0]["start_lsn"]) >= committed, "{recovered}");
         after.varve(&["endpoint", "create", "main"]);
         after.varve(&["endpoint", "start", "main"]);
         let main = after.connect("main").await;

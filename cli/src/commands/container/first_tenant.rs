@@ -30,6 +30,11 @@ impl FirstTenant {
         }
     }
 
+    /// One that object storage had, with roles and databases.
+    pub const fn recovered(tenant_id: TenantId, timeline_id: TimelineId) -> FirstTenant {
+        FirstTenant { format_version: FORMAT_VERSION, tenant_id, timeline_id, complete: true }
+    }
+
     /// None before the first `init` has come so far.
     pub fn load(cluster: &Path) -> anyhow::Result<Option<FirstTenant>> {
         let path = path(cluster);

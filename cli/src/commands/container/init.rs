@@ -52,6 +52,9 @@ pub async fn init(
         Some(first) => first,
         None => begin(&env).await?,
     };
+    if first.complete {
+        return report(&first, "was recovered, and goes on", output);
+    }
     up::put_template(&env, env.config.pg_version, output).await?;
     let new = tenant::NewTenant {
         tenant_id: first.tenant_id,
@@ -111,12 +114,21 @@ async fn wait_for(daemon: Daemon, env: &LocalEnv, output: Output) -> anyhow::Res
 }
 
 /// Storage that has tenants when we know of none is somebody's: an empty database beside them would look as
-/// if all was lost.
+/// if all was lost. `varve recover` makes them known.
 async fn begin(env: &LocalEnv) -> anyhow::Result<FirstTenant> {
+    let branches = env.branches()?;
+    if let Some(tenant_id) = branches.default_tenant()
+        && let Ok(timeline_id) = branches.timeline(tenant_id, tenant::MAIN_BRANCH)
+    {
+        let first = FirstTenant::recovered(tenant_id, timeline_id);
+        first.save(&env.directory)?;
+        env.keys.tenant_token_file(tenant_id)?;
+        return Ok(first);
+    }
     if let Some(theirs) = pageserver_client(env).tenants().await?.first() {
         bail!(
             "the pageserver has data already (tenant {}), but {} does not know it: restore that volume from its \
-             backup, or remove the volumes of the storage too",
+             backup; if there is none, `docker compose run --rm init recover`; or remove the volumes of the storage too",
             theirs.id,
             env.directory.display()
         );
