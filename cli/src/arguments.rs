@@ -3,6 +3,7 @@
 mod auth;
 mod block_at;
 mod cluster;
+mod console;
 mod container;
 mod daemon;
 mod endpoint;
@@ -27,6 +28,7 @@ pub use cluster::{
     CompletionsArguments, ConnstrArguments, InitArguments, Lines, LogsArguments, PsqlArguments,
     StopArguments, StopMode,
 };
+pub use console::ConsoleArguments;
 pub use container::{ContainerCommand, ContainerInitArguments, Part};
 pub use daemon::{DaemonCommand, PageserverCommand, SafekeeperCommand};
 pub use endpoint::EndpointCommand;
@@ -88,6 +90,9 @@ pub enum Command {
     /// Look at what the cluster stands on: parts, keys, clocks, object storage, disks. Ends with 1 if something is wrong.
     #[command(after_help = cluster::doctor_examples())]
     Doctor,
+    /// Serve pages for a browser: branches, endpoints, layers, queries of the past, differences of schemas.
+    #[command(after_help = console::console_examples())]
+    Console(ConsoleArguments),
     /// Print the connection string of an endpoint.
     #[command(after_help = cluster::connstr_examples())]
     Connstr(ConnstrArguments),
