@@ -114,7 +114,9 @@ fn alone(env: &LocalEnv) -> anyhow::Result<Flock<File>> {
     let path = env.directory.join("console.lock");
     let file = File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
-        anyhow::anyhow!("this cluster has a console already; it said where when it was started, and Ctrl-C ends it")
+        anyhow::anyhow!(
+            "this cluster has a console already; it said where when it was started, and Ctrl-C ends it"
+        )
     })
 }
 

@@ -201,10 +201,7 @@ pub async fn stop_named(
 pub fn delete_named(env: &LocalEnv, name: &str) -> anyhow::Result<()> {
     let endpoint = Endpoint::load(env, name)?;
     if endpoint.process(env).pid().is_some() {
-        bail!(
-            "endpoint {0:?} runs: `varve endpoint stop {0} --destroy` stops and deletes it",
-            endpoint.name
-        );
+        bail!("endpoint {0:?} runs: `varve endpoint stop {0} --destroy` stops and deletes it", endpoint.name);
     }
     remove(env, &endpoint)
 }

@@ -146,7 +146,11 @@ pub struct NewBranch {
 }
 
 /// The caller holds the cluster's lock.
-pub async fn branch(env: &LocalEnv, branches: &mut Branches, new: &NewBranch) -> anyhow::Result<TimelineInfo> {
+pub async fn branch(
+    env: &LocalEnv,
+    branches: &mut Branches,
+    new: &NewBranch,
+) -> anyhow::Result<TimelineInfo> {
     branches.check_new_name(new.tenant, &new.name)?;
     let timeline = new.timeline_id.unwrap_or_else(TimelineId::generate);
     let ancestor = branches.timeline(new.tenant, &new.ancestor)?;

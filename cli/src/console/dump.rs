@@ -28,17 +28,13 @@ impl Look {
         command.env("PGHOST", &self.socket).env("PGPORT", self.port.to_string());
         command.env("PGUSER", compute_api::SOCKET_USER).env("PGAPPNAME", "varve console");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        let mut child =
-            command.spawn().with_context(|| format!("cannot run {}", program.display()))?;
+        let mut child = command.spawn().with_context(|| format!("cannot run {}", program.display()))?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let (Some(stdout), Some(stderr)) = (stdout, stderr) else { bail!("pg_dump has no output") };
         let whole = async {
             let (mut text, mut complaint) = (Vec::new(), Vec::new());
             let (mut output, mut complaints) = (stdout.take(MOST_BYTES + 1), stderr.take(64 << 10));
-            tokio::try_join!(
-                output.read_to_end(&mut text),
-                complaints.read_to_end(&mut complaint)
-            )?;
+            tokio::try_join!(output.read_to_end(&mut text), complaints.read_to_end(&mut complaint))?;
             if text.len() as u64 > MOST_BYTES {
                 bail!("the schema of database {database:?} has more than {} MiB", MOST_BYTES >> 20);
             }
@@ -50,7 +46,9 @@ impl Look {
             Ok(String::from_utf8_lossy(&text).into_owned())
         };
         let text = tokio::time::timeout(PATIENCE, whole).await;
-        Ok(without_noise(&text.with_context(|| format!("pg_dump took longer than {} s", PATIENCE.as_secs()))??))
+        Ok(without_noise(
+            &text.with_context(|| format!("pg_dump took longer than {} s", PATIENCE.as_secs()))??,
+        ))
     }
 }
 
@@ -125,7 +123,8 @@ mod tests {
 
     #[test]
     fn what_differs_each_time_is_left_out() {
-        let dump = "\\restrict abc\n-- Dumped by pg_dump version 15.14\nCREATE TABLE t ();\n\\unrestrict abc\n";
+        let dump =
+            "\\restrict abc\n-- Dumped by pg_dump version 15.14\nCREATE TABLE t ();\n\\unrestrict abc\n";
         assert_eq!(without_noise(dump), "CREATE TABLE t ();\n");
     }
 

@@ -87,7 +87,8 @@ fn admit(console: &Console, request: &Request) -> Result<Option<Visitor>, Respon
         return Ok(None);
     }
     let cookies = request.headers().get_all(COOKIE);
-    let visitor = cookies.iter().filter_map(|cookies| console.sessions.visitor(cookies.to_str().ok()?)).next();
+    let visitor =
+        cookies.iter().filter_map(|cookies| console.sessions.visitor(cookies.to_str().ok()?)).next();
     visitor.map(Some).ok_or_else(|| (StatusCode::UNAUTHORIZED, layout::who_are_you()).into_response())
 }
 
@@ -158,10 +159,19 @@ mod tests {
     #[test]
     fn only_its_own_names_are_known() {
         let hosts = Hosts::new("10.0.0.7".parse().unwrap(), &["Varve.Example".to_owned()]);
-        for good in ["localhost", "localhost:7700", "127.0.0.1:1", "[::1]:7700", "10.0.0.7", "varve.example:80"] {
+        for good in
+            ["localhost", "localhost:7700", "127.0.0.1:1", "[::1]:7700", "10.0.0.7", "varve.example:80"]
+        {
             assert!(hosts.knows(good), "{good}");
         }
-        for bad in ["", "evil.example", "localhost.evil.example:7700", "127.0.0.1.evil:7700", "localhost:x", "10.0.0.8"] {
+        for bad in [
+            "",
+            "evil.example",
+            "localhost.evil.example:7700",
+            "127.0.0.1.evil:7700",
+            "localhost:x",
+            "10.0.0.8",
+        ] {
             assert!(!hosts.knows(bad), "{bad}");
         }
         assert!(!Hosts::new("0.0.0.0".parse().unwrap(), &[]).knows("0.0.0.0:7700"));

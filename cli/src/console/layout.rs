@@ -61,34 +61,37 @@ impl Console {
         content: &Markup,
     ) -> Markup {
         let notices = self.sessions.take_notices(visitor);
-        document(title, &html! {
-            a.skip href="#content" { "Skip to the content" }
-            header.top {
-                div.bar {
-                    a.brand href=(cluster.link("/", &[])) { (mark()) span { "Varve" } }
-                    nav aria-label="Main" {
-                        ul {
-                            @for (other, path, name) in Section::ALL {
-                                li {
-                                    a href=(cluster.link(path, &[])) aria-current=[(other == section).then_some("page")] { (name) }
+        document(
+            title,
+            &html! {
+                a.skip href="#content" { "Skip to the content" }
+                header.top {
+                    div.bar {
+                        a.brand href=(cluster.link("/", &[])) { (mark()) span { "Varve" } }
+                        nav aria-label="Main" {
+                            ul {
+                                @for (other, path, name) in Section::ALL {
+                                    li {
+                                        a href=(cluster.link(path, &[])) aria-current=[(other == section).then_some("page")] { (name) }
+                                    }
                                 }
                             }
                         }
-                    }
-                    form.quiet method="post" action="/logout" {
-                        (cluster.hidden(visitor))
-                        button.plain type="submit" { "Log out" }
+                        form.quiet method="post" action="/logout" {
+                            (cluster.hidden(visitor))
+                            button.plain type="submit" { "Log out" }
+                        }
                     }
                 }
-            }
-            main #content tabindex="-1" {
-                h1 { (title) }
-                @for notice in &notices { (self::notice(notice)) }
-                (tenants(cluster))
-                (content)
-            }
-            footer { p { (cluster.env.directory.display()) } }
-        })
+                main #content tabindex="-1" {
+                    h1 { (title) }
+                    @for notice in &notices { (self::notice(notice)) }
+                    (tenants(cluster))
+                    (content)
+                }
+                footer { p { (cluster.env.directory.display()) } }
+            },
+        )
     }
 
     /// Back to a page that says how it went.
@@ -139,12 +142,15 @@ fn mark() -> Markup {
 
 /// For whoever is not logged in.
 pub fn who_are_you() -> Markup {
-    document("Log in", &html! {
-        main.alone #content {
-            h1 { "Log in" }
-            p { "Open the link that " code { "varve console" } " printed where it runs. It lets one browser in; for the next one it prints another." }
-        }
-    })
+    document(
+        "Log in",
+        &html! {
+            main.alone #content {
+                h1 { "Log in" }
+                p { "Open the link that " code { "varve console" } " printed where it runs. It lets one browser in; for the next one it prints another." }
+            }
+        },
+    )
 }
 
 /// An error in place of a page.
@@ -167,13 +173,16 @@ impl Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let page = document("Error", &html! {
-            main.alone #content {
-                h1 { "This page cannot be shown" }
-                p.notice.bad role="alert" { (self.text) }
-                p { a href="/" { "Branches" } " · " a href="/positions" { "WAL positions" } }
-            }
-        });
+        let page = document(
+            "Error",
+            &html! {
+                main.alone #content {
+                    h1 { "This page cannot be shown" }
+                    p.notice.bad role="alert" { (self.text) }
+                    p { a href="/" { "Branches" } " · " a href="/positions" { "WAL positions" } }
+                }
+            },
+        );
         (self.status, page).into_response()
     }
 }

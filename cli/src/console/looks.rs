@@ -39,7 +39,6 @@ pub struct Looks {
 }
 
 pub struct Look {
-    pub ttid: TenantTimelineId,
     pub lsn: Lsn,
     /// Where its socket is.
     pub socket: PathBuf,
@@ -179,7 +178,6 @@ async fn start(cluster: &Cluster, ttid: TenantTimelineId, lsn: Lsn, name: &str) 
     write_private(&spec_file, &serde_json::to_vec_pretty(&spec)?)?;
     let address = format!("127.0.0.1:{http_port}");
     let look = Look {
-        ttid,
         lsn,
         socket: socket_directory(&home.canonicalize()?),
         port,

@@ -50,7 +50,7 @@ pub(super) fn router(console: Arc<Console>) -> Router {
 
 /// The branch that a link names.
 #[derive(Deserialize)]
-struct OfBranch {
+pub struct OfBranch {
     #[serde(default)]
     branch: String,
     #[serde(default)]
@@ -58,7 +58,7 @@ struct OfBranch {
 }
 
 #[derive(Deserialize)]
-struct OfTenant {
+pub struct OfTenant {
     #[serde(default)]
     tenant: String,
 }

@@ -100,7 +100,11 @@ impl Sessions {
     /// They are said once.
     pub fn take_notices(&self, visitor: &Visitor) -> Vec<Notice> {
         let mut state = self.state();
-        state.open.get_mut(&visitor.session).map(|session| std::mem::take(&mut session.notices)).unwrap_or_default()
+        state
+            .open
+            .get_mut(&visitor.session)
+            .map(|session| std::mem::take(&mut session.notices))
+            .unwrap_or_default()
     }
 }
 

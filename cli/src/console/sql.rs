@@ -131,7 +131,8 @@ fn refusal(error: &tokio_postgres::Error) -> Refusal {
     match error.as_db_error() {
         Some(said) => of_server(said),
         None => {
-            let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            let cause =
+                std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
             let message = format!("{error}{cause}");
             Refusal { sqlstate: None, message, detail: None, hint: None, position: None }
         }

@@ -280,7 +280,8 @@ mod tests {
     fn no_port_is_given_twice() {
         for base in [None, Some(20_000)] {
             let ports = Ports { base, own_hosts: false };
-            let mut all = vec![ports.broker(), ports.pageserver_pg(), ports.pageserver_http(), ports.console()];
+            let mut all =
+                vec![ports.broker(), ports.pageserver_pg(), ports.pageserver_http(), ports.console()];
             all.extend(
                 (1..=Ports::SAFEKEEPERS).flat_map(|id| [ports.safekeeper_pg(id), ports.safekeeper_http(id)]),
             );

@@ -173,7 +173,9 @@ impl PageserverClient {
     }
 
     pub async fn layers(&self, tenant: TenantId, timeline: TimelineId) -> Result<LayerMapInfo, HttpError> {
-        self.0.json(self.0.request(Method::GET, &format!("/v1/tenant/{tenant}/timeline/{timeline}/layer"))).await
+        self.0
+            .json(self.0.request(Method::GET, &format!("/v1/tenant/{tenant}/timeline/{timeline}/layer")))
+            .await
     }
 
     /// What can be read at `lsn` stays readable for a while. 406 if it is gone already.

@@ -40,6 +40,7 @@ pub use ownership::{FixedGeneration, Owners};
 pub use redo::Redo;
 pub use tenant::{EvictableLayer, Surroundings, TenantManager, template_key};
 pub use timeline::{
-    Compacted, HeldLsn, LayerList, ListedFile, ListedMemory, Reach, ReadPlan, Timeline, TimelineStats, VisitedLayer,
+    Compacted, HeldLsn, LayerList, ListedFile, ListedMemory, Reach, ReadPlan, Timeline, TimelineStats,
+    VisitedLayer,
 };
 pub use value::{Reconstruct, Value, WriteBatch};

@@ -3,7 +3,7 @@
 
 use anyhow::bail;
 use http_client::absent_is_none;
-use safekeeper_api::http::TimelineDeleteQuery;
+use safekeeper_api::http::{Client, TimelineDeleteQuery};
 use types::TenantTimelineId;
 
 use crate::endpoints::Endpoint;
@@ -36,7 +36,7 @@ pub async fn delete(
         );
     }
     let on_pageserver = absent_is_none(pageserver.delete_timeline(tenant_id, timeline_id).await)?.is_some();
-    let on_safekeepers = on_all_safekeepers(env, move |safekeeper| async move {
+    let on_safekeepers = on_all_safekeepers(env, move |safekeeper: Client| async move {
         safekeeper.delete_timeline(ttid, TimelineDeleteQuery::default()).await
     })
     .await?;

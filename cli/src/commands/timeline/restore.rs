@@ -44,11 +44,7 @@ impl Restored {
 }
 
 /// The caller holds the cluster's lock.
-pub async fn restore(
-    env: &LocalEnv,
-    branches: &mut Branches,
-    restore: Restore,
-) -> anyhow::Result<Restored> {
+pub async fn restore(env: &LocalEnv, branches: &mut Branches, restore: Restore) -> anyhow::Result<Restored> {
     let Restore { tenant, branch, to_time, to_lsn, keep_as } = restore;
     let before = branches.timeline(tenant, &branch)?;
     let kept = keep_as.unwrap_or_else(|| free_name(branches, tenant, &branch));

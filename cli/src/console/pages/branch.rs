@@ -32,16 +32,22 @@ pub async fn show(
     let endpoints = Endpoint::all_of(&cluster.env, ttid)?;
     let in_use: Vec<&str> =
         endpoints.iter().filter(|it| it.is_in_use(&cluster.env)).map(|it| it.name.as_str()).collect();
-    Ok(console.page(&visitor, &cluster, Section::Branches, &format!("Branch {branch}"), &html! {
-        p.links {
-            a href=(cluster.link("/layers", &[("branch", &branch)])) { "Layers" }
-            a href=(cluster.link("/query", &[("branch", &branch)])) { "Query it" }
-            a href=(cluster.link("/schema", &[("one", &branch)])) { "Compare its schema" }
-        }
-        (facts(&cluster, ttid, &info, &endpoints))
-        (restore_form(&cluster, &visitor, &branch, &in_use))
-        (delete_form(&cluster, &visitor, &branch, &endpoints))
-    }))
+    Ok(console.page(
+        &visitor,
+        &cluster,
+        Section::Branches,
+        &format!("Branch {branch}"),
+        &html! {
+            p.links {
+                a href=(cluster.link("/layers", &[("branch", &branch)])) { "Layers" }
+                a href=(cluster.link("/query", &[("branch", &branch)])) { "Query it" }
+                a href=(cluster.link("/schema", &[("one", &branch)])) { "Compare its schema" }
+            }
+            (facts(&cluster, ttid, &info, &endpoints))
+            (restore_form(&cluster, &visitor, &branch, &in_use))
+            (delete_form(&cluster, &visitor, &branch, &endpoints))
+        },
+    ))
 }
 
 fn facts(cluster: &Cluster, ttid: TenantTimelineId, info: &TimelineInfo, endpoints: &[Endpoint]) -> Markup {

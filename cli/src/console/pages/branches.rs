@@ -46,7 +46,7 @@ pub async fn show(
             h2 #table-title { "All branches" }
             (table(&cluster, &twigs, &endpoints))
         }
-        (form(&console, &cluster, &visitor))
+        (form(&cluster, &visitor))
     }))
 }
 
@@ -84,21 +84,20 @@ fn twigs(
         below.entry(info.ancestor_timeline_id.filter(|id| known.contains(id))).or_default().push(info);
     }
     let mut twigs = Vec::new();
-    let mut stack: Vec<(TimelineInfo, Option<usize>, usize)> = Vec::new();
-    let push = |stack: &mut Vec<_>, mut infos: Vec<TimelineInfo>, parent, depth| {
+    let mut stack: Vec<(TimelineInfo, Option<usize>)> = Vec::new();
+    let push = |stack: &mut Vec<_>, mut infos: Vec<TimelineInfo>, parent| {
         infos.sort_by_key(|info| std::cmp::Reverse((info.ancestor_lsn, info.timeline_id)));
-        stack.extend(infos.into_iter().map(|info| (info, parent, depth)));
+        stack.extend(infos.into_iter().map(|info| (info, parent)));
     };
-    push(&mut stack, below.remove(&None).unwrap_or_default(), None, 0);
-    while let Some((info, parent, depth)) = stack.pop() {
+    push(&mut stack, below.remove(&None).unwrap_or_default(), None);
+    while let Some((info, parent)) = stack.pop() {
         let id = info.timeline_id;
         let left = info.ancestor_timeline_id.zip(info.ancestor_lsn);
-        push(&mut stack, below.remove(&Some(id)).unwrap_or_default(), Some(twigs.len()), depth + 1);
+        push(&mut stack, below.remove(&Some(id)).unwrap_or_default(), Some(twigs.len()));
         twigs.push(Twig {
             name: cluster.branches.name_of(cluster.tenant, id).unwrap_or_default().to_owned(),
             id,
             parent,
-            depth,
             start: info.initdb_lsn,
             head: info.last_record_lsn,
             left_at: info.ancestor_lsn,
@@ -158,7 +157,7 @@ fn position(lsn: Option<Lsn>, time: Option<&str>) -> Markup {
     }
 }
 
-fn form(_console: &Console, cluster: &Cluster, visitor: &Visitor) -> Markup {
+fn form(cluster: &Cluster, visitor: &Visitor) -> Markup {
     html! {
         section.card aria-labelledby="new-title" {
             h2 #new-title { "New branch" }

@@ -3,7 +3,7 @@
 use anyhow::bail;
 use axum::extract::{Extension, Query, State};
 use axum::response::Response;
-use compute_api::{ComputeMode};
+use compute_api::ComputeMode;
 use futures_util::future::join_all;
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -36,16 +36,22 @@ pub async fn show(
     let mut endpoints = Endpoint::all(&cluster.env)?;
     endpoints.retain(|endpoint| endpoint.tenant_id == cluster.tenant);
     let states = join_all(endpoints.iter().map(|endpoint| endpoint_state(&cluster.env, endpoint))).await;
-    Ok(console.page(&visitor, &cluster, Section::Endpoints, "Endpoints", &html! {
-        section.card aria-labelledby="list-title" {
-            h2 #list-title { "All endpoints" }
-            @if endpoints.is_empty() { p { "There are none yet." } }
-            @for (endpoint, state) in endpoints.iter().zip(&states) {
-                (described(&cluster, &visitor, endpoint, state))
+    Ok(console.page(
+        &visitor,
+        &cluster,
+        Section::Endpoints,
+        "Endpoints",
+        &html! {
+            section.card aria-labelledby="list-title" {
+                h2 #list-title { "All endpoints" }
+                @if endpoints.is_empty() { p { "There are none yet." } }
+                @for (endpoint, state) in endpoints.iter().zip(&states) {
+                    (described(&cluster, &visitor, endpoint, state))
+                }
             }
-        }
-        (form(&cluster, &visitor))
-    }))
+            (form(&cluster, &visitor))
+        },
+    ))
 }
 
 /// In a cluster of containers.

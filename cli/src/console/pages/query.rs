@@ -47,7 +47,9 @@ pub async fn run(
     let cluster = console.open(&asked.tenant)?;
     let result = match Box::pin(ask(&console, &cluster, &asked)).await {
         Ok(result) => result,
-        Err(error) => html! { p.notice.bad role="alert" { strong { "Not done: " } (failure::describe(&error)) } },
+        Err(error) => {
+            html! { p.notice.bad role="alert" { strong { "Not done: " } (failure::describe(&error)) } }
+        }
     };
     Ok(page(&console, &cluster, &visitor, &asked, &result))
 }
@@ -159,7 +161,10 @@ mod tests {
             count: Some(1),
         };
         let text = table(&answer, 1).into_string();
-        assert!(text.contains("&lt;script&gt;") && text.contains("&lt;b&gt;") && text.contains("NULL"), "{text}");
+        assert!(
+            text.contains("&lt;script&gt;") && text.contains("&lt;b&gt;") && text.contains("NULL"),
+            "{text}"
+        );
         assert!(!text.contains("<script") && !text.contains("<b>"), "{text}");
     }
 }

@@ -57,7 +57,9 @@ pub async fn compare(
     let cluster = console.open(&pair.tenant)?;
     let result = match Box::pin(compared(&console, &cluster, &pair)).await {
         Ok(result) => result,
-        Err(error) => html! { p.notice.bad role="alert" { strong { "Not done: " } (failure::describe(&error)) } },
+        Err(error) => {
+            html! { p.notice.bad role="alert" { strong { "Not done: " } (failure::describe(&error)) } }
+        }
     };
     Ok(page(&console, &cluster, &visitor, &pair, &result))
 }

@@ -80,7 +80,8 @@ fn rows(map: &LayerMapInfo, layers: &[&LayerInfo]) -> Scale<Lsn> {
 
 /// As many LSNs as can be read.
 fn labels(map: &LayerMapInfo, layers: &[&LayerInfo], y: impl Fn(Lsn) -> f64) -> Vec<(Lsn, f64)> {
-    let mut lsns: Vec<Lsn> = layers.iter().map(|layer| layer.lsn_start).chain([map.last_record_lsn]).collect();
+    let mut lsns: Vec<Lsn> =
+        layers.iter().map(|layer| layer.lsn_start).chain([map.last_record_lsn]).collect();
     lsns.sort_unstable();
     lsns.dedup();
     let mut labels: Vec<(Lsn, f64)> = Vec::new();
@@ -191,7 +192,12 @@ mod tests {
         let text = picture(&map).into_string();
         let drawn = text.split("<ul").next().unwrap();
         assert_eq!(drawn.matches("<title>").count(), 4, "{drawn}");
-        for words in ["relation 1663/5/16384 block 42", "delta, 0/64 to 0/C8", "image at 0/C8", "in memory, from 0/12D"] {
+        for words in [
+            "relation 1663/5/16384 block 42",
+            "delta, 0/64 to 0/C8",
+            "image at 0/C8",
+            "in memory, from 0/12D",
+        ] {
             assert!(drawn.contains(words), "{words}: {drawn}");
         }
         // The half of the keys, and the newer above the older.

@@ -7,7 +7,12 @@ pub struct Scale<T>(BTreeMap<T, f64>);
 
 impl<T: Ord + Copy> Scale<T> {
     /// Places from 0 to `length` for `marks`, of which `value` says how far along they are.
-    pub fn new(marks: impl IntoIterator<Item = T>, length: f64, gap: f64, value: impl Fn(T) -> f64) -> Scale<T> {
+    pub fn new(
+        marks: impl IntoIterator<Item = T>,
+        length: f64,
+        gap: f64,
+        value: impl Fn(T) -> f64,
+    ) -> Scale<T> {
         let mut places: BTreeMap<T, f64> = marks.into_iter().map(|mark| (mark, value(mark))).collect();
         let first = places.values().next().copied().unwrap_or_default();
         let span = places.values().next_back().map_or(0.0, |last| last - first);

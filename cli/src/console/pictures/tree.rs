@@ -13,7 +13,6 @@ pub struct Twig {
     pub id: TimelineId,
     /// Index of the one that it left.
     pub parent: Option<usize>,
-    pub depth: usize,
     pub start: Lsn,
     pub head: Lsn,
     pub left_at: Option<Lsn>,
@@ -105,7 +104,6 @@ mod tests {
             name: name.to_owned(),
             id: TimelineId([1; 16]),
             parent,
-            depth: 0,
             start: Lsn(left_at),
             head: Lsn(head),
             left_at: parent.map(|_| Lsn(left_at)),
@@ -119,7 +117,8 @@ mod tests {
 
     #[test]
     fn every_branch_is_drawn_and_none_is_markup() {
-        let twigs = [twig("main", None, 10, 900), twig("<script>", Some(0), 400, 500), twig("", Some(1), 450, 450)];
+        let twigs =
+            [twig("main", None, 10, 900), twig("<script>", Some(0), 400, 500), twig("", Some(1), 450, 450)];
         let text = tree(&twigs, |twig| format!("/branch?branch={}", twig.name)).into_string();
         assert_eq!(text.matches("class=\"life\"").count(), 3, "{text}");
         assert_eq!(text.matches("class=\"fork\"").count(), 2, "{text}");

@@ -53,8 +53,8 @@ use super::{StorageError, TimelineMetadata};
 pub use compact::Compacted;
 pub use explain::{ReadPlan, VisitedLayer};
 use leases::Leases;
-pub use list::{LayerList, ListedFile, ListedMemory};
 pub use leases::{HeldLsn, Reach};
+pub use list::{LayerList, ListedFile, ListedMemory};
 pub(super) use view::extent;
 use view::{Position, View};
 
