@@ -6,10 +6,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::{Form, FromRequest, Request, State};
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, COOKIE, HOST, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
-    X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, HOST, ORIGIN, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
@@ -140,8 +141,15 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Posted<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Posted<T>, Response> {
         let visitor = request.extensions().get::<Visitor>().cloned();
-        let form = Form::<WithToken<T>>::from_request(request, state).await;
-        let Form(form) = form.map_err(|error| {
+        let kind =
+            request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        if !kind.starts_with("application/x-www-form-urlencoded") {
+            return Err(
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "This is no form of the console's.\n").into_response()
+            );
+        }
+        let bytes = Bytes::from_request(request, state).await.map_err(IntoResponse::into_response)?;
+        let form = serde_urlencoded::from_bytes::<WithToken<T>>(&bytes).map_err(|error| {
             (StatusCode::BAD_REQUEST, format!("This is no form of the console's: {error}\n")).into_response()
         })?;
         if visitor.is_some_and(|visitor| same(&visitor.csrf, &form.csrf)) {

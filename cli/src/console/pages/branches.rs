@@ -86,7 +86,8 @@ fn twigs(
     let mut twigs = Vec::new();
     let mut stack: Vec<(TimelineInfo, Option<usize>)> = Vec::new();
     let push = |stack: &mut Vec<_>, mut infos: Vec<TimelineInfo>, parent| {
-        infos.sort_by_key(|info| std::cmp::Reverse((info.ancestor_lsn, info.timeline_id)));
+        // The last to leave comes first, so that no line that hangs crosses one that lies. The stack turns them round.
+        infos.sort_by_key(|info| (info.ancestor_lsn, info.timeline_id));
         stack.extend(infos.into_iter().map(|info| (info, parent)));
     };
     push(&mut stack, below.remove(&None).unwrap_or_default(), None);
@@ -151,7 +152,7 @@ fn table(cluster: &Cluster, twigs: &[Twig], endpoints: &[Endpoint]) -> Markup {
 fn position(lsn: Option<Lsn>, time: Option<&str>) -> Markup {
     html! {
         @match lsn {
-            Some(lsn) => { code { (lsn) } @if let Some(time) = time { br; span.faint { (time) } } }
+            Some(lsn) => { code { (lsn) } @if let Some(time) = time { br; span.faint.time { (time) } } }
             None => span.faint { "–" }
         }
     }

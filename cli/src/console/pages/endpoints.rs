@@ -117,7 +117,7 @@ fn form(cluster: &Cluster, visitor: &Visitor) -> Markup {
                     div { label for="name" { "Name" } input #name name="name" required maxlength="63" autocomplete="off" spellcheck="false"; }
                     div { label for="branch" { "On branch" } select #branch name="branch" { (cluster.branch_options("main")) } }
                     div {
-                        label for="does" { "It" }
+                        label for="does" { "What it does" }
                         select #does name="does" {
                             option value="writes" { "reads and writes" }
                             option value="follows" { "follows, read only" }
@@ -129,7 +129,7 @@ fn form(cluster: &Cluster, visitor: &Visitor) -> Markup {
                         input #at name="at" autocomplete="off" spellcheck="false" aria-describedby="at-hint";
                     }
                 }
-                p.hint #at-hint { "For one that stands in the past. " (POINT_HINT) }
+                p.hint #at-hint { "For one that stands in the past: " (POINT_HINT.replace("Nothing for now; an", "an")) }
                 p { label.check { input type="checkbox" name="start" value="yes" checked; " Start it at once" } }
                 button.main type="submit" { "Create endpoint" }
             }

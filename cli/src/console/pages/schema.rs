@@ -86,7 +86,7 @@ async fn compared(console: &Console, cluster: &Cluster, pair: &Pair) -> anyhow::
             h2 #diff-title { "Differences" }
             p.hint {
                 "From " strong { (pair.one) } " at " code { (one.lsn) } " to " strong { (pair.other) } " at " code { (other.lsn) } ": "
-                (found.removed) " lines removed, " (found.added) " added."
+                "lines removed: " (found.removed) ", added: " (found.added) "."
             }
             (drawn(&found))
         }
