@@ -66,6 +66,8 @@ impl Look {
             say(&format!("a compute of the console may still run: {}", failure::describe(&error)));
             return;
         }
+        // It has said what it had to say: a failed start is told with its last words.
+        let _ = std::fs::remove_file(self.process.log_file());
         for directory in &self.directories {
             if let Err(error) = remove_directory(directory) {
                 say(&failure::describe(&error));

@@ -42,7 +42,7 @@ pub async fn show(
             p.hint { "From left to right: the WAL of each branch, from where it left another one to where it is now. The order is true, distances are stretched where much happens at one place." }
             (tree(&twigs, |twig| cluster.link("/branch", &[("branch", &twig.name)])))
         }
-        section.card aria-labelledby="table-title" {
+        div.card {
             h2 #table-title { "All branches" }
             (table(&cluster, &twigs, &endpoints))
         }

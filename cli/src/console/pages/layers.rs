@@ -36,7 +36,7 @@ pub async fn show(
             p.hint { (summary(&map)) " What a branch has from the one that it left is not here but there." }
             (picture(&map))
         }
-        section.card aria-labelledby="table-title" {
+        div.card {
             h2 #table-title { "All layers" }
             (table(&map))
         }
@@ -49,7 +49,7 @@ fn summary(map: &LayerMapInfo) -> String {
     let away = map.historic_layers.iter().filter(|layer| !layer.local).count();
     let away = if away == 0 { String::new() } else { format!(" {away} are in object storage alone.") };
     format!(
-        "{} delta layers and {} image layers, {} in all; {} in memory.{away}",
+        "Delta layers: {}, image layers: {}, {} in all; in memory: {}.{away}",
         of(LayerKind::Delta).count(),
         of(LayerKind::Image).count(),
         bytes(size),

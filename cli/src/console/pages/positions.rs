@@ -74,11 +74,11 @@ async fn content(console: &Console, cluster: &Cluster) -> anyhow::Result<Markup>
     let rates = console.samples.rates(rows.heads());
     Ok(html! {
         @for trouble in &rows.troubles { p.notice.bad { strong { "Trouble: " } (trouble) } }
-        section.card aria-labelledby="branches-title" {
+        div.card {
             h2 #branches-title { "Branches" }
             (branches(cluster, &rows, &rates))
         }
-        section.card aria-labelledby="parts-title" {
+        div.card {
             h2 #parts-title { "Parts" }
             (parts(&rows))
         }

@@ -54,7 +54,7 @@ pub fn picture(map: &LayerMapInfo) -> Markup {
             li { (swatch("delta")) "delta: all changes" }
             li { (swatch("image")) "image: whole pages at one LSN" }
             li { (swatch("memory")) "in memory, not yet written" }
-            li { (swatch("delta away")) "in object storage alone" }
+            li { (swatch("delta remote")) "in object storage alone" }
         }
     }
 }
@@ -97,9 +97,9 @@ fn labels(map: &LayerMapInfo, layers: &[&LayerInfo], y: impl Fn(Lsn) -> f64) -> 
 fn class(layer: &LayerInfo) -> &'static str {
     match (layer.kind, layer.local) {
         (LayerKind::Delta, true) => "delta",
-        (LayerKind::Delta, false) => "delta away",
+        (LayerKind::Delta, false) => "delta remote",
         (LayerKind::Image, true) => "image",
-        (LayerKind::Image, false) => "image away",
+        (LayerKind::Image, false) => "image remote",
     }
 }
 
