@@ -65,32 +65,34 @@ pub(super) async fn guard(State(console): State<Arc<Console>>, mut request: Requ
             }
             next.run(request).await
         }
-        Err(refusal) => refusal,
+        Err(refusal) => *refusal,
     };
     with_headers(answer)
 }
 
 /// Who asks; nobody, where nobody need be logged in.
-fn admit(console: &Console, request: &Request) -> Result<Option<Visitor>, Response> {
+fn admit(console: &Console, request: &Request) -> Result<Option<Visitor>, Box<Response>> {
+    let refuse = |answer: Response| Err(Box::new(answer));
     let authority = authority(request.headers(), request.uri());
     let Some(authority) = authority.filter(|authority| console.hosts.knows(authority)) else {
         let said = "This console is not called that: open the link that `varve console` printed. Other names are allowed \
                     by `--name`.\n";
-        return Err((StatusCode::MISDIRECTED_REQUEST, said).into_response());
+        return refuse((StatusCode::MISDIRECTED_REQUEST, said).into_response());
     };
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
     if changes && !comes_from_here(request.headers(), authority) {
         let said = "This request comes from a page of somebody else's, and was not heeded.\n";
-        return Err((StatusCode::FORBIDDEN, said).into_response());
+        return refuse((StatusCode::FORBIDDEN, said).into_response());
     }
     let path = request.uri().path();
     if path == "/login" || path.starts_with("/static/") {
         return Ok(None);
     }
-    let cookies = request.headers().get_all(COOKIE);
-    let visitor =
-        cookies.iter().filter_map(|cookies| console.sessions.visitor(cookies.to_str().ok()?)).next();
-    visitor.map(Some).ok_or_else(|| (StatusCode::UNAUTHORIZED, layout::who_are_you()).into_response())
+    let mut cookies = request.headers().get_all(COOKIE).iter();
+    match cookies.find_map(|cookies| console.sessions.visitor(cookies.to_str().ok()?)) {
+        Some(visitor) => Ok(Some(visitor)),
+        None => refuse((StatusCode::UNAUTHORIZED, layout::who_are_you()).into_response()),
+    }
 }
 
 fn authority<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<&'a str> {

@@ -83,12 +83,16 @@ impl Sessions {
 
     /// Who sends this `Cookie` header.
     pub fn visitor(&self, cookies: &str) -> Option<Visitor> {
-        let pairs = cookies.split(';').filter_map(|pair| pair.trim().split_once('='));
-        let id = pairs.filter(|(name, _)| *name == self.cookie).map(|(_, id)| id).next()?;
+        let mut pairs = cookies.split(';').filter_map(|pair| pair.trim().split_once('='));
         let mut state = self.state();
-        let session = state.open.get_mut(id).filter(|session| session.used.elapsed() < IDLE)?;
-        session.used = Instant::now();
-        Some(Visitor { session: id.to_owned(), csrf: session.csrf.clone() })
+        // A page on another port of this host may have set one of the same name.
+        pairs.find_map(|(name, id)| {
+            let session = state.open.get_mut(id).filter(|session| session.used.elapsed() < IDLE)?;
+            (name == self.cookie).then(|| {
+                session.used = Instant::now();
+                Visitor { session: id.to_owned(), csrf: session.csrf.clone() }
+            })
+        })
     }
 
     pub fn notify(&self, visitor: &Visitor, notice: Notice) {
@@ -147,6 +151,9 @@ mod tests {
         let cookie = theirs.log_in(&theirs.ticket()).unwrap();
         assert!(visitor(&theirs, &cookie).is_some() && visitor(&ours, &cookie).is_none());
         assert!(ours.visitor("varve_console_7700=").is_none());
+        let mine = ours.log_in(&ours.ticket()).unwrap();
+        let both = format!("varve_console_7700=invented; {}", mine.split(';').next().unwrap());
+        assert!(ours.visitor(&both).is_some());
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub fn picture(map: &LayerMapInfo) -> Markup {
                 @for (lsn, place) in labels(map, &layers, y) {
                     text.small x=(LEFT - 8.0) y=(number(place + 4.0)) text-anchor="end" { (lsn) }
                 }
-                text.small x=(LEFT) y=(HEIGHT - 8.0) { "keys → (" (columns) " bounds of layers, each as wide as the other)" }
+                text.small x=(LEFT) y=(HEIGHT - 8.0) { "keys → (" (columns) " bounds of layers, evenly spaced)" }
             }
         }
         ul.legend {
