@@ -17,6 +17,7 @@
 #   make test-docker   the images and docker-compose.yml: every container killed, cut off, restarted under load; PG=15 or 17
 #   make test-extensions  PostGIS, pgvector, pg_cron as Debian ships them, beside a stock server; PG=15 or 17 (a quarter of an hour)
 #   make test-api      schemathesis asks the HTTP APIs of a running cluster whether they are as their documents say; SEED=1, EXAMPLES=60
+#   make test-console   the pages of varve console in headless Chromium: complaints, accessibility (axe), light and dark
 #   make lint          formatting, clippy, layering, C warnings
 #   make clean-cluster delete the local cluster and its data
 
@@ -36,7 +37,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 VARVE := target/release/varve --data-dir $(VARVE_DIR)
 
-.PHONY: deps build extension extension-of-other up down clean-cluster test test-docker test-garage test-extensions test-api pg-regress bench lint format oracle redo-oracle redo-oracle-mutants standby-oracle chaos many-timelines many-tenants sim sim-mutants fuzz
+.PHONY: deps build extension extension-of-other up down clean-cluster test test-docker test-garage test-extensions test-api test-console pg-regress bench lint format oracle redo-oracle redo-oracle-mutants standby-oracle chaos many-timelines many-tenants sim sim-mutants fuzz
 
 deps:
 	@tests/scripts/install-deps $(PG_MAJOR)
@@ -98,6 +99,14 @@ test-extensions: build
 # On a cluster of its own, which goes when it ends.
 test-api: build
 	@tests/scripts/test-api --seed $(or $(SEED),1) --examples $(or $(EXAMPLES),60)
+
+# Installs Debian's Chromium where there is none. Pictures of all pages are left in PICTURES, to be looked at.
+test-console: build
+	@command -v chromium >/dev/null || { tests/scripts/as-root apt-get update -qq; \
+		DEBIAN_FRONTEND=noninteractive tests/scripts/as-root apt-get install -y -qq --no-install-recommends chromium; }
+	cargo test --release --locked --workspace --no-run
+	VARVE_PICTURES=$(or $(PICTURES),/tmp/varve-console) \
+		"$$(ls -t target/release/deps/e2e-* | grep -v '\.d$$' | head -n 1)" --include-ignored --nocapture console::
 
 lint: deps
 	cargo fmt --all --check

@@ -3,6 +3,7 @@
 mod auth;
 mod block_at;
 mod cluster;
+mod console;
 mod container;
 mod daemon;
 mod endpoint;
@@ -27,6 +28,7 @@ pub use cluster::{
     CompletionsArguments, ConnstrArguments, InitArguments, Lines, LogsArguments, PsqlArguments,
     StopArguments, StopMode,
 };
+pub use console::ConsoleArguments;
 pub use container::{ContainerCommand, ContainerInitArguments, Part};
 pub use daemon::{DaemonCommand, PageserverCommand, SafekeeperCommand};
 pub use endpoint::EndpointCommand;
@@ -91,6 +93,9 @@ pub enum Command {
     /// After all disks were lost: branches go on from what is in object storage. Touches none that a safekeeper has.
     #[command(after_help = cluster::recover_examples())]
     Recover,
+    /// Serve pages for a browser: branches, endpoints, layers, queries of the past, differences of schemas.
+    #[command(after_help = console::console_examples())]
+    Console(ConsoleArguments),
     /// Print the connection string of an endpoint.
     #[command(after_help = cluster::connstr_examples())]
     Connstr(ConnstrArguments),

@@ -7,22 +7,23 @@ mod container;
 mod control_files;
 mod daemon;
 mod doctor;
-mod endpoint;
+pub mod endpoint;
 mod explain_read;
 mod export;
 mod logs;
 mod membership;
 mod recover;
-mod status;
-mod tenant;
-mod timeline;
-mod top;
+pub mod status;
+pub mod tenant;
+pub mod timeline;
+pub mod top;
 mod up;
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use crate::arguments::{Arguments, AuthCommand, Command, PageserverCommand, SafekeeperCommand};
+use crate::console;
 use crate::local_env::LocalEnv;
 use crate::output::Output;
 use crate::storage::Daemon;
@@ -67,6 +68,7 @@ pub async fn run(arguments: Arguments, output: Output) -> anyhow::Result<ExitCod
             let _lock = lock()?;
             recover::recover(&env, output).await
         }
+        Command::Console(arguments) => console::console(directory, arguments, output).await,
         Command::Connstr(connstr) => connect::connstr(&open_here()?, &connstr, output),
         Command::Psql(psql) => connect::psql(&open_here()?, &psql),
         Command::Logs(logs) => logs::logs(&open_here()?, &logs, output).await,

@@ -4,6 +4,7 @@
 
 mod arguments;
 mod commands;
+mod console;
 mod endpoints;
 mod failure;
 mod local_env;

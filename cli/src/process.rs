@@ -30,6 +30,10 @@ impl Process {
         Process { name: name.into(), directory }
     }
 
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     pub fn log_file(&self) -> PathBuf {
         self.directory.join(format!("{}.log", self.name))
     }

@@ -11,15 +11,11 @@
 //!        varve_tblspc/<oid> tablespaces of the timeline, made anew too
 //! ```
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::ComputeError;
 use crate::server_user::ServerUser;
-
-/// A socket's whole path must fit into `sockaddr_un`, 107 bytes, name included.
-const LONGEST_SOCKET_DIRECTORY: usize = 80;
 
 #[derive(Clone, Debug)]
 pub struct ComputePaths {
@@ -44,9 +40,7 @@ impl ComputePaths {
         };
         std::fs::create_dir_all(home).map_err(ComputeError::file("create", home))?;
         let home = home.canonicalize().map_err(ComputeError::file("find", home))?;
-        let near = home.join("socket");
-        let socket =
-            if near.as_os_str().len() <= LONGEST_SOCKET_DIRECTORY { near } else { far_socket(&home) };
+        let socket = compute_api::socket_directory(&home);
         Ok(ComputePaths {
             pgdata: home.join(name),
             pid_file: home.join("compute_ctl.pid"),
@@ -96,13 +90,6 @@ pub fn socket_name(port: u16) -> String {
     format!(".s.PGSQL.{port}")
 }
 
-/// For homes with long names: a short directory, named by the long one.
-fn far_socket(home: &Path) -> PathBuf {
-    let mut hasher = DefaultHasher::new();
-    home.hash(&mut hasher);
-    PathBuf::from(format!("/tmp/varve-{:016x}", hasher.finish()))
-}
-
 /// A directory of mode 0700 that belongs to the server's user. One that somebody else made first, or a
 /// link to elsewhere, is refused: the socket directory may lie in /tmp.
 fn private_directory(path: &Path, user: ServerUser) -> Result<(), ComputeError> {
@@ -125,16 +112,6 @@ fn private_directory(path: &Path, user: ServerUser) -> Result<(), ComputeError> 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_long_home_gets_a_short_socket_directory() {
-        let root = tempfile::tempdir().unwrap();
-        let short = ComputePaths::new(&root.path().join("pgdata")).unwrap();
-        assert!(short.socket.ends_with("socket"));
-        let long = ComputePaths::new(&root.path().join("x".repeat(90)).join("pgdata")).unwrap();
-        assert!(long.socket.as_os_str().len() <= LONGEST_SOCKET_DIRECTORY, "{:?}", long.socket);
-        assert_ne!(long.socket, far_socket(root.path()));
-    }
 
     #[test]
     fn sockets_of_a_dead_server_go_and_nothing_else_does() {

@@ -17,7 +17,7 @@ use pageserver_api::history::Interval;
 use serde_json::json;
 use types::{Lsn, PgVersion, TenantId, TenantTimelineId};
 
-use super::timeline::start_of_branch;
+use super::timeline::lsn_to_read;
 use crate::arguments::{EndpointCommand, Moment, StopMode};
 use crate::endpoints::{ADMIN_ROLE, Endpoint, check_name, psql_line};
 use crate::local_env::{LocalEnv, check_version, write_private};
@@ -102,19 +102,8 @@ pub async fn run(
             })
         }
         EndpointCommand::Start { endpoint, start_timeout, allow_multiple, cold } => {
-            let wanted = {
-                let _lock = lock()?;
-                let mut endpoint = Endpoint::load(env, &endpoint)?;
-                refuse_second(env, &endpoint, allow_multiple)?;
-                endpoint.wanted = true;
-                share_password(env, &mut endpoint)?;
-                endpoint.save(env)?;
-                give_up_fenced(env, &endpoint)?;
-                endpoint
-            };
-            let connection = wanted.connection_string(env, "postgres");
             let how = Start { timeout: Duration::from_secs(start_timeout), cold };
-            start_and_fence(env, wanted, how, output).await?;
+            let connection = start_named(env, &endpoint, how, allow_multiple, lock, output).await?;
             output.result(&json!({ "endpoint": endpoint, "connstr": connection }), || {
                 format!("endpoint {endpoint:?} is ready:\n\n  {}", psql_line(&connection))
             })
@@ -139,35 +128,18 @@ pub async fn run(
             })
         }
         EndpointCommand::Stop { endpoint, stop, destroy } => {
-            let endpoint = {
-                let _lock = lock()?;
-                let mut endpoint = Endpoint::load(env, &endpoint)?;
-                endpoint.wanted = false;
-                endpoint.save(env)?;
-                endpoint
-            };
-            let stopped = stop_process(env, &endpoint, stop.mode, output).await?;
-            if destroy {
-                remove(env, &endpoint)?;
-            }
+            let stopped = stop_named(env, &endpoint, stop.mode, destroy, lock, output).await?;
             let state = if stopped { "stopped" } else { "not running" };
-            output.result(&json!({ "endpoint": endpoint.name, "state": state }), || {
-                format!("endpoint {:?}: {state}", endpoint.name)
+            output.result(&json!({ "endpoint": endpoint, "state": state }), || {
+                format!("endpoint {endpoint:?}: {state}")
             })
         }
         EndpointCommand::List { tenant_id } => list(env, tenant_id, output).await,
         EndpointCommand::Delete { endpoint } => {
             let _lock = lock()?;
-            let endpoint = Endpoint::load(env, &endpoint)?;
-            if endpoint.process(env).pid().is_some() {
-                bail!(
-                    "endpoint {0:?} runs: `varve endpoint stop {0} --destroy` stops and deletes it",
-                    endpoint.name
-                );
-            }
-            remove(env, &endpoint)?;
-            output.result(&json!({ "deleted": endpoint.name }), || {
-                format!("endpoint {:?} is deleted; its branch stays", endpoint.name)
+            delete_named(env, &endpoint)?;
+            output.result(&json!({ "deleted": endpoint }), || {
+                format!("endpoint {endpoint:?} is deleted; its branch stays")
             })
         }
         EndpointCommand::Reconfigure { endpoint, settings, unset, suspend_timeout } => {
@@ -176,6 +148,62 @@ pub async fn run(
             reconfigure(env, Endpoint::load(env, &endpoint)?, changes, output).await
         }
     }
+}
+
+/// Starts it as `endpoint start` does. Returns how one connects.
+pub async fn start_named(
+    env: &LocalEnv,
+    name: &str,
+    how: Start,
+    allow_multiple: bool,
+    lock: impl FnOnce() -> anyhow::Result<Flock<File>>,
+    output: Output,
+) -> anyhow::Result<String> {
+    let wanted = {
+        let _lock = lock()?;
+        let mut endpoint = Endpoint::load(env, name)?;
+        refuse_second(env, &endpoint, allow_multiple)?;
+        endpoint.wanted = true;
+        share_password(env, &mut endpoint)?;
+        endpoint.save(env)?;
+        give_up_fenced(env, &endpoint)?;
+        endpoint
+    };
+    let connection = wanted.connection_string(env, "postgres");
+    start_and_fence(env, wanted, how, output).await?;
+    Ok(connection)
+}
+
+/// Stops it as `endpoint stop` does. False if it did not run.
+pub async fn stop_named(
+    env: &LocalEnv,
+    name: &str,
+    mode: StopMode,
+    destroy: bool,
+    lock: impl FnOnce() -> anyhow::Result<Flock<File>>,
+    output: Output,
+) -> anyhow::Result<bool> {
+    let endpoint = {
+        let _lock = lock()?;
+        let mut endpoint = Endpoint::load(env, name)?;
+        endpoint.wanted = false;
+        endpoint.save(env)?;
+        endpoint
+    };
+    let stopped = stop_process(env, &endpoint, mode, output).await?;
+    if destroy {
+        remove(env, &endpoint)?;
+    }
+    Ok(stopped)
+}
+
+/// Forgets an endpoint that does not run. The caller holds the cluster's lock.
+pub fn delete_named(env: &LocalEnv, name: &str) -> anyhow::Result<()> {
+    let endpoint = Endpoint::load(env, name)?;
+    if endpoint.process(env).pid().is_some() {
+        bail!("endpoint {0:?} runs: `varve endpoint stop {0} --destroy` stops and deletes it", endpoint.name);
+    }
+    remove(env, &endpoint)
 }
 
 pub fn create(env: &LocalEnv, new: NewEndpoint, output: Output) -> anyhow::Result<Endpoint> {
@@ -226,13 +254,13 @@ pub fn create(env: &LocalEnv, new: NewEndpoint, output: Output) -> anyhow::Resul
 }
 
 /// How `endpoint create` says what kind of endpoint it is to be.
-struct Wanted {
-    hot_standby: bool,
-    lsn: Option<Lsn>,
-    time: Option<Moment>,
+pub struct Wanted {
+    pub hot_standby: bool,
+    pub lsn: Option<Lsn>,
+    pub time: Option<Moment>,
 }
 
-async fn mode(
+pub async fn mode(
     env: &LocalEnv,
     tenant_id: Option<TenantId>,
     branch: &str,
@@ -246,11 +274,8 @@ async fn mode(
         return Ok(ComputeMode::Primary);
     }
     let ttid = env.branches()?.find(tenant_id, branch)?;
-    let lsn =
-        start_of_branch(env, ttid, lsn, time).await?.context("no safekeeper says how far the branch is")?;
     // It says so if what was there is gone, and holds it until the endpoint starts.
-    pageserver_client(env).lease_lsn(ttid.tenant_id, ttid.timeline_id, lsn).await?;
-    Ok(ComputeMode::Static { lsn })
+    Ok(ComputeMode::Static { lsn: lsn_to_read(env, ttid, lsn, time).await? })
 }
 
 /// Roles are part of the branch. So a replica has the password that an endpoint which writes has set there; the one that
@@ -286,7 +311,7 @@ async fn start_and_fence(env: &LocalEnv, wanted: Endpoint, how: Start, output: O
 }
 
 /// The first pair of ports of the cluster's range that no other endpoint has and nobody listens on.
-fn pick_ports(
+pub fn pick_ports(
     env: &LocalEnv,
     others: &[Endpoint],
     pg_port: Option<u16>,
@@ -381,7 +406,7 @@ pub async fn start(env: &LocalEnv, endpoint: Endpoint, how: Start, output: Outpu
         return Ok(());
     }
     check_version(&env.config.pg_bin_dir(endpoint.pg_version), endpoint.pg_version)?;
-    refuse_archived(env, &endpoint).await?;
+    refuse_archived(env, endpoint.ttid(), &format!("the branch of endpoint {:?}", endpoint.name)).await?;
     port_becomes_free(&format!("endpoint {:?}", endpoint.name), endpoint.pg_port).await?;
     port_becomes_free(&format!("endpoint {:?} (http)", endpoint.name), endpoint.http_port).await?;
     output.progress(format!("starting endpoint {:?}", endpoint.name));
@@ -405,13 +430,10 @@ pub async fn start(env: &LocalEnv, endpoint: Endpoint, how: Start, output: Outpu
 }
 
 /// A pageserver that does not answer is waited for by the compute itself.
-async fn refuse_archived(env: &LocalEnv, endpoint: &Endpoint) -> anyhow::Result<()> {
-    let info = pageserver_client(env).timeline(endpoint.tenant_id, endpoint.timeline_id).await;
+pub async fn refuse_archived(env: &LocalEnv, ttid: TenantTimelineId, what: &str) -> anyhow::Result<()> {
+    let info = pageserver_client(env).timeline(ttid.tenant_id, ttid.timeline_id).await;
     if info.is_ok_and(|info| info.is_archived) {
-        bail!(
-            "the branch of endpoint {:?} is archived: `varve timeline unarchive` brings it back",
-            endpoint.name
-        );
+        bail!("{what} is archived: `varve timeline unarchive` brings it back");
     }
     Ok(())
 }
@@ -524,14 +546,19 @@ pub async fn stop_process(
 
 fn remove(env: &LocalEnv, endpoint: &Endpoint) -> anyhow::Result<()> {
     for directory in [env.compute_directory(&endpoint.name), env.endpoint_directory(&endpoint.name)] {
-        match std::fs::remove_dir_all(&directory) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("cannot remove {}", directory.display()));
-            }
-            _ => {}
-        }
+        remove_directory(&directory)?;
     }
     Ok(())
+}
+
+/// With all that is in it, if it exists.
+pub fn remove_directory(directory: &Path) -> anyhow::Result<()> {
+    match std::fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", directory.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn reconfigure(

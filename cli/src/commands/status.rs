@@ -23,28 +23,28 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// One process.
 #[derive(Serialize)]
-struct Row {
-    name: String,
-    state: State,
-    pid: Option<i32>,
-    ports: Vec<u16>,
+pub struct Row {
+    pub name: String,
+    pub state: State,
+    pub pid: Option<i32>,
+    pub ports: Vec<u16>,
     /// What a compute says it is waiting for, or why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<String>,
+    pub message: Option<String>,
     /// How far it is on each timeline that it holds.
-    positions: Vec<Position>,
+    pub positions: Vec<Position>,
     #[serde(skip)]
-    part: Part,
+    pub part: Part,
 }
 
 #[derive(Clone, Debug)]
-enum Part {
+pub enum Part {
     Daemon(Daemon),
     Endpoint { name: String, branch: String, follows: bool },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+pub enum State {
     Up,
     /// An endpoint that somebody stopped, or has not started yet.
     Stopped,
@@ -56,22 +56,22 @@ enum State {
 }
 
 #[derive(Serialize)]
-struct Position {
-    timeline: TenantTimelineId,
+pub struct Position {
+    pub timeline: TenantTimelineId,
     #[serde(skip_serializing_if = "Option::is_none")]
-    branch: Option<String>,
-    lsn: Lsn,
+    pub branch: Option<String>,
+    pub lsn: Lsn,
     /// Bytes of WAL behind the highest position of the timeline that anybody has.
-    lag: u64,
+    pub lag: u64,
     /// What the part knows to be on a quorum.
     #[serde(skip_serializing_if = "Option::is_none")]
-    commit_lsn: Option<Lsn>,
+    pub commit_lsn: Option<Lsn>,
     /// What a pageserver would still have after a crash.
     #[serde(skip_serializing_if = "Option::is_none")]
-    disk_consistent_lsn: Option<Lsn>,
+    pub disk_consistent_lsn: Option<Lsn>,
     /// Whether a pageserver met WAL that it cannot pass.
     #[serde(skip_serializing_if = "is_false")]
-    broken: bool,
+    pub broken: bool,
 }
 
 impl Position {
@@ -82,7 +82,7 @@ impl Position {
 }
 
 impl State {
-    fn name(self) -> String {
+    pub fn name(self) -> String {
         match self {
             State::Up => "up".to_owned(),
             State::Stopped => "stopped".to_owned(),
@@ -110,7 +110,7 @@ pub type Rates = BTreeMap<TenantTimelineId, u64>;
 
 /// How all parts are, and what the branches are called.
 pub struct Rows {
-    rows: Vec<Row>,
+    pub rows: Vec<Row>,
     branches: Branches,
     /// What is wrong, a sentence or two for each.
     pub troubles: Vec<String>,
@@ -203,15 +203,23 @@ async fn pageserver_positions(env: &LocalEnv, branches: &Branches) -> Option<Vec
     Some(positions)
 }
 
-async fn endpoint_row(env: &LocalEnv, branches: &Branches, endpoint: &Endpoint) -> Row {
+/// In a word.
+pub async fn endpoint_state(env: &LocalEnv, endpoint: &Endpoint) -> String {
+    let (pid, status) = compute_status(env, endpoint).await;
+    compute_state(pid, endpoint.wanted, status.as_ref()).name()
+}
+
+async fn compute_status(env: &LocalEnv, endpoint: &Endpoint) -> (Option<i32>, Option<ComputeStatus>) {
     let pid = endpoint.process(env).pid();
-    let status = match pid {
-        Some(_) => {
-            let client = ComputeClient::new(&endpoint.http_address(), env.credentials.clone());
-            tokio::time::timeout(PATIENCE, client.status()).await.ok().and_then(Result::ok)
-        }
-        None => None,
-    };
+    if pid.is_none() {
+        return (None, None);
+    }
+    let client = ComputeClient::new(&endpoint.http_address(), env.credentials.clone());
+    (pid, tokio::time::timeout(PATIENCE, client.status()).await.ok().and_then(Result::ok))
+}
+
+async fn endpoint_row(env: &LocalEnv, branches: &Branches, endpoint: &Endpoint) -> Row {
+    let (pid, status) = compute_status(env, endpoint).await;
     let ttid = endpoint.ttid();
     let walproposer = status.as_ref().and_then(|status| status.walproposer.as_ref());
     // In the first moment after a start the walproposer has nothing to say yet.

@@ -27,7 +27,8 @@ use crate::arguments::{Moment, TimelineCommand};
 use crate::local_env::{Branches, LocalEnv};
 use crate::output::Output;
 use crate::storage::{pageserver_client, safekeeper_client, safekeeper_statuses};
-use restore::Restore;
+pub use delete::delete;
+pub use restore::{Restore, restore};
 use tree::draw_tree;
 
 /// How long the pageserver may take to catch up before a branch or an export at the head is given up.
@@ -76,21 +77,21 @@ pub async fn run(env: &LocalEnv, command: TimelineCommand, output: Output) -> an
             tenant_id,
             timeline_id,
         } => {
-            let tenant = branches.tenant(tenant_id)?;
-            branches.check_new_name(tenant, &branch_name)?;
-            let timeline = timeline_id.unwrap_or_else(TimelineId::generate);
-            let ancestor = branches.timeline(tenant, &ancestor_branch_name)?;
-            let ttid = TenantTimelineId::new(tenant, ancestor);
-            let start = start_of_branch(env, ttid, ancestor_start_lsn, ancestor_start_time).await?;
-            let request = TimelineCreateRequest::branch(timeline, ancestor, start);
-            let info = create(env, tenant, request).await?;
-            branches.add_branch(tenant, &branch_name, timeline, info.pg_version)?;
-            announce(&branch_name, &info, output)
+            let new = NewBranch {
+                tenant: branches.tenant(tenant_id)?,
+                name: branch_name,
+                ancestor: ancestor_branch_name,
+                lsn: ancestor_start_lsn,
+                time: ancestor_start_time,
+                timeline_id,
+            };
+            let info = branch(env, &mut branches, &new).await?;
+            announce(&new.name, &info, output)
         }
         TimelineCommand::Restore { branch_name, to_time, to_lsn, keep_as, tenant_id } => {
             let tenant = branches.tenant(tenant_id)?;
-            let restore = Restore { tenant, branch: branch_name, to_time, to_lsn, keep_as };
-            restore::restore(env, &mut branches, restore, output).await
+            let wanted = Restore { tenant, branch: branch_name, to_time, to_lsn, keep_as };
+            restore(env, &mut branches, wanted).await?.announce(output)
         }
         TimelineCommand::Archive { branch_name, tenant_id } => {
             let ttid = branches.find(tenant_id, &branch_name)?;
@@ -111,7 +112,8 @@ pub async fn run(env: &LocalEnv, command: TimelineCommand, output: Output) -> an
                 (None, Some(timeline)) => timeline,
                 (None, None) => bail!("name a branch or a timeline"),
             };
-            delete::delete(env, &mut branches, TenantTimelineId::new(tenant, timeline), output).await
+            let deleted = delete(env, &mut branches, TenantTimelineId::new(tenant, timeline)).await?;
+            output.result(&json!({ "deleted": timeline }), || format!("branch {deleted} is deleted"))
         }
         TimelineCommand::List { tenant_id, all } => {
             let tenants = match all {
@@ -131,6 +133,48 @@ pub async fn run(env: &LocalEnv, command: TimelineCommand, output: Output) -> an
                 .await
         }
     }
+}
+
+/// A branch that is to leave another: where that is at a time, at an LSN, or, for neither, at its head.
+pub struct NewBranch {
+    pub tenant: TenantId,
+    pub name: String,
+    pub ancestor: String,
+    pub lsn: Option<Lsn>,
+    pub time: Option<Moment>,
+    pub timeline_id: Option<TimelineId>,
+}
+
+/// The caller holds the cluster's lock.
+pub async fn branch(
+    env: &LocalEnv,
+    branches: &mut Branches,
+    new: &NewBranch,
+) -> anyhow::Result<TimelineInfo> {
+    branches.check_new_name(new.tenant, &new.name)?;
+    let timeline = new.timeline_id.unwrap_or_else(TimelineId::generate);
+    let ancestor = branches.timeline(new.tenant, &new.ancestor)?;
+    let start = start_of_branch(env, TenantTimelineId::new(new.tenant, ancestor), new.lsn, new.time).await?;
+    let info = create(env, new.tenant, TimelineCreateRequest::branch(timeline, ancestor, start)).await?;
+    branches.add_branch(new.tenant, &new.name, timeline, info.pg_version)?;
+    Ok(info)
+}
+
+/// Where a reader who is to see the branch as it was then has to be: at a time, at an LSN, or, for neither, at its head.
+/// What can be read there stays readable for a while.
+pub async fn lsn_to_read(
+    env: &LocalEnv,
+    ttid: TenantTimelineId,
+    lsn: Option<Lsn>,
+    time: Option<Moment>,
+) -> anyhow::Result<Lsn> {
+    let pageserver = pageserver_client(env);
+    let lsn = match start_of_branch(env, ttid, lsn, time).await? {
+        Some(lsn) => lsn,
+        None => pageserver.timeline(ttid.tenant_id, ttid.timeline_id).await?.last_record_lsn,
+    };
+    pageserver.lease_lsn(ttid.tenant_id, ttid.timeline_id, lsn).await?;
+    Ok(lsn)
 }
 
 fn announce(branch: &str, info: &TimelineInfo, output: Output) -> anyhow::Result<()> {

@@ -54,7 +54,7 @@ async fn show(env: &LocalEnv, every: Duration, rounds: Option<u32>) -> anyhow::R
 }
 
 /// Bytes of WAL a second. A branch that was not there before has none yet.
-fn rates(
+pub fn rates(
     earlier: &BTreeMap<TenantTimelineId, Lsn>,
     now: &BTreeMap<TenantTimelineId, Lsn>,
     time: Duration,

@@ -219,6 +219,11 @@ impl Ports {
         self.pick(9898, 2)
     }
 
+    /// Of the pages that `varve console` serves.
+    pub const fn console(self) -> u16 {
+        self.pick(7700, 3)
+    }
+
     pub const fn safekeeper_pg(self, id: u64) -> u16 {
         let id = self.on_its_host(id);
         self.pick(5453 + id, 10 + id)
@@ -275,7 +280,8 @@ mod tests {
     fn no_port_is_given_twice() {
         for base in [None, Some(20_000)] {
             let ports = Ports { base, own_hosts: false };
-            let mut all = vec![ports.broker(), ports.pageserver_pg(), ports.pageserver_http()];
+            let mut all =
+                vec![ports.broker(), ports.pageserver_pg(), ports.pageserver_http(), ports.console()];
             all.extend(
                 (1..=Ports::SAFEKEEPERS).flat_map(|id| [ports.safekeeper_pg(id), ports.safekeeper_http(id)]),
             );

@@ -11,7 +11,7 @@ use crate::error::ComputeError;
 use crate::paths::ComputePaths;
 
 /// The bootstrap superuser. Who reaches the private socket directory is this role.
-pub const POSTGRES_USER: &str = "postgres";
+pub const POSTGRES_USER: &str = compute_api::SOCKET_USER;
 
 /// No line for physical replication over TCP: a client that could stream WAL as a standby would be one
 /// more copy that commits might wait for. `all` does not match the keyword `replication`.

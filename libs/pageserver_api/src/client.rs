@@ -10,6 +10,7 @@ use crate::history::{
     GcResult, LsnByTimestamp, LsnLease, LsnLeaseRequest, ReplayResult, TenantConfig, TenantConfigRequest,
     TenantConfigResponse,
 };
+use crate::layers::LayerMapInfo;
 use crate::models::{
     AncestorDetached, ArchivalState, CompactionResult, ReadExplanation, StatusResponse, TemplateInfo,
     TenantCreateRequest, TenantInfo, TimelineArchivalConfig, TimelineCreateRequest, TimelineInfo,
@@ -169,6 +170,12 @@ impl PageserverClient {
     ) -> Result<ReadExplanation, HttpError> {
         let path = format!("/v1/tenant/{tenant}/timeline/{timeline}/explain_read?key={key}&lsn={lsn}");
         self.0.json(self.0.request(Method::GET, &path)).await
+    }
+
+    pub async fn layers(&self, tenant: TenantId, timeline: TimelineId) -> Result<LayerMapInfo, HttpError> {
+        self.0
+            .json(self.0.request(Method::GET, &format!("/v1/tenant/{tenant}/timeline/{timeline}/layer")))
+            .await
     }
 
     /// What can be read at `lsn` stays readable for a while. 406 if it is gone already.

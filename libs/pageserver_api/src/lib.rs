@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! models      JSON of the HTTP API          client       the HTTP client
+//! layers      JSON about what a timeline consists of
 //! history     JSON about what is kept, and about when was what
 //! pagestream  messages of pagestream_v3     page_client  a client of the page service
 //! manifest    what a base backup says about itself
@@ -10,6 +11,7 @@
 
 pub mod client;
 pub mod history;
+pub mod layers;
 pub mod manifest;
 pub mod models;
 pub mod page_client;

@@ -7,6 +7,7 @@ mod archive;
 mod error;
 mod history;
 mod imports;
+mod layers;
 mod templates;
 mod tenants;
 mod timelines;
@@ -53,6 +54,7 @@ pub fn routes(state: ApiState) -> OpenApiRouter {
         .routes(routes!(timelines::archive))
         .routes(routes!(timelines::detach_ancestor))
         .routes(routes!(timelines::explain_read))
+        .routes(routes!(layers::list))
         .routes(routes!(history::lsn_by_timestamp))
         .routes(routes!(history::timestamp_of_lsn))
         .routes(routes!(history::lease_lsn))

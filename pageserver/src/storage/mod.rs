@@ -39,5 +39,8 @@ pub use metrics::StorageMetrics;
 pub use ownership::{Claim, FixedGeneration, Owners};
 pub use redo::Redo;
 pub use tenant::{EvictableLayer, Surroundings, TenantManager, template_key};
-pub use timeline::{Compacted, HeldLsn, Reach, ReadPlan, Timeline, TimelineStats, VisitedLayer};
+pub use timeline::{
+    Compacted, HeldLsn, LayerList, ListedFile, ListedMemory, Reach, ReadPlan, Timeline, TimelineStats,
+    VisitedLayer,
+};
 pub use value::{Reconstruct, Value, WriteBatch};

@@ -8,6 +8,7 @@ mod chaos;
 mod cli;
 mod command_line;
 mod compute;
+mod console;
 mod containers;
 mod crash_points;
 mod data_definition;

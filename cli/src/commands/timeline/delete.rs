@@ -3,21 +3,19 @@
 
 use anyhow::bail;
 use http_client::absent_is_none;
-use safekeeper_api::http::TimelineDeleteQuery;
-use serde_json::json;
+use safekeeper_api::http::{Client, TimelineDeleteQuery};
 use types::TenantTimelineId;
 
 use crate::endpoints::Endpoint;
 use crate::local_env::{Branches, LocalEnv};
-use crate::output::Output;
 use crate::storage::{on_all_safekeepers, pageserver_client};
 
+/// Returns how it was called. The caller holds the cluster's lock.
 pub async fn delete(
     env: &LocalEnv,
     branches: &mut Branches,
     ttid: TenantTimelineId,
-    output: Output,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<String> {
     let TenantTimelineId { tenant_id, timeline_id } = ttid;
     let this = branches.quoted(tenant_id, timeline_id);
     if let Some(endpoint) = Endpoint::all_of(env, ttid)?.first() {
@@ -38,7 +36,7 @@ pub async fn delete(
         );
     }
     let on_pageserver = absent_is_none(pageserver.delete_timeline(tenant_id, timeline_id).await)?.is_some();
-    let on_safekeepers = on_all_safekeepers(env, async |safekeeper| {
+    let on_safekeepers = on_all_safekeepers(env, move |safekeeper: Client| async move {
         safekeeper.delete_timeline(ttid, TimelineDeleteQuery::default()).await
     })
     .await?;
@@ -46,5 +44,5 @@ pub async fn delete(
         bail!("there is no timeline {timeline_id} in tenant {tenant_id}: `varve timeline list` shows all");
     }
     branches.remove_timeline(ttid)?;
-    output.result(&json!({ "deleted": timeline_id }), || format!("branch {this} is deleted"))
+    Ok(this)
 }

@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 use pageserver_api::models::TimelineCreateRequest;
-use serde_json::json;
+use serde::Serialize;
 use types::{Lsn, TenantId, TenantTimelineId, TimelineId};
 
 use super::{create, start_of_branch};
@@ -19,12 +19,32 @@ pub struct Restore {
     pub keep_as: Option<String>,
 }
 
-pub async fn restore(
-    env: &LocalEnv,
-    branches: &mut Branches,
-    restore: Restore,
-    output: Output,
-) -> anyhow::Result<()> {
+/// What was done.
+#[derive(Serialize)]
+pub struct Restored {
+    #[serde(rename = "branch_name")]
+    pub branch: String,
+    pub timeline_id: TimelineId,
+    pub start_lsn: Lsn,
+    pub kept_as: String,
+    pub kept_timeline_id: TimelineId,
+}
+
+impl Restored {
+    pub fn announce(&self, output: Output) -> anyhow::Result<()> {
+        output.result(self, || self.in_words())
+    }
+
+    pub fn in_words(&self) -> String {
+        format!(
+            "branch {:?} is as it was at {}; what it was until now is branch {:?}",
+            self.branch, self.start_lsn, self.kept_as
+        )
+    }
+}
+
+/// The caller holds the cluster's lock.
+pub async fn restore(env: &LocalEnv, branches: &mut Branches, restore: Restore) -> anyhow::Result<Restored> {
     let Restore { tenant, branch, to_time, to_lsn, keep_as } = restore;
     let before = branches.timeline(tenant, &branch)?;
     let kept = keep_as.unwrap_or_else(|| branches.free_name(tenant, &branch));
@@ -48,17 +68,11 @@ pub async fn restore(
         endpoint.timeline_id = info.timeline_id;
         endpoint.save(env)?;
     }
-    let value = json!({
-        "branch_name": branch,
-        "timeline_id": info.timeline_id,
-        "start_lsn": info.initdb_lsn,
-        "kept_as": kept,
-        "kept_timeline_id": before,
-    });
-    output.result(&value, || {
-        format!(
-            "branch {branch:?} is as it was at {}; what it was until now is branch {kept:?}",
-            info.initdb_lsn
-        )
+    Ok(Restored {
+        branch,
+        timeline_id: info.timeline_id,
+        start_lsn: info.initdb_lsn,
+        kept_as: kept,
+        kept_timeline_id: before,
     })
 }

@@ -111,13 +111,17 @@ impl DiskLayer {
         }
     }
 
+    pub(in crate::storage) fn is_local(&self) -> bool {
+        self.is_local.load(Ordering::Acquire)
+    }
+
     pub(in crate::storage) fn last_access(&self) -> u64 {
         self.last_access.load(Ordering::Relaxed)
     }
 
     pub(in crate::storage) fn is_evictable(&self) -> bool {
         self.is_uploaded()
-            && self.is_local.load(Ordering::Acquire)
+            && self.is_local()
             && self.holders.load(Ordering::Acquire) == 0
             && !self.obsolete.load(Ordering::Acquire)
     }

@@ -12,6 +12,7 @@
 //! read.rs        one key, or a run of keys, at an LSN
 //! scan.rs        all keys of a range at an LSN
 //! explain.rs     what a read goes through
+//! list.rs        which layers there are
 //! background.rs  the tasks that flush, compact and upload
 //! ```
 
@@ -22,6 +23,7 @@ mod detach;
 mod explain;
 mod flush;
 mod leases;
+mod list;
 mod read;
 mod scan;
 mod upload;
@@ -52,6 +54,7 @@ pub use compact::Compacted;
 pub use explain::{ReadPlan, VisitedLayer};
 use leases::Leases;
 pub use leases::{HeldLsn, Reach};
+pub use list::{LayerList, ListedFile, ListedMemory};
 pub(super) use view::extent;
 use view::{Position, View};
 

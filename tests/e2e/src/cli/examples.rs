@@ -54,11 +54,13 @@ fn every_example_works() {
             }
             let command = example.replace("/tmp/", &format!("{}/", home.display()));
             // What does not end by itself is ended as a person would.
-            let typed = if command.contains(" -f ") || command == "varve top" {
-                format!("timeout --preserve-status --signal INT 2 {command}")
-            } else {
-                command
-            };
+            let typed =
+                if command.contains(" -f ") || command == "varve top" || command.starts_with("varve console")
+                {
+                    format!("timeout --preserve-status --signal INT 2 {command}")
+                } else {
+                    command
+                };
             let output =
                 shell(&cluster, &format!("export HOME={0} PROFILE={0}/profile; cd; {typed}", home.display()));
             assert!(output.status.success(), "{path}: {example}: {output:?}");
