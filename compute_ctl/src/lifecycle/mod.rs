@@ -121,7 +121,7 @@ impl Ground {
         pgdata: &Path,
         pgbin: &Path,
         credentials: Credentials,
-        certificate: Option<Certificate>,
+        certificate: Option<CertificateFiles>,
     ) -> Result<Ground, ComputeError> {
         let began = Instant::now();
         let installation = Installation::find(pgbin, spec.pg_version)?;

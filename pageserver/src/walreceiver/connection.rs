@@ -67,7 +67,7 @@ impl WalStream {
         let ingest = Ingest::new(Arc::clone(timeline), context.pages.clone(), context.ingest.clone()).await?;
         let id = timeline.id();
         let params = ConnectParams::new(Address::parse(address)?, "pageserver")
-            .password(&context.credentials.token())
+            .credentials(&context.credentials)
             .application_name(&format!("pageserver-{}", context.node))
             .option("tenant_id", &id.tenant_id.to_string())
             .option("timeline_id", &id.timeline_id.to_string())
