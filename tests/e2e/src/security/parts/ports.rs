@@ -1,5 +1,6 @@
 //! The ports of a cluster's parts, and how they answer to a stranger's clients: curl, openssl, psql, and bytes by hand.
 
+use std::fmt;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -14,11 +15,17 @@ pub enum Speaks {
     Postgres,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Port {
     pub part: String,
     pub number: u16,
     pub speaks: Speaks,
+}
+
+impl fmt::Debug for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} ({:?})", self.number, self.part, self.speaks)
+    }
 }
 
 impl Port {
