@@ -7,7 +7,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use types::{PgVersion, TenantId, TenantTimelineId, TimelineId};
 
-use crate::local_env::{LocalEnv, write_private};
+use crate::local_env::{LocalEnv, Whose, write_private};
 use crate::output::alternatives;
 use crate::process::Process;
 
@@ -133,10 +133,10 @@ impl Endpoint {
     pub fn connection_string(&self, env: &LocalEnv, database: &str) -> String {
         let plain =
             format!("postgresql://{ADMIN_ROLE}:{}@127.0.0.1:{}/{database}", self.password, self.pg_port);
-        match env.certificates.of_endpoints() {
+        match env.certificates.of(Whose::Endpoints) {
             None => plain,
             Some(_) => {
-                let authority = env.certificates.authority().display().to_string();
+                let authority = env.certificates.authority(Whose::Endpoints).display().to_string();
                 format!("{plain}?sslmode=verify-full&sslrootcert={}", utf8_percent_encode(&authority, PLAIN))
             }
         }

@@ -34,7 +34,9 @@ fn root_of(error: &dyn std::error::Error) -> String {
     while let Some(deeper) = root.source() {
         root = deeper;
     }
-    root.to_string()
+    let why = root.to_string();
+    // What rustls says to a server's plain text.
+    if why.contains("InvalidContentType") { format!("it speaks no TLS: {why}") } else { why }
 }
 
 #[cfg(test)]

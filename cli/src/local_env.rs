@@ -5,7 +5,7 @@
 //!   config.toml            what `varve init` chose; a person may edit it
 //!   branches.json          names of branches and their PostgreSQL, default tenant
 //!   auth/                  keys and tokens: see keys.rs
-//!   tls/                   certificates of endpoints: see certificates.rs
+//!   tls/                   certificates of endpoints and parts: see certificates.rs
 //!   template/              pgNN.tar.zst: initdb's output, of which root timelines are made
 //!   broker/ safekeepers/N/ pageserver/ remote_storage/
 //!   endpoints/NAME/        endpoint.json, spec.json
@@ -24,12 +24,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use auth::Credentials;
+use auth::{Credentials, Trust};
 use durable_fs::DurableFs;
 use nix::fcntl::{Flock, FlockArg};
 
 pub use branches::Branches;
-pub use certificates::Certificates;
+pub use certificates::{Certificates, Whose};
 pub use config::{Config, Hosts};
 pub use installation::{Installation, check_version};
 pub use keys::Keys;
@@ -57,8 +57,15 @@ impl LocalEnv {
     fn open(directory: PathBuf, config: Config) -> anyhow::Result<LocalEnv> {
         let keys = Keys::new(&directory);
         keys.complete()?;
-        let credentials = keys.credentials()?;
         let certificates = Certificates::new(&directory);
+        let trust = match config.tls {
+            true => {
+                certificates.complete(Whose::Parts, &[])?;
+                Some(Trust::load(&certificates.authority(Whose::Parts))?)
+            }
+            false => None,
+        };
+        let credentials = keys.credentials()?.believing(trust);
         Ok(LocalEnv { directory, config, keys, certificates, credentials })
     }
 
@@ -136,9 +143,23 @@ impl LocalEnv {
         }
     }
 
+    /// What parts need to speak TLS, if they are to.
+    pub fn tls_of_parts(&self) -> Option<PartsTls> {
+        let (certificate, key) = self.certificates.of(Whose::Parts).filter(|_| self.config.tls)?;
+        Some(PartsTls { certificate, key, authority: self.certificates.authority(Whose::Parts) })
+    }
+
     pub fn branches(&self) -> anyhow::Result<Branches> {
         Branches::load(&self.directory.join("branches.json"))
     }
+}
+
+/// Files of the TLS between the parts.
+pub struct PartsTls {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    /// Whom they believe.
+    pub authority: PathBuf,
 }
 
 /// Why there is no cluster in a directory, and what to do about it.

@@ -1,9 +1,11 @@
 //! The storage daemons of the cluster: how each is asked whether it is ready and, where they are processes of
 //! this machine, how it is started and ended.
 
+mod pageserver_config;
+
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -14,7 +16,7 @@ use safekeeper_api::http::{Client as SafekeeperClient, HttpError, TimelineStatus
 use types::{NodeId, TenantTimelineId};
 
 use crate::arguments::StopMode;
-use crate::local_env::LocalEnv;
+use crate::local_env::{LocalEnv, PartsTls};
 use crate::output::Output;
 use crate::process::Process;
 
@@ -165,7 +167,7 @@ impl Daemon {
             }
             Daemon::Pageserver => {
                 let workdir = self.directory(env);
-                write_pageserver_config(env, &workdir)?;
+                pageserver_config::write(env, &workdir)?;
                 let mut command = Command::new(program("pageserver")?);
                 command.arg("--workdir").arg(workdir);
                 let safekeepers = env.config.safekeeper_ids().into_iter();
@@ -176,49 +178,15 @@ impl Daemon {
             }
         };
         command.arg("--auth-public-key-path").arg(env.keys.public());
+        if let Some(PartsTls { certificate, key, authority }) = env.tls_of_parts() {
+            command.arg("--tls-cert-file").arg(certificate).arg("--tls-key-file").arg(key);
+            // The broker connects to nobody.
+            if self != Daemon::Broker {
+                command.arg("--tls-ca-file").arg(authority);
+            }
+        }
         Ok(command)
     }
-}
-
-/// Written once: what a person changes in it stays.
-fn write_pageserver_config(env: &LocalEnv, workdir: &Path) -> anyhow::Result<()> {
-    let path = workdir.join("pageserver.toml");
-    if path.exists() {
-        return name_keys(env, &path);
-    }
-    // Somebody may have deleted all of it, since it is a cache of what object storage has.
-    std::fs::create_dir_all(workdir).with_context(|| format!("cannot make {}", workdir.display()))?;
-    let ports = env.config.ports();
-    let mut config = toml::Table::from_iter([("id".to_owned(), toml::Value::Integer(1))]);
-    let mut set = |key: &str, value: String| {
-        config.insert(key.to_owned(), toml::Value::String(value));
-    };
-    set("listen_pg_addr", local(ports.pageserver_pg()).to_string());
-    set("listen_http_addr", local(ports.pageserver_http()).to_string());
-    set("broker_endpoint", broker_endpoint(env));
-    set("auth_public_key_path", env.keys.public().display().to_string());
-    set("auth_token_file", env.keys.token_file("pageserver").display().to_string());
-    config.insert("remote_storage".to_owned(), remote_storage(env).into());
-    durable_fs::DurableFs::default().write_atomically(&path, toml::to_string(&config)?.as_bytes())?;
-    Ok(())
-}
-
-/// A configuration of a version that had one token for all gets the names of the keys; all else in it stays.
-fn name_keys(env: &LocalEnv, path: &Path) -> anyhow::Result<()> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let begins = |line: &str, name: &str| line.trim_start().starts_with(name);
-    if text.lines().any(|line| begins(line, "auth_public_key_path")) {
-        return Ok(());
-    }
-    let line =
-        |name: &str, value: PathBuf| format!("{name} = {}\n", toml::Value::from(value.display().to_string()));
-    let mut named = line("auth_public_key_path", env.keys.public());
-    named += &line("auth_token_file", env.keys.token_file("pageserver"));
-    for kept in text.lines().filter(|line| !begins(line, "auth_token_file")) {
-        named += kept;
-        named.push('\n');
-    }
-    Ok(durable_fs::DurableFs::default().write_atomically(path, named.as_bytes())?)
 }
 
 /// The object storage of all daemons.
@@ -271,7 +239,8 @@ pub fn pageserver_client(env: &LocalEnv) -> PageserverClient {
 }
 
 fn broker_endpoint(env: &LocalEnv) -> String {
-    format!("http://{}", env.config.broker_address())
+    let scheme = if env.config.tls { "https" } else { "http" };
+    format!("{scheme}://{}", env.config.broker_address())
 }
 
 pub fn local(port: u16) -> SocketAddr {

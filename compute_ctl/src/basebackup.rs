@@ -85,7 +85,7 @@ impl Basebackup<'_> {
     async fn open(&self) -> Result<(Bytes, CopyReader), PgError> {
         let params = ConnectParams::new(Address::parse(&self.spec.pageserver.pg_connstr)?, "compute_ctl")
             .application_name(&format!("compute_ctl {}", self.spec.endpoint_id))
-            .password(&self.credentials.token());
+            .credentials(self.credentials);
         let client = PgClient::connect(&params).await?;
         let kind = if self.lsn.is_some() { RequestedKind::Sparse } else { RequestedKind::Standby };
         let command = BackupRequest { kind, lsn: self.lsn, zstd: true }.query(self.spec.ttid());

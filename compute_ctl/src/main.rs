@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use auth::{Credentials, Scope, Verifier};
+use auth::{Certificate, CertificateFiles, Credentials, Scope, Trust, Verifier};
 use clap::Parser;
 use compute_api::ComputeSpec;
 use http_server::Guard;
@@ -34,7 +34,6 @@ use tokio_util::sync::CancellationToken;
 use crate::http::{Api, routes};
 use crate::lifecycle::{Compute, ExitStatus, Ground};
 use crate::metrics::Metrics;
-use crate::server_files::Certificate;
 use crate::status::StatusBoard;
 
 /// Runs one stateless PostgreSQL: wins the election, unpacks the base backup, carries WAL to the safekeepers.
@@ -70,6 +69,17 @@ struct Arguments {
     /// The certificate's key, in PEM.
     #[arg(long, requires = "tls_cert_file")]
     tls_key_file: Option<PathBuf>,
+    /// Certificate that the HTTP API shows, in PEM, with those that lead to its root. Nothing but TLS is spoken there then. A
+    /// replaced file is taken on while it runs.
+    #[arg(long, requires = "http_tls_key_file")]
+    http_tls_cert_file: Option<PathBuf>,
+    /// The certificate's key, in PEM.
+    #[arg(long, requires = "http_tls_cert_file")]
+    http_tls_key_file: Option<PathBuf>,
+    /// Whose certificates are believed, in PEM: connections to safekeepers and to the pageserver are TLS then, PostgreSQL's
+    /// own among them. The server's user can read a copy of it.
+    #[arg(long)]
+    tls_ca_file: Option<PathBuf>,
     /// How long a shutdown may wait for a quorum of safekeepers.
     #[arg(long, default_value = "60s", value_parser = parse_duration)]
     timeout: Duration,
@@ -107,12 +117,14 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> anyhow::Result<ExitStatus> {
     let verifier = Verifier::load(&arguments.auth_public_key_path)?;
-    let credentials = Credentials::load(&arguments.auth_token_file)?;
+    let trust = arguments.tls_ca_file.as_deref().map(Trust::load).transpose()?;
+    let credentials = Credentials::load(&arguments.auth_token_file)?.believing(trust);
+    let http_certificate = Certificate::of(arguments.http_tls_cert_file, arguments.http_tls_key_file)?;
     let json = std::fs::read(&arguments.spec)
         .with_context(|| format!("cannot read {}", arguments.spec.display()))?;
     let spec = ComputeSpec::parse(&json).with_context(|| arguments.spec.display().to_string())?;
     let certificate = arguments.tls_cert_file.zip(arguments.tls_key_file);
-    let certificate = certificate.map(|(certificate, key)| Certificate { certificate, key });
+    let certificate = certificate.map(|(certificate, key)| CertificateFiles { certificate, key });
     // Before listening: the predecessor may have the same address.
     let ground =
         Ground::take(&spec, &arguments.pgdata, &arguments.pgbin, credentials.clone(), certificate).await?;
@@ -132,7 +144,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitStatus> {
     let served = CancellationToken::new();
     let guard = Guard { verifier, part: Scope::Admin };
     let router = http_server::described(routes(api), guard, registry);
-    let server = tokio::spawn(http_server::serve(listener, router, served.clone()));
+    let server = tokio::spawn(http_server::serve(listener, http_certificate, router, served.clone()));
     stop_on_signals(terminate.clone())?;
 
     let compute =

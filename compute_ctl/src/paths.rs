@@ -7,6 +7,7 @@
 //!        postgres.log
 //!        token, passfile    the token of this compute, readable by the server's user
 //!        server.crt, .key   what the server shows to clients, if it shows anything
+//!        ca.crt             whom the server believes as a client of storage, if that speaks TLS
 //!        socket/            mode 0700: who is in here is the bootstrap superuser
 //!        varve_tblspc/<oid> tablespaces of the timeline, made anew too
 //! ```
@@ -27,6 +28,7 @@ pub struct ComputePaths {
     pub passfile: PathBuf,
     pub certificate: PathBuf,
     pub certificate_key: PathBuf,
+    pub authority: PathBuf,
     pub socket: PathBuf,
     pub tablespaces: PathBuf,
 }
@@ -50,6 +52,7 @@ impl ComputePaths {
             passfile: home.join("passfile"),
             certificate: home.join("server.crt"),
             certificate_key: home.join("server.key"),
+            authority: home.join("ca.crt"),
             tablespaces: home.join("varve_tblspc"),
             socket,
         })

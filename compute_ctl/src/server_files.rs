@@ -1,16 +1,16 @@
 //! Files of others that the server reads, as copies of its own user's: the compute's token, once for the extension and
 //! once as a password file for libpq, of which a replica's connection to safekeepers is made; certificate and key for
-//! clients. None of it stands on a command line or in a setting, which everybody can read.
+//! clients; whom it is to believe at safekeepers and the pageserver. None of it stands on a command line or in a setting, which everybody can read.
 //!
 //! They change while the server runs: tokens and certificates are replaced by putting others in their place.
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use auth::Credentials;
+use auth::{CertificateFiles, Credentials};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -22,20 +22,14 @@ use crate::server_user::ServerUser;
 /// How long the server may go on with what has been replaced. Old tokens are believed for longer.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// What the server shows to clients.
-#[derive(Clone, Debug)]
-pub struct Certificate {
-    pub certificate: PathBuf,
-    pub key: PathBuf,
-}
-
 /// Where the copies are made of.
 #[derive(Clone)]
 pub struct ServerFiles {
     pub paths: ComputePaths,
     pub user: ServerUser,
     pub credentials: Credentials,
-    pub certificate: Option<Certificate>,
+    /// What the server shows to clients.
+    pub certificate: Option<CertificateFiles>,
 }
 
 /// What was copied.
@@ -44,6 +38,8 @@ struct Copied {
     token: Arc<str>,
     /// Certificate and key.
     certificate: Option<(Vec<u8>, Vec<u8>)>,
+    /// Read anew for every connection.
+    authority: Option<Arc<[u8]>>,
 }
 
 impl ServerFiles {
@@ -83,20 +79,24 @@ impl ServerFiles {
     fn read(&self) -> Result<Copied, ComputeError> {
         let read = |path: &Path| std::fs::read(path).map_err(ComputeError::file("read", path));
         let certificate = match &self.certificate {
-            Some(Certificate { certificate, key }) => Some((read(certificate)?, read(key)?)),
+            Some(CertificateFiles { certificate, key }) => Some((read(certificate)?, read(key)?)),
             None => None,
         };
-        Ok(Copied { token: self.credentials.token(), certificate })
+        let authority = self.credentials.trust().map(auth::Trust::pem);
+        Ok(Copied { token: self.credentials.token(), certificate, authority })
     }
 
     fn copy(&self, copied: &Copied) -> Result<(), ComputeError> {
-        let Copied { token, certificate } = copied;
+        let Copied { token, certificate, authority } = copied;
         self.replace(&self.paths.token, token.as_bytes())?;
         // A token has no colon and no backslash, which would have a meaning there.
         self.replace(&self.paths.passfile, format!("*:*:*:*:{token}\n").as_bytes())?;
         if let Some((certificate, key)) = certificate {
             self.replace(&self.paths.certificate, certificate)?;
             self.replace(&self.paths.certificate_key, key)?;
+        }
+        if let Some(authority) = authority {
+            self.replace(&self.paths.authority, authority)?;
         }
         Ok(())
     }
@@ -131,7 +131,7 @@ impl ServerFiles {
 mod tests {
     use std::os::unix::fs::MetadataExt;
 
-    use auth::{Claims, Scope, SigningKey};
+    use auth::{Claims, Scope, SigningKey, Trust};
 
     use super::*;
 
@@ -145,11 +145,17 @@ mod tests {
         std::fs::write(at("source"), sign("the old one")).unwrap();
         std::fs::write(at("source.pem"), "a certificate").unwrap();
         std::fs::write(at("source.key"), "its key").unwrap();
+        let authority = |name: &str| {
+            let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+            params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem()
+        };
+        std::fs::write(at("ca.pem"), authority("one")).unwrap();
+        let trust = Trust::load(&at("ca.pem")).unwrap();
         let files = ServerFiles {
             paths: paths.clone(),
             user: ServerUser::find().unwrap(),
-            credentials: Credentials::load(&at("source")).unwrap(),
-            certificate: Some(Certificate { certificate: at("source.pem"), key: at("source.key") }),
+            credentials: Credentials::load(&at("source")).unwrap().believing(Some(trust.clone())),
+            certificate: Some(CertificateFiles { certificate: at("source.pem"), key: at("source.key") }),
         };
         files.write().unwrap();
         let read = |path: &Path| std::fs::read_to_string(path).unwrap();
@@ -158,21 +164,29 @@ mod tests {
             (read(&paths.certificate).as_str(), read(&paths.certificate_key).as_str()),
             ("a certificate", "its key")
         );
+        assert_eq!(read(&paths.authority).as_bytes(), &*trust.pem());
         let user = files.user;
         let keeping = tokio::spawn(files.keep_current());
         let new = sign("the new one, which is longer");
         std::fs::write(at("source"), &new).unwrap();
         std::fs::write(at("source.pem"), "another certificate").unwrap();
-        let expected = (new.clone(), format!("*:*:*:*:{new}\n"), "another certificate".to_owned());
+        let other = authority("two");
+        std::fs::write(at("ca.pem"), &other).unwrap();
+        let expected = (new.clone(), format!("*:*:*:*:{new}\n"), "another certificate".to_owned(), other);
         tokio::time::timeout(Duration::from_secs(20), async {
-            while (read(&paths.token), read(&paths.passfile), read(&paths.certificate)) != expected {
+            let found = || {
+                (read(&paths.token), read(&paths.passfile), read(&paths.certificate), read(&paths.authority))
+            };
+            while found() != expected {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         })
         .await
         .unwrap();
         keeping.abort();
-        for path in [&paths.token, &paths.passfile, &paths.certificate, &paths.certificate_key] {
+        for path in
+            [&paths.token, &paths.passfile, &paths.certificate, &paths.certificate_key, &paths.authority]
+        {
             let metadata = std::fs::metadata(path).unwrap();
             assert_eq!((metadata.mode() & 0o777, metadata.uid()), (0o600, user.uid()), "{path:?}");
         }

@@ -18,6 +18,8 @@ pub enum ConfigError {
     Read { path: PathBuf, source: std::io::Error },
     #[error("{path}: {source}")]
     Parse { path: PathBuf, source: Box<toml::de::Error> },
+    #[error("{path}: tls_cert_file and tls_key_file go together: one of them is missing")]
+    HalfACertificate { path: PathBuf },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -32,6 +34,11 @@ pub struct Config {
     pub auth_public_key_path: PathBuf,
     /// The token that this pageserver presents to safekeepers and to the broker: scopes safekeeper and broker.
     pub auth_token_file: PathBuf,
+    /// Certificate to show on both ports, in PEM, and its key. Nothing but TLS is spoken there then.
+    pub tls_cert_file: Option<PathBuf>,
+    pub tls_key_file: Option<PathBuf>,
+    /// Whose certificates are believed, in PEM: connections to safekeepers and to the broker are TLS then.
+    pub tls_ca_file: Option<PathBuf>,
     pub remote_storage: RemoteStorageConfig,
     #[serde(default)]
     pub storage: StorageSection,
@@ -176,8 +183,12 @@ impl Config {
     pub fn load(path: &Path) -> Result<Config, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        toml::from_str(&text)
-            .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })
+        let config: Config = toml::from_str(&text)
+            .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })?;
+        if config.tls_cert_file.is_some() != config.tls_key_file.is_some() {
+            return Err(ConfigError::HalfACertificate { path: path.to_owned() });
+        }
+        Ok(config)
     }
 
     pub fn retention(&self) -> Retention {

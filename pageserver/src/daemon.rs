@@ -1,11 +1,11 @@
 //! The pageserver as a whole: what starts in which order, and what stops.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use auth::{Credentials, Scope, Verifier};
+use auth::{Certificate, Credentials, Scope, Trust, Verifier};
 use broker_api::BrokerClient;
 use durable_fs::{CrashPoint, DurableFs};
 use http_server::Guard;
@@ -40,6 +40,11 @@ pub async fn run(
     let verifier =
         Verifier::load(&workdir.join(&config.auth_public_key_path)).context("auth_public_key_path")?;
     let credentials = Credentials::load(&workdir.join(&config.auth_token_file)).context("auth_token_file")?;
+    let at = |path: &Option<PathBuf>| path.as_ref().map(|path| workdir.join(path));
+    let trust = at(&config.tls_ca_file).map(|path| Trust::load(&path)).transpose().context("tls_ca_file")?;
+    let credentials = credentials.believing(trust);
+    let certificate =
+        Certificate::of(at(&config.tls_cert_file), at(&config.tls_key_file)).context("tls_cert_file")?;
     let registry = telemetry::metrics::registry(env!("CARGO_PKG_VERSION"))?;
     telemetry::metrics::watch_disk(&registry, workdir)?;
     let pages = PageReader::new(&registry)?;
@@ -127,9 +132,17 @@ pub async fn run(
         importing: Arc::default(),
     });
     tracing::info!(id = %config.id, pg = %config.listen_pg_addr, http = %config.listen_http_addr, "pageserver is up");
-    let page_service = pg_backend::serve(pg_listener, verifier.clone(), service, shutdown.clone(), limits);
+    let page_service = pg_backend::serve(
+        pg_listener,
+        certificate.clone(),
+        verifier.clone(),
+        service,
+        shutdown.clone(),
+        limits,
+    );
     let router = http_server::described(api, Guard { verifier, part: Scope::Pageserver }, registry);
-    let (_, served) = tokio::join!(page_service, http_server::serve(http_listener, router, shutdown));
+    let api = http_server::serve(http_listener, certificate, router, shutdown);
+    let (_, served) = tokio::join!(page_service, api);
     served.context("HTTP server")?;
     tracing::info!("shutting down: flushing and uploading");
     receivers.stopped().await;

@@ -30,7 +30,7 @@ pub struct Arguments {
     /// `host:port` at which others reach the HTTP API, if it is not the listen address.
     #[arg(long)]
     pub advertise_http: Option<String>,
-    /// The storage broker, as http://HOST:PORT.
+    /// The storage broker, as http://HOST:PORT; as https://HOST:PORT with --tls-ca-file.
     #[arg(long)]
     pub broker_endpoint: String,
     /// Public keys whose tokens are believed: a file in PEM, or a directory of files that end in .pem.
@@ -39,6 +39,16 @@ pub struct Arguments {
     /// The token that this safekeeper presents to the others and to the broker: scopes safekeeper and broker.
     #[arg(long)]
     pub auth_token_file: PathBuf,
+    /// Certificate to show on both ports, in PEM, with those that lead to its root. Nothing but TLS is spoken there then. A
+    /// replaced file is taken on while it runs.
+    #[arg(long, requires = "tls_key_file")]
+    pub tls_cert_file: Option<PathBuf>,
+    /// The certificate's key, in PEM.
+    #[arg(long, requires = "tls_cert_file")]
+    pub tls_key_file: Option<PathBuf>,
+    /// Whose certificates are believed, in PEM: connections to other safekeepers and to the broker are TLS then.
+    #[arg(long)]
+    pub tls_ca_file: Option<PathBuf>,
     /// Object storage, where WAL goes that is not needed here any more: 'local_path = "DIRECTORY"'. The same for all
     /// safekeepers; without it, WAL stays here for ever.
     #[arg(long, value_name = "TOML")]

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use auth::{Credentials, Scope, Verifier};
+use auth::{Certificate, Credentials, Scope, Trust, Verifier};
 use broker_api::BrokerClient;
 use clap::Parser;
 use durable_fs::DurableFs;
@@ -50,7 +50,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     // WAL holds what users wrote: nobody else on this machine is to read it.
     umask(Mode::S_IRWXG | Mode::S_IRWXO);
     let verifier = Verifier::load(&arguments.auth_public_key_path)?;
-    let credentials = Credentials::load(&arguments.auth_token_file)?;
+    let trust = arguments.tls_ca_file.as_deref().map(Trust::load).transpose()?;
+    let credentials = Credentials::load(&arguments.auth_token_file)?.believing(trust);
+    let certificate = Certificate::of(arguments.tls_cert_file.clone(), arguments.tls_key_file.clone())?;
     let fs = DurableFs::default();
     let datadir = DataDirectory::open(&fs, &arguments.datadir, arguments.id)?;
     let registry = telemetry::metrics::registry(env!("CARGO_PKG_VERSION"))?;
@@ -98,8 +100,15 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let limits = Limits { max_message_bytes: wal_service::MAX_MESSAGE_BYTES, ..Limits::default() };
     let servers = async {
         tokio::join!(
-            pg_backend::serve(pg_listener, verifier, wal_service, shutdown.clone(), limits),
-            http_server::serve(http_listener, routes, shutdown.clone()),
+            pg_backend::serve(
+                pg_listener,
+                certificate.clone(),
+                verifier,
+                wal_service,
+                shutdown.clone(),
+                limits
+            ),
+            http_server::serve(http_listener, certificate, routes, shutdown.clone()),
             broker::publish(
                 broker.clone(),
                 manager.clone(),

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use auth::Verifier;
+use auth::{Certificate, Verifier};
 use telemetry::LogFormat;
 
 #[derive(Parser)]
@@ -27,6 +27,13 @@ struct Arguments {
     /// Public keys whose tokens are believed: a file in PEM, or a directory of files that end in .pem.
     #[arg(long)]
     auth_public_key_path: PathBuf,
+    /// Certificate to show, in PEM, with those that lead to its root. Nothing but TLS is spoken then. A replaced file is
+    /// taken on while it runs.
+    #[arg(long, requires = "tls_key_file")]
+    tls_cert_file: Option<PathBuf>,
+    /// The certificate's key, in PEM.
+    #[arg(long, requires = "tls_cert_file")]
+    tls_key_file: Option<PathBuf>,
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
 }
@@ -40,6 +47,7 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let verifier = Verifier::load(&arguments.auth_public_key_path)?;
+    let certificate = Certificate::of(arguments.tls_cert_file, arguments.tls_key_file)?;
     let listener = TcpListener::bind(arguments.listen_addr)
         .await
         .with_context(|| format!("cannot listen on {}", arguments.listen_addr))?;
@@ -48,7 +56,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let shutdown = CancellationToken::new();
     tokio::spawn(cancel_on_signal(shutdown.clone()));
     let router = service::router(verifier, shutdown.clone())?;
-    http_server::serve(listener, router, shutdown).await.context("serving ended")?;
+    http_server::serve(listener, certificate, router, shutdown).await.context("serving ended")?;
     tracing::info!("storage broker stopped");
     Ok(())
 }

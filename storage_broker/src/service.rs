@@ -239,7 +239,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let app = router(key.verifier(), shutdown.clone()).unwrap();
-        let server = tokio::spawn(http_server::serve(listener, app, shutdown.clone()));
+        let server = tokio::spawn(http_server::serve(listener, None, app, shutdown.clone()));
 
         let unknown = SigningKey::generate().credentials(&Claims::new([Scope::Broker])).unwrap();
         for wrong in [unknown, of(Scope::Tenant), of(Scope::Monitor), of(Scope::Safekeeper)] {

@@ -30,10 +30,10 @@ pub enum AuthCommand {
     ///
     /// Nothing is restarted. Tokens that `varve auth token` printed have to be printed again.
     Rotate,
-    /// Make a certificate for endpoints, or another one in its place.
+    /// Make a certificate for endpoints, or another one in its place; and another one for the parts, if they speak TLS.
     ///
-    /// Endpoints that have one take the new one on while they run; those that had none need a restart. Clients that believe
-    /// the cluster's authority (tls/ca.pem) need nothing new.
+    /// Whoever has one takes the new one on while they run; endpoints that had none need a restart. Clients that believe the
+    /// cluster's authority (tls/ca.pem) need nothing new.
     Certificate {
         /// A name or an address under which clients reach endpoints. May be given several times; this machine's own are always
         /// among them.

@@ -30,7 +30,8 @@ pub struct InitArguments {
     /// the cluster's own. Credentials are in the environment of whoever starts the cluster.
     #[arg(long, value_name = "TOML", value_parser = parse_table)]
     pub remote_storage: Option<toml::Table>,
-    /// Make a certificate for endpoints: clients then come in over TLS alone.
+    /// Make certificates for endpoints and for the parts: clients then come in over TLS alone, and parts speak nothing else among
+    /// themselves.
     #[arg(long)]
     pub tls: bool,
     /// With --tls: a name or an address under which clients reach endpoints. May be given several times; this machine's own are

@@ -1,4 +1,4 @@
-//! `auth`: tokens for people and programs outside, and new keys.
+//! `auth`: tokens for people and programs outside, new keys and new certificates.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::arguments::AuthCommand;
 use crate::endpoints::Endpoint;
-use crate::local_env::LocalEnv;
+use crate::local_env::{LocalEnv, Whose};
 use crate::output::Output;
 use crate::storage::Daemon;
 
@@ -38,26 +38,38 @@ pub async fn run(env: &LocalEnv, command: AuthCommand, output: Output) -> anyhow
             output.result(&json!({ "token": token }), || token.clone())
         }
         AuthCommand::Rotate => rotate(env, output).await,
-        AuthCommand::Certificate { tls_name } => {
-            let had_one = env.certificates.of_endpoints().is_some();
-            env.certificates.sign(&tls_name)?;
-            let authority = env.certificates.authority();
-            output.result(&json!({ "authority": authority, "replaced": had_one }), || {
-                let when = if had_one {
-                    "endpoints take it on now"
-                } else {
-                    "endpoints show it from their next start on"
-                };
-                format!("the certificate is made; {when}. Clients believe {}", authority.display())
-            })
-        }
+        AuthCommand::Certificate { tls_name } => certificates(env, &tls_name, output),
     }
+}
+
+/// New ones, of the same authorities: nobody has to believe anybody else.
+fn certificates(env: &LocalEnv, names: &[String], output: Output) -> anyhow::Result<()> {
+    let had_one = env.certificates.of(Whose::Endpoints).is_some();
+    env.certificates.sign(Whose::Endpoints, names)?;
+    let between_parts = env.config.tls;
+    if between_parts {
+        env.certificates.sign(Whose::Parts, &[])?;
+    }
+    let authority = env.certificates.authority(Whose::Endpoints);
+    let value = json!({ "authority": authority, "replaced": had_one, "between_parts": between_parts });
+    output.result(&value, || {
+        let when =
+            if had_one { "endpoints take it on now" } else { "endpoints show it from their next start on" };
+        let varve = env.varve();
+        let parts = match between_parts {
+            true => "The parts take on one of their own.".to_owned(),
+            false => format!(
+                "Parts speak no TLS among themselves: `{varve} down` and `{varve} up --tls` have them do so."
+            ),
+        };
+        format!("the certificate is made; {when}. Clients believe {}. {parts}", authority.display())
+    })
 }
 
 /// New key, new tokens, old key gone; nothing is restarted and no request is refused meanwhile.
 async fn rotate(env: &LocalEnv, output: Output) -> anyhow::Result<()> {
     let new = env.keys.add()?;
-    let probe = new.credentials()?;
+    let probe = new.credentials()?.believing(env.credentials.trust().cloned());
     output.progress("waiting until all parts believe the new key");
     for (name, address, path) in parts(env)? {
         let part = HttpClient::new("it", &address, probe.clone());

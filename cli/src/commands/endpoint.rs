@@ -20,7 +20,7 @@ use types::{Lsn, PgVersion, TenantId, TenantTimelineId};
 use super::timeline::lsn_to_read;
 use crate::arguments::{EndpointCommand, Moment, StopMode};
 use crate::endpoints::{ADMIN_ROLE, Endpoint, check_name, psql_line};
-use crate::local_env::{LocalEnv, check_version, write_private};
+use crate::local_env::{LocalEnv, PartsTls, Whose, check_version, write_private};
 use crate::output::table::{Cell, Look, table};
 use crate::output::{Output, say};
 use crate::storage::{check_port_free, pageserver_client, port_becomes_free, program};
@@ -454,8 +454,12 @@ pub fn compute_ctl(
     command.arg("--listen-http").arg(http_address);
     command.arg("--auth-public-key-path").arg(env.keys.public());
     command.arg("--auth-token-file").arg(env.keys.tenant_token_file(tenant)?);
-    if let Some((certificate, key)) = env.certificates.of_endpoints() {
+    if let Some((certificate, key)) = env.certificates.of(Whose::Endpoints) {
         command.arg("--tls-cert-file").arg(certificate).arg("--tls-key-file").arg(key);
+    }
+    if let Some(PartsTls { certificate, key, authority }) = env.tls_of_parts() {
+        command.arg("--http-tls-cert-file").arg(certificate).arg("--http-tls-key-file").arg(key);
+        command.arg("--tls-ca-file").arg(authority);
     }
     Ok(command)
 }

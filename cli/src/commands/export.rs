@@ -26,7 +26,7 @@ pub async fn export(
     refuse_full(directory)?;
     output.progress(format!("exporting timeline {timeline} to {}", directory.display()));
     let address = Address::parse(&env.config.pageserver_pg_address())?;
-    let params = ConnectParams::new(address, "varve").password(&env.credentials.token());
+    let params = ConnectParams::new(address, "varve").credentials(&env.credentials);
     let lsn = at_lsn.map(|lsn| format!(" {lsn}")).unwrap_or_default();
     let command = format!("fullbackup {tenant} {timeline}{lsn} --zstd");
     let copy = PgClient::connect(&params).await?.copy_out(&command).await?;

@@ -13,7 +13,7 @@ use types::PgVersion;
 use super::{endpoint, tenant};
 use crate::arguments::{InitArguments, StopMode};
 use crate::endpoints::{Endpoint, psql_line};
-use crate::local_env::{Config, Installation, LocalEnv};
+use crate::local_env::{Config, Installation, LocalEnv, Whose};
 use crate::output::Output;
 use crate::storage::{Daemon, pageserver_client};
 use crate::template;
@@ -64,12 +64,13 @@ pub fn init(directory: &Path, arguments: &InitArguments, output: Output) -> anyh
     let env = if LocalEnv::exists(directory) {
         let env = LocalEnv::load(directory)?;
         refuse_changes(&env, arguments)?;
-        env
+        if arguments.tls && !env.config.tls { begin_tls(env)? } else { env }
     } else {
         let postgres = Installation::choose(arguments.pg_version, arguments.pg_bin_dir.as_deref())?;
         let safekeepers = arguments.num_safekeepers.unwrap_or(DEFAULT_SAFEKEEPERS);
         let mut config = Config::new(arguments.port_base, safekeepers, postgres)?;
         config.remote_storage.clone_from(&arguments.remote_storage);
+        config.tls = arguments.tls;
         std::fs::create_dir_all(directory)
             .with_context(|| format!("cannot make the directory {}", directory.display()))?;
         config.compute_directory = compute_directory(&directory.canonicalize()?)?;
@@ -77,10 +78,30 @@ pub fn init(directory: &Path, arguments: &InitArguments, output: Output) -> anyh
         LocalEnv::create(directory, config)?
     };
     if arguments.tls {
-        env.certificates.complete(&arguments.tls_name)?;
+        env.certificates.complete(Whose::Endpoints, &arguments.tls_name)?;
     }
     make_template(&env, env.config.pg_version, output)?;
     Ok(env)
+}
+
+/// Has the parts of a cluster speak TLS that were made without. All of them from the same start on: one that does and one that
+/// does not have nothing to say to each other.
+fn begin_tls(mut env: LocalEnv) -> anyhow::Result<LocalEnv> {
+    env.check_runs_here()?;
+    let daemons = Daemon::all(&env).into_iter().filter(|daemon| daemon.process(&env).pid().is_some());
+    let mut running: Vec<String> = daemons.map(Daemon::in_words).collect();
+    let endpoints = Endpoint::all(&env)?.into_iter().filter(|other| other.process(&env).pid().is_some());
+    running.extend(endpoints.map(|endpoint| format!("endpoint {:?}", endpoint.name)));
+    if !running.is_empty() {
+        bail!(
+            "parts of this cluster run without TLS ({}): `{1} down` first, and then `{1} up --tls`",
+            running.join(", "),
+            env.varve()
+        );
+    }
+    env.config.tls = true;
+    env.save_config()?;
+    LocalEnv::load(&env.directory)
 }
 
 fn make_template(env: &LocalEnv, version: PgVersion, output: Output) -> anyhow::Result<()> {

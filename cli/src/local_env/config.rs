@@ -36,6 +36,9 @@ pub struct Config {
     /// Object storage of all daemons, in words that they understand. Absent: a directory below the cluster's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remote_storage: Option<toml::Table>,
+    /// Whether the parts speak TLS among themselves, with the certificates in tls/. Set by `varve up --tls`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tls: bool,
     /// Set where the parts are no processes of this machine, but containers for instance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hosts: Option<Hosts>,
@@ -78,6 +81,7 @@ impl Config {
             pg_bin_dir: postgres.bin_dir,
             compute_directory: None,
             remote_storage: None,
+            tls: false,
             hosts: None,
         })
     }

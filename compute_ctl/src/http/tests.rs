@@ -45,7 +45,7 @@ impl Idle {
         let credentials = key.credentials(&Claims::new([Scope::Admin])).unwrap();
         let guard = Guard { verifier: key.verifier(), part: Scope::Admin };
         let router = http_server::described(routes(api), guard, registry);
-        tokio::spawn(http_server::serve(listener, router, served.clone()));
+        tokio::spawn(http_server::serve(listener, None, router, served.clone()));
         Idle { address, credentials, wishes, terminate, served }
     }
 }

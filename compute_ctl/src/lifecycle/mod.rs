@@ -20,7 +20,7 @@ mod suspend;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use auth::Credentials;
+use auth::{CertificateFiles, Credentials};
 use compute_api::{ComputeSpec, ComputeState, ReplicaStatus, StartStep, WalproposerStatus};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -34,7 +34,7 @@ use crate::paths::ComputePaths;
 use crate::postgres::{Installation, Listen, ServerProcess};
 use crate::predecessor::{self, PidFile};
 use crate::proxy::Proxy;
-use crate::server_files::{Certificate, ServerFiles};
+use crate::server_files::ServerFiles;
 use crate::server_user::ServerUser;
 use crate::status::StatusBoard;
 use crate::walproposer::Exit;
@@ -121,7 +121,7 @@ impl Ground {
         pgdata: &Path,
         pgbin: &Path,
         credentials: Credentials,
-        certificate: Option<Certificate>,
+        certificate: Option<CertificateFiles>,
     ) -> Result<Ground, ComputeError> {
         let began = Instant::now();
         let installation = Installation::find(pgbin, spec.pg_version)?;

@@ -23,7 +23,7 @@ use crate::catalog::Superuser;
 use crate::data_dir::control_file;
 use crate::error::ComputeError;
 use crate::paths::ComputePaths;
-use crate::postgres::{Listen, primary_conninfo};
+use crate::postgres::{Listen, StorageTls, primary_conninfo};
 use crate::walproposer::Exit;
 
 /// It has to replay what was written since the last checkpoint.
@@ -234,7 +234,8 @@ impl Follower {
             ttid = %self.spec.ttid(), lsn = %received, %committed,
             "no WAL comes, though there is more: taking another safekeeper"
         );
-        let conninfo = primary_conninfo(&self.spec, &self.paths, source.first).replace('\'', "''");
+        let tls = StorageTls::of(&self.credentials);
+        let conninfo = primary_conninfo(&self.spec, &self.paths, tls, source.first).replace('\'', "''");
         let set = format!("ALTER SYSTEM SET primary_conninfo = '{conninfo}'");
         for query in [set.as_str(), "SELECT pg_reload_conf()"] {
             if let Err(error) = session.run("follow another safekeeper", query).await {

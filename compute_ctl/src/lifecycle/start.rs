@@ -14,8 +14,8 @@ use crate::data_dir::{DataDir, DataLayout, Unpacked};
 use crate::error::ComputeError;
 use crate::paths::{ComputePaths, socket_name};
 use crate::postgres::{
-    Listen, ManagedSettings, POSTGRES_USER, ServerCommand, ServerProcess, primary_conninfo, write_files,
-    write_primary,
+    Listen, ManagedSettings, POSTGRES_USER, ServerCommand, ServerProcess, StorageTls, primary_conninfo,
+    write_files, write_primary,
 };
 use crate::walproposer::{self, Elected, PgSocket, WalproposerError};
 
@@ -153,7 +153,7 @@ impl Compute {
         let (settings, mode, tls) = (self.spec.settings.clone(), self.spec.mode, ground.tls());
         // A static replica follows nobody.
         let conninfo = match mode {
-            ComputeMode::Replica => primary_conninfo(&self.spec, &ground.paths, 0),
+            ComputeMode::Replica => primary_conninfo(&self.spec, &ground.paths, self.storage_tls(), 0),
             ComputeMode::Primary | ComputeMode::Static { .. } => String::new(),
         };
         let work = move || {
@@ -169,6 +169,10 @@ impl Compute {
         blocking(move || user.run(work)).await
     }
 
+    fn storage_tls(&self) -> StorageTls {
+        StorageTls::of(&self.credentials)
+    }
+
     pub(super) async fn start_server(
         &self,
         ground: &Ground,
@@ -182,8 +186,16 @@ impl Compute {
             ComputeMode::Primary => Vec::new(),
             ComputeMode::Replica | ComputeMode::Static { .. } => primary_settings(&paths.pgdata)?,
         };
-        let managed =
-            ManagedSettings { spec: &self.spec, paths, listen, start_lsn, life_id, least, tls: ground.tls() };
+        let managed = ManagedSettings {
+            spec: &self.spec,
+            paths,
+            listen,
+            start_lsn,
+            life_id,
+            least,
+            tls: ground.tls(),
+            storage_tls: self.storage_tls(),
+        };
         let mut arguments = vec!["-D".into(), paths.pgdata.clone().into_os_string()];
         for (name, value) in managed.arguments() {
             arguments.push("-c".into());

@@ -4,11 +4,12 @@
 use std::path::Path;
 
 use compute_api::{ComputeMode, ComputeSpec, LEAST_SETTINGS, SettingSpec};
-use pg_frontend::Address;
 use types::Lsn;
 
 use crate::error::ComputeError;
 use crate::paths::ComputePaths;
+
+use super::storage::{StorageTls, pageserver_connstr};
 
 /// The bootstrap superuser. Who reaches the private socket directory is this role.
 pub const POSTGRES_USER: &str = compute_api::SOCKET_USER;
@@ -87,6 +88,8 @@ pub struct ManagedSettings<'a> {
     pub least: Vec<(&'static str, u32)>,
     /// Whether it has a certificate to show.
     pub tls: bool,
+    /// How it connects to storage.
+    pub storage_tls: StorageTls,
 }
 
 /// Of a hot standby, whatever the spec says.
@@ -124,7 +127,8 @@ impl ManagedSettings<'_> {
         add("unix_socket_directories", path(&self.paths.socket));
         add("hba_file", path(&self.paths.pgdata.join("pg_hba.conf")));
         add("ident_file", path(&self.paths.pgdata.join("pg_ident.conf")));
-        add("varve.pageserver_connstr", connection_string(&spec.pageserver.pg_connstr));
+        let pageserver = pageserver_connstr(&spec.pageserver.pg_connstr, self.paths, self.storage_tls);
+        add("varve.pageserver_connstr", pageserver);
         add("varve.tenant_id", spec.tenant_id.to_string());
         add("varve.timeline_id", spec.timeline_id.to_string());
         add("varve.auth_token_file", path(&self.paths.token));
@@ -168,14 +172,6 @@ fn preload_libraries(wanted: Option<&str>) -> String {
     ["varve"].into_iter().chain(others).collect::<Vec<_>>().join(",")
 }
 
-/// The pageserver's address as libpq wants it.
-fn connection_string(address: &str) -> String {
-    match Address::parse(address) {
-        Ok(Address::Tcp { host, port }) => format!("host={host} port={port}"),
-        Ok(Address::Unix { .. }) | Err(_) => String::new(),
-    }
-}
-
 /// The settings that postgresql.conf holds.
 struct FileSettings<'a>(&'a [SettingSpec]);
 
@@ -202,28 +198,6 @@ pub fn write_files(pgdata: &Path, settings: &[SettingSpec], tls: bool) -> Result
     write(pgdata, "pg_ident.conf", "")?;
     // ALTER SYSTEM writes it; like all else in here it lasts as long as this start.
     write(pgdata, "postgresql.auto.conf", "")
-}
-
-/// Where a replica gets its WAL: from safekeeper number `first` of the spec, or the next one that answers. Each sends what
-/// it knows a quorum to have.
-pub fn primary_conninfo(spec: &ComputeSpec, paths: &ComputePaths, first: usize) -> String {
-    let addresses = spec.safekeepers.iter().filter_map(|peer| match Address::parse(&peer.pg_connstr) {
-        Ok(Address::Tcp { host, port }) => Some((host, port.to_string())),
-        Ok(Address::Unix { .. }) | Err(_) => None,
-    });
-    let mut addresses: Vec<(String, String)> = addresses.collect();
-    let count = addresses.len().max(1);
-    addresses.rotate_left(first % count);
-    let (hosts, ports): (Vec<String>, Vec<String>) = addresses.into_iter().unzip();
-    let ComputeSpec { tenant_id, timeline_id, endpoint_id, .. } = spec;
-    let passfile = paths.passfile.display().to_string();
-    format!(
-        "host={} port={} user=varve passfile='{}' application_name={endpoint_id} connect_timeout=5 sslmode=disable \
-         gssencmode=disable options='-c tenant_id={tenant_id} -c timeline_id={timeline_id}'",
-        hosts.join(","),
-        ports.join(","),
-        passfile.replace('\\', "\\\\").replace('\'', "\\'"),
-    )
 }
 
 /// What a replica follows. Not on the command line: a running server takes another safekeeper on.
@@ -262,24 +236,6 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_tries_all_safekeepers_beginning_with_any() {
-        let id = "0123456789abcdef0123456789abcdef";
-        let safekeepers: Vec<_> =
-            (1..4).map(|n| serde_json::json!({"id": n, "pg_connstr": format!("sk{n}:545{n}")})).collect();
-        let spec = serde_json::json!({
-            "format_version": 1, "tenant_id": id, "timeline_id": id, "endpoint_id": "ro", "mode": "replica", "pg_version": 15,
-            "safekeepers": safekeepers, "pageserver": {"pg_connstr": "ps:64000"}, "pg_listen_addr": "*", "pg_port": 5432
-        });
-        let spec = ComputeSpec::parse(spec.to_string().as_bytes()).unwrap();
-        let root = tempfile::Builder::new().prefix("it's").tempdir().unwrap();
-        let paths = ComputePaths::new(&root.path().join("pgdata")).unwrap();
-        let conninfo = |first| primary_conninfo(&spec, &paths, first);
-        assert!(conninfo(0).starts_with("host=sk1,sk2,sk3 port=5451,5452,5453 user=varve passfile='/"));
-        assert!(conninfo(0).contains("/it\\'s"), "{}", conninfo(0));
-        assert!(conninfo(4).starts_with("host=sk2,sk3,sk1 port=5452,5453,5451 "));
-    }
-
-    #[test]
     fn values_are_quoted() {
         let text = FileSettings(&one("search_path", r"it's \n")).text();
         assert!(text.contains("search_path = 'it''s \\\\n'\n"), "{text}");
@@ -293,6 +249,5 @@ mod tests {
             preload_libraries(Some("pg_stat_statements, varve ,auto_explain")),
             "varve,pg_stat_statements,auto_explain"
         );
-        assert_eq!(connection_string("[::1]:64000"), "host=::1 port=64000");
     }
 }

@@ -3,10 +3,11 @@
 mod configuration;
 mod installation;
 mod process;
+mod storage;
 
 pub use configuration::{
-    Listen, ManagedSettings, POSTGRES_USER, changed_arguments, primary_conninfo, write_files, write_primary,
-    write_settings,
+    Listen, ManagedSettings, POSTGRES_USER, changed_arguments, write_files, write_primary, write_settings,
 };
 pub use installation::Installation;
 pub use process::{ServerCommand, ServerProcess};
+pub use storage::{StorageTls, primary_conninfo};

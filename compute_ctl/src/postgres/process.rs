@@ -124,6 +124,8 @@ fn build(server: ServerCommand) -> std::io::Result<Command> {
         command.env_remove(name);
     }
     command.env("LC_ALL", "C.UTF-8");
+    // libpq, which connects to storage, looks for certificates below it; the caller's may be closed to the server's user.
+    command.env("HOME", &server.directory);
     // A group of its own: Ctrl-C at a terminal is for compute_ctl, which then stops the server in order.
     command.process_group(0);
     if let Some((uid, gid)) = server.user.ids() {

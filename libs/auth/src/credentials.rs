@@ -1,38 +1,58 @@
-//! [`Credentials`]: the token that a part presents to others.
+//! [`Credentials`]: what a part needs to talk to others: the token that it presents, and whom it believes.
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::AuthError;
 use crate::watched::Watched;
+use crate::{AuthError, Trust};
 
 /// A token goes into a start-up packet and into a header line.
 const MOST_BYTES: usize = 4096;
 
-/// The token that a part presents, read from its file again when that changes. Cheap to clone.
+/// The token that a part presents, read from its file again when that changes, and whom it believes to be who it means.
+/// Cheap to clone.
 #[derive(Clone)]
-pub struct Credentials(Arc<Watched<Arc<str>>>);
+pub struct Credentials {
+    token: Arc<Watched<Arc<str>>>,
+    /// Without one, connections are plain text.
+    trust: Option<Trust>,
+}
 
 impl Credentials {
     /// White space around the token is ignored.
     pub fn load(path: &Path) -> Result<Credentials, AuthError> {
-        Watched::open(path, read).map(|token| Credentials(Arc::new(token)))
+        Watched::open(path, read).map(Credentials::of)
     }
 
     /// A token that nobody will change. None unless the text has the form of one.
     pub fn fixed(token: &str) -> Option<Credentials> {
-        is_token(token).then(|| Credentials(Arc::new(Watched::fixed(token.into()))))
+        is_token(token).then(|| Credentials::of(Watched::fixed(token.into())))
+    }
+
+    fn of(token: Watched<Arc<str>>) -> Credentials {
+        Credentials { token: Arc::new(token), trust: None }
+    }
+
+    /// From now on every connection is TLS, to who shows a certificate that is believed; `None`: none is.
+    #[must_use]
+    pub fn believing(self, trust: Option<Trust>) -> Credentials {
+        Credentials { trust, ..self }
+    }
+
+    /// Whom connections are made to; without one they are plain text.
+    pub fn trust(&self) -> Option<&Trust> {
+        self.trust.as_ref()
     }
 
     /// The secret itself, as it is now.
     pub fn token(&self) -> Arc<str> {
-        Arc::clone(&self.0.get())
+        Arc::clone(&self.token.get())
     }
 
     /// The value of an `Authorization` header.
     pub fn bearer(&self) -> String {
-        format!("Bearer {}", self.0.get())
+        format!("Bearer {}", self.token.get())
     }
 }
 

@@ -1,10 +1,10 @@
-//! What can be wrong with keys and tokens.
+//! What can be wrong with keys, tokens and certificates.
 
 use std::path::PathBuf;
 
 use crate::scope::Need;
 
-/// A file that should hold a key or a token does not.
+/// A file that should hold a key, a token or a certificate does not.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
     #[error("cannot read {}: {source}", path.display())]
@@ -20,6 +20,12 @@ pub enum AuthError {
     NotAPrivateKey { path: PathBuf },
     #[error("{} has no public key in it: expected at least one file that ends in .pem", path.display())]
     NoKeys { path: PathBuf },
+    #[error("{} does not hold a certificate: expected PEM, -----BEGIN CERTIFICATE-----", path.display())]
+    NotACertificate { path: PathBuf },
+    #[error("{} does not hold a certificate's key: expected PEM, -----BEGIN PRIVATE KEY-----", path.display())]
+    NotACertificatesKey { path: PathBuf },
+    #[error("the certificate in {} and the key in {} do not fit: {why}", certificate.display(), key.display())]
+    PairDoesNotFit { certificate: PathBuf, key: PathBuf, why: String },
     #[error("cannot sign a token: {0}")]
     Signing(#[from] jsonwebtoken::errors::Error),
 }

@@ -1,4 +1,5 @@
-//! Who may do what: tokens, the keys that sign them, and what each of them opens.
+//! Who may do what, and who is who: tokens, the keys that sign them, what each of them opens; certificates, and whom to
+//! believe.
 //!
 //! A *token* is a JSON Web Token (RFC 7519) signed with EdDSA over Ed25519 (RFC 8037). It says by its
 //! [`Scope`]s what it opens, and for [`Scope::Tenant`] to which tenant. Whoever wants something presents one: as
@@ -11,24 +12,34 @@
 //! claims       what stands in a token                            (pure)
 //! signing      the private key: makes tokens
 //! verifier     the public keys: whose tokens are believed
-//! credentials  the token that a part presents itself
+//! credentials  the token that a part presents itself, and whom it believes
+//! certificate  what a part shows to who connects to it: TLS, the server's side
+//! trust        whom a part believes that it connects to: TLS, the client's side
 //! watched      files that are read again when they change
 //! ```
+//!
+//! A part with a certificate speaks TLS and nothing else, and so does one that was told whom to believe: nobody falls
+//! back to plain text because the other side asks for it.
 //!
 //! A token never appears in a log, an error or a `Debug` output. It knows no route and no command: what a
 //! request needs is said by whoever answers it.
 
+mod certificate;
 mod claims;
 mod credentials;
 mod error;
 mod scope;
 mod signing;
+mod trust;
 mod verifier;
 mod watched;
 
+pub use certificate::{Certificate, CertificateFiles, begins_with_tls};
 pub use claims::Claims;
 pub use credentials::Credentials;
 pub use error::{AuthError, Refusal};
 pub use scope::{Identity, Need, Scope, Scopes};
 pub use signing::SigningKey;
+pub use tokio_rustls::server::TlsStream as ServerStream;
+pub use trust::Trust;
 pub use verifier::Verifier;

@@ -1,4 +1,4 @@
-//! [`Watched`]: a value that is made of a file, or of the files in a directory, and made anew when they change.
+//! [`Watched`]: a value that is made of files, or of the files in a directory, and made anew when they change.
 //!
 //! Nobody is told of a change: whoever wants the value looks, once a second at most.
 
@@ -19,8 +19,8 @@ pub(crate) struct Watched<T> {
 }
 
 struct Source<T> {
-    path: PathBuf,
-    read: fn(&Path) -> Result<T, AuthError>,
+    paths: Vec<PathBuf>,
+    read: Box<dyn Fn() -> Result<T, AuthError> + Send + Sync>,
     seen: Mutex<Seen>,
 }
 
@@ -39,11 +39,23 @@ struct Stamp {
 }
 
 impl<T> Watched<T> {
-    pub fn open(path: &Path, read: fn(&Path) -> Result<T, AuthError>) -> Result<Watched<T>, AuthError> {
+    pub fn open(path: &Path, read: fn(&Path) -> Result<T, AuthError>) -> Result<Watched<T>, AuthError>
+    where
+        T: 'static,
+    {
+        let source = path.to_owned();
+        Watched::of_files(vec![path.to_owned()], move || read(&source))
+    }
+
+    /// Of several files, a change of any of which is a change.
+    pub fn of_files(
+        paths: Vec<PathBuf>,
+        read: impl Fn() -> Result<T, AuthError> + Send + Sync + 'static,
+    ) -> Result<Watched<T>, AuthError> {
         // Looked at before it is read: a change in between is seen the next time.
-        let seen = Mutex::new(Seen { looked: Instant::now(), files: stamps(path) });
-        let current = ArcSwap::from_pointee(read(path)?);
-        Ok(Watched { current, source: Some(Source { path: path.to_owned(), read, seen }) })
+        let seen = Mutex::new(Seen { looked: Instant::now(), files: stamps(&paths) });
+        let current = ArcSwap::from_pointee(read()?);
+        Ok(Watched { current, source: Some(Source { paths, read: Box::new(read), seen }) })
     }
 
     /// A value of no file, which never changes.
@@ -65,13 +77,14 @@ impl<T> Watched<T> {
             return;
         }
         seen.looked = Instant::now();
-        let files = stamps(&source.path);
+        let files = stamps(&source.paths);
         if files == seen.files {
             return;
         }
-        match (source.read)(&source.path) {
+        match (source.read)() {
             Ok(value) => {
-                tracing::info!(path = %source.path.display(), "changed, and was read again");
+                let paths: Vec<_> = source.paths.iter().map(|path| path.display().to_string()).collect();
+                tracing::info!(path = paths.join(", "), "changed, and was read again");
                 self.current.store(Arc::new(value));
                 seen.files = files;
             }
@@ -90,8 +103,9 @@ impl<T> Watched<T> {
     }
 }
 
-fn stamps(path: &Path) -> Vec<Stamp> {
-    let mut stamps: Vec<_> = files(path).into_iter().filter_map(|file| stamp(&file)).collect();
+fn stamps(paths: &[PathBuf]) -> Vec<Stamp> {
+    let files = paths.iter().flat_map(|path| files(path));
+    let mut stamps: Vec<_> = files.filter_map(|file| stamp(&file)).collect();
     stamps.sort();
     stamps
 }

@@ -3,6 +3,7 @@
 //! A client is made without connecting. A call connects when it has to; when it fails, the caller
 //! waits a little and calls again: the broker keeps nothing that would need to be made up for.
 
+mod connector;
 mod info;
 
 use std::time::Duration;
@@ -10,19 +11,21 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt};
 use proto::broker as pb;
 use proto::broker::broker_client::BrokerClient as GrpcClient;
+use tonic::codegen::http::Uri;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
 use auth::Credentials;
+use connector::Connector;
 pub use info::{MalformedInfo, SafekeeperTimelineInfo, ttid_from_proto};
 use types::TenantTimelineId;
 
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
-    #[error("{endpoint:?} is not the address of a broker: expected http://HOST:PORT")]
-    Endpoint { endpoint: String },
+    #[error("{endpoint:?} is not the address of a broker: expected {expected}://HOST:PORT{why}")]
+    Endpoint { endpoint: String, expected: &'static str, why: &'static str },
     #[error("storage broker: {}", .0.message())]
     Rpc(#[from] Box<Status>),
     #[error("storage broker sent a message that makes no sense: {0}")]
@@ -48,16 +51,26 @@ impl Interceptor for PresentToken {
 }
 
 impl BrokerClient {
-    /// `endpoint` as `http://HOST:PORT`. Must be called inside a tokio runtime.
+    /// `endpoint` as `http://HOST:PORT`; as `https://HOST:PORT` if the credentials say whom to believe, and only then. Must
+    /// be called inside a tokio runtime.
     pub fn connect_lazy(endpoint: &str, credentials: Credentials) -> Result<BrokerClient, BrokerError> {
-        let invalid = || BrokerError::Endpoint { endpoint: endpoint.to_owned() };
-        let channel = Endpoint::from_shared(endpoint.to_owned())
-            .map_err(|_| invalid())?
+        let (expected, why) = match (credentials.trust(), endpoint.starts_with("https://")) {
+            (Some(_), _) => ("https", ", for there is a tls_ca_file"),
+            (None, true) => ("http", "; for https a tls_ca_file has to say whom to believe"),
+            (None, false) => ("http", ""),
+        };
+        let invalid = || BrokerError::Endpoint { endpoint: endpoint.to_owned(), expected, why };
+        let uri: Uri = endpoint.parse().map_err(|_| invalid())?;
+        if uri.scheme_str() != Some(expected) || uri.host().is_none() || uri.port().is_none() {
+            return Err(invalid());
+        }
+        let connector = Connector { trust: credentials.trust().cloned() };
+        let channel = Endpoint::from(uri)
             .connect_timeout(Duration::from_secs(5))
             .http2_keep_alive_interval(Duration::from_secs(5))
             .keep_alive_timeout(Duration::from_secs(5))
             .keep_alive_while_idle(true)
-            .connect_lazy();
+            .connect_with_connector_lazy(connector);
         Ok(BrokerClient { grpc: GrpcClient::with_interceptor(channel, PresentToken(credentials)) })
     }
 
@@ -93,5 +106,25 @@ impl Subscription {
                 .map_err(|status| BrokerError::Rpc(Box::new(status)))
                 .and_then(|info| Ok(info.try_into()?)),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_is_none_is_refused_at_once() {
+        let refusal = |endpoint: &str| {
+            let credentials = Credentials::fixed("no.bodys.token").unwrap();
+            BrokerClient::connect_lazy(endpoint, credentials).err().map(|error| error.to_string())
+        };
+        assert_eq!(refusal("http://broker:50051"), None);
+        for wrong in ["broker:50051", "http://broker", "ftp://broker:1", "not an address", ""] {
+            let said = refusal(wrong).unwrap();
+            assert!(said.contains("expected http://HOST:PORT"), "{said}");
+        }
+        let said = refusal("https://broker:50051").unwrap();
+        assert!(said.ends_with("for https a tls_ca_file has to say whom to believe"), "{said}");
     }
 }

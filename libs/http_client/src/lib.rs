@@ -1,9 +1,10 @@
-//! What the clients of our HTTP APIs share: the token, a time-out, JSON both ways, errors in words.
+//! What the clients of our HTTP APIs share: the token, TLS for who says whom to believe, a time-out, JSON both ways, errors
+//! in words.
 //! It knows no route, tries nothing twice and keeps nothing but connections.
 
 use std::time::{Duration, SystemTime};
 
-use auth::Credentials;
+use auth::{Credentials, Trust};
 pub use reqwest::{Body, Method, RequestBuilder, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -47,6 +48,13 @@ pub fn absent_is_none<T>(answer: Result<T, HttpError>) -> Result<Option<T>, Http
     }
 }
 
+/// What sends requests: over TLS to who is believed, or to anybody without TLS.
+pub fn client(trust: Option<&Trust>) -> reqwest::Client {
+    let config = trust.map_or_else(Trust::nobody, |trust| trust.client_config(&["http/1.1"]));
+    let built = reqwest::Client::builder().tls_backend_preconfigured(config).build();
+    built.expect("all that it takes was given to it")
+}
+
 /// One service at one address.
 #[derive(Clone, Debug)]
 pub struct HttpClient {
@@ -55,17 +63,23 @@ pub struct HttpClient {
     /// `host:port`
     address: String,
     credentials: Credentials,
+    /// `http` or `https`
+    scheme: &'static str,
     http: reqwest::Client,
 }
 
 impl HttpClient {
     pub fn new(service: &'static str, address: &str, credentials: Credentials) -> Self {
-        Self { service, address: address.to_owned(), credentials, http: reqwest::Client::new() }
+        let (scheme, http) = match credentials.trust() {
+            None => ("http", client(None)),
+            Some(trust) => ("https", client(Some(trust))),
+        };
+        Self { service, address: address.to_owned(), credentials, scheme, http }
     }
 
     /// `path` begins with a slash.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let url = format!("http://{}{path}", self.address);
+        let url = format!("{}://{}{path}", self.scheme, self.address);
         self.http.request(method, url).bearer_auth(self.credentials.token()).timeout(TIMEOUT)
     }
 

@@ -1,25 +1,30 @@
 //! What the HTTP APIs of all daemons share: the check of tokens, `/metrics`, errors as JSON, serving with
-//! a graceful end; what describes them by OpenAPI. No route of any daemon is known here, only the variables
+//! a graceful end, over TLS where there is a certificate; what describes them by OpenAPI. No route of any daemon is known here, only the variables
 //! that routes of several have.
 
 mod error;
 pub mod extract;
 mod guard;
+mod listen;
 mod openapi;
 mod path;
 
 use std::pin::pin;
 use std::time::Duration;
 
+use auth::Certificate;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::serve::Listener;
 use prometheus::{Registry, TextEncoder};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+use listen::TlsListener;
 
 pub use error::ApiError;
 pub use guard::Guard;
@@ -60,17 +65,24 @@ async fn check_token(State(guard): State<Guard>, request: Request, next: Next) -
 /// a word is never finished with: TCP would wait for it a quarter of an hour.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// Serves until `shutdown` is cancelled, then lets requests under way finish, for some seconds.
+/// Serves until `shutdown` is cancelled, then lets requests under way finish, for some seconds. With a certificate it
+/// speaks TLS, and nothing else.
 pub async fn serve(
     listener: TcpListener,
+    certificate: Option<Certificate>,
     router: Router,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
-    serve_with(listener, router, shutdown, FAREWELL).await
+    match certificate {
+        None => serve_with(listener, router, shutdown, FAREWELL).await,
+        Some(certificate) => {
+            serve_with(TlsListener::new(listener, certificate)?, router, shutdown, FAREWELL).await
+        }
+    }
 }
 
-async fn serve_with(
-    listener: TcpListener,
+async fn serve_with<L: Listener<Addr: std::fmt::Debug>>(
+    listener: L,
     router: Router,
     shutdown: CancellationToken,
     farewell: Duration,
@@ -120,7 +132,7 @@ mod tests {
         let token = key.credentials(&Claims::new([Scope::Pageserver])).unwrap();
         let other = key.credentials(&Claims::new([Scope::Safekeeper])).unwrap();
         let strange = SigningKey::generate().credentials(&Claims::new([Scope::Admin])).unwrap();
-        let server = tokio::spawn(serve(listener, app, shutdown.clone()));
+        let server = tokio::spawn(serve(listener, None, app, shutdown.clone()));
 
         for path in ["/v1/status", "/metrics", "/unknown"] {
             assert!(request(address, path, None).await.starts_with("HTTP/1.1 401"), "{path}");

@@ -32,7 +32,7 @@ pub struct PageServiceAddress {
 
 impl PageServiceAddress {
     async fn connect(&self) -> Result<PgClient, PgError> {
-        let params = ConnectParams::new(self.address.clone(), "varve").password(&self.credentials.token());
+        let params = ConnectParams::new(self.address.clone(), "varve").credentials(&self.credentials);
         PgClient::connect(&params).await
     }
 

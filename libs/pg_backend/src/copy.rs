@@ -1,10 +1,9 @@
 //! COPY streams: after [`Session::copy_both`] both sides send CopyData until each has sent CopyDone.
 
 use bytes::Bytes;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
-use crate::reader::{FrontendMessage, MessageReader};
-use crate::writer::MessageWriter;
+use crate::encryption::{Reader, Writer};
+use crate::reader::FrontendMessage;
 use crate::{ConnectionError, Session};
 
 /// Both directions of a COPY BOTH.
@@ -30,7 +29,7 @@ impl<'a> CopyBoth<'a> {
 
 /// What the client sends.
 pub struct CopyReader<'a> {
-    messages: &'a mut MessageReader<OwnedReadHalf>,
+    messages: &'a mut Reader,
     client_done: &'a mut bool,
     client_left: &'a mut bool,
 }
@@ -83,7 +82,7 @@ impl CopyReader<'_> {
 
 /// What we send.
 pub struct CopyWriter<'a> {
-    messages: &'a mut MessageWriter<OwnedWriteHalf>,
+    messages: &'a mut Writer,
     server_done: &'a mut bool,
 }
 

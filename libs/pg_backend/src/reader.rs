@@ -8,6 +8,8 @@
 //! The length is checked against a limit before anything is read for it, so a hostile client cannot make
 //! us allocate more than the limit.
 
+use std::io::ErrorKind;
+
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -40,6 +42,11 @@ pub(crate) struct MessageReader<R> {
 impl<R: AsyncRead + Unpin + Send> MessageReader<R> {
     pub(crate) fn new(stream: R, limit: usize) -> Self {
         Self { stream, buffer: BytesMut::new(), limit }
+    }
+
+    /// Nothing has come beyond what was taken.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.buffer.is_empty()
     }
 
     /// The body of a start-up packet. None when the client just closed the connection.
@@ -95,7 +102,12 @@ impl<R: AsyncRead + Unpin + Send> MessageReader<R> {
     /// Reads some more. False at the end of the stream between two messages.
     async fn fill(&mut self) -> Result<bool, ConnectionError> {
         self.buffer.reserve(READ_CHUNK);
-        match self.stream.read_buf(&mut self.buffer).await? {
+        let read = match self.stream.read_buf(&mut self.buffer).await {
+            // TLS without a good-bye. Messages have lengths and streams have ends: nothing is cut off unseen.
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => 0,
+            read => read?,
+        };
+        match read {
             0 if self.buffer.is_empty() => Ok(false),
             0 => Err(ConnectionError::Truncated),
             _ => Ok(true),

@@ -5,20 +5,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use auth::{Identity, Verifier};
+use auth::{Certificate, Identity, Verifier};
 use nix::sys::socket::{setsockopt, sockopt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, info, info_span, warn};
 
+use crate::encryption::{Reader, Writer, agree};
 use crate::error::{Severity, sqlstate};
-use crate::reader::{FrontendMessage, MessageReader};
+use crate::reader::FrontendMessage;
 use crate::session::{CopyDirection, CopyState};
 use crate::startup::{self, Startup};
-use crate::writer::MessageWriter;
 use crate::{ConnectionError, CopyBoth, QueryError, Session};
 
 /// What a daemon does with the queries of its clients. One value serves all connections.
@@ -65,16 +65,15 @@ impl Default for Limits {
     }
 }
 
-/// Largest message before the token was shown; PostgreSQL has the same limit for start-up packets.
-const MAX_STARTUP_BYTES: usize = 10_000;
 /// Clients over the limit who are told so at the same time; those beyond are just disconnected.
 const MOST_REFUSALS_AT_ONCE: usize = 32;
 /// Pause after accept failed (out of file descriptors, say), so that it does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves until `shutdown` is cancelled and all connections have ended.
+/// Serves until `shutdown` is cancelled and all connections have ended. With a certificate it speaks TLS, and nothing else.
 pub async fn serve<H: Handler>(
     listener: TcpListener,
+    certificate: Option<Certificate>,
     verifier: Verifier,
     handler: Arc<H>,
     shutdown: CancellationToken,
@@ -82,7 +81,7 @@ pub async fn serve<H: Handler>(
 ) {
     let places = Arc::new(Semaphore::new(limits.max_connections));
     let refusals = Arc::new(Semaphore::new(MOST_REFUSALS_AT_ONCE));
-    let server = Arc::new(Server { verifier, handler, shutdown: shutdown.clone(), limits });
+    let server = Arc::new(Server { certificate, verifier, handler, shutdown: shutdown.clone(), limits });
     let connections = TaskTracker::new();
     loop {
         let (stream, peer) = tokio::select! {
@@ -109,14 +108,12 @@ pub async fn serve<H: Handler>(
 }
 
 struct Server<H> {
+    certificate: Option<Certificate>,
     verifier: Verifier,
     handler: Arc<H>,
     shutdown: CancellationToken,
     limits: Limits,
 }
-
-type Reader = MessageReader<OwnedReadHalf>;
-type Writer = MessageWriter<OwnedWriteHalf>;
 
 impl<H: Handler> Server<H> {
     async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, _place: OwnedSemaphorePermit) {
@@ -130,10 +127,21 @@ impl<H: Handler> Server<H> {
         }
     }
 
+    async fn open(&self, stream: TcpStream) -> Result<Option<(Reader, Writer)>, ConnectionError> {
+        prepare(&stream);
+        agree(stream, self.certificate.as_ref()).await
+    }
+
     async fn talk(&self, stream: TcpStream, peer: SocketAddr) {
-        let (mut reader, mut writer) = open(stream);
-        let startup =
-            tokio::time::timeout(self.limits.startup_timeout, self.greet(&mut reader, &mut writer)).await;
+        let deadline = Instant::now() + self.limits.startup_timeout;
+        let (mut reader, mut writer) = match timeout_at(deadline, self.open(stream)).await {
+            Ok(Ok(Some(halves))) => halves,
+            Ok(Ok(None)) => return,
+            // In which language would it be told?
+            Ok(Err(error)) => return info!(%error, "connection refused"),
+            Err(_) => return info!("client did not finish its TLS handshake in time"),
+        };
+        let startup = timeout_at(deadline, self.greet(&mut reader, &mut writer)).await;
         let (startup, identity) = match startup {
             Ok(Ok(Some(known))) => known,
             Ok(Ok(None)) => return,
@@ -241,9 +249,9 @@ impl<H: Handler> Server<H> {
 
     /// Tells a client over the limit so, if it is quick to listen.
     async fn refuse(self: Arc<Self>, stream: TcpStream, _place: OwnedSemaphorePermit) {
-        let (mut reader, mut writer) = open(stream);
         let most = self.limits.max_connections;
         let refusal = async {
+            let Ok(Some((mut reader, mut writer))) = self.open(stream).await else { return };
             if let Ok(Some(_)) = startup::read_startup(&mut reader, &mut writer).await {
                 let message = format!("too many connections: the limit is {most}");
                 let error = QueryError::fatal(sqlstate::TOO_MANY_CONNECTIONS, message);
@@ -306,14 +314,12 @@ async fn send_last_words(writer: &mut Writer, error: &QueryError) {
     }
 }
 
-fn open(stream: TcpStream) -> (Reader, Writer) {
-    // Small answers must not wait for more; a peer whose machine vanished must be noticed.
+/// Small answers must not wait for more; a peer whose machine vanished must be noticed.
+fn prepare(stream: &TcpStream) {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "cannot set TCP_NODELAY");
     }
-    if let Err(error) = setsockopt(&stream, sockopt::KeepAlive, &true) {
+    if let Err(error) = setsockopt(stream, sockopt::KeepAlive, &true) {
         debug!(%error, "cannot set TCP keep-alive");
     }
-    let (read_half, write_half) = stream.into_split();
-    (MessageReader::new(read_half, MAX_STARTUP_BYTES), MessageWriter::new(write_half))
 }

@@ -4,13 +4,11 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use auth::{Identity, Need};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_util::sync::CancellationToken;
 
+use crate::encryption::{Reader, Writer};
 use crate::error::sqlstate;
-use crate::reader::MessageReader;
 use crate::startup::Startup;
-use crate::writer::MessageWriter;
 use crate::{ConnectionError, CopyBoth, CopyWriter, QueryError};
 
 /// How far the COPY of the current query is, so that the query loop can end what a handler left open.
@@ -28,8 +26,8 @@ pub(crate) enum CopyDirection {
 }
 
 pub struct Session {
-    pub(crate) reader: MessageReader<OwnedReadHalf>,
-    pub(crate) writer: MessageWriter<OwnedWriteHalf>,
+    pub(crate) reader: Reader,
+    pub(crate) writer: Writer,
     pub(crate) copy: CopyState,
     /// The client said good-bye, or is gone.
     pub(crate) client_left: bool,
@@ -43,8 +41,8 @@ pub struct Session {
 
 impl Session {
     pub(crate) fn new(
-        reader: MessageReader<OwnedReadHalf>,
-        writer: MessageWriter<OwnedWriteHalf>,
+        reader: Reader,
+        writer: Writer,
         startup: Startup,
         identity: Identity,
         peer: SocketAddr,

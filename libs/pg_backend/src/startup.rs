@@ -12,11 +12,11 @@ use crate::reader::{FrontendMessage, MessageReader};
 use crate::writer::MessageWriter;
 use crate::{ConnectionError, QueryError};
 
-const CANCEL_REQUEST: u32 = 80_877_102;
-const SSL_REQUEST: u32 = 80_877_103;
-const GSS_REQUEST: u32 = 80_877_104;
+pub(crate) const CANCEL_REQUEST: u32 = 80_877_102;
+pub(crate) const SSL_REQUEST: u32 = 80_877_103;
+pub(crate) const GSS_REQUEST: u32 = 80_877_104;
 /// A client asks for each kind of encryption at most once.
-const MOST_ENCRYPTION_REQUESTS: usize = 2;
+pub(crate) const MOST_ENCRYPTION_REQUESTS: usize = 2;
 
 /// What the client said about itself.
 #[derive(Debug, Default)]

@@ -64,7 +64,7 @@ async fn start(limits: Limits) -> Server {
     let address = listener.local_addr().unwrap();
     let (key, shutdown) = (SigningKey::generate(), CancellationToken::new());
     let token = key.sign(&Claims::tenant(TENANT)).unwrap();
-    let task = tokio::spawn(serve(listener, key.verifier(), Arc::new(Echo), shutdown.clone(), limits));
+    let task = tokio::spawn(serve(listener, None, key.verifier(), Arc::new(Echo), shutdown.clone(), limits));
     Server { address, token, shutdown, task }
 }
 

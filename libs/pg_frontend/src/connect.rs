@@ -4,6 +4,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use auth::{Credentials, Trust};
+use bytes::BytesMut;
+use postgres_protocol::message::frontend;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::error::PgError;
@@ -51,6 +55,8 @@ pub struct ConnectParams {
     pub address: Address,
     pub user: String,
     pub password: Option<String>,
+    /// Whom it has to be that is connected to, over TLS. Without it, plain text. Never on a Unix socket.
+    pub trust: Option<Trust>,
     pub database: Option<String>,
     pub application_name: Option<String>,
     /// Becomes the start-up parameter `options`: `-c name=value …`.
@@ -67,6 +73,7 @@ impl ConnectParams {
             address,
             user: user.to_owned(),
             password: None,
+            trust: None,
             database: None,
             application_name: None,
             options: Vec::new(),
@@ -78,6 +85,12 @@ impl ConnectParams {
     pub fn password(mut self, password: &str) -> Self {
         self.password = Some(password.to_owned());
         self
+    }
+
+    /// The token as the password; TLS, if they say whom to believe.
+    pub fn credentials(mut self, credentials: &Credentials) -> Self {
+        self.trust = credentials.trust().cloned();
+        self.password(&credentials.token())
     }
 
     pub fn database(mut self, database: &str) -> Self {
@@ -126,8 +139,13 @@ impl ConnectParams {
             Address::Tcp { host, port } => {
                 let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(failed)?;
                 stream.set_nodelay(true)?;
-                let (reader, writer) = stream.into_split();
-                (MessageReader::new(Box::new(reader)), MessageWriter::new(Box::new(writer)))
+                match &self.trust {
+                    Some(trust) => self.open_tls(stream, trust, host).await?,
+                    None => {
+                        let (reader, writer) = stream.into_split();
+                        (MessageReader::new(Box::new(reader)), MessageWriter::new(Box::new(writer)))
+                    }
+                }
             }
             Address::Unix { directory, port } => {
                 let path = directory.join(format!(".s.PGSQL.{port}"));
@@ -135,6 +153,27 @@ impl ConnectParams {
                 (MessageReader::new(Box::new(reader)), MessageWriter::new(Box::new(writer)))
             }
         })
+    }
+
+    /// Asks for TLS, and takes no for no answer.
+    async fn open_tls(
+        &self,
+        mut stream: TcpStream,
+        trust: &Trust,
+        host: &str,
+    ) -> Result<(MessageReader, MessageWriter), PgError> {
+        let failed = |reason: String| PgError::Tls { address: self.address.to_string(), reason };
+        let mut request = BytesMut::new();
+        frontend::ssl_request(&mut request);
+        stream.write_all(&request).await?;
+        match stream.read_u8().await? {
+            b'S' => {}
+            b'N' => return Err(failed("it speaks no TLS: has it no certificate?".into())),
+            other => return Err(failed(format!("it answers {:?} to a request for TLS", char::from(other)))),
+        }
+        let stream = trust.connect(host, stream, &[]).await.map_err(|error| failed(error.to_string()))?;
+        let (reader, writer) = tokio::io::split(stream);
+        Ok((MessageReader::new(Box::new(reader)), MessageWriter::new(Box::new(writer))))
     }
 }
 

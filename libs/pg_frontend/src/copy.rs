@@ -59,7 +59,8 @@ impl CopyReader {
     }
 }
 
-/// What the client sends. Dropping it closes the client's direction of the connection.
+/// What the client sends. Dropping it closes the client's direction of the connection; under TLS only the reader's drop
+/// closes both.
 pub struct CopyWriter {
     writer: MessageWriter,
 }

@@ -32,6 +32,8 @@ pub enum PgError {
     Connect { address: String, source: std::io::Error },
     #[error("no answer from {address} within {seconds} s of connecting")]
     ConnectTimeout { address: String, seconds: u64 },
+    #[error("no TLS with {address}: {reason}")]
+    Tls { address: String, reason: String },
     #[error("{0:?} is not an address: expected host:port")]
     BadAddress(String),
     #[error("connection failed: {0}")]
@@ -53,6 +55,7 @@ impl PgError {
             PgError::Server(error) => Some(&error.sqlstate),
             PgError::Connect { .. }
             | PgError::ConnectTimeout { .. }
+            | PgError::Tls { .. }
             | PgError::BadAddress(_)
             | PgError::Io(_)
             | PgError::Closed
@@ -73,6 +76,8 @@ impl PgError {
             PgError::Server(error) => {
                 ["57P", "53", "08"].iter().any(|class| error.sqlstate.starts_with(class))
             }
+            // Certificates are replaced while everything runs: another try may find one that is believed.
+            PgError::Tls { .. } => true,
             PgError::BadAddress(_) | PgError::Protocol(_) | PgError::Authentication(_) => false,
         }
     }

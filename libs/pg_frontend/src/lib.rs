@@ -1,8 +1,8 @@
 //! The client side of PostgreSQL's protocol, for what ordinary drivers leave out: physical and
 //! pagestream COPY BOTH sessions, COPY OUT of a base backup, replication commands.
 //!
-//! Everything here runs over TCP or a Unix socket. It speaks the simple query protocol only, has no
-//! prepared statements, no TLS and no connection pool: SQL for people goes through a real driver.
+//! Everything here runs over TCP, with TLS for who says whom to believe, or a Unix socket. It speaks the simple query
+//! protocol only, has no prepared statements and no connection pool: SQL for people goes through a real driver.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), pg_frontend::PgError> {

@@ -6,6 +6,8 @@
 //! Reading and writing are safe to cancel between any two polls: what has arrived stays in the reader's
 //! buffer, and a message that was put into the writer's buffer leaves with the next flush, whole.
 
+use std::io::ErrorKind;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -66,7 +68,12 @@ impl MessageReader {
 
     async fn fill(&mut self) -> Result<(), PgError> {
         self.buffer.reserve(READ_CHUNK);
-        match self.input.read_buf(&mut self.buffer).await? {
+        let read = match self.input.read_buf(&mut self.buffer).await {
+            // TLS without a good-bye is a connection that just breaks.
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => 0,
+            read => read?,
+        };
+        match read {
             0 => Err(PgError::Closed),
             _ => Ok(()),
         }

@@ -114,7 +114,7 @@ impl WalStream {
         let ingest = WalIngest::new(context, timeline).await?;
         let id = timeline.id();
         let params = ConnectParams::new(Address::parse(address)?, "pageserver")
-            .password(&context.credentials.token())
+            .credentials(&context.credentials)
             .application_name(&format!("pageserver-{}", context.node))
             .option("tenant_id", &id.tenant_id.to_string())
             .option("timeline_id", &id.timeline_id.to_string())

@@ -68,7 +68,7 @@ impl Safekeeper {
         let address = listener.local_addr().unwrap();
         let service = Arc::new(WalService::new(manager.clone()));
         let server =
-            pg_backend::serve(listener, KEY.verifier(), service, shutdown.clone(), Limits::default());
+            pg_backend::serve(listener, None, KEY.verifier(), service, shutdown.clone(), Limits::default());
         let server = tokio::spawn(server);
         Self { address, manager, fatal, shutdown, server }
     }
@@ -80,7 +80,7 @@ impl Safekeeper {
         let routes = crate::http::routes(id, self.manager.clone());
         let guard = Guard { verifier: KEY.verifier(), part: Scope::Safekeeper };
         let routes = http_server::described(routes, guard, Registry::new());
-        tokio::spawn(http_server::serve(listener, routes, self.shutdown.clone()));
+        tokio::spawn(http_server::serve(listener, None, routes, self.shutdown.clone()));
         address
     }
 
@@ -93,7 +93,7 @@ impl Safekeeper {
     async fn connect(&self) -> PgClient {
         let ttid = identity().ttid;
         let params = ConnectParams::new(Address::parse(&self.address.to_string()).unwrap(), "test")
-            .password(&credentials().token())
+            .credentials(&credentials())
             .option("tenant_id", &ttid.tenant_id.to_string())
             .option("timeline_id", &ttid.timeline_id.to_string());
         PgClient::connect(&params).await.unwrap()

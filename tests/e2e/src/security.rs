@@ -1,8 +1,9 @@
-//! Who is kept out of what: every port of every part, with every kind of token; and keys that are replaced while
+//! Who is kept out of what: every port of every part, with every kind of token; TLS; keys and certificates that are replaced while
 //! everything runs.
 
 mod grpc;
 mod http;
+mod parts;
 mod postgres;
 mod rotation;
 mod tls;

@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
-use auth::Credentials;
+use auth::{Credentials, Trust};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -56,6 +56,13 @@ impl Cluster {
         cluster
     }
 
+    /// The parts speak TLS among themselves. Clients come in without, since few tests have one that can do otherwise.
+    pub fn up_with_tls(name: &str) -> Cluster {
+        let cluster = Cluster::make_on(name, EndpointSettings::of_this_run(), None, true);
+        cluster.varve(&["up"]);
+        cluster
+    }
+
     /// On an object store that is not a directory, with lines at the head of its `pageserver.toml`.
     pub fn up_on(name: &str, remote: Remote, pageserver: &str) -> Cluster {
         let cluster = Cluster::init_on(name, remote);
@@ -99,14 +106,14 @@ impl Cluster {
 
     /// The same on an object store that is not a directory, and may have something in it.
     pub fn init_on(name: &str, remote: Remote) -> Cluster {
-        Cluster::make_on(name, EndpointSettings::of_this_run(), Some(remote))
+        Cluster::make_on(name, EndpointSettings::of_this_run(), Some(remote), tls_in_this_run())
     }
 
     fn make(name: &str, settings: EndpointSettings) -> Cluster {
-        Cluster::make_on(name, settings, None)
+        Cluster::make_on(name, settings, None, tls_in_this_run())
     }
 
-    fn make_on(name: &str, settings: EndpointSettings, remote: Option<Remote>) -> Cluster {
+    fn make_on(name: &str, settings: EndpointSettings, remote: Option<Remote>, tls: bool) -> Cluster {
         let ports = PortRange::reserve();
         let directory = Path::new(TESTS).join(format!("{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&directory);
@@ -123,7 +130,14 @@ impl Cluster {
         if let Some(remote) = &cluster.remote {
             init.extend(["--remote-storage", &remote.remote_storage]);
         }
+        if tls {
+            init.push("--tls");
+        }
         cluster.varve(&init);
+        if tls {
+            std::fs::remove_file(cluster.directory.join("tls/server.pem"))
+                .expect("a certificate of endpoints");
+        }
         if !cluster.settings.is_empty() {
             cluster.create_main();
         }
@@ -160,7 +174,24 @@ impl Cluster {
     }
 
     pub fn credentials(&self) -> Credentials {
-        Credentials::load(&self.directory.join("auth/private/admin")).expect("the administrator's token")
+        let token = Credentials::load(&self.directory.join("auth/private/admin"));
+        token.expect("the administrator's token").believing(self.trust())
+    }
+
+    /// Whom to believe, if the parts speak TLS.
+    pub fn trust(&self) -> Option<Trust> {
+        let authority = self.authority();
+        authority.exists().then(|| Trust::load(&authority).expect("the certificate of the authority"))
+    }
+
+    /// Of the parts, whether they speak TLS or not.
+    pub fn authority(&self) -> PathBuf {
+        self.directory.join("tls/parts-ca.pem")
+    }
+
+    /// `http` or `https`
+    pub fn scheme(&self) -> &'static str {
+        if self.authority().exists() { "https" } else { "http" }
     }
 
     /// The file with the token of who may look at all parts, and do nothing: Prometheus.
@@ -359,8 +390,11 @@ impl Cluster {
 
     /// Body of a GET of a daemon's HTTP API.
     pub fn get(&self, daemon: &str, path: &str) -> String {
-        let url = format!("http://{}{path}", self.http_address(daemon));
+        let url = format!("{}://{}{path}", self.scheme(), self.http_address(daemon));
         let mut command = Command::new("curl");
+        if self.trust().is_some() {
+            command.arg("--cacert").arg(self.authority());
+        }
         command
             .args(["-sS", "--fail-with-body", "-H"])
             .arg(format!("Authorization: {}", self.credentials().bearer()));
@@ -411,6 +445,11 @@ impl Drop for Cluster {
         }
         let _ = std::fs::remove_dir_all(&self.directory);
     }
+}
+
+/// `VARVE_TEST_TLS=1`: the same tests on clusters whose parts speak TLS among themselves.
+fn tls_in_this_run() -> bool {
+    std::env::var_os("VARVE_TEST_TLS").is_some_and(|value| value == "1")
 }
 
 pub async fn connect(connstr: &str) -> Result<Client, tokio_postgres::Error> {

@@ -38,7 +38,7 @@ impl Served {
     /// Panics at the first thing that is not as it should be. Returns how many operations there are.
     /// `UPDATE_GOLDENFILES=1` writes the document anew.
     pub async fn check(&self) -> usize {
-        let http = Client::new();
+        let http = http_client::client(None);
         let document = self.document(&http).await;
         self.page(&http).await;
         let operations = operation::all(&document);

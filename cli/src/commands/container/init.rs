@@ -12,7 +12,7 @@ use super::first_start::{Owner, first_start};
 use super::first_tenant::FirstTenant;
 use crate::arguments::ContainerInitArguments;
 use crate::commands::{tenant, up};
-use crate::local_env::{Config, Hosts, Installation, LocalEnv};
+use crate::local_env::{Config, Hosts, Installation, LocalEnv, Whose};
 use crate::output::Output;
 use crate::storage::{Daemon, pageserver_client};
 
@@ -29,7 +29,7 @@ pub async fn init(
     let tls_names: Vec<String> = arguments.tls_name.iter().filter(|name| !name.is_empty()).cloned().collect();
     let complete_certificate = |env: &LocalEnv| match tls_names[..] {
         [] => Ok(()),
-        [..] => env.certificates.complete(&tls_names),
+        [..] => env.certificates.complete(Whose::Endpoints, &tls_names),
     };
     let begun = FirstTenant::load(directory)?;
     if let Some(first) = begun.as_ref().filter(|first| first.complete) {

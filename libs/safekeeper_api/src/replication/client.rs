@@ -35,7 +35,7 @@ pub fn connect_params(
     user: &str,
 ) -> ConnectParams {
     ConnectParams::new(address, user)
-        .password(&credentials.token())
+        .credentials(credentials)
         .option("tenant_id", &ttid.tenant_id.to_string())
         .option("timeline_id", &ttid.timeline_id.to_string())
         .application_name(user)

@@ -26,7 +26,7 @@ fn no_position_is_told_or_taken_without_business() {
             let expected = bearer.is(Scope::Broker);
             assert_eq!((heard, told), (expected, expected), "{bearer:?}");
             for path in ["/status", "/metrics"] {
-                let request = reqwest::Client::new().get(format!("{endpoint}{path}")).bearer_auth(&token);
+                let request = http_client::client(None).get(format!("{endpoint}{path}")).bearer_auth(&token);
                 let status = request.send().await.unwrap().status().as_u16();
                 let open = bearer.is(Scope::Broker) || bearer.is(Scope::Monitor);
                 let refusal = if bearer.is_known() { 403 } else { 401 };

@@ -52,7 +52,8 @@ async fn ask(address: &str, route: &Route, ids: (&str, &str), token: Option<Stri
     {
         path = path.replace(&format!("{{{variable}}}"), value);
     }
-    let mut request = reqwest::Client::new().request(route.method.clone(), format!("http://{address}{path}"));
+    let mut request =
+        http_client::client(None).request(route.method.clone(), format!("http://{address}{path}"));
     if let Some(token) = token {
         request = request.bearer_auth(token);
     }

@@ -8,8 +8,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a daemon answers to a token.
 async fn status(cluster: &Cluster, daemon: &str, token: &str) -> u16 {
-    let url = format!("http://{}/v1/status", cluster.http_address(daemon));
-    reqwest::Client::new().get(url).bearer_auth(token).send().await.unwrap().status().as_u16()
+    let url = format!("{}://{}/v1/status", cluster.scheme(), cluster.http_address(daemon));
+    http_client::client(cluster.trust().as_ref())
+        .get(url)
+        .bearer_auth(token)
+        .send()
+        .await
+        .unwrap()
+        .status()
+        .as_u16()
 }
 
 #[test]
