@@ -33,8 +33,10 @@ boot() {
     # A control group of its own, in the second version's tree, whichever tree this machine's init uses.
     groups=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)/$bridge-$name
     mkdir -p "$groups"
-    ip netns exec "$bridge-$name" bash -c 'echo $$ > "$1/cgroup.procs" && exec unshare --mount --uts --ipc --pid --cgroup \
-        --fork --propagation private "$2" "$3"' boot "$groups" "$here/become-init" "$work/$name/root" \
+    # First the group: `ip netns exec` has a /sys of its own.
+    # shellcheck disable=SC2016 # for the bash that is started
+    bash -c 'echo $$ > "$1/cgroup.procs" && exec ip netns exec "$2" unshare --mount --uts --ipc --pid --cgroup --fork \
+        --propagation private "$3" "$4"' boot "$groups" "$bridge-$name" "$here/become-init" "$work/$name/root" \
         > "$work/$name/boot.log" 2>&1 < /dev/null &
     echo $! > "$work/$name/unshare"
     local tries=0
@@ -55,15 +57,15 @@ boot() {
 # The child of unshare, once it has become systemd.
 find_init() {
     local pid
-    for pid in $(pgrep -P "$(pgrep -P "$(cat "$work/$1/unshare")" -x unshare || cat "$work/$1/unshare")"); do
+    for pid in $(pgrep -P "$(cat "$work/$1/unshare")"); do
         if [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = systemd ]; then echo "$pid" > "$work/$1/init"; fi
     done
 }
 
 # on NAME COMMAND...: runs it there, as root.
 on() {
-    nsenter --target "$(cat "$work/$1/init")" --all --wd=/root -- \
-        env -i HOME=/root LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    nsenter --target "$(cat "$work/$1/init")" --all -- \
+        env -i --chdir=/root HOME=/root LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
         DEBIAN_FRONTEND=noninteractive "${@:2}"
 }
 
