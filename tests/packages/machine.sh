@@ -6,10 +6,13 @@ bridge=varvetest
 network=10.231.77
 host=$network.254
 
+# The bridge is in a namespace too: Docker has this machine's own drop what bridges forward.
 make_network() {
-    ip link add $bridge type bridge
-    ip address add $host/24 dev $bridge
-    ip link set $bridge up
+    ip netns add $bridge
+    ip -n $bridge link add $bridge type bridge
+    ip -n $bridge address add $host/24 dev $bridge
+    ip -n $bridge link set $bridge up
+    ip -n $bridge link set lo up
 }
 
 # make_machine NAME NUMBER: it does not run yet; in $work/NAME/root it is seen from outside.
@@ -20,8 +23,8 @@ make_machine() {
     echo "$name" > "$place/root/etc/hostname"
     printf '%s\n' '127.0.0.1 localhost' "$network.1 db1" "$network.2 db2" "$network.3 db3" > "$place/root/etc/hosts"
     ip netns add "$bridge-$name"
-    ip link add "vt-$name" type veth peer name eth0 netns "$bridge-$name"
-    ip link set "vt-$name" master $bridge up
+    ip -n $bridge link add "vt-$name" type veth peer name eth0 netns "$bridge-$name"
+    ip -n $bridge link set "vt-$name" master $bridge up
     ip -n "$bridge-$name" address add "$network.$2/24" dev eth0
     ip -n "$bridge-$name" link set lo up
     ip -n "$bridge-$name" link set eth0 up
@@ -78,7 +81,6 @@ cut_power() {
 remove_machine() {
     if [ -s "$work/$1/init" ]; then kill -9 "$(cat "$work/$1/init")" 2>/dev/null; fi
     ip netns delete "$bridge-$1" 2>/dev/null
-    ip link delete "vt-$1" 2>/dev/null
     for _ in $(seq 50); do
         umount "$work/$1/root" 2>/dev/null && break
         mountpoint -q "$work/$1/root" || break

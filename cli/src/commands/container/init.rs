@@ -46,7 +46,10 @@ pub async fn init(
         complete_certificate(&env)?;
         let auth = directory.join("auth");
         return output.result(&json!({ "auth": auth }), || {
-            format!("keys and tokens are in {}: private/ stays here, the rest goes to all machines", auth.display())
+            format!(
+                "keys and tokens are in {}: private/ stays here, the rest goes to all machines",
+                auth.display()
+            )
         });
     }
     // Before anything is made, so that it is not made for somebody who cannot come in.
