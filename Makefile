@@ -15,9 +15,12 @@
 #   make bench         Varve beside stock PostgreSQL, a line for each number; WRITE=docs writes docs/benchmarks.md
 #   make test-garage  object storage that is a bucket of Garage, which is built first (ten minutes and more)
 #   make test-docker   the images and docker-compose.yml: every container killed, cut off, restarted under load; PG=15 or 17
+#   make deb           Debian packages, in target/deb
+#   make test-deb      them on three machines with systemd: installed, upgraded with PostgreSQL beneath them, removed
+#   make test-kubernetes  the manifests against Kubernetes' schemas
 #   make test-extensions  PostGIS, pgvector, pg_cron as Debian ships them, beside a stock server; PG=15 or 17 (a quarter of an hour)
 #   make test-api      schemathesis asks the HTTP APIs of a running cluster whether they are as their documents say; SEED=1, EXAMPLES=60
-#   make test-console   the pages of varve console in headless Chromium: complaints, accessibility (axe), light and dark
+#   make test-console  the pages of varve console in headless Chromium: complaints, accessibility (axe), light and dark
 #   make lint          formatting, clippy, layering, C warnings
 #   make clean-cluster delete the local cluster and its data
 
@@ -37,7 +40,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 VARVE := target/release/varve --data-dir $(VARVE_DIR)
 
-.PHONY: deps build extension extension-of-other up down clean-cluster test test-docker test-garage test-extensions test-api test-console pg-regress bench lint format oracle redo-oracle redo-oracle-mutants standby-oracle chaos many-timelines many-tenants sim sim-mutants fuzz
+.PHONY: deps build extension extension-of-other up down clean-cluster test test-docker test-garage test-extensions deb test-deb test-kubernetes test-api test-console pg-regress bench lint format oracle redo-oracle redo-oracle-mutants standby-oracle chaos many-timelines many-tenants sim sim-mutants fuzz
 
 deps:
 	@tests/scripts/install-deps $(PG_MAJOR)
@@ -89,6 +92,17 @@ test-garage: build
 # Needs Docker and psql, and nothing of what `make deps` installs.
 test-docker:
 	@PG_MAJOR=$(PG) tests/docker/run
+
+deb: build
+	@packaging/build-deb
+
+# Machines are namespaces of this one, which takes root.
+test-deb: deb
+	@DEB_VERSION=0.0.1 packaging/build-deb target/deb-earlier >/dev/null
+	@tests/scripts/as-root tests/packages/run target/deb target/deb-earlier
+
+test-kubernetes:
+	@tests/scripts/check-kubernetes
 
 # In a small Debian that has them: what they need is more than a machine should have for a test.
 test-extensions: build

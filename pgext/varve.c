@@ -44,6 +44,9 @@ void		_PG_init(void);
 static shmem_request_hook_type previous_shmem_request_hook = NULL;
 static shmem_startup_hook_type previous_shmem_startup_hook = NULL;
 
+/* compute_ctl reads it out of the library's file, to say what is wrong before it starts a server */
+static const char compiled_for[] __attribute__((used)) = "varve: compiled for PostgreSQL " PG_VERSION;
+
 /*
  * The smgr table and md* signatures change within a major version: a library
  * built for another minor would read the stack wrongly and corrupt pages.
@@ -51,13 +54,12 @@ static shmem_startup_hook_type previous_shmem_startup_hook = NULL;
 static void
 require_same_server(void)
 {
-	const char *running = GetConfigOption("server_version_num", false, false);
-
-	if (atoi(running) != PG_VERSION_NUM)
+	if (atoi(GetConfigOption("server_version_num", false, false)) != PG_VERSION_NUM)
 		ereport(FATAL,
-				(errmsg("varve was compiled for PostgreSQL %d, this server is %s",
-						PG_VERSION_NUM, running),
-				 errhint("Rebuild it with: make -C pgext clean && make -C pgext && make -C pgext install")));
+				(errmsg("varve was compiled for PostgreSQL %s, this server is %s",
+						PG_VERSION, GetConfigOption("server_version", false, false)),
+				 errhint("Rebuild it: varve-rebuild-extension where it came from the package postgresql-varve-source, "
+						 "make extension where it came from the sources.")));
 }
 
 static void

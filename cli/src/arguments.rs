@@ -126,12 +126,19 @@ pub enum Command {
     /// Tokens, and the keys that sign them.
     #[command(subcommand, after_help = auth::group_examples())]
     Auth(AuthCommand),
-    /// What runs inside of containers: see docker/README.md.
-    #[command(subcommand, after_help = container::group_examples())]
+    /// What runs where every part has a host of its own: in containers (docker/README.md) and on machines
+    /// (docs/self-hosting.md).
+    #[command(subcommand, visible_alias = "machine", after_help = container::group_examples())]
     Container(ContainerCommand),
     /// Print what makes a shell complete the words of varve.
     #[command(after_help = cluster::completions_examples())]
     Completions(CompletionsArguments),
+    /// Write the manual pages of all commands to a directory. For who makes packages.
+    #[command(hide = true)]
+    Man {
+        /// It must exist.
+        directory: PathBuf,
+    },
 }
 
 impl Arguments {
@@ -142,6 +149,7 @@ impl Arguments {
             Command::Psql(_) => "`psql` prints what psql prints: `varve psql -- --csv` is for programs",
             Command::Logs(logs) if logs.follow => "a log that is followed does not end, a JSON document does",
             Command::Top { .. } => "`top` is for people: `varve status --json` is for programs",
+            Command::Man { .. } => "manual pages are not JSON",
             Command::Completions(_) => "completions are a program for a shell, not JSON",
             Command::Container(ContainerCommand::Compute { .. }) => "a compute prints its log, not JSON",
             _ => return Ok(()),

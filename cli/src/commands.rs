@@ -11,6 +11,7 @@ pub mod endpoint;
 mod explain_read;
 mod export;
 mod logs;
+mod man;
 mod membership;
 mod recover;
 pub mod status;
@@ -115,6 +116,7 @@ pub async fn run(arguments: Arguments, output: Output) -> anyhow::Result<ExitCod
         }
         Command::Container(command) => container::run(directory, command, output).await,
         Command::Completions(arguments) => completions::completions(&arguments),
+        Command::Man { directory } => man::write_pages(&directory),
     }
     .map(|()| ExitCode::SUCCESS)
 }

@@ -93,7 +93,8 @@ impl LocalEnv {
         match self.config.hosts {
             None => Ok(()),
             Some(_) => bail!(
-                "the parts of this cluster run on hosts of their own: `docker compose` starts, stops and shows them"
+                "the parts of this cluster run on hosts of their own: `docker compose`, or systemctl on each machine, starts, \
+                 stops and shows them"
             ),
         }
     }

@@ -5,6 +5,10 @@ use std::path::PathBuf;
 use pg_frontend::PgError;
 use types::Lsn;
 
+/// What has the extension compiled for the server that is installed.
+const REBUILD: &str = "`varve-rebuild-extension` (of the package postgresql-varve-source) or `make extension` (in the \
+                       sources) builds it";
+
 #[derive(Debug, thiserror::Error)]
 pub enum ComputeError {
     #[error("compute_ctl runs as root, and there is no user postgres to run the server as")]
@@ -22,8 +26,13 @@ pub enum ComputeError {
     PredecessorHolds { pid: i32, path: PathBuf },
     #[error("process {pid} of an earlier server in {} could not be ended", path.display())]
     PredecessorServer { pid: i32, path: PathBuf },
-    #[error("{} is missing: the extension is not installed for this PostgreSQL; run `make build`", path.display())]
+    #[error("{} is missing: the extension is not installed for this PostgreSQL; {REBUILD}", path.display())]
     NoExtension { path: PathBuf },
+    #[error(
+        "{} was compiled for PostgreSQL {compiled_for}, and the server in {} is {server}; {REBUILD}",
+        path.display(), bin.display()
+    )]
+    OtherExtension { path: PathBuf, compiled_for: String, bin: PathBuf, server: String },
     #[error("{} is PostgreSQL {found:?}; the spec asks for version {wanted}", path.display())]
     WrongServer { path: PathBuf, found: String, wanted: types::PgVersion },
     #[error("the pageserver refuses the base backup{}: {source}", lsn.map(|lsn| format!(" at {lsn}")).unwrap_or_default())]

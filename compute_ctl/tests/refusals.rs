@@ -81,7 +81,24 @@ fn a_directory_of_somebody_else_is_left_alone() {
 fn a_server_without_the_extension_is_not_started() {
     let place = Place::new();
     std::fs::remove_file(place.path("lib/varve.so")).unwrap();
-    place.refused("pgdata", "make build");
+    place.refused("pgdata", "make extension");
+}
+
+#[test]
+fn a_server_of_another_minor_release_than_the_extension_is_not_started() {
+    let place = Place::new();
+    // As Debian's headers call it.
+    let library = |version: &str| {
+        format!("\x7fELF\0varve: compiled for PostgreSQL {version} (Debian {version}-0+deb12u1)\0more\0")
+    };
+    std::fs::write(place.path("lib/varve.so"), library("15.19")).unwrap();
+    place.refused("pgdata", "was compiled for PostgreSQL 15.19, and the server in");
+    place.refused("pgdata", "is 15.20; `varve-rebuild-extension`");
+    // With the right one, what is looked at next is refused.
+    std::fs::write(place.path("lib/varve.so"), library("15.20")).unwrap();
+    std::fs::create_dir(place.path("precious")).unwrap();
+    std::fs::write(place.path("precious/data"), "x").unwrap();
+    place.refused("precious", "was not made by compute_ctl");
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! `varve container …`
+//! `varve container …`, and `varve machine …`, which is the same
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::builder::StyledStr;
@@ -25,6 +26,12 @@ pub enum ContainerCommand {
         /// Stop PostgreSQL when nobody has used it for so long, as "5m"; the next connection starts it. 0: never.
         #[arg(long, value_name = "TIME", default_value = "0")]
         suspend_timeout: Interval,
+        /// Port of PostgreSQL, on all addresses of this host.
+        #[arg(long, default_value_t = 5432)]
+        pg_port: u16,
+        /// Address of the HTTP API.
+        #[arg(long, default_value = "0.0.0.0:3080")]
+        listen_http: SocketAddr,
         /// Directory of its own, a cache.
         #[arg(long, default_value = "/var/lib/varve/compute")]
         home: PathBuf,
@@ -55,6 +62,10 @@ pub struct ContainerInitArguments {
     /// Hosts of the safekeepers, separated by commas. The first is safekeeper 1.
     #[arg(long, value_delimiter = ',', required = true)]
     pub safekeepers: Vec<String>,
+    /// Make keys and configuration alone. For machines that get them by hand before their daemons can start; the same
+    /// command without this flag goes on.
+    #[arg(long)]
+    pub keys_only: bool,
     /// The first superuser. Default: postgres.
     #[arg(long, env = "POSTGRES_USER")]
     pub user: Option<String>,
@@ -73,6 +84,6 @@ pub struct ContainerInitArguments {
 pub fn group_examples() -> StyledStr {
     examples(&[
         ("varve container health pageserver", "in the container of the pageserver"),
-        ("varve container compute --branch-name dev", "a server on the branch dev"),
+        ("varve machine compute --branch-name dev", "a server on the branch dev"),
     ])
 }

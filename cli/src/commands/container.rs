@@ -1,7 +1,8 @@
-//! `container`: what the images run where every part has a container of its own (docker/README.md).
+//! `container`: what the images run where every part has a container of its own (docker/README.md), and `machine`,
+//! the same where they are machines with our packages (docs/self-hosting.md).
 //!
-//! Containers are started and ended by whoever runs them; here is only what a part has to know and to do
-//! itself. The cluster's directory is a volume that all of them mount: `init` writes it, the others read it.
+//! Parts are started and ended by whoever runs them, Compose or systemd; here is only what a part has to know and to do
+//! itself. The cluster's directory is a volume that all of them mount, or is copied: `init` writes it, the others read it.
 
 mod compute;
 mod first_start;
@@ -18,8 +19,9 @@ use crate::output::Output;
 pub async fn run(directory: &Path, command: ContainerCommand, output: Output) -> anyhow::Result<()> {
     match command {
         ContainerCommand::Init(arguments) => init::init(directory, &arguments, output).await,
-        ContainerCommand::Compute { branch_name, settings, suspend_timeout, home } => {
-            compute::compute(&LocalEnv::load(directory)?, &branch_name, &settings, suspend_timeout, &home)
+        ContainerCommand::Compute { branch_name, settings, suspend_timeout, pg_port, listen_http, home } => {
+            let wanted = compute::Wanted { branch_name, settings, suspend_timeout, pg_port, listen_http };
+            compute::compute(&LocalEnv::load(directory)?, &wanted, &home)
         }
         ContainerCommand::Health { part } => health::health(&LocalEnv::load(directory)?, part, output).await,
     }

@@ -267,7 +267,9 @@ impl Compute {
                 Ok((end, Some(began.elapsed())))
             }
             Err(error @ (ComputeError::ServerEnded { .. } | ComputeError::ServerSilent { .. })) => {
-                Ok((LifeEnd::Crashed { reason: error.to_string() }, None))
+                // An upgrade of PostgreSQL may have come between, and what rebuilds the extension be at work.
+                let reason = ground.installation.check().err().unwrap_or(error).to_string();
+                Ok((LifeEnd::Crashed { reason }, None))
             }
             Err(ComputeError::Fenced { term }) => Ok((LifeEnd::Fenced { term }, None)),
             Err(error) => Err(error),

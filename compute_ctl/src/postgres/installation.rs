@@ -8,10 +8,14 @@ use types::PgVersion;
 use crate::error::ComputeError;
 
 const EXTENSION_LIBRARY: &str = "varve.so";
+/// What stands in the library before the version that it was compiled for: `compiled_for` of pgext/varve.c.
+const COMPILED_FOR: &[u8] = b"varve: compiled for PostgreSQL ";
 
 #[derive(Clone, Debug)]
 pub struct Installation {
     pub postgres: PathBuf,
+    bin: PathBuf,
+    version: PgVersion,
 }
 
 impl Installation {
@@ -29,8 +33,26 @@ impl Installation {
         if !library.exists() {
             return Err(ComputeError::NoExtension { path: library });
         }
-        Ok(Installation { postgres: bin.join("postgres") })
+        let bytes = std::fs::read(&library).map_err(ComputeError::file("read", &library))?;
+        // Where it does not say so, it is older than this, and says so itself when the server loads it.
+        if let Some(compiled_for) = compiled_for(&bytes).filter(|version| version != number) {
+            let (bin, server) = (bin.to_owned(), number.to_owned());
+            return Err(ComputeError::OtherExtension { path: library, compiled_for, bin, server });
+        }
+        Ok(Installation { postgres: bin.join("postgres"), bin: bin.to_owned(), version: wanted })
     }
+
+    /// Whether what was found is still as it was: packages are upgraded while a compute runs.
+    pub fn check(&self) -> Result<(), ComputeError> {
+        Installation::find(&self.bin, self.version).map(drop)
+    }
+}
+
+fn compiled_for(library: &[u8]) -> Option<String> {
+    let at = library.windows(COMPILED_FOR.len()).position(|window| window == COMPILED_FOR)?;
+    // 15.20 (Debian 15.20-0+deb12u1)
+    let version = library[at + COMPILED_FOR.len()..].split(|byte| matches!(byte, 0 | b' ')).next()?;
+    Some(String::from_utf8_lossy(version).into_owned())
 }
 
 fn output(program: &Path, argument: &str) -> Result<String, ComputeError> {

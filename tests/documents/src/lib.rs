@@ -37,6 +37,7 @@ mod documents {
         commands_of_the_questions: "docs/faq.md",
         commands_of_the_runbook: "docs/runbook.md",
         commands_of_the_security: "docs/security.md",
+        commands_of_self_hosting: "docs/self-hosting.md",
     }
 
     #[test]

@@ -34,11 +34,15 @@ pub struct S3Server {
 
 impl S3Server {
     pub fn start(bucket: &str) -> S3Server {
+        S3Server::start_at("127.0.0.1:0", bucket)
+    }
+
+    pub fn start_at(address: &str, bucket: &str) -> S3Server {
         let store = Store::new(bucket);
         let mut builder = S3ServiceBuilder::new(store.clone());
         builder.set_auth(SimpleAuth::from_single(ACCESS_KEY_ID, SECRET_ACCESS_KEY));
         let service = builder.build();
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let listener = TcpListener::bind(address).expect("an address that is free");
         listener.set_nonblocking(true).expect("a listener for tokio");
         let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
         let (stop, stopped) = oneshot::channel();

@@ -1,6 +1,8 @@
 //! `container compute`: becomes compute_ctl, with a specification made of what the cluster's directory says.
 //! Roles and databases are not in it: after `init` they are the user's, and ALTER ROLE is not undone here.
 
+use std::fs::File;
+use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -15,26 +17,30 @@ use crate::local_env::{LocalEnv, write_private};
 
 /// Where `container health` finds it.
 pub const HTTP_ADDRESS: &str = "127.0.0.1:3080";
-/// For Prometheus, which has a container of its own. It asks for the token like any other port.
-const LISTEN_HTTP: &str = "0.0.0.0:3080";
+const STANDARD_ERROR: &str = "/dev/stderr";
+
+/// What was asked for.
+pub struct Wanted {
+    pub branch_name: String,
+    pub settings: Vec<(String, String)>,
+    pub suspend_timeout: Interval,
+    pub pg_port: u16,
+    /// Also for Prometheus, which is somewhere else. It asks for the token like any other port.
+    pub listen_http: SocketAddr,
+}
 
 /// Does not return but with an error: signals and the exit status are compute_ctl's own.
-pub fn compute(
-    env: &LocalEnv,
-    branch: &str,
-    wanted_settings: &[(String, String)],
-    suspend_timeout: Interval,
-    home: &Path,
-) -> anyhow::Result<()> {
+pub fn compute(env: &LocalEnv, wanted: &Wanted, home: &Path) -> anyhow::Result<()> {
     if !FirstTenant::load(&env.directory)?.is_some_and(|first| first.complete) {
         bail!("the cluster is not complete yet: run `varve container init` to its end");
     }
     let branches = env.branches()?;
-    let ttid = branches.find(None, branch)?;
+    let ttid = branches.find(None, &wanted.branch_name)?;
     let spec = ComputeSpec {
         pg_listen_addr: "*".to_owned(),
-        settings: settings(wanted_settings),
-        suspend_timeout_seconds: suspend_timeout_seconds(Some(suspend_timeout))?,
+        pg_port: wanted.pg_port,
+        settings: settings(&wanted.settings),
+        suspend_timeout_seconds: suspend_timeout_seconds(Some(wanted.suspend_timeout))?,
         // A branch may be called what an endpoint may not.
         ..bare_spec(env, ttid, "compute", branches.pg_version(ttid.timeline_id))
     };
@@ -43,11 +49,13 @@ pub fn compute(
     let spec_file = home.join("spec.json");
     write_private(&spec_file, &serde_json::to_vec_pretty(&spec)?)?;
     log_to_standard_error(&home.join("postgres.log"))?;
-    let error = compute_ctl(env, spec.tenant_id, spec.pg_version, home, &spec_file, LISTEN_HTTP)?.exec();
+    let listen_http = wanted.listen_http.to_string();
+    let error = compute_ctl(env, spec.tenant_id, spec.pg_version, home, &spec_file, &listen_http)?.exec();
     Err(error).context("cannot become compute_ctl")
 }
 
-/// What a container has to say, it says there.
+/// What a container has to say, it says there. What systemd has for standard error is a socket, which PostgreSQL cannot
+/// open: there its log is a file, which logrotate cuts.
 fn log_to_standard_error(log: &Path) -> anyhow::Result<()> {
     match std::fs::remove_file(log) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -55,5 +63,8 @@ fn log_to_standard_error(log: &Path) -> anyhow::Result<()> {
         }
         _ => {}
     }
-    symlink("/dev/stderr", log).with_context(|| format!("cannot make the link {}", log.display()))
+    if File::options().append(true).open(STANDARD_ERROR).is_err() {
+        return Ok(());
+    }
+    symlink(STANDARD_ERROR, log).with_context(|| format!("cannot make the link {}", log.display()))
 }

@@ -15,6 +15,8 @@ use crate::arguments::ContainerInitArguments;
 use crate::commands::endpoint::{bare_spec, compute_ctl};
 use crate::local_env::{LocalEnv, write_private};
 
+/// Nobody is to find it, and PostgreSQL's own port may be a neighbour's who was there before.
+const FIRST_PORT: u16 = 55431;
 const TIMEOUT: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(50);
 
@@ -50,7 +52,8 @@ impl Owner {
     /// What the first compute is to be.
     pub fn spec(self, env: &LocalEnv, ttid: TenantTimelineId) -> ComputeSpec {
         let ConfigureRequest { roles, databases, .. } = self.0;
-        ComputeSpec { roles, databases, ..bare_spec(env, ttid, "init", env.config.pg_version) }
+        let bare = bare_spec(env, ttid, "init", env.config.pg_version);
+        ComputeSpec { roles, databases, pg_port: FIRST_PORT, ..bare }
     }
 }
 
@@ -93,6 +96,7 @@ mod tests {
             broker: "b".into(),
             pageserver: "p".into(),
             safekeepers: vec!["s".into()],
+            keys_only: false,
             user: Some(user.into()),
             password: Some(password.into()),
             database: Some(database.into()),

@@ -41,6 +41,17 @@ pub async fn init(
         complete_certificate(&env)?;
         return report(first, "was made before; nothing is changed", output);
     }
+    if arguments.keys_only {
+        let env = open_or_create(directory, arguments, output)?;
+        complete_certificate(&env)?;
+        let auth = directory.join("auth");
+        return output.result(&json!({ "auth": auth }), || {
+            format!(
+                "keys and tokens are in {}: private/ stays here, the rest goes to all machines",
+                auth.display()
+            )
+        });
+    }
     // Before anything is made, so that it is not made for somebody who cannot come in.
     let owner = Owner::new(arguments)?;
     let env = open_or_create(directory, arguments, output)?;
