@@ -80,8 +80,9 @@ pub async fn console(directory: &Path, arguments: ConsoleArguments, output: Outp
         base,
     });
     looks::end_leftovers(&env).await?;
-    console.announce(address)?;
+    // Before it is said that there is something to end.
     let ended = ended()?;
+    console.announce(address)?;
     let serving = axum::serve(listener, pages::router(Arc::clone(&console))).into_future();
     tokio::select! {
         served = serving => served?,

@@ -5,13 +5,14 @@ use harness::Cluster;
 use super::{shell, text};
 
 /// Examples that cannot run here, with the reason. Whether they parse, the command line's own tests say.
-const NOT_HERE: [(&str, &str); 6] = [
+const NOT_HERE: [(&str, &str); 7] = [
     ("--port-base", "the ports of another test"),
     (" ago'", "a past that a cluster of seconds has not had: e2e has history::"),
     ("0/1A2B3C8", "an LSN of the reader's own"),
     ("timeline import", "a server elsewhere: e2e has import::"),
     ("--host", "a safekeeper of another machine: e2e has membership::"),
     ("varve container", "inside of containers: make test-docker"),
+    ("varve machine", "a cluster of several machines: make test-deb"),
 ];
 
 /// Paths of all commands, those of a group after it.
