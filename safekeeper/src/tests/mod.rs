@@ -26,7 +26,7 @@ use consensus::{
 use durable_fs::{DurableFs, Faults, Step};
 use http_server::Guard;
 use pg_backend::Limits;
-use pg_frontend::{Address, ConnectParams, CopyReader, CopyWriter, PgClient};
+use pg_frontend::{Address, ConnectParams, CopyReader, CopyWriter, PgClient, PgError};
 use prometheus::Registry;
 use safekeeper_api::wire::{self, SafekeeperMessage};
 use tokio::net::TcpListener;
@@ -176,6 +176,17 @@ impl Proposer {
             match wire::decode_safekeeper_message(bytes.unwrap().unwrap()).unwrap() {
                 SafekeeperMessage::Acceptor(message) => return message,
                 SafekeeperMessage::StandbyFeedback(_) => {}
+            }
+        }
+    }
+
+    /// Whatever is said before.
+    async fn hear_why_it_ends(&mut self) -> PgError {
+        loop {
+            let heard = tokio::time::timeout(Duration::from_secs(10), self.reader.next()).await.unwrap();
+            match heard {
+                Ok(message) => assert!(message.is_some(), "it ended without a word"),
+                Err(error) => return error,
             }
         }
     }

@@ -151,7 +151,7 @@ async fn wal_that_is_not_wal_ends_the_connection_and_nothing_else() {
     let history = [(0, START), (1, START)];
     proposer.lead(1, &history, START).await;
     proposer.append(1, START, START, Bytes::from_static(&[9; 5000])).await;
-    let error = proposer.reader.next().await.unwrap_err();
+    let error = proposer.hear_why_it_ends().await;
     assert!(error.to_string().contains("not what PostgreSQL writes"), "{error}");
 
     let mut proposer = safekeeper.proposer().await;
@@ -163,7 +163,7 @@ async fn wal_that_is_not_wal_ends_the_connection_and_nothing_else() {
     // Bytes that are no message at all.
     let mut hostile = safekeeper.proposer().await;
     hostile.writer.send(b"a\0").await.unwrap();
-    assert_eq!(hostile.reader.next().await.unwrap_err().sqlstate(), Some("08P01"));
+    assert_eq!(hostile.hear_why_it_ends().await.sqlstate(), Some("08P01"));
     safekeeper.stop().await;
 }
 
