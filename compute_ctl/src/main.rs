@@ -123,8 +123,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitStatus> {
     let json = std::fs::read(&arguments.spec)
         .with_context(|| format!("cannot read {}", arguments.spec.display()))?;
     let spec = ComputeSpec::parse(&json).with_context(|| arguments.spec.display().to_string())?;
-    let certificate = arguments.tls_cert_file.zip(arguments.tls_key_file);
-    let certificate = certificate.map(|(certificate, key)| CertificateFiles { certificate, key });
+    let certificate = CertificateFiles::of(arguments.tls_cert_file, arguments.tls_key_file);
     // Before listening: the predecessor may have the same address.
     let ground =
         Ground::take(&spec, &arguments.pgdata, &arguments.pgbin, credentials.clone(), certificate).await?;

@@ -6,20 +6,19 @@
 //!                  └──▶ main, from here on: a new timeline, which safekeepers have from its beginning
 //! ```
 //! A new timeline, because the end of the old one's WAL is lost, and the part of it that is in object storage goes on with
-//! what was lost: what is written now must not be taken for it, should one of the lost disks come back. Its id is the lost one's plus one, so that the command
-//! can be repeated after a failure.
+//! what was lost: what is written now must not be taken for it, should one of the lost disks come back. Its id is the lost
+//! one's plus one, so that the command can be repeated after a failure.
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use http_client::absent_is_none;
 use pageserver_api::models::{TimelineCreateRequest, TimelineInfo};
 use serde::Serialize;
 use types::{Lsn, TenantId, TenantTimelineId, TimelineId};
 
 use super::tenant::MAIN_BRANCH;
-use super::timeline::create_on_safekeepers;
-use crate::endpoints::Endpoint;
+use super::timeline::{create_on_safekeepers, endpoints_at_rest, put_in_place};
 use crate::local_env::{Branches, LocalEnv};
 use crate::output::Output;
 use crate::output::table::{Cell, table};
@@ -92,7 +91,7 @@ impl Timelines {
     async fn of(env: &LocalEnv, tenant: TenantId) -> anyhow::Result<Timelines> {
         let mut timelines = pageserver_client(env).timelines(tenant).await?;
         timelines.sort_by_key(|info| (!begins_a_tree(info), info.initdb_lsn, info.timeline_id));
-        let mut alive = BTreeSet::new();
+        let mut ids = BTreeSet::new();
         for info in &timelines {
             let ttid = TenantTimelineId::new(tenant, info.timeline_id);
             let answers =
@@ -100,10 +99,9 @@ impl Timelines {
             let answers =
                 answers.await.context("whether a branch is lost is known when all safekeepers answer")?;
             if answers.iter().any(Option::is_some) {
-                alive.insert(info.timeline_id);
+                ids.insert(info.timeline_id);
             }
         }
-        let ids = alive.clone();
         let (alive, others): (Vec<_>, Vec<_>) =
             timelines.into_iter().partition(|info| ids.contains(&info.timeline_id));
         let lost = others.into_iter().filter(|info| !ids.contains(&next_id(info.timeline_id)));
@@ -120,14 +118,7 @@ async fn go_on(env: &LocalEnv, branches: &mut Branches, lost: &TimelineInfo) -> 
         Some(name) => name.to_owned(),
         None => name_it(branches, lost)?,
     };
-    let endpoints = Endpoint::all_of(env, ttid)?;
-    if let Some(running) = endpoints.iter().find(|endpoint| endpoint.is_in_use(env)) {
-        bail!(
-            "endpoint {:?} runs on branch {name:?}: `varve endpoint stop {}` first",
-            running.name,
-            running.name
-        );
-    }
+    let endpoints = endpoints_at_rest(env, ttid, &name)?;
     let pageserver = pageserver_client(env);
     // What safekeepers had put into object storage, and the pageserver had not.
     let at = pageserver.replay_offloaded_wal(tenant, lost.timeline_id).await?.last_record_lsn;
@@ -136,11 +127,7 @@ async fn go_on(env: &LocalEnv, branches: &mut Branches, lost: &TimelineInfo) -> 
     // As a root: there is no WAL of what it left.
     create_on_safekeepers(env, tenant, &info, None).await?;
     let kept = branches.free_name(tenant, &name);
-    branches.replace_branch(tenant, &name, info.timeline_id, &kept)?;
-    for mut endpoint in endpoints {
-        endpoint.timeline_id = info.timeline_id;
-        endpoint.save(env)?;
-    }
+    put_in_place(env, branches, endpoints, &name, &info, &kept)?;
     Ok(Recovered {
         tenant_id: tenant,
         branch_name: name,

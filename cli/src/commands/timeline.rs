@@ -28,7 +28,7 @@ use crate::local_env::{Branches, LocalEnv};
 use crate::output::Output;
 use crate::storage::{pageserver_client, safekeeper_client, safekeeper_statuses};
 pub use delete::delete;
-pub use restore::{Restore, restore};
+pub use restore::{Restore, endpoints_at_rest, put_in_place, restore};
 use tree::draw_tree;
 
 /// How long the pageserver may take to catch up before a branch or an export at the head is given up.

@@ -98,7 +98,7 @@ impl Console {
     pub fn done(&self, visitor: &Visitor, outcome: anyhow::Result<String>, then: &str) -> Response {
         let notice = match outcome {
             Ok(text) => Notice { good: true, text },
-            Err(error) => Notice { good: false, text: failure::describe(&error) },
+            Err(error) => not_done(&error),
         };
         self.sessions.notify(visitor, notice);
         Redirect::to(then).into_response()
@@ -121,7 +121,16 @@ fn tenants(cluster: &Cluster) -> Markup {
     }
 }
 
-pub fn notice(notice: &Notice) -> Markup {
+fn not_done(error: &anyhow::Error) -> Notice {
+    Notice { good: false, text: failure::describe(error) }
+}
+
+/// What was asked for, or on the same page why there is nothing.
+pub fn or_why_not(outcome: anyhow::Result<Markup>) -> Markup {
+    outcome.unwrap_or_else(|error| notice(&not_done(&error)))
+}
+
+fn notice(notice: &Notice) -> Markup {
     let (kind, role, word) = match notice.good {
         true => ("notice good", "status", "Done"),
         false => ("notice bad", "alert", "Not done"),

@@ -42,6 +42,13 @@ pub struct Certificate {
     http: Arc<ServerConfig>,
 }
 
+impl CertificateFiles {
+    /// Of a command line on which the two go together.
+    pub fn of(certificate: Option<PathBuf>, key: Option<PathBuf>) -> Option<CertificateFiles> {
+        certificate.zip(key).map(|(certificate, key)| CertificateFiles { certificate, key })
+    }
+}
+
 impl Certificate {
     pub fn load(files: &CertificateFiles) -> Result<Certificate, AuthError> {
         let CertificateFiles { certificate, key } = files.clone();
@@ -58,10 +65,9 @@ impl Certificate {
         Ok(Certificate { config: config(&["postgresql"]), http: config(&["h2", "http/1.1"]) })
     }
 
-    /// Of a command line on which the two go together. `None` without them.
+    /// From [`CertificateFiles::of`]. `None` without them.
     pub fn of(certificate: Option<PathBuf>, key: Option<PathBuf>) -> Result<Option<Certificate>, AuthError> {
-        let files = certificate.zip(key).map(|(certificate, key)| CertificateFiles { certificate, key });
-        files.map(|files| Certificate::load(&files)).transpose()
+        CertificateFiles::of(certificate, key).map(|files| Certificate::load(&files)).transpose()
     }
 
     /// The handshake of a client that speaks PostgreSQL's protocol, and whose next byte is TLS.

@@ -12,7 +12,9 @@ use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVe
 use tokio_rustls::rustls::client::{Resumption, WebPkiServerVerifier};
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use tokio_rustls::rustls::{
+    ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, RootCertStore, SignatureScheme, WantsVerifier,
+};
 
 use crate::AuthError;
 use crate::certificate::{bytes, certificates};
@@ -35,9 +37,7 @@ impl Trust {
 
     /// Of clients that connect without TLS alone, but whose library wants to know.
     pub fn nobody() -> ClientConfig {
-        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-        let builder = builder.with_safe_default_protocol_versions().expect("ring has TLS 1.2 and 1.3");
-        builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth()
+        client_builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth()
     }
 
     /// What the file holds, as it is believed now: for others who are to believe the same.
@@ -47,10 +47,8 @@ impl Trust {
 
     /// For clients of HTTP, with the protocols that they speak over it.
     pub fn client_config(&self, protocols: &[&str]) -> ClientConfig {
-        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-        let builder = builder.with_safe_default_protocol_versions().expect("ring has TLS 1.2 and 1.3");
-        let mut config =
-            builder.dangerous().with_custom_certificate_verifier(self.verifier.clone()).with_no_client_auth();
+        let believing = client_builder().dangerous().with_custom_certificate_verifier(self.verifier.clone());
+        let mut config = believing.with_no_client_auth();
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         // In a resumed session no certificate is shown, and whom we believe may have changed.
         config.resumption = Resumption::disabled();
@@ -69,6 +67,11 @@ impl Trust {
         })?;
         TlsConnector::from(Arc::new(self.client_config(protocols))).connect(name, stream).await
     }
+}
+
+fn client_builder() -> ConfigBuilder<ClientConfig, WantsVerifier> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    builder.with_safe_default_protocol_versions().expect("ring has TLS 1.2 and 1.3")
 }
 
 impl fmt::Debug for Trust {

@@ -70,10 +70,8 @@ pub struct HttpClient {
 
 impl HttpClient {
     pub fn new(service: &'static str, address: &str, credentials: Credentials) -> Self {
-        let (scheme, http) = match credentials.trust() {
-            None => ("http", client(None)),
-            Some(trust) => ("https", client(Some(trust))),
-        };
+        let scheme = if credentials.trust().is_some() { "https" } else { "http" };
+        let http = client(credentials.trust());
         Self { service, address: address.to_owned(), credentials, scheme, http }
     }
 

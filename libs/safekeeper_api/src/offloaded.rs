@@ -5,7 +5,7 @@
 //!  wal/<tenant>/<timeline>/000000010000000000000002.sk1.partial     the beginning of one, as safekeeper 1 has it
 //! ```
 
-use types::{TenantId, TenantTimelineId, WalSegmentSize};
+use types::{TenantId, TenantTimelineId};
 
 /// All segments of a tenant.
 pub fn tenant_prefix(tenant: TenantId) -> String {
@@ -17,14 +17,14 @@ pub fn timeline_prefix(ttid: TenantTimelineId) -> String {
     format!("{}/{}", tenant_prefix(ttid.tenant_id), ttid.timeline_id)
 }
 
-/// A whole segment. `tli` is PostgreSQL's own timeline number.
-pub fn segment(ttid: TenantTimelineId, size: WalSegmentSize, tli: u32, number: u64) -> String {
-    format!("{}/{}", timeline_prefix(ttid), size.file_name(tli, number))
+/// A segment, by the name that PostgreSQL has for it ([`types::WalSegmentSize::file_name`]).
+pub fn segment(ttid: TenantTimelineId, file_name: &str) -> String {
+    format!("{}/{file_name}", timeline_prefix(ttid))
 }
 
 #[cfg(test)]
 mod tests {
-    use types::TimelineId;
+    use types::{TimelineId, WalSegmentSize};
 
     use super::*;
 
@@ -32,7 +32,7 @@ mod tests {
     fn a_segment_lies_below_its_timeline_and_tenant() {
         let ttid = TenantTimelineId::new(TenantId([1; 16]), TimelineId([2; 16]));
         let (tenant, timeline) = ("01".repeat(16), "02".repeat(16));
-        let name = segment(ttid, WalSegmentSize::DEFAULT, 1, 0x102);
+        let name = segment(ttid, &WalSegmentSize::DEFAULT.file_name(1, 0x102));
         assert_eq!(name, format!("wal/{tenant}/{timeline}/000000010000000100000002"));
     }
 }

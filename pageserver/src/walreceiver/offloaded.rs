@@ -24,7 +24,7 @@ pub(super) async fn replay(context: &ReceiverContext, timeline: &Arc<Timeline>) 
     loop {
         let at = ingest.fed_up_to();
         let (number, offset) = (at.0 / size.bytes(), at.0 % size.bytes());
-        let key = ObjectKey::new(segment(timeline.id(), size, tli, number))?;
+        let key = ObjectKey::new(segment(timeline.id(), &size.file_name(tli, number)))?;
         let wal = match context.remote.get(&key).await {
             Ok(wal) => wal,
             Err(RemoteError::NotFound(_)) => return Ok(timeline.last_record_lsn()),

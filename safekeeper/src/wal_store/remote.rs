@@ -61,8 +61,7 @@ impl RemoteSegments {
     }
 
     fn key(&self, number: u64, suffix: &str) -> Result<ObjectKey, RemoteWalError> {
-        let name = self.segments.file_name(number);
-        Ok(ObjectKey::new(format!("{}/{name}{suffix}", timeline_prefix(self.ttid)))?)
+        Ok(ObjectKey::new(offloaded::segment(self.ttid, &self.segments.file_name(number)) + suffix)?)
     }
 
     pub async fn exists(&self, number: u64) -> Result<bool, RemoteWalError> {

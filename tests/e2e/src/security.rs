@@ -9,9 +9,18 @@ mod rotation;
 mod tls;
 mod tokens;
 
-use harness::Cluster;
+use harness::{Cluster, Writers};
 
 /// A cluster with a branch of its own tenant, and nobody who writes.
 fn quiet(name: &str) -> Cluster {
     Cluster::up(name).need_not_evict("next to nothing is written")
+}
+
+/// Kills and starts one part after the other, while somebody writes.
+async fn each_part_anew(cluster: &Cluster, writers: &Writers) {
+    for part in ["broker", "safekeeper-1", "safekeeper-2", "safekeeper-3", "pageserver"] {
+        cluster.kill(part);
+        cluster.varve(&["start"]);
+        writers.wait_for_progress(50).await;
+    }
 }

@@ -1,7 +1,7 @@
 //! `timeline restore`: a branch as it was, under its own name; what it was until now keeps its data under another.
 
 use anyhow::bail;
-use pageserver_api::models::TimelineCreateRequest;
+use pageserver_api::models::{TimelineCreateRequest, TimelineInfo};
 use serde::Serialize;
 use types::{Lsn, TenantId, TenantTimelineId, TimelineId};
 
@@ -50,6 +50,26 @@ pub async fn restore(env: &LocalEnv, branches: &mut Branches, restore: Restore) 
     let kept = keep_as.unwrap_or_else(|| branches.free_name(tenant, &branch));
     branches.check_new_name(tenant, &kept)?;
     let ttid = TenantTimelineId::new(tenant, before);
+    let endpoints = endpoints_at_rest(env, ttid, &branch)?;
+    let start = start_of_branch(env, ttid, to_lsn, to_time).await?;
+    let request = TimelineCreateRequest::branch(TimelineId::generate(), before, start);
+    let info = create(env, tenant, request).await?;
+    put_in_place(env, branches, endpoints, &branch, &info, &kept)?;
+    Ok(Restored {
+        branch,
+        timeline_id: info.timeline_id,
+        start_lsn: info.initdb_lsn,
+        kept_as: kept,
+        kept_timeline_id: before,
+    })
+}
+
+/// The endpoints of a branch that another timeline is to take the place of. None of them may run.
+pub fn endpoints_at_rest(
+    env: &LocalEnv,
+    ttid: TenantTimelineId,
+    branch: &str,
+) -> anyhow::Result<Vec<Endpoint>> {
     let endpoints = Endpoint::all_of(env, ttid)?;
     if let Some(running) = endpoints.iter().find(|endpoint| endpoint.is_in_use(env)) {
         bail!(
@@ -59,20 +79,23 @@ pub async fn restore(env: &LocalEnv, branches: &mut Branches, restore: Restore) 
             running.name
         );
     }
-    let start = start_of_branch(env, ttid, to_lsn, to_time).await?;
-    let request = TimelineCreateRequest::branch(TimelineId::generate(), before, start);
-    let info = create(env, tenant, request).await?;
+    Ok(endpoints)
+}
+
+/// Has the branch's name and endpoints mean the new timeline; what it was until now is called `kept`.
+pub fn put_in_place(
+    env: &LocalEnv,
+    branches: &mut Branches,
+    endpoints: Vec<Endpoint>,
+    branch: &str,
+    new: &TimelineInfo,
+    kept: &str,
+) -> anyhow::Result<()> {
     // The name first: an endpoint that is left behind by a crash in between is on what it was on.
-    branches.replace_branch(tenant, &branch, info.timeline_id, &kept)?;
+    branches.replace_branch(new.tenant_id, branch, new.timeline_id, kept)?;
     for mut endpoint in endpoints {
-        endpoint.timeline_id = info.timeline_id;
+        endpoint.timeline_id = new.timeline_id;
         endpoint.save(env)?;
     }
-    Ok(Restored {
-        branch,
-        timeline_id: info.timeline_id,
-        start_lsn: info.initdb_lsn,
-        kept_as: kept,
-        kept_timeline_id: before,
-    })
+    Ok(())
 }

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use types::{Lsn, TimelineId};
 
 use super::OfTenant;
+use crate::commands::tenant::MAIN_BRANCH;
 use crate::commands::timeline::{NewBranch, branch};
 use crate::console::Console;
 use crate::console::cluster::Cluster;
@@ -166,7 +167,7 @@ fn form(cluster: &Cluster, visitor: &Visitor) -> Markup {
                 (cluster.hidden(visitor))
                 div.fields {
                     div { label for="name" { "Name" } input #name name="name" required maxlength="63" autocomplete="off" spellcheck="false"; }
-                    div { label for="of" { "Of" } select #of name="of" { (cluster.branch_options("main")) } }
+                    div { label for="of" { "Of" } select #of name="of" { (cluster.branch_options(MAIN_BRANCH)) } }
                     div {
                         label for="at" { "As it was" }
                         input #at name="at" placeholder="now" autocomplete="off" spellcheck="false" aria-describedby="at-hint";

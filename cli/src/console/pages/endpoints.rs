@@ -15,6 +15,7 @@ use crate::commands::endpoint::{
     self as commands, NewEndpoint, Start, Wanted, delete_named, start_named, stop_named,
 };
 use crate::commands::status::endpoint_state;
+use crate::commands::tenant::MAIN_BRANCH;
 use crate::console::Console;
 use crate::console::cluster::Cluster;
 use crate::console::guard::Posted;
@@ -115,7 +116,7 @@ fn form(cluster: &Cluster, visitor: &Visitor) -> Markup {
                 (cluster.hidden(visitor))
                 div.fields {
                     div { label for="name" { "Name" } input #name name="name" required maxlength="63" autocomplete="off" spellcheck="false"; }
-                    div { label for="branch" { "On branch" } select #branch name="branch" { (cluster.branch_options("main")) } }
+                    div { label for="branch" { "On branch" } select #branch name="branch" { (cluster.branch_options(MAIN_BRANCH)) } }
                     div {
                         label for="does" { "What it does" }
                         select #does name="does" {

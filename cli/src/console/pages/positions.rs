@@ -33,14 +33,14 @@ struct SampleState {
 }
 
 impl Samples {
-    fn rates(&self, heads: BTreeMap<TenantTimelineId, Lsn>) -> Rates {
+    fn rates(&self, heads: &BTreeMap<TenantTimelineId, Lsn>) -> Rates {
         let mut state = self.0.lock().expect("no holder panics");
         match &state.last {
             Some((then, _)) if then.elapsed() < SHORTEST => {}
             last => {
-                let rates = last.as_ref().map(|(then, earlier)| rates(earlier, &heads, then.elapsed()));
+                let rates = last.as_ref().map(|(then, earlier)| rates(earlier, heads, then.elapsed()));
                 state.rates = rates.unwrap_or_default();
-                state.last = Some((Instant::now(), heads));
+                state.last = Some((Instant::now(), heads.clone()));
             }
         }
         state.rates.clone()
@@ -71,12 +71,13 @@ pub async fn live(State(console): Shared, Query(OfTenant { tenant }): Query<OfTe
 
 async fn content(console: &Console, cluster: &Cluster) -> anyhow::Result<Markup> {
     let rows = status::rows(&cluster.env).await?;
-    let rates = console.samples.rates(rows.heads());
+    let heads = rows.heads();
+    let rates = console.samples.rates(&heads);
     Ok(html! {
         @for trouble in &rows.troubles { p.notice.bad { strong { "Trouble: " } (trouble) } }
         div.card {
             h2 #branches-title { "Branches" }
-            (branches(cluster, &rows, &rates))
+            (branches(cluster, &rows, &heads, &rates))
         }
         div.card {
             h2 #parts-title { "Parts" }
@@ -85,8 +86,12 @@ async fn content(console: &Console, cluster: &Cluster) -> anyhow::Result<Markup>
     })
 }
 
-fn branches(cluster: &Cluster, rows: &Rows, rates: &Rates) -> Markup {
-    let heads = rows.heads();
+fn branches(
+    cluster: &Cluster,
+    rows: &Rows,
+    heads: &BTreeMap<TenantTimelineId, Lsn>,
+    rates: &Rates,
+) -> Markup {
     let storage: Vec<(&Row, String)> = rows.rows.iter().filter_map(|row| Some((row, title(row)?))).collect();
     let name = |ttid: &TenantTimelineId| cluster.branches.name_of(ttid.tenant_id, ttid.timeline_id);
     let mut shown: Vec<_> = heads.iter().filter(|(ttid, _)| ttid.tenant_id == cluster.tenant).collect();

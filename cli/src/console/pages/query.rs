@@ -10,11 +10,10 @@ use crate::commands::tenant::MAIN_BRANCH;
 use crate::console::Console;
 use crate::console::cluster::Cluster;
 use crate::console::guard::Posted;
-use crate::console::layout::{Failure, Section, Shared, Shown};
+use crate::console::layout::{Failure, Section, Shared, Shown, or_why_not};
 use crate::console::moment::Point;
 use crate::console::sessions::Visitor;
 use crate::console::sql::{Answer, Answers, Refusal};
-use crate::failure;
 
 #[derive(Deserialize)]
 pub struct Asked {
@@ -45,12 +44,7 @@ pub async fn run(
     Posted(asked): Posted<Asked>,
 ) -> Result<Markup, Failure> {
     let cluster = console.open(&asked.tenant)?;
-    let result = match Box::pin(ask(&console, &cluster, &asked)).await {
-        Ok(result) => result,
-        Err(error) => {
-            html! { p.notice.bad role="alert" { strong { "Not done: " } (failure::describe(&error)) } }
-        }
-    };
+    let result = or_why_not(Box::pin(ask(&console, &cluster, &asked)).await);
     Ok(page(&console, &cluster, &visitor, &asked, &result))
 }
 

@@ -11,10 +11,9 @@ use crate::console::Console;
 use crate::console::cluster::Cluster;
 use crate::console::dump::{Change, Differences, Line, differences};
 use crate::console::guard::Posted;
-use crate::console::layout::{Section, Shared, Shown};
+use crate::console::layout::{Section, Shared, Shown, or_why_not};
 use crate::console::moment::Point;
 use crate::console::sessions::Visitor;
-use crate::failure;
 
 #[derive(Default, Deserialize)]
 pub struct Pair {
@@ -55,12 +54,7 @@ pub async fn compare(
     Posted(pair): Posted<Pair>,
 ) -> Shown {
     let cluster = console.open(&pair.tenant)?;
-    let result = match Box::pin(compared(&console, &cluster, &pair)).await {
-        Ok(result) => result,
-        Err(error) => {
-            html! { p.notice.bad role="alert" { strong { "Not done: " } (failure::describe(&error)) } }
-        }
-    };
+    let result = or_why_not(Box::pin(compared(&console, &cluster, &pair)).await);
     Ok(page(&console, &cluster, &visitor, &pair, &result))
 }
 

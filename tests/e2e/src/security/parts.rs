@@ -173,11 +173,7 @@ fn certificates_are_replaced_while_everything_runs() {
         std::fs::write(&key, good).unwrap();
 
         // Connections that were open are made anew, one part after the other.
-        for part in ["broker", "safekeeper-1", "safekeeper-2", "safekeeper-3", "pageserver"] {
-            cluster.kill(part);
-            cluster.varve(&["start"]);
-            writers.wait_for_progress(50).await;
-        }
+        super::each_part_anew(&cluster, &writers).await;
         let ledger = writers.stop().await;
         let rows = ledger_rows(&client).await;
         assert!(ledger.check(rows.iter().copied()).is_clean());
