@@ -14,6 +14,7 @@
 #include "utils/pg_lsn.h"
 
 #include "chunk_table.h"
+#include "counters_text.h"
 #include "gucs.h"
 #include "sabotage.h"
 #include "server.h"
@@ -45,6 +46,7 @@ bool		varve_static = false;
 XLogRecPtr	varve_start_lsn = InvalidXLogRecPtr;
 
 static char *start_lsn_text = NULL;
+static char *counters_unused = NULL;
 
 static const struct config_enum_entry sabotages[] = {
 	{"off", SABOTAGE_OFF, false},
@@ -232,6 +234,10 @@ varve_define_gucs(void)
 							   check_start_lsn, assign_start_lsn, NULL);
 	DefineCustomBoolVariable("varve.static", "Pages are read as of varve.start_lsn, for ever.", NULL,
 							 &varve_static, false, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("varve.counters", "What the cache holds, and what it has done since the start.", NULL,
+							   &counters_unused, "", PGC_INTERNAL,
+							   GUC_SUPERUSER_ONLY | GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE,
+							   NULL, NULL, counters_text);
 	define_limits();
 	define_tests();
 	MarkGUCPrefixReserved("varve");

@@ -12,6 +12,7 @@ mod postgres;
 mod predecessor;
 mod proxy;
 mod server_files;
+mod server_numbers;
 mod server_user;
 mod status;
 mod walproposer;
@@ -137,6 +138,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitStatus> {
     let registry = telemetry::metrics::registry(env!("CARGO_PKG_VERSION"))?;
     telemetry::metrics::watch_disk(&registry, ground.home())?;
     let status = StatusBoard::new(&spec, Metrics::new(&registry, &spec)?);
+    server_numbers::watch(&registry, ground.paths().clone(), status.server())?;
     let terminate = CancellationToken::new();
     let (configure, wishes) = mpsc::channel(1);
     let api = Api { status: status.subscribe(), configure, terminate: terminate.clone() };

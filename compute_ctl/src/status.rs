@@ -12,6 +12,8 @@ use crate::metrics::Metrics;
 
 pub struct StatusBoard {
     sender: watch::Sender<ComputeStatus>,
+    /// The port of a server that answers.
+    server: watch::Sender<Option<u16>>,
     metrics: Metrics,
 }
 
@@ -33,11 +35,24 @@ impl StatusBoard {
             walproposer: None,
             replica: None,
         });
-        StatusBoard { sender, metrics }
+        StatusBoard { sender, server: watch::Sender::new(None), metrics }
     }
 
     pub fn subscribe(&self) -> watch::Receiver<ComputeStatus> {
         self.sender.subscribe()
+    }
+
+    /// The port of PostgreSQL on the private socket, while it answers.
+    pub fn server(&self) -> watch::Receiver<Option<u16>> {
+        self.server.subscribe()
+    }
+
+    pub fn server_opened(&self, port: u16) {
+        self.server.send_replace(Some(port));
+    }
+
+    pub fn server_ended(&self) {
+        self.server.send_replace(None);
     }
 
     pub fn change(&self, change: impl FnOnce(&mut ComputeStatus)) {

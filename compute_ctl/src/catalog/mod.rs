@@ -22,10 +22,19 @@ pub struct Superuser(PgClient);
 
 impl Superuser {
     pub async fn connect(paths: &ComputePaths, port: u16) -> Result<Superuser, ComputeError> {
+        Superuser::connect_as("compute_ctl", paths, port).await
+    }
+
+    /// By the name that others see.
+    pub async fn connect_as(
+        application_name: &str,
+        paths: &ComputePaths,
+        port: u16,
+    ) -> Result<Superuser, ComputeError> {
         let address = Address::Unix { directory: paths.socket.clone(), port };
         let params = ConnectParams::new(address, POSTGRES_USER)
             .database("postgres")
-            .application_name("compute_ctl")
+            .application_name(application_name)
             // Our own changes must not be cut short by what a user has set for everybody.
             .option("statement_timeout", "0")
             .option("lock_timeout", "0")

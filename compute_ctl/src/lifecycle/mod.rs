@@ -146,6 +146,10 @@ impl Ground {
         self.paths.home()
     }
 
+    pub fn paths(&self) -> &ComputePaths {
+        &self.paths
+    }
+
     /// The next start goes on with nothing that the last stop left.
     pub fn forget_cache(&self) -> Result<(), ComputeError> {
         match std::fs::remove_file(&self.paths.kept) {
@@ -207,6 +211,7 @@ impl Compute {
         let mut legacy = Legacy::default();
         loop {
             let (end, ran) = self.live(ground, &mut legacy, since).await?;
+            self.status.server_ended();
             if let Some(proxy) = &ground.proxy {
                 proxy.close();
             }

@@ -140,6 +140,7 @@ impl Compute {
                 result?;
                 self.status.step_done(StartStep::ApplySpec, since);
                 self.status.enter(ComputeState::Running, None);
+                self.status.server_opened(server_port);
                 if let Some(proxy) = &ground.proxy {
                     proxy.open(server_port);
                 }

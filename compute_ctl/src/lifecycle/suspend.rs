@@ -21,9 +21,10 @@ const LOOK_AGAIN: Duration = Duration::from_secs(10);
 const LOOK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is at work, in words; NULL if nothing is. A session that has not begun its first transaction has no state yet.
+/// Who only asks for metrics does not count.
 const AT_WORK: &str = "\
 SELECT string_agg(DISTINCT backend_type, ', ') FROM pg_stat_activity
-WHERE pid <> pg_backend_pid() AND CASE
+WHERE pid <> pg_backend_pid() AND application_name <> 'compute_ctl metrics' AND CASE
     WHEN backend_type = 'client backend' THEN state IS DISTINCT FROM 'idle'
     WHEN backend_type = 'walsender' THEN application_name <> 'walproposer'
     WHEN backend_type = 'autovacuum worker' THEN true

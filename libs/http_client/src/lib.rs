@@ -51,6 +51,7 @@ pub fn absent_is_none<T>(answer: Result<T, HttpError>) -> Result<Option<T>, Http
 /// What sends requests: over TLS to who is believed, or to anybody without TLS.
 pub fn client(trust: Option<&Trust>) -> reqwest::Client {
     let config = trust.map_or_else(Trust::nobody, |trust| trust.client_config(&["http/1.1"]));
+    #[allow(clippy::disallowed_methods, reason = "this is the one place")]
     let built = reqwest::Client::builder().tls_backend_preconfigured(config).build();
     built.expect("all that it takes was given to it")
 }

@@ -97,7 +97,36 @@ fn object_storage_alone_is_enough() {
         let main = after.connect("main").await;
         assert_eq!(number(&main, &format!("{SUM} t4")).await, FULL);
         after.varve(&["timeline", "branch", "--branch-name", "next"]);
+
+        // Once more: what goes on from what was lost is lost itself, and nothing else is.
+        uploaded(&after, "main", &main).await;
+        drop((main, after));
+        let last = Cluster::init_on("disaster-last", ours(&server)).need_not_evict("it reads little");
+        last.varve(&["start"]);
+        let recovered = last.varve_json(&["recover"]);
+        let names: Vec<&str> = recovered["recovered"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| it["branch_name"].as_str().unwrap())
+            .collect();
+        assert_eq!(names, ["main", "recovered-1", "recovered-2"], "{recovered}");
+        last.varve(&["endpoint", "create", "main"]);
+        last.varve(&["endpoint", "start", "main"]);
+        let main = last.connect("main").await;
+        assert_eq!(number(&main, &format!("{SUM} t4")).await, FULL);
     });
+}
+
+/// The list of names is as it was before the recovery.
+fn forget_names(cluster: &Cluster, recovered: &serde_json::Value) {
+    let path = cluster.directory().join("branches.json");
+    let mut list: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let recovered = &recovered["recovered"][0];
+    let names = list["tenants"][recovered["tenant_id"].as_str().unwrap()].as_object_mut().unwrap();
+    let lost = names.remove(recovered["kept_as"].as_str().unwrap()).expect("the name of what was lost");
+    names["main"] = lost;
+    std::fs::write(&path, list.to_string()).unwrap();
 }
 
 /// The pageserver's layers never came to object storage, the safekeepers' WAL did.
@@ -129,6 +158,23 @@ fn wal_that_no_pageserver_has_uploaded_is_enough() {
         after.varve(&["start"]);
         let recovered = after.varve_json(&["recover"]);
         assert!(lsn(&recovered["recovered"][0]["start_lsn"]) >= committed, "{recovered}");
+        // What it had done when it failed on the way is done once: the name was not given yet, or one safekeeper alone had
+        // made the timeline.
+        forget_names(&after, &recovered);
+        assert_eq!(after.varve_json(&["recover"]), recovered);
+        forget_names(&after, &recovered);
+        for id in [1, 3] {
+            let daemon = format!("safekeeper-{id}");
+            after.kill(&daemon);
+            let text = |name: &str| recovered["recovered"][0][name].as_str().unwrap().to_owned();
+            let directory = after.directory().join(daemon).join(text("tenant_id")).join(text("timeline_id"));
+            std::fs::remove_dir_all(directory).unwrap();
+        }
+        after.varve(&["start"]);
+        assert_eq!(after.varve_json(&["recover"]), recovered);
+        for id in 1..=3 {
+            after.safekeeper_timeline(id, "main");
+        }
         after.varve(&["endpoint", "create", "main"]);
         after.varve(&["endpoint", "start", "main"]);
         let main = after.connect("main").await;

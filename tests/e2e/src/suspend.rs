@@ -121,11 +121,22 @@ fn what_works_keeps_it_awake_and_what_is_no_client_does_not_wake_it() {
         client.batch_execute("BEGIN; CREATE TABLE t (n int)").await.unwrap();
         stays_awake(&cluster, "a transaction is open").await;
         client.batch_execute("COMMIT").await.unwrap();
-        until_suspended(&cluster, "main").await;
+        // Prometheus, who asks PostgreSQL, neither keeps it awake nor wakes it.
+        let commits = || cluster.metric("endpoint-main", "compute_postgres_commits_total");
+        let (mut most, mut last) = (0.0_f64, 0.0);
+        eventually("it is suspended between scrapes", PATIENCE, async || {
+            last = commits();
+            most = most.max(last);
+            state(&cluster, "main") == "suspended"
+        })
+        .await;
+        assert!(last > 0.0 && last >= most, "PostgreSQL said {most} commits, and then {last}");
+        assert!(commits() >= last, "what it said last");
 
         let before = starts(&cluster);
         // A port scanner, a web browser, and somebody who cancels what is long over.
         drop(TcpStream::connect(("127.0.0.1", port)).await.unwrap());
+        commits();
         let mut browser = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
         browser.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
         assert_eq!(browser.read(&mut [0; 16]).await.unwrap_or(0), 0, "it is answered");

@@ -69,6 +69,7 @@ impl Drop for Served {
 }
 
 /// Follows no redirects, and has only the cookies that it was given.
+#[allow(clippy::disallowed_methods, reason = "a browser, which believes nobody in particular")]
 pub fn client() -> Client {
     Client::builder()
         .tls_backend_preconfigured(auth::Trust::nobody())

@@ -1,0 +1,222 @@
+//! Which timelines are lost, and which were left behind by an earlier recovery, whether or not it came to its end.
+
+use std::collections::BTreeSet;
+
+use anyhow::Context;
+use http_client::absent_is_none;
+use pageserver_api::models::TimelineInfo;
+use safekeeper_api::http::TimelineStatus;
+use types::{Lsn, TenantId, TenantTimelineId, TimelineId};
+
+use crate::local_env::{Branches, LocalEnv};
+use crate::storage::{on_all_safekeepers, pageserver_client};
+
+/// Those of a tenant, each kind with roots first.
+pub struct Timelines {
+    /// No safekeeper has them, and nothing goes on from them yet.
+    pub lost: Vec<TimelineInfo>,
+    pub alive: Vec<TimelineInfo>,
+    /// Those that are archived stay so, and are lost still.
+    pub archived: usize,
+    /// Those that have no ancestor, and what goes on from such that were lost.
+    pub roots: BTreeSet<TimelineId>,
+}
+
+/// A timeline of the pageserver, and what else is known of it.
+struct Found {
+    info: TimelineInfo,
+    is_named: bool,
+    on_safekeepers: Held,
+}
+
+/// How many safekeepers have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    ByNone,
+    /// And none of those that do has any WAL of it.
+    BySomeWithoutWal,
+    ByAllOrWithWal,
+}
+
+impl Held {
+    fn of(answers: &[Option<TimelineStatus>]) -> Held {
+        let holders = || answers.iter().flatten();
+        match holders().count() {
+            0 => Held::ByNone,
+            count if count == answers.len() => Held::ByAllOrWithWal,
+            _ if holders().any(|status| status.durable_lsn > status.timeline_start_lsn) => {
+                Held::ByAllOrWithWal
+            }
+            _ => Held::BySomeWithoutWal,
+        }
+    }
+}
+
+impl Timelines {
+    /// One that some safekeeper has is not lost, and one that does not answer may have it: then nothing is done.
+    pub async fn of(env: &LocalEnv, branches: &Branches, tenant: TenantId) -> anyhow::Result<Timelines> {
+        let pageserver = pageserver_client(env);
+        let mut found = Vec::new();
+        for mut info in pageserver.timelines(tenant).await? {
+            let ttid = TenantTimelineId::new(tenant, info.timeline_id);
+            let answers =
+                on_all_safekeepers(env, async |safekeeper| absent_is_none(safekeeper.timeline(ttid).await));
+            let answers =
+                answers.await.context("whether a branch is lost is known when all safekeepers answer")?;
+            let on_safekeepers = Held::of(&answers);
+            let is_named = branches.name_of(tenant, info.timeline_id).is_some();
+            // Whether it was written to is known when what safekeepers had put into object storage is in it.
+            if on_safekeepers == Held::ByNone
+                && !is_named
+                && !info.is_archived
+                && goes_on_from(&info).is_some()
+            {
+                info.last_record_lsn =
+                    pageserver.replay_offloaded_wal(tenant, info.timeline_id).await?.last_record_lsn;
+            }
+            found.push(Found { info, is_named, on_safekeepers });
+        }
+        Ok(sorted_out(found))
+    }
+}
+
+fn sorted_out(mut found: Vec<Found>) -> Timelines {
+    let roots = roots(&found);
+    found.sort_by_key(|it| (!roots.contains(&it.info.timeline_id), it.info.initdb_lsn, it.info.timeline_id));
+    let whole: BTreeSet<TimelineId> =
+        found.iter().filter(|it| it.on_safekeepers != Held::ByNone).map(|it| it.info.timeline_id).collect();
+    // What an earlier recovery had begun to make when it failed: it makes it again, and goes on.
+    let is_unfinished = |it: &Found| {
+        let before = goes_on_from(&it.info).filter(|before| !whole.contains(before));
+        let is_empty = match it.on_safekeepers {
+            Held::ByNone => it.info.last_record_lsn <= it.info.ancestor_lsn.unwrap_or(Lsn::INVALID),
+            Held::BySomeWithoutWal => true,
+            Held::ByAllOrWithWal => false,
+        };
+        before.is_some() && is_empty && !it.is_named && !it.info.is_archived
+    };
+    let finished: Vec<Found> = found.into_iter().filter(|it| !is_unfinished(it)).collect();
+    let left_behind: BTreeSet<TimelineId> = finished.iter().filter_map(|it| goes_on_from(&it.info)).collect();
+    let (lost, alive): (Vec<_>, Vec<_>) =
+        finished.into_iter().partition(|it| it.on_safekeepers == Held::ByNone);
+    let lost = lost.into_iter().map(|it| it.info).filter(|info| !left_behind.contains(&info.timeline_id));
+    let (archived, lost): (Vec<_>, Vec<_>) = lost.partition(|info| info.is_archived);
+    let alive = alive.into_iter().map(|it| it.info).collect();
+    Timelines { lost, alive, archived: archived.len(), roots }
+}
+
+fn roots(found: &[Found]) -> BTreeSet<TimelineId> {
+    let mut roots = BTreeSet::new();
+    let without_ancestor = found.iter().map(|it| &it.info).filter(|info| info.ancestor_timeline_id.is_none());
+    let mut next: Vec<TimelineId> = without_ancestor.map(|info| info.timeline_id).collect();
+    while let Some(root) = next.pop() {
+        if roots.insert(root) {
+            let goes_on = found.iter().map(|it| &it.info).filter(|info| goes_on_from(info) == Some(root));
+            next.extend(goes_on.map(|info| info.timeline_id));
+        }
+    }
+    roots
+}
+
+/// The lost timeline that this one takes the place of, if it does.
+pub fn goes_on_from(info: &TimelineInfo) -> Option<TimelineId> {
+    info.ancestor_timeline_id.filter(|before| next_id(*before) == info.timeline_id)
+}
+
+/// Of what goes on from it.
+pub fn next_id(lost: TimelineId) -> TimelineId {
+    TimelineId(u128::from_be_bytes(lost.0).wrapping_add(1).to_be_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use pageserver_api::models::TimelineState;
+    use types::{PgVersion, WalSegmentSize};
+
+    use super::*;
+
+    const NUMBER: u128 = 0xff;
+
+    fn id(number: u128) -> TimelineId {
+        TimelineId((NUMBER + number).to_be_bytes())
+    }
+
+    /// The first begins at 1 MiB; each further one goes on from the one before it, a MiB later.
+    fn found(timelines: &[(Held, bool, u64)]) -> Vec<Found> {
+        let found = timelines.iter().enumerate().map(|(position, &(on_safekeepers, is_named, written))| {
+            let number = position as u128;
+            let start_lsn = Lsn((1 + position as u64) << 20);
+            let info = TimelineInfo {
+                tenant_id: TenantId([1; 16]),
+                timeline_id: id(number),
+                ancestor_timeline_id: number.checked_sub(1).map(id),
+                ancestor_lsn: (number > 0).then_some(start_lsn),
+                last_record_lsn: Lsn(start_lsn.0 + written),
+                prev_record_lsn: start_lsn,
+                disk_consistent_lsn: start_lsn,
+                remote_consistent_lsn: start_lsn,
+                initdb_lsn: start_lsn,
+                gc_cutoff_lsn: Lsn::INVALID,
+                current_logical_size: None,
+                current_physical_size: 0,
+                pg_version: PgVersion::V15,
+                system_identifier: "7345678901234567890".to_owned(),
+                wal_seg_size: WalSegmentSize::DEFAULT,
+                is_archived: false,
+                walreceiver_status: String::new(),
+                state: TimelineState::Active,
+            };
+            Found { info, is_named, on_safekeepers }
+        });
+        found.collect()
+    }
+
+    /// Numbers of those that are lost, and of those that are alive.
+    fn numbers(timelines: &Timelines) -> (Vec<u128>, Vec<u128>) {
+        let of = |infos: &[TimelineInfo]| {
+            infos.iter().map(|info| u128::from_be_bytes(info.timeline_id.0) - NUMBER).collect()
+        };
+        (of(&timelines.lost), of(&timelines.alive))
+    }
+
+    #[test]
+    fn what_goes_on_is_found_again_by_its_id() {
+        assert_eq!(next_id(id(0)).to_string(), "00000000000000000000000000000100");
+        assert_eq!(next_id(TimelineId([0xff; 16])), TimelineId([0; 16]));
+    }
+
+    #[test]
+    fn what_goes_on_from_a_root_is_one() {
+        let mut found =
+            found(&[(Held::ByNone, true, 8), (Held::ByNone, true, 8), (Held::ByAllOrWithWal, true, 8)]);
+        assert_eq!(roots(&found), [id(0), id(1), id(2)].into());
+        // It left another timeline where it ends, and took the place of none.
+        found[1].info.timeline_id = id(7);
+        assert_eq!(roots(&found), [id(0)].into());
+    }
+
+    #[test]
+    fn a_timeline_is_lost_until_something_goes_on_from_it() {
+        use Held::{ByAllOrWithWal, ByNone, BySomeWithoutWal};
+        let cases = [
+            (vec![(ByAllOrWithWal, true, 8)], (vec![], vec![0])),
+            (vec![(ByNone, true, 8)], (vec![0], vec![])),
+            (vec![(ByNone, true, 8), (ByAllOrWithWal, true, 0)], (vec![], vec![1])),
+            // A name that is lost changes nothing.
+            (vec![(ByNone, true, 8), (ByAllOrWithWal, false, 0)], (vec![], vec![1])),
+            // It failed on its way to the safekeepers, or among them: from the beginning, with the same ids.
+            (vec![(ByNone, true, 8), (ByNone, false, 0)], (vec![0], vec![])),
+            (vec![(ByNone, true, 8), (BySomeWithoutWal, false, 0)], (vec![0], vec![])),
+            // A second disaster: the first timeline is not lost once more.
+            (vec![(ByNone, true, 8), (ByNone, true, 8)], (vec![1], vec![])),
+            (vec![(ByNone, false, 8), (ByNone, false, 8)], (vec![1], vec![])),
+            (vec![(ByNone, true, 8), (ByNone, true, 0)], (vec![1], vec![])),
+            (vec![(ByNone, false, 8), (ByNone, false, 8), (ByAllOrWithWal, true, 0)], (vec![], vec![2])),
+            // A disk came back that was thought to be lost.
+            (vec![(ByAllOrWithWal, true, 8), (ByAllOrWithWal, false, 8)], (vec![], vec![0, 1])),
+        ];
+        for (timelines, expected) in cases {
+            assert_eq!(numbers(&sorted_out(found(&timelines))), expected, "{timelines:?}");
+        }
+    }
+}
