@@ -67,7 +67,12 @@ fn numbers() -> prometheus::Result<Vec<Number>> {
             "compute_postgres_block_reads_total",
             "Blocks that were not, and which the sparse cache was asked for",
         )?,
-        counter("misses", 1.0, "compute_cache_misses_total", "Blocks that the sparse cache did not have either")?,
+        counter(
+            "misses",
+            1.0,
+            "compute_cache_misses_total",
+            "Blocks that the sparse cache did not have either",
+        )?,
         gauge("cached_bytes", "compute_cache_size_bytes", "What the sparse cache holds")?,
         gauge("cache_size_bytes", "compute_cache_limit_bytes", "What it may hold: varve.cache_size")?,
         counter(
@@ -94,14 +99,24 @@ fn numbers() -> prometheus::Result<Vec<Number>> {
             "compute_pageserver_requests_total",
             "Requests to the pageserver that somebody waited for",
         )?,
-        counter("fetched_blocks", 1.0, "compute_pageserver_blocks_total", "Blocks that came from the pageserver")?,
+        counter(
+            "fetched_blocks",
+            1.0,
+            "compute_pageserver_blocks_total",
+            "Blocks that came from the pageserver",
+        )?,
         counter(
             "wait_microseconds",
             MICROSECOND,
             "compute_pageserver_wait_seconds_total",
             "Time that sessions waited for the pageserver, all of them together",
         )?,
-        counter("errors", 1.0, "compute_pageserver_errors_total", "Answers of the pageserver that were errors")?,
+        counter(
+            "errors",
+            1.0,
+            "compute_pageserver_errors_total",
+            "Answers of the pageserver that were errors",
+        )?,
         counter(
             "throttled_microseconds",
             MICROSECOND,
@@ -145,7 +160,10 @@ pub fn watch(
         match runtime.block_on(async { tokio::time::timeout(PATIENCE, ask(&paths, port)).await }) {
             Ok(Ok(answer)) => {
                 for (name, value) in values(&answer) {
-                    numbers.iter().filter(|number| number.source == name).for_each(|number| number.set(value));
+                    numbers
+                        .iter()
+                        .filter(|number| number.source == name)
+                        .for_each(|number| number.set(value));
                 }
             }
             Ok(Err(error)) => tracing::debug!("PostgreSQL says no numbers: {error}"),
@@ -182,7 +200,9 @@ mod tests {
         };
         for (said, seconds) in [("2500000", 2.5), ("3500000", 3.5), ("0", 0.0)] {
             let answer = format!("misses=1 wait_microseconds={said} strange more=words=here");
-            values(&answer).filter(|(name, _)| *name == waited.source).for_each(|(_, value)| waited.set(value));
+            values(&answer)
+                .filter(|(name, _)| *name == waited.source)
+                .for_each(|(_, value)| waited.set(value));
             assert!((value() - seconds).abs() < 1e-9, "{said}: {}", value());
         }
     }

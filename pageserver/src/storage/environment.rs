@@ -19,6 +19,9 @@ use super::layers::OpenFiles;
 use super::room::Room;
 use super::{Owners, Redo, StorageConfig, StorageMetrics};
 
+/// Of the object whose presence makes a tenant exist.
+pub(super) const TENANT_STEM: &str = "tenant.json";
+
 pub(super) struct Environment {
     pub(super) config: StorageConfig,
     pub(super) remote: Arc<dyn RemoteStorage>,

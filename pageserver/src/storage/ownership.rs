@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use async_trait::async_trait;
+use remote_storage::ListMode;
 use tokio_util::sync::CancellationToken;
 use types::{Generation, TenantId, TenantTimelineId, TimelineId};
 
 use super::StorageError;
+use super::environment::{Environment, TENANT_STEM, generation_of};
 
 /// What is known of a tenant that is to be claimed.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +52,18 @@ impl Owners for FixedGeneration {
     }
 }
 
+/// The generation of the latest pageserver that has taken a tenant on, as object storage has it.
+async fn newest_record(
+    environment: &Environment,
+    tenant: TenantId,
+) -> Result<Option<Generation>, StorageError> {
+    let listing =
+        environment.remote.list(Some(&Environment::tenant_prefix(tenant)), ListMode::Children).await?;
+    let generations =
+        listing.objects.iter().filter_map(|object| generation_of(object.key.file_name(), TENANT_STEM));
+    Ok(generations.max())
+}
+
 /// Of one tenant.
 #[derive(Debug)]
 pub(super) struct Ownership {
@@ -65,12 +79,18 @@ impl Ownership {
     }
 
     /// Succeeds if no other pageserver had come after this one when it began. If one had, it is lost from now on.
+    ///
+    /// Those who grant are asked, and object storage: a pageserver of another cluster was granted its generation by others,
+    /// and said so there before it looked at anything else.
     pub(super) async fn confirm(
         &self,
-        owners: &dyn Owners,
+        environment: &Environment,
         timeline: TenantTimelineId,
     ) -> Result<(), StorageError> {
-        let confirmed = owners.confirm(timeline, self.generation).await;
+        let mut confirmed = environment.owners.confirm(timeline, self.generation).await;
+        if confirmed.is_ok() && newest_record(environment, self.tenant).await? > Some(self.generation) {
+            confirmed = Err(self.error());
+        }
         if let Err(StorageError::Superseded { .. }) = &confirmed {
             self.lost.cancel();
         }

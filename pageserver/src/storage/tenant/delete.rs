@@ -10,7 +10,7 @@ use durable_fs::run_blocking;
 use remote_storage::{ListMode, ObjectKey};
 use types::{TenantId, TenantTimelineId};
 
-use super::tenant_object::{TENANT_STEM, TenantRecord};
+use super::tenant_object::TenantRecord;
 use super::{Tenant, TenantManager, load};
 use crate::storage::environment::{Environment, generation_of};
 use crate::storage::{StorageError, Timeline};
@@ -96,7 +96,7 @@ impl TenantManager {
 
     async fn confirm(&self, tenant: &Tenant, timelines: &[TenantTimelineId]) -> Result<(), StorageError> {
         for timeline in timelines {
-            tenant.ownership.confirm(&*self.environment.owners, *timeline).await?;
+            tenant.ownership.confirm(&self.environment, *timeline).await?;
         }
         Ok(())
     }

@@ -12,10 +12,10 @@ use layer_map::LayerMap;
 use remote_storage::{ListMode, Listing, ObjectKey};
 use types::{Generation, TenantId, TenantTimelineId, TimelineId};
 
-use super::Tenant;
 use super::delete::{remove_tenant, remove_timeline};
-use super::tenant_object::{TENANT_STEM, TenantRecord};
-use crate::storage::environment::{Environment, generation_of};
+use super::tenant_object::TenantRecord;
+use super::{Tenant, put_record};
+use crate::storage::environment::{Environment, TENANT_STEM, generation_of};
 use crate::storage::layers::{DiskLayer, LayerFileName, is_temporary};
 use crate::storage::ownership::{Claim, Ownership};
 use crate::storage::timeline::{Orphans, extent};
@@ -130,12 +130,13 @@ async fn load_tenant(
     let (generation, found) = claim_new_timelines(environment, id, generation, known).await?;
     let Some(found) = found else { return Ok(None) };
     let ownership = Arc::new(Ownership::new(id, generation));
+    // From now on it does not count what a pageserver puts there that does not know of us. One that asks others than we do
+    // who owns the tenant sees it here: so it stands there before we look at what there is.
+    put_record(environment, &ownership, &found.record).await?;
     let timelines = load_timelines(environment, &ownership, found.timelines()).await?;
     let deleted = found.deleted_timelines();
     let FoundTenant { key, record, .. } = found;
-    let tenant = Tenant::new(ownership, record.clone(), timelines);
-    // From now on it does not count what a pageserver puts there that does not know of us.
-    tenant.put_record(environment, record).await?;
+    let tenant = Tenant::new(ownership, record, timelines);
     sweep(environment, id, |environment| async move {
         for timeline in deleted {
             remove_timeline(&environment, TenantTimelineId::new(id, timeline)).await?;

@@ -21,8 +21,8 @@ use tokio::sync::Semaphore;
 use types::{Generation, PgVersion, TenantId, TenantTimelineId, TimelineId};
 
 pub use self::evict::EvictableLayer;
-use self::tenant_object::{TENANT_STEM, TenantRecord};
-use super::environment::{Environment, with_generation};
+use self::tenant_object::TenantRecord;
+use super::environment::{Environment, TENANT_STEM, with_generation};
 use super::layers::OpenFiles;
 use super::ownership::Ownership;
 use super::room::Room;
@@ -51,6 +51,18 @@ struct Tenant {
     creating: tokio::sync::Mutex<()>,
 }
 
+/// In remote storage when this returns.
+async fn put_record(
+    environment: &Environment,
+    ownership: &Ownership,
+    record: &TenantRecord,
+) -> Result<(), StorageError> {
+    let Ownership { tenant, generation, .. } = ownership;
+    let key = Environment::tenant_object(*tenant, &with_generation(TENANT_STEM, *generation));
+    environment.remote.put(&key, record.encode(*tenant)).await?;
+    Ok(())
+}
+
 impl Tenant {
     fn new(
         ownership: Arc<Ownership>,
@@ -67,9 +79,7 @@ impl Tenant {
 
     /// In remote storage when this returns. Nobody else changes it meanwhile: `creating` is held.
     async fn put_record(&self, environment: &Environment, record: TenantRecord) -> Result<(), StorageError> {
-        let Ownership { tenant, generation, .. } = &*self.ownership;
-        let key = Environment::tenant_object(*tenant, &with_generation(TENANT_STEM, *generation));
-        environment.remote.put(&key, record.encode(*tenant)).await?;
+        put_record(environment, &self.ownership, &record).await?;
         *self.record.lock().expect("no holder panics") = record;
         Ok(())
     }

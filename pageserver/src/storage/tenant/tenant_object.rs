@@ -9,7 +9,6 @@ use types::{TenantId, TimelineId};
 
 use crate::storage::StorageError;
 
-pub(super) const TENANT_STEM: &str = "tenant.json";
 const FORMAT_VERSION: u32 = 1;
 
 /// What is remembered of a tenant.

@@ -72,7 +72,7 @@ impl Timeline {
         self.whole.store(true, Ordering::Release);
         self.change_view(|view| View { changes: view.changes + 1, ..view.clone() });
         self.upload_durable().await?;
-        self.ownership.confirm(&*self.environment.owners, self.id).await?;
+        self.ownership.confirm(&self.environment, self.id).await?;
         self.ancestor.store(None);
         Ok(true)
     }

@@ -73,7 +73,7 @@ impl Timeline {
         if durable <= self.remote_consistent_lsn() && self.deletable(changes).is_empty() {
             return Ok(());
         }
-        self.ownership.confirm(&*self.environment.owners, self.id).await?;
+        self.ownership.confirm(&self.environment, self.id).await?;
         if durable > self.remote_consistent_lsn() {
             self.remote_consistent_lsn.send_replace(durable);
             tracing::debug!(timeline = %self.id, remote_consistent_lsn = %durable, "uploaded the index");

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use durable_fs::DurableFs;
 use pageserver::storage::{Claim, FixedGeneration, Owners, StorageError};
-use remote_storage::{ListMode, RemoteStorage};
+use remote_storage::{Faulty, ListMode, Operation, RemoteStorage};
 use types::{Generation, Lsn, TenantId, TenantTimelineId};
 
 use super::support::*;
@@ -117,6 +117,57 @@ async fn who_grants_may_have_forgotten_everything() {
     assert_eq!(text(&found), ["1000 page 1", "1100 kept"]);
     assert_eq!(*forgetful.0.lock().unwrap(), Generation(8));
     second.shutdown().await.unwrap();
+}
+
+/// Who grants generations knows nothing of the other: two clusters by mistake, or because somebody tries a recovery.
+#[tokio::test]
+async fn a_pageserver_of_another_cluster_on_the_same_store_frees_no_wal_of_ours() {
+    let (first_disk, second_disk, third_disk) = (Disk::new(), Disk::new(), Disk::new());
+    let store = first_disk.store().await;
+    let ours = Highest(Arc::new(Mutex::new(Generation(1))));
+    let first = open(&first_disk, &ours, &store).await;
+    let timeline = root(&first).await;
+    timeline.put_batch(batch(1100, vec![(block(1), 1100, change("both"))])).await.unwrap();
+    timeline.flush_and_upload().await.unwrap();
+
+    let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+    let judge = {
+        let seen = Arc::clone(&seen);
+        move |operation: Operation, key: &str| {
+            seen.lock().unwrap().push(format!("{operation:?} {}", key.rsplit('/').next().unwrap()));
+            false
+        }
+    };
+    let watched: Arc<dyn RemoteStorage> = Arc::new(Faulty::refusing(store.clone(), judge));
+    let theirs = Highest(Arc::new(Mutex::new(Generation(1))));
+    let second = open(&second_disk, &theirs, &watched).await;
+    let seen = seen.lock().unwrap().clone();
+    let position =
+        |what: &str| seen.iter().position(|it| it == what).unwrap_or_else(|| panic!("{what}: {seen:?}"));
+    let (said, looked) = (position("Put tenant.json-00000003"), position("Get index_part.json-00000002"));
+    assert!(said < looked, "what we put in between would be neither found nor refused: {seen:?}");
+
+    // Those who grant ours know of no other, and yet it does not count.
+    timeline.put_batch(batch(1200, vec![(block(1), 1200, change("ours"))])).await.unwrap();
+    let error = timeline.flush_and_upload().await.unwrap_err();
+    assert!(matches!(error, StorageError::Superseded { .. }), "{error}");
+    assert_eq!(
+        timeline.remote_consistent_lsn(),
+        Lsn(1100),
+        "safekeepers drop what is in no index that will be read"
+    );
+    first.shutdown().await.unwrap();
+    second.shutdown().await.unwrap();
+
+    // The other one is gone, and nothing is missing: WAL from there on is on our safekeepers.
+    let third = open(&third_disk, &ours, &store).await;
+    let timeline = third.get_timeline(ttid(1)).unwrap();
+    assert_eq!((timeline.last_record_lsn(), *ours.0.lock().unwrap()), (Lsn(1100), Generation(4)));
+    timeline.put_batch(batch(1200, vec![(block(1), 1200, change("again"))])).await.unwrap();
+    timeline.flush_and_upload().await.unwrap();
+    let found = timeline.get_reconstruct(block(1), Lsn(1200)).await.unwrap();
+    assert_eq!(text(&found), ["1000 page 1", "1100 both", "1200 again"]);
+    third.shutdown().await.unwrap();
 }
 
 /// No quorum answers: all is uploaded, and nobody is told that WAL may go until it is confirmed.
