@@ -118,6 +118,51 @@ fn object_storage_alone_is_enough() {
     });
 }
 
+/// Somebody tries a recovery on the bucket of a cluster that runs, and goes away again.
+#[test]
+fn a_second_cluster_on_the_bucket_loses_nothing_of_the_first() {
+    let server = S3Server::start("bucket");
+    block_on(async {
+        let first = Cluster::up_on("disaster-drill", ours(&server), SOON)
+            .need_not_evict("it writes much and reads little");
+        let main = first.connect("main").await;
+        fill(&main, 1).await;
+        uploaded(&first, "main", &main).await;
+        let second =
+            Cluster::init_on("disaster-drill-second", ours(&server)).need_not_evict("nothing is read");
+        second.varve(&["start"]);
+        eventually("it has the tenant", PATIENCE, async || {
+            !second.varve_json(&["recover"])["recovered"].as_array().unwrap().is_empty()
+        })
+        .await;
+
+        let before = lsn(&first.pageserver_timeline("main")["remote_consistent_lsn"]);
+        fill(&main, 2).await;
+        eventually("the first one's pageserver gives it up", PATIENCE, async || {
+            first.log("pageserver").contains("belongs to another pageserver now")
+        })
+        .await;
+        for id in 1..=3 {
+            let told = lsn(&first.safekeeper_timeline(id, "main")["remote_consistent_lsn"]);
+            assert!(told <= before, "safekeeper {id} may drop WAL up to {told}, of which {before} is kept");
+        }
+        // What is committed meanwhile is on the first one's safekeepers.
+        main.batch_execute("CREATE TABLE late AS SELECT 1 AS n").await.unwrap();
+        drop((main, second));
+
+        first.kill("pageserver");
+        first.varve(&["start"]);
+        first.varve(&["endpoint", "stop", "main"]);
+        first.varve(&["endpoint", "start", "main"]);
+        let main = first.connect("main").await;
+        assert_eq!(number(&main, &format!("{SUM} t1")).await, FULL);
+        assert_eq!(number(&main, &format!("{SUM} t2")).await, FULL);
+        assert_eq!(number(&main, "SELECT count(*) FROM late").await, 1);
+        fill(&main, 3).await;
+        uploaded(&first, "main", &main).await;
+    });
+}
+
 /// The list of names is as it was before the recovery.
 fn forget_names(cluster: &Cluster, recovered: &serde_json::Value) {
     let path = cluster.directory().join("branches.json");
