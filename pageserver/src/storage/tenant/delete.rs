@@ -12,7 +12,7 @@ use types::{TenantId, TenantTimelineId};
 
 use super::tenant_object::TenantRecord;
 use super::{Tenant, TenantManager, load};
-use crate::storage::environment::{Environment, generation_of};
+use crate::storage::environment::{Environment, TENANT_STEM, generation_of};
 use crate::storage::{StorageError, Timeline};
 
 impl TenantManager {

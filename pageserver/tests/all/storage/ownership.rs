@@ -156,13 +156,17 @@ async fn a_pageserver_of_another_cluster_on_the_same_store_frees_no_wal_of_ours(
         Lsn(1100),
         "safekeepers drop what is in no index that will be read"
     );
+    // An index of the other one, as compaction would put it.
+    let its = second.get_timeline(ttid(1)).unwrap();
+    its.put_batch(batch(1150, vec![(block(2), 1150, change("its own"))])).await.unwrap();
+    its.flush_and_upload().await.unwrap();
     first.shutdown().await.unwrap();
     second.shutdown().await.unwrap();
 
     // The other one is gone, and nothing is missing: WAL from there on is on our safekeepers.
     let third = open(&third_disk, &ours, &store).await;
     let timeline = third.get_timeline(ttid(1)).unwrap();
-    assert_eq!((timeline.last_record_lsn(), *ours.0.lock().unwrap()), (Lsn(1100), Generation(4)));
+    assert_eq!((timeline.last_record_lsn(), *ours.0.lock().unwrap()), (Lsn(1150), Generation(4)));
     timeline.put_batch(batch(1200, vec![(block(1), 1200, change("again"))])).await.unwrap();
     timeline.flush_and_upload().await.unwrap();
     let found = timeline.get_reconstruct(block(1), Lsn(1200)).await.unwrap();
