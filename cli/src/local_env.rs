@@ -232,7 +232,8 @@ mod tests {
     #[test]
     fn a_copy_of_the_directory_needs_nothing_to_sign_with() {
         let place = tempfile::tempdir().unwrap();
-        let config = Config { tls: true, ..Config::with_hosts(hosts(), Installation::of_a_test()).unwrap() };
+        let mut config = Config::with_hosts(hosts(), Installation::of_a_test()).unwrap();
+        config.tls = true;
         let mut env = LocalEnv::create(place.path(), config).unwrap();
         assert!(env.credentials.trust().is_some());
         let shown = |env: &LocalEnv| env.tls_of_parts().unwrap().certificate;

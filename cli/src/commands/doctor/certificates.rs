@@ -237,7 +237,8 @@ mod tests {
 
     fn with_hosts(place: &Path) -> LocalEnv {
         let hosts = Hosts::new("db1", "db1", &["db1", "db2", "db3"].map(str::to_owned));
-        let config = Config { tls: true, ..Config::with_hosts(hosts, Installation::of_a_test()).unwrap() };
+        let mut config = Config::with_hosts(hosts, Installation::of_a_test()).unwrap();
+        config.tls = true;
         LocalEnv::create(place, config).unwrap()
     }
 
@@ -252,7 +253,8 @@ mod tests {
     #[test]
     fn what_is_wrong_with_those_of_one_machine_is_told_apart() {
         let place = tempfile::tempdir().unwrap();
-        let config = Config { tls: true, ..Config::new(None, 3, Installation::of_a_test()).unwrap() };
+        let mut config = Config::new(None, 3, Installation::of_a_test()).unwrap();
+        config.tls = true;
         let env = LocalEnv::create(place.path(), config).unwrap();
         env.certificates.sign(Whose::Endpoints, &[]).unwrap();
         says(&examine(&env), Verdict::Good, "2 of this cluster's are as they should be, until 20", "");
