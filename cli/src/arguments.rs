@@ -87,7 +87,8 @@ pub enum Command {
         #[arg(long, value_name = "N")]
         rounds: Option<u32>,
     },
-    /// Look at what the cluster stands on: parts, keys, clocks, object storage, disks. Ends with 1 if something is wrong.
+    /// Look at what the cluster stands on: parts, keys, clocks, certificates, object storage, disks. Ends with 1 if
+    /// something is wrong.
     #[command(after_help = cluster::doctor_examples())]
     Doctor,
     /// After all disks were lost: branches go on from what is in object storage. Touches none that a safekeeper has.

@@ -112,7 +112,7 @@ pub async fn run(arguments: Arguments, output: Output) -> anyhow::Result<ExitCod
                 AuthCommand::Rotate | AuthCommand::Certificate { .. } => Some(lock()?),
                 AuthCommand::Token { .. } => None,
             };
-            auth::run(&open()?, command, output).await
+            auth::run(open()?, command, output).await
         }
         Command::Container(command) => container::run(directory, command, output).await,
         Command::Completions(arguments) => completions::completions(&arguments),

@@ -29,7 +29,7 @@ use durable_fs::DurableFs;
 use nix::fcntl::{Flock, FlockArg};
 
 pub use branches::Branches;
-pub use certificates::{Certificates, Whose};
+pub use certificates::{Certificates, LOCAL, Whose, check_host};
 pub use config::{Config, Hosts};
 pub use installation::{Installation, check_version};
 pub use keys::Keys;
@@ -41,6 +41,8 @@ pub struct LocalEnv {
     pub certificates: Certificates,
     /// What this command presents.
     pub credentials: Credentials,
+    /// Where parts have hosts of their own: the one whose certificate computes show that are started here.
+    pub host: String,
 }
 
 impl LocalEnv {
@@ -60,13 +62,18 @@ impl LocalEnv {
         let certificates = Certificates::new(&directory);
         let trust = match config.tls {
             true => {
-                certificates.complete(Whose::Parts, &[])?;
+                match &config.hosts {
+                    None => certificates.complete(Whose::Parts, &[])?,
+                    // A copy for a machine or a container has what it needs, and nothing to sign with.
+                    Some(_) if certificates.authority(Whose::Parts).exists() => {}
+                    Some(hosts) => certificates.complete_hosts(hosts)?,
+                }
                 Some(Trust::load(&certificates.authority(Whose::Parts))?)
             }
             false => None,
         };
         let credentials = keys.credentials()?.believing(trust);
-        Ok(LocalEnv { directory, config, keys, certificates, credentials })
+        Ok(LocalEnv { directory, config, keys, certificates, credentials, host: LOCAL.to_owned() })
     }
 
     pub fn exists(directory: &Path) -> bool {
@@ -146,7 +153,11 @@ impl LocalEnv {
 
     /// What parts need to speak TLS, if they are to.
     pub fn tls_of_parts(&self) -> Option<PartsTls> {
-        let (certificate, key) = self.certificates.of(Whose::Parts).filter(|_| self.config.tls)?;
+        let (certificate, key) = match &self.config.hosts {
+            _ if !self.config.tls => return None,
+            None => self.certificates.of(Whose::Parts)?,
+            Some(hosts) => self.certificates.of_host(hosts, &self.host),
+        };
         Some(PartsTls { certificate, key, authority: self.certificates.authority(Whose::Parts) })
     }
 
@@ -204,8 +215,8 @@ mod tests {
     use super::*;
 
     fn hosts() -> Hosts {
-        let safekeepers = (1..=3).map(|id| format!("safekeeper{id}")).collect();
-        Hosts { broker: "broker".into(), pageserver: "pageserver".into(), safekeepers }
+        let safekeepers: Vec<String> = (1..=3).map(|id| format!("safekeeper{id}")).collect();
+        Hosts::new("broker", "pageserver", &safekeepers)
     }
 
     #[test]
@@ -216,6 +227,27 @@ mod tests {
         let refusal = env.check_runs_here().unwrap_err().to_string();
         assert!(refusal.contains("docker compose"), "{refusal}");
         assert!(!env.run_directory().exists());
+    }
+
+    #[test]
+    fn a_copy_of_the_directory_needs_nothing_to_sign_with() {
+        let place = tempfile::tempdir().unwrap();
+        let mut config = Config::with_hosts(hosts(), Installation::of_a_test()).unwrap();
+        config.tls = true;
+        let mut env = LocalEnv::create(place.path(), config).unwrap();
+        assert!(env.credentials.trust().is_some());
+        let shown = |env: &LocalEnv| env.tls_of_parts().unwrap().certificate;
+        assert!(shown(&env).ends_with("tls/computes/localhost/parts.pem"), "{:?}", shown(&env));
+        env.host = "safekeeper2".to_owned();
+        assert!(shown(&env).ends_with("auth/hosts/safekeeper2/parts.pem"), "{:?}", shown(&env));
+        // As on a machine, or in a container of storage.
+        for elsewhere in ["auth/private", "auth/hosts", "tls/computes"] {
+            std::fs::remove_dir_all(place.path().join(elsewhere)).unwrap();
+        }
+        assert!(LocalEnv::load(place.path()).unwrap().credentials.trust().is_some());
+        for elsewhere in ["auth/private", "auth/hosts", "tls/computes"] {
+            assert!(!place.path().join(elsewhere).exists(), "{elsewhere}");
+        }
     }
 
     #[test]

@@ -30,15 +30,21 @@ pub enum AuthCommand {
     ///
     /// Nothing is restarted. Tokens that `varve auth token` printed have to be printed again.
     Rotate,
-    /// Make a certificate for endpoints, or another one in its place; and another one for the parts, if they speak TLS.
+    /// Make a certificate for endpoints, or another one in its place; and others for the parts, if they speak TLS.
     ///
     /// Whoever has one takes the new one on while they run; endpoints that had none need a restart. Clients that believe the
     /// cluster's authority (tls/ca.pem) need nothing new.
     Certificate {
-        /// A name or an address under which clients reach endpoints. May be given several times; this machine's own are always
-        /// among them.
+        /// A name or an address under which clients reach endpoints, or with --host a further one of that host. May be given
+        /// several times; this machine's own are always among them.
         #[arg(long, value_name = "NAME")]
         tls_name: Vec<String>,
+        /// Those of the parts alone.
+        #[arg(long, conflicts_with_all = ["tls_name", "host"])]
+        parts: bool,
+        /// That of the parts on this host alone, also of one that is to come. For parts that have hosts of their own.
+        #[arg(long)]
+        host: Option<String>,
     },
 }
 

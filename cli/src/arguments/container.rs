@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::builder::StyledStr;
+use clap::builder::{FalseyValueParser, StyledStr};
 use clap::{Args, Subcommand, ValueEnum};
 
 use pageserver_api::history::Interval;
@@ -32,6 +32,9 @@ pub enum ContainerCommand {
         /// Address of the HTTP API.
         #[arg(long, default_value = "0.0.0.0:3080")]
         listen_http: SocketAddr,
+        /// Name or address under which others reach this host: with TLS between the parts, whose certificate it shows.
+        #[arg(long, value_name = "HOST", env = "VARVE_ADVERTISE")]
+        advertise: Option<String>,
         /// Directory of its own, a cache.
         #[arg(long, default_value = "/var/lib/varve/compute")]
         home: PathBuf,
@@ -62,6 +65,13 @@ pub struct ContainerInitArguments {
     /// Hosts of the safekeepers, separated by commas. The first is safekeeper 1.
     #[arg(long, value_delimiter = ',', required = true)]
     pub safekeepers: Vec<String>,
+    /// Have the parts speak TLS and nothing else: make certificates for their hosts, and whom all believe. Those that run have
+    /// to be stopped and started, all of them. Said once, it stays so.
+    #[arg(long, env = "VARVE_PARTS_TLS", value_parser = FalseyValueParser::new())]
+    pub tls: bool,
+    /// With TLS: hosts that run computes and no storage, separated by commas; they get certificates too.
+    #[arg(long, env = "VARVE_COMPUTES", value_name = "HOST", value_delimiter = ',')]
+    pub computes: Vec<String>,
     /// Make keys and configuration alone. For machines that get them by hand before their daemons can start; the same
     /// command without this flag goes on.
     #[arg(long)]

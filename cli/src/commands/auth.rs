@@ -1,5 +1,7 @@
 //! `auth`: tokens for people and programs outside, new keys and new certificates.
 
+mod certificate;
+
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, bail};
@@ -9,7 +11,7 @@ use serde_json::json;
 
 use crate::arguments::AuthCommand;
 use crate::endpoints::Endpoint;
-use crate::local_env::{LocalEnv, Whose};
+use crate::local_env::LocalEnv;
 use crate::output::Output;
 use crate::storage::Daemon;
 
@@ -18,7 +20,7 @@ const SETTLING: Duration = Duration::from_secs(4);
 const PATIENCE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(200);
 
-pub async fn run(env: &LocalEnv, command: AuthCommand, output: Output) -> anyhow::Result<()> {
+pub async fn run(env: LocalEnv, command: AuthCommand, output: Output) -> anyhow::Result<()> {
     match command {
         AuthCommand::Token { scopes, tenant_id, valid_for, subject } => {
             let of_tenant = scopes.contains(&Scope::Tenant);
@@ -37,33 +39,13 @@ pub async fn run(env: &LocalEnv, command: AuthCommand, output: Output) -> anyhow
             let token = env.keys.signing_key()?.sign(&claims.subject(subject))?;
             output.result(&json!({ "token": token }), || token.clone())
         }
-        AuthCommand::Rotate => rotate(env, output).await,
-        AuthCommand::Certificate { tls_name } => certificates(env, &tls_name, output),
+        AuthCommand::Rotate => rotate(&env, output).await,
+        AuthCommand::Certificate { tls_name, parts, host } => match host {
+            Some(host) => certificate::of_host(env, &host, &tls_name, output),
+            None if parts => certificate::of_parts(env, output),
+            None => certificate::all(env, &tls_name, output),
+        },
     }
-}
-
-/// New ones, of the same authorities: nobody has to believe anybody else.
-fn certificates(env: &LocalEnv, names: &[String], output: Output) -> anyhow::Result<()> {
-    let had_one = env.certificates.of(Whose::Endpoints).is_some();
-    env.certificates.sign(Whose::Endpoints, names)?;
-    let between_parts = env.config.tls;
-    if between_parts {
-        env.certificates.sign(Whose::Parts, &[])?;
-    }
-    let authority = env.certificates.authority(Whose::Endpoints);
-    let value = json!({ "authority": authority, "replaced": had_one, "between_parts": between_parts });
-    output.result(&value, || {
-        let when =
-            if had_one { "endpoints take it on now" } else { "endpoints show it from their next start on" };
-        let varve = env.varve();
-        let parts = match between_parts {
-            true => "The parts take on one of their own.".to_owned(),
-            false => format!(
-                "Parts speak no TLS among themselves: `{varve} down` and `{varve} up --tls` have them do so."
-            ),
-        };
-        format!("the certificate is made; {when}. Clients believe {}. {parts}", authority.display())
-    })
 }
 
 /// New key, new tokens, old key gone; nothing is restarted and no request is refused meanwhile.

@@ -19,9 +19,18 @@ use crate::output::Output;
 pub async fn run(directory: &Path, command: ContainerCommand, output: Output) -> anyhow::Result<()> {
     match command {
         ContainerCommand::Init(arguments) => init::init(directory, &arguments, output).await,
-        ContainerCommand::Compute { branch_name, settings, suspend_timeout, pg_port, listen_http, home } => {
-            let wanted = compute::Wanted { branch_name, settings, suspend_timeout, pg_port, listen_http };
-            compute::compute(&LocalEnv::load(directory)?, &wanted, &home)
+        ContainerCommand::Compute {
+            branch_name,
+            settings,
+            suspend_timeout,
+            pg_port,
+            listen_http,
+            advertise,
+            home,
+        } => {
+            let wanted =
+                compute::Wanted { branch_name, settings, suspend_timeout, pg_port, listen_http, advertise };
+            compute::compute(LocalEnv::load(directory)?, &wanted, &home)
         }
         ContainerCommand::Health { part } => health::health(&LocalEnv::load(directory)?, part, output).await,
     }

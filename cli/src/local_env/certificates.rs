@@ -10,9 +10,13 @@
 //! auth/private/ca-key.pem       signs certificates of endpoints; nobody needs it but this command
 //! auth/private/parts-ca-key.pem signs those of parts
 //! ```
+//! Where parts have hosts of their own, each host has a pair of its own instead of tls/parts: see hosts.rs.
+//!
 //! There are two authorities, since whoever is a superuser of a database can read its endpoint's key, and must not be able to
 //! pass for a part with it. A certificate is shown if there is one, a replaced one is taken on while everything runs, and
 //! nobody is let in without TLS then.
+
+mod hosts;
 
 use std::path::{Path, PathBuf};
 
@@ -24,6 +28,7 @@ use rcgen::{
 };
 
 use super::write_secret;
+pub use hosts::{LOCAL, check_host};
 
 /// Names under which everything is reached on its own machine.
 const HERE: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
@@ -66,11 +71,13 @@ impl Whose {
 pub struct Certificates {
     directory: PathBuf,
     private: PathBuf,
+    hosts: PathBuf,
 }
 
 impl Certificates {
     pub fn new(directory: &Path) -> Certificates {
-        Certificates { directory: directory.join("tls"), private: directory.join("auth/private") }
+        let at = |place| directory.join(place);
+        Certificates { directory: at("tls"), private: at("auth/private"), hosts: at("auth/hosts") }
     }
 
     /// Whom the others believe.
@@ -92,8 +99,11 @@ impl Certificates {
     /// Signs a certificate for those who are reached under these names, and on this machine. What signs it is made the first
     /// time.
     pub fn sign(&self, whose: Whose, names: &[String]) -> anyhow::Result<()> {
-        std::fs::create_dir_all(&self.directory)
-            .with_context(|| format!("cannot make {}", self.directory.display()))?;
+        self.issue(whose, names, &self.pair(whose))
+    }
+
+    /// The same, where it is to lie.
+    fn issue(&self, whose: Whose, names: &[String], pair: &(PathBuf, PathBuf)) -> anyhow::Result<()> {
         let issuer = Issuer::new(authority(whose)?, self.authority_key(whose)?);
         let mut all: Vec<String> = HERE.map(str::to_owned).into();
         all.extend(names.iter().filter(|name| !HERE.contains(&name.as_str())).cloned());
@@ -105,10 +115,13 @@ impl Certificates {
         parameters.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate()?;
         let signed = parameters.signed_by(&key, &issuer)?;
-        // A server that sees one of the two replaced keeps what it has until the other one is too.
-        let (certificate_file, key_file) = self.pair(whose);
-        write_secret(&key_file, &key.serialize_pem())?;
-        write_secret(&certificate_file, &signed.pem())
+        // A server that sees one of the two replaced keeps what it has until the other one is too. With the certificate the
+        // pair is complete.
+        let (certificate_file, key_file) = pair;
+        let directory = key_file.parent().context("a file in a directory")?;
+        std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        write_secret(key_file, &key.serialize_pem())?;
+        write_secret(certificate_file, &signed.pem())
     }
 
     /// The same, where there is none yet.
@@ -118,18 +131,29 @@ impl Certificates {
 
     /// The key of who signs, with its own certificate beside it.
     fn authority_key(&self, whose: Whose) -> anyhow::Result<KeyPair> {
-        let file = self.private.join(format!("{}-key.pem", whose.authority()));
-        if file.exists() {
+        let file = self.authority_key_file(whose);
+        let key = if file.exists() {
             let pem =
                 std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-            return KeyPair::from_pem(&pem).with_context(|| format!("{} is not a key", file.display()));
+            KeyPair::from_pem(&pem).with_context(|| format!("{} is not a key", file.display()))?
+        } else {
+            let key = KeyPair::generate()?;
+            write_secret(&file, &key.serialize_pem())?;
+            key
+        };
+        let shown = self.authority(whose);
+        if !shown.exists() {
+            std::fs::create_dir_all(&self.directory)
+                .with_context(|| format!("cannot make {}", self.directory.display()))?;
+            // Everybody may read this one.
+            let certificate = authority(whose)?.self_signed(&key)?;
+            DurableFs::default().write_atomically(&shown, certificate.pem().as_bytes())?;
         }
-        let key = KeyPair::generate()?;
-        write_secret(&file, &key.serialize_pem())?;
-        // Everybody may read this one.
-        let certificate = authority(whose)?.self_signed(&key)?;
-        DurableFs::default().write_atomically(&self.authority(whose), certificate.pem().as_bytes())?;
         Ok(key)
+    }
+
+    fn authority_key_file(&self, whose: Whose) -> PathBuf {
+        self.private.join(format!("{}-key.pem", whose.authority()))
     }
 }
 
@@ -166,7 +190,7 @@ mod tests {
 
     use super::*;
 
-    fn openssl(arguments: &[&str]) -> String {
+    pub fn openssl(arguments: &[&str]) -> String {
         let output = Command::new("openssl").args(arguments).output().expect("openssl runs");
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
     }

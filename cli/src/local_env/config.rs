@@ -1,5 +1,6 @@
 //! `config.toml`: what was chosen once, at `varve init`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -36,7 +37,8 @@ pub struct Config {
     /// Object storage of all daemons, in words that they understand. Absent: a directory below the cluster's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remote_storage: Option<toml::Table>,
-    /// Whether the parts speak TLS among themselves, with the certificates in tls/. Set by `varve up --tls`.
+    /// Whether the parts speak TLS among themselves. Set by `varve up --tls` and `varve container init --tls`, and read by
+    /// whatever starts parts elsewhere: docker/storage-entrypoint, packaging/lib/with-tls.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tls: bool,
     /// Set where the parts are no processes of this machine, but containers for instance.
@@ -52,6 +54,36 @@ pub struct Hosts {
     pub pageserver: String,
     /// In the order of their ids.
     pub safekeepers: Vec<String>,
+    /// Hosts that run computes and no storage, as far as they have certificates.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub computes: Vec<String>,
+    /// Other hosts with certificates, those that are to come for instance, and further names of hosts.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub names: BTreeMap<String, Vec<String>>,
+}
+
+impl Hosts {
+    pub fn new(broker: &str, pageserver: &str, safekeepers: &[String]) -> Hosts {
+        Hosts {
+            broker: broker.to_owned(),
+            pageserver: pageserver.to_owned(),
+            safekeepers: safekeepers.to_vec(),
+            computes: Vec::new(),
+            names: BTreeMap::new(),
+        }
+    }
+
+    /// Whether the same parts have the same hosts.
+    pub fn has_parts_of(&self, other: &Hosts) -> bool {
+        (&self.broker, &self.pageserver, &self.safekeepers)
+            == (&other.broker, &other.pageserver, &other.safekeepers)
+    }
+
+    /// Where storage is, each host once.
+    pub fn of_storage(&self) -> BTreeSet<&str> {
+        let parts = [&self.broker, &self.pageserver].into_iter().chain(&self.safekeepers);
+        parts.map(String::as_str).collect()
+    }
 }
 
 /// Clusters that were made when there was no other.
@@ -261,8 +293,6 @@ impl Ports {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     #[test]
@@ -297,10 +327,9 @@ mod tests {
 
     #[test]
     fn parts_with_hosts_of_their_own_have_default_ports_there() {
-        let hosts = |count: usize| Hosts {
-            broker: "broker".into(),
-            pageserver: "pages".into(),
-            safekeepers: (1..=count).map(|id| format!("wal{id}")).collect(),
+        let hosts = |count: usize| {
+            let safekeepers: Vec<String> = (1..=count).map(|id| format!("wal{id}")).collect();
+            Hosts::new("broker", "pages", &safekeepers)
         };
         let config = Config::with_hosts(hosts(3), Installation::of_a_test()).unwrap();
         assert_eq!(config.pageserver_pg_address(), "pages:64000");

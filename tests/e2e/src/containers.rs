@@ -1,6 +1,10 @@
 //! What containers are made of, without containers: the entry point of the storage image, and a cluster whose parts
 //! have hosts of their own. The hosts here are addresses of this machine.
 
+mod network;
+mod services;
+mod tls;
+
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -47,6 +51,7 @@ fn the_entry_point_takes_a_bucket() {
         std::fs::create_dir_all(data.path().join(directory)).unwrap();
     }
     std::fs::write(data.path().join("cluster/auth/tokens/monitor"), "token").unwrap();
+    std::fs::write(data.path().join("cluster/config.toml"), "format_version = 1\n").unwrap();
     let file = data.path().join("pageserver/pageserver.toml");
     let volume =
         toml::from_str(&format!("local_path = \"{}/object_storage\"", data.path().display())).unwrap();
@@ -72,6 +77,28 @@ fn the_entry_point_takes_a_bucket() {
     assert_eq!(config(), of_image, "only object storage is another");
     entry_point(data.path(), "pageserver", &[]);
     assert_eq!(Some(config()["remote_storage"].clone()), before);
+
+    // TLS comes and goes beside it.
+    let cluster = data.path().join("cluster").display().to_string();
+    std::fs::write(format!("{cluster}/config.toml"), "format_version = 1\ntls = true\n").unwrap();
+    for host in ["pageserver", "wal3.example.org", "storage_broker"] {
+        std::fs::create_dir_all(format!("{cluster}/auth/hosts/{host}")).unwrap();
+        std::fs::write(format!("{cluster}/auth/hosts/{host}/parts-key.pem"), "").unwrap();
+    }
+    entry_point(data.path(), "pageserver", &[("VARVE_REMOTE_STORAGE", bucket)]);
+    let with_both = config();
+    assert_eq!(with_both["remote_storage"], of_bucket["it"]);
+    assert_eq!(with_both["broker_endpoint"].as_str(), Some("https://storage_broker:50051"));
+    let own = format!("{cluster}/auth/hosts/pageserver/parts.pem");
+    assert_eq!(with_both["tls_cert_file"].as_str(), Some(own.as_str()));
+    assert_eq!(with_both["tls_ca_file"].as_str(), Some(format!("{cluster}/tls/parts-ca.pem").as_str()));
+    assert_eq!(with_both["listen_pg_addr"], of_image["listen_pg_addr"]);
+    let broker = entry_point(data.path(), "storage_broker", &[]);
+    assert!(value(&broker, "--tls-key-file").ends_with("/storage_broker/parts-key.pem"));
+    assert!(
+        !broker.iter().any(|flag| flag.starts_with("--tls-ca-file")),
+        "it connects to nobody: {broker:?}"
+    );
 }
 
 /// Daemons that are alone on their hosts, as in containers.

@@ -138,6 +138,24 @@ fn prometheus_asks_every_service() {
     }
 }
 
+/// With TLS it asks the same, and knows whom to believe.
+#[test]
+fn with_tls_prometheus_asks_the_same() {
+    let configuration = read("prometheus-tls.yml");
+    run(Command::new(prometheus_program("promtool"))
+        .args(["check", "config", "--syntax-only"])
+        .arg(observe("prometheus-tls.yml")));
+    let settings = |text: &str, without: bool| -> Vec<String> {
+        let kept = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+        let of_tls = |line: &str| ["scheme:", "tls_config:"].iter().any(|name| line.trim().starts_with(name));
+        kept.filter(|line| !(without && of_tls(line))).map(str::to_owned).collect()
+    };
+    assert_eq!(settings(&configuration, true), settings(&read("prometheus.yml"), false));
+    for line in ["scheme: https", "tls_config:"] {
+        assert_eq!(configuration.matches(line).count(), configuration.matches("job_name").count(), "{line}");
+    }
+}
+
 #[test]
 fn what_is_shown_exists_and_what_fails_is_told() {
     let cluster = Cluster::up("observability").need_not_evict("it is looked at, not read from");

@@ -13,7 +13,7 @@ use pageserver_api::history::Interval;
 
 use super::first_tenant::FirstTenant;
 use crate::commands::endpoint::{bare_spec, compute_ctl, settings, suspend_timeout_seconds};
-use crate::local_env::{LocalEnv, write_private};
+use crate::local_env::{LocalEnv, check_host, write_private};
 
 /// Where `container health` finds it.
 pub const HTTP_ADDRESS: &str = "127.0.0.1:3080";
@@ -27,13 +27,19 @@ pub struct Wanted {
     pub pg_port: u16,
     /// Also for Prometheus, which is somewhere else. It asks for the token like any other port.
     pub listen_http: SocketAddr,
+    /// The host whose certificate it shows, with TLS.
+    pub advertise: Option<String>,
 }
 
 /// Does not return but with an error: signals and the exit status are compute_ctl's own.
-pub fn compute(env: &LocalEnv, wanted: &Wanted, home: &Path) -> anyhow::Result<()> {
+pub fn compute(mut env: LocalEnv, wanted: &Wanted, home: &Path) -> anyhow::Result<()> {
     if !FirstTenant::load(&env.directory)?.is_some_and(|first| first.complete) {
         bail!("the cluster is not complete yet: run `varve container init` to its end");
     }
+    if env.config.tls {
+        env.host = certified_host(&env, wanted.advertise.as_deref())?;
+    }
+    let env = &env;
     let branches = env.branches()?;
     let ttid = branches.find(None, &wanted.branch_name)?;
     let spec = ComputeSpec {
@@ -52,6 +58,28 @@ pub fn compute(env: &LocalEnv, wanted: &Wanted, home: &Path) -> anyhow::Result<(
     let listen_http = wanted.listen_http.to_string();
     let error = compute_ctl(env, spec.tenant_id, spec.pg_version, home, &spec_file, &listen_http)?.exec();
     Err(error).context("cannot become compute_ctl")
+}
+
+/// Whose certificate the HTTP API shows. Without one it does not start, since nobody would believe it.
+fn certified_host(env: &LocalEnv, advertise: Option<&str>) -> anyhow::Result<String> {
+    let Some(host) = advertise.filter(|host| !host.is_empty()) else {
+        bail!(
+            "the parts of this cluster speak TLS: --advertise or VARVE_ADVERTISE has to name this host as others call it"
+        );
+    };
+    check_host(host)?;
+    let hosts = env.config.hosts.as_ref().context("parts of this cluster have no hosts of their own")?;
+    let (certificate, key) = env.certificates.of_host(hosts, host);
+    for file in [certificate, key] {
+        if !file.exists() {
+            bail!(
+                "{host} has no {}: `varve auth certificate --host {host}` makes one where the private key is, and its directory \
+                 has to come here",
+                file.display()
+            );
+        }
+    }
+    Ok(host.to_owned())
 }
 
 /// What a container has to say, it says there. What systemd has for standard error is a socket, which PostgreSQL cannot

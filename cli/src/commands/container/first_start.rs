@@ -96,6 +96,8 @@ mod tests {
             broker: "b".into(),
             pageserver: "p".into(),
             safekeepers: vec!["s".into()],
+            tls: false,
+            computes: Vec::new(),
             keys_only: false,
             user: Some(user.into()),
             password: Some(password.into()),

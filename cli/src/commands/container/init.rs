@@ -12,7 +12,7 @@ use super::first_start::{Owner, first_start};
 use super::first_tenant::FirstTenant;
 use crate::arguments::ContainerInitArguments;
 use crate::commands::{tenant, up};
-use crate::local_env::{Config, Hosts, Installation, LocalEnv, Whose};
+use crate::local_env::{Config, Hosts, Installation, LocalEnv, Whose, check_host};
 use crate::output::Output;
 use crate::storage::{Daemon, pageserver_client};
 
@@ -34,7 +34,7 @@ pub async fn init(
     let begun = FirstTenant::load(directory)?;
     if let Some(first) = begun.as_ref().filter(|first| first.complete) {
         // One of a version that had one token for everything gets keys here, and its computes their tokens.
-        let env = LocalEnv::load(directory)?;
+        let env = complete_tls(LocalEnv::load(directory)?, arguments, output)?;
         for (tenant, _) in env.branches()?.tenants() {
             env.keys.tenant_token_file(tenant)?;
         }
@@ -45,9 +45,11 @@ pub async fn init(
         let env = open_or_create(directory, arguments, output)?;
         complete_certificate(&env)?;
         let auth = directory.join("auth");
-        return output.result(&json!({ "auth": auth }), || {
+        let tls = env.config.tls;
+        return output.result(&json!({ "auth": auth, "tls": tls }), || {
+            let hosts = if tls { ", of hosts/ to each machine its own," } else { "" };
             format!(
-                "keys and tokens are in {}: private/ stays here, the rest goes to all machines",
+                "keys and tokens are in {}: private/ stays here{hosts} the rest goes to all machines",
                 auth.display()
             )
         });
@@ -92,20 +94,59 @@ fn open_or_create(
     arguments: &ContainerInitArguments,
     output: Output,
 ) -> anyhow::Result<LocalEnv> {
-    let hosts = Hosts {
-        broker: arguments.broker.clone(),
-        pageserver: arguments.pageserver.clone(),
-        safekeepers: arguments.safekeepers.clone(),
-    };
+    let mut hosts = Hosts::new(&arguments.broker, &arguments.pageserver, &arguments.safekeepers);
     if !LocalEnv::exists(directory) {
         output.progress("making the cluster's keys and configuration");
-        return LocalEnv::create(directory, Config::with_hosts(hosts, Installation::choose(None, None)?)?);
+        if arguments.tls {
+            hosts.computes = computes(arguments)?;
+        }
+        let mut config = Config::with_hosts(hosts, Installation::choose(None, None)?)?;
+        config.tls = arguments.tls;
+        return LocalEnv::create(directory, config);
     }
     let env = LocalEnv::load(directory)?;
-    if env.config.hosts.as_ref() != Some(&hosts) {
+    if !env.config.hosts.as_ref().is_some_and(|known| known.has_parts_of(&hosts)) {
         bail!("the cluster in {} has other hosts: see its config.toml", directory.display());
     }
-    Ok(env)
+    complete_tls(env, arguments, output)
+}
+
+/// A certificate for every host that has none, if the parts are to speak TLS, or do.
+fn complete_tls(
+    mut env: LocalEnv,
+    arguments: &ContainerInitArguments,
+    output: Output,
+) -> anyhow::Result<LocalEnv> {
+    let begins = arguments.tls && !env.config.tls;
+    if !begins && !env.config.tls {
+        return Ok(env);
+    }
+    let Some(hosts) = &mut env.config.hosts else {
+        bail!("the parts of this cluster are processes of this machine: `varve up --tls` is for those");
+    };
+    let known = hosts.computes.len();
+    let new = computes(arguments)?.into_iter();
+    let new: Vec<String> = new.filter(|host| !hosts.computes.contains(host)).collect();
+    hosts.computes.extend(new);
+    let changed = begins || hosts.computes.len() > known;
+    env.certificates.complete_hosts(hosts)?;
+    if !changed {
+        return Ok(env);
+    }
+    // Last: who starts parts reads it, and has them show what is there.
+    env.config.tls = true;
+    env.save_config()?;
+    if begins {
+        output.progress("the parts speak TLS from their next start on: all of them have to be stopped once");
+    }
+    LocalEnv::load(&env.directory)
+}
+
+/// Compose passes on a variable that is not set as an empty one.
+fn computes(arguments: &ContainerInitArguments) -> anyhow::Result<Vec<String>> {
+    let given: Vec<String> = arguments.computes.iter().filter(|host| !host.is_empty()).cloned().collect();
+    given.iter().try_for_each(|host| check_host(host))?;
+    Ok(given)
 }
 
 async fn wait_for(daemon: Daemon, env: &LocalEnv, output: Output) -> anyhow::Result<()> {
