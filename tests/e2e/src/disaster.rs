@@ -1,5 +1,6 @@
 //! All disks are gone, and the cluster's own directory with them: what is in object storage goes on.
 
+use std::path::Path;
 use std::time::Duration;
 
 use harness::{Cluster, block_on, eventually, lsn, number};
@@ -209,11 +210,11 @@ fn wal_that_no_pageserver_has_uploaded_is_enough() {
         forget_names(&after, &recovered);
         assert_eq!(after.varve_json(&["recover"]), recovered);
         forget_names(&after, &recovered);
+        let text = |name: &str| recovered["recovered"][0][name].as_str().unwrap().to_owned();
+        let timeline = Path::new(&text("tenant_id")).join(text("timeline_id"));
         for id in [1, 3] {
-            let daemon = format!("safekeeper-{id}");
-            after.kill(&daemon);
-            let text = |name: &str| recovered["recovered"][0][name].as_str().unwrap().to_owned();
-            let directory = after.directory().join(daemon).join(text("tenant_id")).join(text("timeline_id"));
+            after.kill(&format!("safekeeper-{id}"));
+            let directory = after.directory().join(format!("safekeepers/{id}")).join(&timeline);
             std::fs::remove_dir_all(directory).unwrap();
         }
         after.varve(&["start"]);
