@@ -83,11 +83,11 @@ impl Services {
         command.env("VARVE_CONFIGURATION", root().join("docker"));
         if self.tls && service != "client" {
             command.env("VARVE_PARTS_TLS", "yes");
-            match service {
-                "init" => command.env("VARVE_COMPUTES", "compute"),
-                "compute" => command.env("VARVE_ADVERTISE", "compute"),
-                _ => &mut command,
-            };
+            if service == "init" {
+                command.env("VARVE_COMPUTES", "compute");
+            } else if service == "compute" {
+                command.env("VARVE_ADVERTISE", "compute");
+            }
         }
         command.stdin(Stdio::null());
         command
@@ -215,8 +215,8 @@ impl Drop for Services {
             for service in STORAGE.iter().chain(&["compute"]) {
                 let log = self.log(service);
                 let last = log.lines().count().saturating_sub(LINES);
-                println!("--- {service}");
-                log.lines().skip(last).for_each(|line| println!("{line}"));
+                eprintln!("--- {service}");
+                log.lines().skip(last).for_each(|line| eprintln!("{line}"));
             }
         }
         for (service, mut process) in std::mem::take(&mut self.running) {
