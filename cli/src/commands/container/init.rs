@@ -47,7 +47,7 @@ pub async fn init(
         let auth = directory.join("auth");
         let tls = env.config.tls;
         return output.result(&json!({ "auth": auth, "tls": tls }), || {
-            let hosts = if tls { ", of hosts/ to each machine its own," } else { "" };
+            let hosts = if tls { ", of hosts/ to each machine its own," } else { "," };
             format!(
                 "keys and tokens are in {}: private/ stays here{hosts} the rest goes to all machines",
                 auth.display()

@@ -281,7 +281,6 @@ mod tests {
         says(&examine(&env), Verdict::Good, "2 of", "");
 
         // One of somebody else's in the place of an endpoint's is for them to know.
-        let (certificate, key) = (certificate, key);
         std::fs::copy(&parts.0, &certificate).unwrap();
         std::fs::copy(&parts.1, &key).unwrap();
         says(&examine(&env), Verdict::Warning, "clients that believe tls/ca.pem", "--tls-name");

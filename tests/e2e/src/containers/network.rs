@@ -13,8 +13,8 @@ use nix::unistd::Pid;
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
 pub struct Network {
-    /// The namespace that has the bridge, and what those of the hosts begin with.
-    name: String,
+    /// The namespace that has the bridge, and what those of the hosts begin with. No other test has it.
+    pub name: String,
     hosts: Vec<String>,
 }
 

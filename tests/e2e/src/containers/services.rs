@@ -19,6 +19,8 @@ pub const STORAGE: [&str; 5] = ["storage_broker", "safekeeper1", "safekeeper2", 
 const HOME: &str = "/var/lib/varve";
 const CLUSTER: &str = "/var/lib/varve/cluster";
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Of each log, when a test has failed.
+const LINES: usize = 40;
 
 pub struct Services {
     network: Network,
@@ -64,6 +66,7 @@ impl Services {
                 "cluster" => CLUSTER.to_owned(),
                 "keys" => format!("{CLUSTER}/auth/private"),
                 "storage_keys" => format!("{CLUSTER}/auth/hosts"),
+                "compute" => self.home_of_compute(),
                 other => format!("{HOME}/{}", other.trim_end_matches(|c: char| c.is_ascii_digit())),
             };
             let from = self.volume(volume);
@@ -80,11 +83,11 @@ impl Services {
         command.env("VARVE_CONFIGURATION", root().join("docker"));
         if self.tls && service != "client" {
             command.env("VARVE_PARTS_TLS", "yes");
-            match service {
-                "init" => command.env("VARVE_COMPUTES", "compute"),
-                "compute" => command.env("VARVE_ADVERTISE", "compute"),
-                _ => &mut command,
-            };
+            if service == "init" {
+                command.env("VARVE_COMPUTES", "compute");
+            } else if service == "compute" {
+                command.env("VARVE_ADVERTISE", "compute");
+            }
         }
         command.stdin(Stdio::null());
         command
@@ -114,9 +117,11 @@ impl Services {
 
     /// With the command that docker-compose.yml has.
     pub fn start(&mut self, service: &str) {
-        let words = words(service);
+        let words = self.words(service);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let log = File::create(self.volume(&format!("{service}.log"))).expect("a log");
+        // PostgreSQL opens it by another way.
+        let path = self.volume(&format!("{service}.log"));
+        let log = File::options().create(true).append(true).open(path).expect("a log");
         let mut command = self.command(service, &words);
         command.stdout(log.try_clone().expect("a log")).stderr(log);
         self.running.insert(service.to_owned(), command.spawn().expect("it starts"));
@@ -124,6 +129,30 @@ impl Services {
 
     pub fn start_storage(&mut self) {
         STORAGE.iter().for_each(|service| self.start(service));
+    }
+
+    /// Its own in each test: a compute ends the PostgreSQL of the one before it, which it knows by this directory, and processes
+    /// are seen across these hosts.
+    fn home_of_compute(&self) -> String {
+        format!("{HOME}/compute-{}", self.network.name)
+    }
+
+    fn words(&self, service: &str) -> Vec<String> {
+        let entry_point = root().join("docker/storage-entrypoint").display().to_string();
+        match service.strip_prefix("safekeeper") {
+            Some(id) => vec![
+                entry_point,
+                "safekeeper".to_owned(),
+                format!("--id={id}"),
+                format!("--advertise-pg={service}:5454"),
+                format!("--advertise-http={service}:7676"),
+            ],
+            None if service == "compute" => {
+                let home = format!("--home={}", self.home_of_compute());
+                vec!["varve".to_owned(), "container".to_owned(), "compute".to_owned(), home]
+            }
+            None => vec![entry_point, service.to_owned()],
+        }
     }
 
     /// What a part that has been started has said.
@@ -182,6 +211,14 @@ impl Services {
 
 impl Drop for Services {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            for service in STORAGE.iter().chain(&["compute"]) {
+                let log = self.log(service);
+                let last = log.lines().count().saturating_sub(LINES);
+                eprintln!("--- {service}");
+                log.lines().skip(last).for_each(|line| eprintln!("{line}"));
+            }
+        }
         for (service, mut process) in std::mem::take(&mut self.running) {
             self.network.kill_all(&service);
             let _ = process.wait();
@@ -195,21 +232,4 @@ pub fn said(output: &Output) -> String {
 
 pub fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
-}
-
-fn words(service: &str) -> Vec<String> {
-    let entry_point = root().join("docker/storage-entrypoint").display().to_string();
-    match service.strip_prefix("safekeeper") {
-        Some(id) => vec![
-            entry_point,
-            "safekeeper".to_owned(),
-            format!("--id={id}"),
-            format!("--advertise-pg={service}:5454"),
-            format!("--advertise-http={service}:7676"),
-        ],
-        None if service == "compute" => {
-            ["varve", "container", "compute", "--suspend-timeout=0"].map(str::to_owned).into()
-        }
-        None => vec![entry_point, service.to_owned()],
-    }
 }
