@@ -2,7 +2,8 @@
 # What the stories in this directory have in common: a project of Compose of their own, how they look at its containers,
 # how they count, and how they leave nothing behind. Sourced by each of them, in the directory of docker-compose.yml.
 #
-# PG_MAJOR=17 has a compute of PostgreSQL 17. KEEP=1 leaves containers and volumes for a look. The images stay in any case.
+# PG_MAJOR=17 has a compute of PostgreSQL 17. KEEP=1 leaves containers and volumes for a look. The images stay in any case;
+# BUILD=no takes those that are there.
 set -uo pipefail
 # shellcheck source=tests/docker/ledger.sh
 . tests/docker/ledger.sh
@@ -88,8 +89,9 @@ have_base_images() {
 # default_images NAME: what docker-compose.yml takes if the variables whose names begin so say nothing.
 default_images() { sed -n "s/.*\($1\)_IMAGE:-\(.*\)}/\2/p" docker-compose.yml; }
 
-build() { # SERVICE...
-    compose build "$@" > "$work/build.log" 2>&1 || { tail -n 30 "$work/build.log" && give_up "the images do not build"; }
+build() {
+    [ "${BUILD:-}" != no ] || return 0
+    compose build > "$work/build.log" 2>&1 || { tail -n 30 "$work/build.log" && give_up "the images do not build"; }
 }
 
 # --- how a story looks at containers ------------------------------------------------------------------------

@@ -127,7 +127,8 @@ fn the_entry_point_takes_the_server_beside_it_and_stays_with_what_it_began_with(
         assert_eq!(Path::new(value(&arguments, "credentials")), credentials);
     }
     // A bucket elsewhere has credentials of its own.
-    let elsewhere = entry_point(data.path(), "safekeeper", &[("VARVE_REMOTE_STORAGE", "{ bucket_name = \"b\" }")]);
+    let elsewhere =
+        entry_point(data.path(), "safekeeper", &[("VARVE_REMOTE_STORAGE", "{ bucket_name = \"b\" }")]);
     assert_eq!(value(&elsewhere, "credentials"), "");
 }
 
