@@ -15,6 +15,8 @@
 #   make bench         Varve beside stock PostgreSQL, a line for each number; WRITE=docs writes docs/benchmarks.md
 #   make test-garage  object storage that is a bucket of Garage, which is built first (ten minutes and more)
 #   make test-docker   the images and docker-compose.yml: every container killed, cut off, restarted under load; PG=15 or 17
+#   make test-docker-s3       they with Garage as object storage, killed too, which is built where no registry can be reached
+#   make test-docker-upgrade  a cluster of the previous release goes on with them
 #   make deb           Debian packages, in target/deb
 #   make test-deb      them on three machines with systemd: installed, upgraded with PostgreSQL beneath them, removed
 #   make test-kubernetes  the manifests against Kubernetes' schemas
@@ -40,7 +42,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 VARVE := target/release/varve --data-dir $(VARVE_DIR)
 
-.PHONY: deps build extension extension-of-other up down clean-cluster test test-docker test-garage test-extensions deb test-deb test-kubernetes test-api test-console pg-regress bench lint format oracle redo-oracle redo-oracle-mutants standby-oracle chaos many-timelines many-tenants sim sim-mutants fuzz
+.PHONY: deps build extension extension-of-other up down clean-cluster test test-docker test-docker-s3 test-docker-upgrade test-garage test-extensions deb test-deb test-kubernetes test-api test-console pg-regress bench lint format oracle redo-oracle redo-oracle-mutants standby-oracle chaos many-timelines many-tenants sim sim-mutants fuzz
 
 deps:
 	@tests/scripts/install-deps $(PG_MAJOR)
@@ -92,6 +94,12 @@ test-garage: build
 # Needs Docker and psql, and nothing of what `make deps` installs.
 test-docker:
 	@PG_MAJOR=$(PG) tests/docker/run
+
+test-docker-s3:
+	@PG_MAJOR=$(PG) tests/docker/s3
+
+test-docker-upgrade:
+	@PG_MAJOR=$(PG) tests/docker/upgrade
 
 deb: build
 	@packaging/build-deb

@@ -3,10 +3,12 @@
 //! Two servers over one data directory, one being wiped under the other, must never be. The lock on
 //! `compute_ctl.pid` says whether a predecessor lives; a process is only ever ended after /proc has shown
 //! that it is what the file says. Servers are found by their working directory, which PostgreSQL sets to
-//! its data directory: that finds the orphans of a killed postmaster too.
+//! its data directory: that finds the orphans of a killed postmaster too. It has to be this very directory: a machine
+//! sees the processes of its containers as well, and each of them may have another one under the same name.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -57,6 +59,8 @@ fn lock_pid_file(paths: &ComputePaths) -> Result<Flock<File>, ComputeError> {
         }
         let pid = read_pid(&mut file);
         match pid {
+            // A container that shares the directory may have written the number that is ours in this one.
+            Some(pid) if pid.cast_unsigned() == std::process::id() => {}
             Some(pid) if killed != Some(pid) && is_compute_ctl_of(pid, &paths.pgdata) => {
                 tracing::warn!(pid, "ending the compute_ctl that is still running here");
                 end(pid, Signal::SIGKILL);
@@ -138,9 +142,13 @@ fn server_processes(pgdata: &Path) -> Vec<i32> {
 }
 
 fn works_in(pid: i32, pgdata: &Path) -> bool {
-    let directory = std::fs::read_link(format!("/proc/{pid}/cwd"));
-    directory.is_ok_and(|directory| directory == pgdata)
+    is_the_same(&Path::new("/proc").join(pid.to_string()).join("cwd"), pgdata)
         && executable_name(pid).as_deref() == Some("postgres")
+}
+
+fn is_the_same(one: &Path, other: &Path) -> bool {
+    let (Ok(one), Ok(other)) = (one.metadata(), other.metadata()) else { return false };
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
 fn executable_name(pid: i32) -> Option<String> {
@@ -167,6 +175,42 @@ mod tests {
         std::fs::write(&paths.pid_file, std::process::id().to_string()).unwrap();
         take_over(&paths).unwrap();
         assert!(!is_compute_ctl_of(std::process::id().cast_signed(), &paths.pgdata));
+    }
+
+    /// Something that runs as `postgres` and works in a directory, where the words before have put it.
+    fn server(before: &str, place: &Path) -> std::process::Child {
+        let binary = place.with_file_name("postgres");
+        if !binary.exists() {
+            std::fs::copy("/bin/sleep", &binary).unwrap();
+        }
+        let (place, binary) = (place.display(), binary.display());
+        let mut command = std::process::Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c"]);
+        let child = command.arg(format!("{before} cd {place} && exec {binary} 60")).spawn().unwrap();
+        let deadline = Instant::now() + KILL_PATIENCE;
+        let pid = child.id().cast_signed();
+        while executable_name(pid).as_deref() != Some("postgres") {
+            assert!(Instant::now() < deadline, "the server does not begin");
+            std::thread::sleep(POLL);
+        }
+        child
+    }
+
+    #[test]
+    fn a_server_in_this_very_directory_is_ended_and_one_in_a_namesake_is_not() {
+        let root = tempfile::tempdir().unwrap();
+        let place = root.path().canonicalize().unwrap().join("pgdata");
+        std::fs::create_dir(&place).unwrap();
+        // As in a container: what is mounted there is seen by that process alone.
+        let mut elsewhere = server(&format!("mount -t tmpfs none {} &&", place.display()), &place);
+        let link = std::fs::read_link(format!("/proc/{}/cwd", elsewhere.id())).unwrap();
+        assert_eq!(link, place, "it bears the same name");
+        let mut here = server("", &place);
+        end_servers(&place).unwrap();
+        assert!(!here.wait().unwrap().success());
+        assert!(elsewhere.try_wait().unwrap().is_none(), "it is somebody else's");
+        elsewhere.kill().unwrap();
+        elsewhere.wait().unwrap();
     }
 
     #[test]

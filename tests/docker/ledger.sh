@@ -42,8 +42,8 @@ acknowledged() { cat "$work"/acknowledged.* 2>/dev/null | wc -l; }
 
 has_acknowledged() { [ "$(acknowledged)" -ge "$1" ]; }
 
-# goes_on MORE: so many more commits, within a minute.
-goes_on() { until_true 60 has_acknowledged $(($(acknowledged) + $1)); }
+# goes_on MORE: so many more commits, within three minutes: the machine may be busy.
+goes_on() { until_true 180 has_acknowledged $(($(acknowledged) + $1)); }
 
 # Holds what was acknowledged before the question against what the database answers, while writers go on.
 ledger_is_right() {

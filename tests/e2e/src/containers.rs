@@ -19,15 +19,26 @@ use safekeeper_api::http::Client;
 use tempfile::TempDir;
 use types::{NodeId, TenantTimelineId};
 
-/// Runs the entry point with programs that only say what they were started with.
+const SAYS_ITS_ARGUMENTS: &str = "#!/bin/sh
+for argument; do echo \"$argument\"; done
+echo \"credentials=$AWS_SHARED_CREDENTIALS_FILE\"
+";
+
+/// Runs the entry point with programs that only say what they were started with, and where credentials are.
 fn entry_point(data: &Path, part: &str, environment: &[(&str, &str)]) -> Vec<String> {
+    let output = run_entry_point(data, part, environment);
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+fn run_entry_point(data: &Path, part: &str, environment: &[(&str, &str)]) -> Output {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let bin = data.join("bin");
     let fake = bin.join(part);
     std::fs::create_dir_all(&bin).unwrap();
-    std::fs::write(&fake, "#!/bin/sh\nfor argument; do echo \"$argument\"; done\n").unwrap();
+    std::fs::write(&fake, SAYS_ITS_ARGUMENTS).unwrap();
     std::fs::set_permissions(&fake, PermissionsExt::from_mode(0o755)).unwrap();
-    let output = Command::new(root.join("docker/storage-entrypoint"))
+    Command::new(root.join("docker/storage-entrypoint"))
         .arg(part)
         .env("PATH", format!("{}:/usr/bin:/bin", bin.display()))
         .env("VARVE_DIR", data.join("cluster"))
@@ -44,14 +55,20 @@ fn value<'a>(arguments: &'a [String], flag: &str) -> &'a str {
     found.unwrap_or_else(|| panic!("{flag} is not among {arguments:?}"))
 }
 
-#[test]
-fn the_entry_point_takes_a_bucket() {
+/// Volumes as `init` leaves them.
+fn volumes() -> TempDir {
     let data = tempfile::tempdir().unwrap();
-    for directory in ["cluster/auth/tokens", "pageserver"] {
+    for directory in ["cluster/auth/tokens", "pageserver", "object_storage", "s3_keys"] {
         std::fs::create_dir_all(data.path().join(directory)).unwrap();
     }
     std::fs::write(data.path().join("cluster/auth/tokens/monitor"), "token").unwrap();
     std::fs::write(data.path().join("cluster/config.toml"), "format_version = 1\n").unwrap();
+    data
+}
+
+#[test]
+fn the_entry_point_takes_a_bucket() {
+    let data = volumes();
     let file = data.path().join("pageserver/pageserver.toml");
     let volume =
         toml::from_str(&format!("local_path = \"{}/object_storage\"", data.path().display())).unwrap();
@@ -99,6 +116,47 @@ fn the_entry_point_takes_a_bucket() {
         !broker.iter().any(|flag| flag.starts_with("--tls-ca-file")),
         "it connects to nobody: {broker:?}"
     );
+}
+
+#[test]
+fn the_entry_point_takes_the_server_beside_it_and_stays_with_what_it_began_with() {
+    let data = volumes();
+    let s3 = [("VARVE_REMOTE_STORAGE", "s3")];
+    let (credentials, object) =
+        (data.path().join("s3_keys/credentials"), data.path().join("object_storage/a/b"));
+    let refuses = |part, environment: &[(&str, &str)], because: &str| {
+        let output = run_entry_point(data.path(), part, environment);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(because), "{part} {environment:?}: {output:?}");
+    };
+
+    std::fs::create_dir(object.parent().unwrap()).unwrap();
+    std::fs::write(&object, "an object").unwrap();
+    for part in ["safekeeper", "pageserver"] {
+        refuses(part, &s3, "it goes on without VARVE_REMOTE_STORAGE");
+    }
+    std::fs::remove_file(&object).unwrap();
+    std::fs::write(&credentials, "[default]\n").unwrap();
+    for part in ["safekeeper", "pageserver"] {
+        refuses(part, &[], "it goes on with VARVE_REMOTE_STORAGE=s3");
+    }
+    // It stores nothing.
+    entry_point(data.path(), "storage_broker", &[]);
+
+    let safekeeper = entry_point(data.path(), "safekeeper", &s3);
+    let said: toml::Table =
+        toml::from_str(&format!("it = {}", value(&safekeeper, "--remote-storage"))).unwrap();
+    assert_eq!(said["it"]["endpoint"].as_str(), Some("http://s3:3900"));
+    let pageserver = entry_point(data.path(), "pageserver", &s3);
+    let config = std::fs::read_to_string(data.path().join("pageserver/pageserver.toml")).unwrap();
+    assert_eq!(config.parse::<toml::Table>().unwrap()["remote_storage"], said["it"]);
+    for arguments in [safekeeper, pageserver] {
+        assert_eq!(Path::new(value(&arguments, "credentials")), credentials);
+    }
+    // A bucket elsewhere has credentials of its own.
+    let elsewhere =
+        entry_point(data.path(), "safekeeper", &[("VARVE_REMOTE_STORAGE", "{ bucket_name = \"b\" }")]);
+    assert_eq!(value(&elsewhere, "credentials"), "");
 }
 
 /// Daemons that are alone on their hosts, as in containers.
