@@ -29,25 +29,24 @@ struct Found {
     on_safekeepers: Held,
 }
 
-/// How many safekeepers have it.
+/// Which safekeepers have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Held {
-    ByNone,
-    /// And none of those that do has any WAL of it.
-    BySomeWithoutWal,
-    ByAllOrWithWal,
+    Nowhere,
+    /// Some do, and none of them has any WAL of it.
+    WithoutWal,
+    /// All do, or some with WAL.
+    Whole,
 }
 
 impl Held {
     fn of(answers: &[Option<TimelineStatus>]) -> Held {
         let holders = || answers.iter().flatten();
         match holders().count() {
-            0 => Held::ByNone,
-            count if count == answers.len() => Held::ByAllOrWithWal,
-            _ if holders().any(|status| status.durable_lsn > status.timeline_start_lsn) => {
-                Held::ByAllOrWithWal
-            }
-            _ => Held::BySomeWithoutWal,
+            0 => Held::Nowhere,
+            count if count == answers.len() => Held::Whole,
+            _ if holders().any(|status| status.durable_lsn > status.timeline_start_lsn) => Held::Whole,
+            _ => Held::WithoutWal,
         }
     }
 }
@@ -66,7 +65,7 @@ impl Timelines {
             let on_safekeepers = Held::of(&answers);
             let is_named = branches.name_of(tenant, info.timeline_id).is_some();
             // Whether it was written to is known when what safekeepers had put into object storage is in it.
-            if on_safekeepers == Held::ByNone
+            if on_safekeepers == Held::Nowhere
                 && !is_named
                 && !info.is_archived
                 && goes_on_from(&info).is_some()
@@ -84,21 +83,21 @@ fn sorted_out(mut found: Vec<Found>) -> Timelines {
     let roots = roots(&found);
     found.sort_by_key(|it| (!roots.contains(&it.info.timeline_id), it.info.initdb_lsn, it.info.timeline_id));
     let whole: BTreeSet<TimelineId> =
-        found.iter().filter(|it| it.on_safekeepers != Held::ByNone).map(|it| it.info.timeline_id).collect();
+        found.iter().filter(|it| it.on_safekeepers != Held::Nowhere).map(|it| it.info.timeline_id).collect();
     // What an earlier recovery had begun to make when it failed: it makes it again, and goes on.
     let is_unfinished = |it: &Found| {
         let before = goes_on_from(&it.info).filter(|before| !whole.contains(before));
         let is_empty = match it.on_safekeepers {
-            Held::ByNone => it.info.last_record_lsn <= it.info.ancestor_lsn.unwrap_or(Lsn::INVALID),
-            Held::BySomeWithoutWal => true,
-            Held::ByAllOrWithWal => false,
+            Held::Nowhere => it.info.last_record_lsn <= it.info.ancestor_lsn.unwrap_or(Lsn::INVALID),
+            Held::WithoutWal => true,
+            Held::Whole => false,
         };
         before.is_some() && is_empty && !it.is_named && !it.info.is_archived
     };
     let finished: Vec<Found> = found.into_iter().filter(|it| !is_unfinished(it)).collect();
     let left_behind: BTreeSet<TimelineId> = finished.iter().filter_map(|it| goes_on_from(&it.info)).collect();
     let (lost, alive): (Vec<_>, Vec<_>) =
-        finished.into_iter().partition(|it| it.on_safekeepers == Held::ByNone);
+        finished.into_iter().partition(|it| it.on_safekeepers == Held::Nowhere);
     let lost = lost.into_iter().map(|it| it.info).filter(|info| !left_behind.contains(&info.timeline_id));
     let (archived, lost): (Vec<_>, Vec<_>) = lost.partition(|info| info.is_archived);
     let alive = alive.into_iter().map(|it| it.info).collect();
@@ -187,8 +186,7 @@ mod tests {
 
     #[test]
     fn what_goes_on_from_a_root_is_one() {
-        let mut found =
-            found(&[(Held::ByNone, true, 8), (Held::ByNone, true, 8), (Held::ByAllOrWithWal, true, 8)]);
+        let mut found = found(&[(Held::Nowhere, true, 8), (Held::Nowhere, true, 8), (Held::Whole, true, 8)]);
         assert_eq!(roots(&found), [id(0), id(1), id(2)].into());
         // It left another timeline where it ends, and took the place of none.
         found[1].info.timeline_id = id(7);
@@ -197,23 +195,23 @@ mod tests {
 
     #[test]
     fn a_timeline_is_lost_until_something_goes_on_from_it() {
-        use Held::{ByAllOrWithWal, ByNone, BySomeWithoutWal};
+        use Held::{Nowhere, Whole, WithoutWal};
         let cases = [
-            (vec![(ByAllOrWithWal, true, 8)], (vec![], vec![0])),
-            (vec![(ByNone, true, 8)], (vec![0], vec![])),
-            (vec![(ByNone, true, 8), (ByAllOrWithWal, true, 0)], (vec![], vec![1])),
+            (vec![(Whole, true, 8)], (vec![], vec![0])),
+            (vec![(Nowhere, true, 8)], (vec![0], vec![])),
+            (vec![(Nowhere, true, 8), (Whole, true, 0)], (vec![], vec![1])),
             // A name that is lost changes nothing.
-            (vec![(ByNone, true, 8), (ByAllOrWithWal, false, 0)], (vec![], vec![1])),
+            (vec![(Nowhere, true, 8), (Whole, false, 0)], (vec![], vec![1])),
             // It failed on its way to the safekeepers, or among them: from the beginning, with the same ids.
-            (vec![(ByNone, true, 8), (ByNone, false, 0)], (vec![0], vec![])),
-            (vec![(ByNone, true, 8), (BySomeWithoutWal, false, 0)], (vec![0], vec![])),
+            (vec![(Nowhere, true, 8), (Nowhere, false, 0)], (vec![0], vec![])),
+            (vec![(Nowhere, true, 8), (WithoutWal, false, 0)], (vec![0], vec![])),
             // A second disaster: the first timeline is not lost once more.
-            (vec![(ByNone, true, 8), (ByNone, true, 8)], (vec![1], vec![])),
-            (vec![(ByNone, false, 8), (ByNone, false, 8)], (vec![1], vec![])),
-            (vec![(ByNone, true, 8), (ByNone, true, 0)], (vec![1], vec![])),
-            (vec![(ByNone, false, 8), (ByNone, false, 8), (ByAllOrWithWal, true, 0)], (vec![], vec![2])),
+            (vec![(Nowhere, true, 8), (Nowhere, true, 8)], (vec![1], vec![])),
+            (vec![(Nowhere, false, 8), (Nowhere, false, 8)], (vec![1], vec![])),
+            (vec![(Nowhere, true, 8), (Nowhere, true, 0)], (vec![1], vec![])),
+            (vec![(Nowhere, false, 8), (Nowhere, false, 8), (Whole, true, 0)], (vec![], vec![2])),
             // A disk came back that was thought to be lost.
-            (vec![(ByAllOrWithWal, true, 8), (ByAllOrWithWal, false, 8)], (vec![], vec![0, 1])),
+            (vec![(Whole, true, 8), (Whole, false, 8)], (vec![], vec![0, 1])),
         ];
         for (timelines, expected) in cases {
             assert_eq!(numbers(&sorted_out(found(&timelines))), expected, "{timelines:?}");
