@@ -17,6 +17,7 @@
 #include "gucs.h"
 #include "sabotage.h"
 #include "server.h"
+#include "trace.h"
 
 /* in blocks: 8 GB */
 #define CACHE_SIZE_DEFAULT (8 * 1024 * (1024 * 1024 / BLCKSZ))
@@ -233,6 +234,7 @@ varve_define_gucs(void)
 	DefineCustomBoolVariable("varve.static", "Pages are read as of varve.start_lsn, for ever.", NULL,
 							 &varve_static, false, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	define_limits();
+	trace_define_gucs();
 	define_tests();
 	MarkGUCPrefixReserved("varve");
 }
