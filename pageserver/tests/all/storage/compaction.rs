@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pageserver::storage::{Reconstruct, Redo, StorageError, Timeline, TimelineMetadata};
@@ -132,13 +132,17 @@ async fn what_nobody_may_read_any_more_goes_from_disk_and_store() {
         assert!(matches!(refused, Err(StorageError::Collected { .. })), "a branch at {lost}");
     }
 
-    // What the index names is what there is, in the store and on disk.
-    let stats = timeline.stats();
-    assert!(stats.physical_size < before.0, "{} bytes before, {} now", before.0, stats.physical_size);
+    // What the index names is what there is, in the store and on disk, once what began in the background has ended.
     let store = disk.store().await;
     let prefix = format!("tenants/{TENANT}/timelines/{}/", ttid(1).timeline_id);
-    let stored = |objects: Vec<String>| objects.iter().filter(|key| key.starts_with(&prefix)).count();
-    assert_eq!(stored(objects(&*store).await), stats.layers + 1, "layers and an index");
+    let stored = async || objects(&*store).await.iter().filter(|key| key.starts_with(&prefix)).count();
+    let begun = Instant::now();
+    while stored().await != timeline.stats().layers + 1 && begun.elapsed() < PATIENCE {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let stats = timeline.stats();
+    assert!(stats.physical_size < before.0, "{} bytes before, {} now", before.0, stats.physical_size);
+    assert_eq!(stored().await, stats.layers + 1, "layers and an index");
     assert_eq!(disk.layer_files(1).len(), stats.layers);
 
     // The same after a restart with an empty disk.
