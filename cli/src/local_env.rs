@@ -29,7 +29,7 @@ use durable_fs::DurableFs;
 use nix::fcntl::{Flock, FlockArg};
 
 pub use branches::Branches;
-pub use certificates::{Certificates, LOCAL, Whose, check_host};
+pub use certificates::{Certificates, LOCAL, Whose, bare, check_host};
 pub use config::{Config, Hosts};
 pub use installation::{Installation, check_version};
 pub use keys::Keys;

@@ -136,7 +136,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitStatus> {
         .with_context(|| format!("cannot listen on {}", arguments.listen_http))?;
 
     let registry = telemetry::metrics::registry(env!("CARGO_PKG_VERSION"))?;
-    telemetry::metrics::watch_disk(&registry, ground.home())?;
+    telemetry::metrics::watch_disk(&registry, ground.paths().home())?;
     let status = StatusBoard::new(&spec, Metrics::new(&registry, &spec)?);
     server_numbers::watch(&registry, ground.paths().clone(), status.server())?;
     let terminate = CancellationToken::new();

@@ -16,9 +16,10 @@ use pageserver_api::models::{TimelineCreateRequest, TimelineInfo};
 use serde::Serialize;
 use types::{Lsn, TenantId, TenantTimelineId, TimelineId};
 
-use self::standing::{Timelines, goes_on_from, next_id};
+use self::standing::{Timelines, next_id};
 use super::tenant::MAIN_BRANCH;
 use super::timeline::{create_on_safekeepers, endpoints_at_rest, put_in_place};
+use crate::endpoints::Endpoint;
 use crate::local_env::{Branches, LocalEnv};
 use crate::output::Output;
 use crate::output::table::{Cell, table};
@@ -71,13 +72,14 @@ pub async fn recover(env: &LocalEnv, output: Output) -> anyhow::Result<()> {
             if branches.name_of(tenant.id, info.timeline_id).is_some() {
                 continue;
             }
-            let lost =
-                goes_on_from(info).filter(|lost| timelines.alive.iter().all(|it| it.timeline_id != *lost));
+            let lost = timelines.left_behind_by(info);
             let name = lost.and_then(|lost| Some((lost, branches.name_of(tenant.id, lost)?.to_owned())));
             match name {
                 // It was made, and then something came between: a crash, or an old list of names.
                 Some((lost, name)) => {
-                    report.recovered.push(take_over(env, &mut branches, &name, lost, info).await?);
+                    let endpoints = endpoints_at_rest(env, TenantTimelineId::new(tenant.id, lost), &name)?;
+                    let recovered = take_over(env, &mut branches, &name, endpoints, lost, info).await?;
+                    report.recovered.push(recovered);
                 }
                 None => {
                     let branch_name = name_it(&mut branches, info, &timelines)?;
@@ -106,7 +108,7 @@ async fn go_on(
         None => name_it(branches, lost, among)?,
     };
     // Refused before anything is done.
-    endpoints_at_rest(env, TenantTimelineId::new(tenant, lost.timeline_id), &name)?;
+    let endpoints = endpoints_at_rest(env, TenantTimelineId::new(tenant, lost.timeline_id), &name)?;
     let pageserver = pageserver_client(env);
     // What safekeepers had put into object storage, and the pageserver had not.
     let at = pageserver.replay_offloaded_wal(tenant, lost.timeline_id).await?.last_record_lsn;
@@ -114,19 +116,19 @@ async fn go_on(
     let info = pageserver.create_timeline(tenant, &request).await?;
     // As a root: there is no WAL of what it left.
     create_on_safekeepers(env, tenant, &info, None).await?;
-    take_over(env, branches, &name, lost.timeline_id, &info).await
+    take_over(env, branches, &name, endpoints, lost.timeline_id, &info).await
 }
 
-/// The name goes to what goes on from the lost timeline.
+/// The name and its endpoints go to what goes on from the lost timeline.
 async fn take_over(
     env: &LocalEnv,
     branches: &mut Branches,
     name: &str,
+    endpoints: Vec<Endpoint>,
     lost: TimelineId,
     info: &TimelineInfo,
 ) -> anyhow::Result<Recovered> {
     let tenant = info.tenant_id;
-    let endpoints = endpoints_at_rest(env, TenantTimelineId::new(tenant, lost), name)?;
     let kept = branches.free_name(tenant, name);
     put_in_place(env, branches, endpoints, name, info, &kept)?;
     let start_lsn = info.initdb_lsn;

@@ -28,7 +28,7 @@ use rcgen::{
 };
 
 use super::write_secret;
-pub use hosts::{LOCAL, check_host};
+pub use hosts::{LOCAL, bare, check_host};
 
 /// Names under which everything is reached on its own machine.
 const HERE: [&str; 3] = ["localhost", "127.0.0.1", "::1"];

@@ -141,11 +141,6 @@ impl Ground {
         Ok(Ground { paths, user, files, installation, proxy, began, _pid_file: pid_file })
     }
 
-    /// The directory that this compute has to itself.
-    pub fn home(&self) -> &Path {
-        self.paths.home()
-    }
-
     pub fn paths(&self) -> &ComputePaths {
         &self.paths
     }

@@ -14,6 +14,7 @@ use super::{Compute, Ground, Legacy, Life, LifeEnd};
 use crate::catalog::Superuser;
 use crate::error::ComputeError;
 use crate::paths::ComputePaths;
+use crate::server_numbers;
 use crate::walproposer::Exit;
 
 /// Between two looks at a server that works without passing bytes on.
@@ -22,16 +23,21 @@ const LOOK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is at work, in words; NULL if nothing is. A session that has not begun its first transaction has no state yet.
 /// Who only asks for metrics does not count.
-const AT_WORK: &str = "\
+fn what_is_at_work() -> String {
+    format!(
+        "\
 SELECT string_agg(DISTINCT backend_type, ', ') FROM pg_stat_activity
-WHERE pid <> pg_backend_pid() AND application_name <> 'compute_ctl metrics' AND CASE
+WHERE pid <> pg_backend_pid() AND application_name <> '{}' AND CASE
     WHEN backend_type = 'client backend' THEN state IS DISTINCT FROM 'idle'
     WHEN backend_type = 'walsender' THEN application_name <> 'walproposer'
     WHEN backend_type = 'autovacuum worker' THEN true
     WHEN backend_type = 'logical replication launcher' THEN false
     WHEN backend_type LIKE 'logical replication%' THEN true
     ELSE state <> 'idle'
-END";
+END",
+        server_numbers::NAME
+    )
+}
 
 /// Returns when nobody has used the compute for as long as the spec says; then its proxy is closed. Never, if the spec
 /// says nothing.
@@ -66,7 +72,7 @@ pub(super) async fn until_unused(ground: &Ground, timeout_seconds: Option<NonZer
 
 async fn at_work(paths: &ComputePaths, port: u16) -> Result<Option<String>, ComputeError> {
     let mut session = Superuser::connect(paths, port).await?;
-    let rows = session.run("ask what is at work", AT_WORK).await?;
+    let rows = session.run("ask what is at work", &what_is_at_work()).await?;
     Ok(rows.into_iter().next().and_then(|row| row.into_iter().next()).flatten())
 }
 

@@ -15,6 +15,7 @@
 //! credentials  the token that a part presents itself, and whom it believes
 //! certificate  what a part shows to who connects to it: TLS, the server's side
 //! trust        whom a part believes that it connects to: TLS, the client's side
+//! examination  what they would say of a certificate in a file
 //! watched      files that are read again when they change
 //! ```
 //!
@@ -28,6 +29,7 @@ mod certificate;
 mod claims;
 mod credentials;
 mod error;
+mod examination;
 mod scope;
 mod signing;
 mod trust;
@@ -38,6 +40,7 @@ pub use certificate::{Certificate, CertificateFiles, begins_with_tls};
 pub use claims::Claims;
 pub use credentials::Credentials;
 pub use error::{AuthError, Refusal};
+pub use examination::{Doubt, doubt, runs_out};
 pub use scope::{Identity, Need, Scope, Scopes};
 pub use signing::SigningKey;
 pub use tokio_rustls::server::TlsStream as ServerStream;

@@ -87,15 +87,24 @@ struct Believed {
 }
 
 fn read(path: &Path) -> Result<Believed, AuthError> {
-    let wrong = || AuthError::NotACertificate { path: path.to_owned() };
     let pem = bytes(path)?;
+    let verifier = verifier(path, certificates(path, &pem)?)?;
+    Ok(Believed { pem: pem.into(), verifier })
+}
+
+/// Believes those of the file.
+pub(crate) fn verifier(
+    path: &Path,
+    authorities: Vec<CertificateDer<'static>>,
+) -> Result<Arc<WebPkiServerVerifier>, AuthError> {
+    let wrong = || AuthError::NotACertificate { path: path.to_owned() };
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(path, &pem)? {
+    for certificate in authorities {
         roots.add(certificate).map_err(|_| wrong())?;
     }
     let provider = Arc::new(ring::default_provider());
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
-    Ok(Believed { pem: pem.into(), verifier: verifier.map_err(|_| wrong())? })
+    verifier.map_err(|_| wrong())
 }
 
 /// Asks who is believed at the moment of a handshake.

@@ -11,13 +11,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use durable_fs::DurableFs;
-use remote_storage::{ObjectKey, RemoteStorage};
+use remote_storage::{ListMode, Listing, ObjectKey, RemoteStorage};
 use tokio::sync::Semaphore;
 use types::{Generation, TenantId, TenantTimelineId};
 
 use super::layers::OpenFiles;
 use super::room::Room;
-use super::{Owners, Redo, StorageConfig, StorageMetrics};
+use super::{Owners, Redo, StorageConfig, StorageError, StorageMetrics};
 
 /// Of the object whose presence makes a tenant exist.
 pub(super) const TENANT_STEM: &str = "tenant.json";
@@ -61,6 +61,16 @@ impl Environment {
         key(format!("tenants/{tenant}"))
     }
 
+    /// The newest of the objects that make a tenant exist, up to a generation.
+    pub(super) async fn newest_tenant_object(
+        &self,
+        tenant: TenantId,
+        up_to: Generation,
+    ) -> Result<Option<ObjectKey>, StorageError> {
+        let listing = self.remote.list(Some(&Self::tenant_prefix(tenant)), ListMode::Children).await?;
+        Ok(newest_of(&listing, TENANT_STEM, up_to))
+    }
+
     pub(super) fn timelines_prefix(tenant: TenantId) -> ObjectKey {
         key(format!("tenants/{tenant}/timelines"))
     }
@@ -72,6 +82,14 @@ impl Environment {
     pub(super) fn timeline_object(&self, id: TenantTimelineId, file_name: &str) -> ObjectKey {
         key(format!("{}/{file_name}", Self::timeline_prefix(id)))
     }
+}
+
+/// The object of that stem with the highest generation up to the given one: a higher one belongs to a pageserver that came
+/// after.
+pub(super) fn newest_of(listing: &Listing, stem: &str, up_to: Generation) -> Option<ObjectKey> {
+    let generation = |key: &ObjectKey| generation_of(key.file_name(), stem).filter(|it| *it <= up_to);
+    let found = listing.objects.iter().filter_map(|object| Some((generation(&object.key)?, &object.key)));
+    found.max().map(|(_, key)| key.clone())
 }
 
 /// `STEM-GGGGGGGG`

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use async_trait::async_trait;
-use remote_storage::ListMode;
 use tokio_util::sync::CancellationToken;
 use types::{Generation, TenantId, TenantTimelineId, TimelineId};
 
@@ -52,18 +51,6 @@ impl Owners for FixedGeneration {
     }
 }
 
-/// The generation of the latest pageserver that has taken a tenant on, as object storage has it.
-async fn newest_record(
-    environment: &Environment,
-    tenant: TenantId,
-) -> Result<Option<Generation>, StorageError> {
-    let listing =
-        environment.remote.list(Some(&Environment::tenant_prefix(tenant)), ListMode::Children).await?;
-    let generations =
-        listing.objects.iter().filter_map(|object| generation_of(object.key.file_name(), TENANT_STEM));
-    Ok(generations.max())
-}
-
 /// Of one tenant.
 #[derive(Debug)]
 pub(super) struct Ownership {
@@ -88,8 +75,12 @@ impl Ownership {
         timeline: TenantTimelineId,
     ) -> Result<(), StorageError> {
         let mut confirmed = environment.owners.confirm(timeline, self.generation).await;
-        if confirmed.is_ok() && newest_record(environment, self.tenant).await? > Some(self.generation) {
-            confirmed = Err(self.error());
+        if confirmed.is_ok() {
+            let newest = environment.newest_tenant_object(self.tenant, Generation(u32::MAX)).await?;
+            let generation = newest.and_then(|key| generation_of(key.file_name(), TENANT_STEM));
+            if generation > Some(self.generation) {
+                confirmed = Err(self.error());
+            }
         }
         if let Err(StorageError::Superseded { .. }) = &confirmed {
             self.lost.cancel();

@@ -27,6 +27,10 @@ async fn uploaded(cluster: &Cluster, branch: &str, client: &Client) {
     .await;
 }
 
+fn names(recovered: &serde_json::Value) -> Vec<&str> {
+    recovered.as_array().unwrap().iter().map(|it| it["branch_name"].as_str().unwrap()).collect()
+}
+
 /// `checkpoint_timeout_seconds` has the pageserver upload what little there is.
 const SOON: &str = "checkpoint_distance = 4194304\ncheckpoint_timeout_seconds = 2";
 
@@ -58,9 +62,7 @@ fn object_storage_alone_is_enough() {
         after.varve(&["start"]);
         let recovered = after.varve_json(&["recover"]);
         let recovered = &recovered["recovered"];
-        let names: Vec<&str> =
-            recovered.as_array().unwrap().iter().map(|it| it["branch_name"].as_str().unwrap()).collect();
-        assert_eq!(names, ["main", "recovered-1"], "{recovered}");
+        assert_eq!(names(recovered), ["main", "recovered-1"], "{recovered}");
         assert!(recovered[0]["last_commit"].is_string(), "{recovered}");
         let nothing = serde_json::json!({ "recovered": [], "named": [], "archived": 0 });
         assert_eq!(after.varve_json(&["recover"]), nothing, "it is done");
@@ -106,13 +108,8 @@ fn object_storage_alone_is_enough() {
         let last = Cluster::init_on("disaster-last", ours(&server)).need_not_evict("it reads little");
         last.varve(&["start"]);
         let recovered = last.varve_json(&["recover"]);
-        let names: Vec<&str> = recovered["recovered"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|it| it["branch_name"].as_str().unwrap())
-            .collect();
-        assert_eq!(names, ["main", "recovered-1", "recovered-2"], "{recovered}");
+        let recovered = &recovered["recovered"];
+        assert_eq!(names(recovered), ["main", "recovered-1", "recovered-2"], "{recovered}");
         last.varve(&["endpoint", "create", "main"]);
         last.varve(&["endpoint", "start", "main"]);
         let main = last.connect("main").await;

@@ -117,18 +117,17 @@ fn complete_tls(
     arguments: &ContainerInitArguments,
     output: Output,
 ) -> anyhow::Result<LocalEnv> {
-    let begins = arguments.tls && !env.config.tls;
-    if !begins && !env.config.tls {
+    if !arguments.tls && !env.config.tls {
         return Ok(env);
     }
+    let begins = !env.config.tls;
     let Some(hosts) = &mut env.config.hosts else {
         bail!("the parts of this cluster are processes of this machine: `varve up --tls` is for those");
     };
-    let known = hosts.computes.len();
-    let new = computes(arguments)?.into_iter();
-    let new: Vec<String> = new.filter(|host| !hosts.computes.contains(host)).collect();
+    let mut new = computes(arguments)?;
+    new.retain(|host| !hosts.computes.contains(host));
+    let changed = begins || !new.is_empty();
     hosts.computes.extend(new);
-    let changed = begins || hosts.computes.len() > known;
     env.certificates.complete_hosts(hosts)?;
     if !changed {
         return Ok(env);

@@ -1,18 +1,14 @@
 //! Certificates: whether they are good, and for how long yet; whether key and certificate fit, who has signed them, and
 //! whether they are of whom they should be. What lies here is looked at, also where no part runs.
 
-mod examination;
-
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use auth::{Certificate, CertificateFiles};
+use auth::{AuthError, Certificate, CertificateFiles, Doubt, doubt, runs_out};
 use jiff::Timestamp;
 
-use examination::{Doubt, doubt, runs_out};
-
 use super::finding::{Finding, Verdict};
-use crate::local_env::{LocalEnv, Whose};
+use crate::local_env::{LocalEnv, Whose, bare};
 
 const SUBJECT: &str = "certificates";
 /// From here on it is time for another one.
@@ -99,7 +95,7 @@ fn of_parts(env: &LocalEnv) -> Vec<Shown> {
                 certificate,
                 key: Some(key).filter(|key| key.exists()),
                 authority: authority.clone(),
-                host: Some(host.trim_matches(['[', ']']).to_owned()),
+                host: Some(bare(host).to_owned()),
                 renew: new_one_for(env, host),
             });
         }
@@ -120,8 +116,7 @@ fn missing(env: &LocalEnv) -> Vec<Finding> {
     if !env.certificates.can_sign(Whose::Parts) {
         return Vec::new();
     }
-    let without =
-        hosts.certified().into_keys().filter(|host| !env.certificates.of_host(hosts, host).0.exists());
+    let without = env.certificates.hosts_without(hosts);
     without.map(|host| Finding::bad(SUBJECT, format!("{host} has none"), new_one_for(env, host))).collect()
 }
 
@@ -150,7 +145,7 @@ fn judge(shown: &Shown, now: SystemTime) -> Option<Finding> {
     let end = match pair_fits(shown).and_then(|()| runs_out(certificate)) {
         Ok(end) => end,
         Err(error) => {
-            return Some(Finding::bad(SUBJECT, format!("that of {whose}: {error:#}"), renew.clone()));
+            return Some(Finding::bad(SUBJECT, format!("that of {whose}: {error}"), renew.clone()));
         }
     };
     if let Some(end) = end.filter(|end| *end < now) {
@@ -166,7 +161,7 @@ fn judge(shown: &Shown, now: SystemTime) -> Option<Finding> {
         }
         Ok(Some(doubt)) => return found(Verdict::Bad, format!("is refused by all other parts: {doubt}")),
         Ok(None) => {}
-        Err(error) => return found(Verdict::Bad, format!("cannot be judged: {error:#}")),
+        Err(error) => return found(Verdict::Bad, format!("cannot be judged: {error}")),
     }
     match end.filter(|end| *end < now + SOON) {
         Some(end) => found(Verdict::Warning, format!("runs out on {}", day(end))),
@@ -174,13 +169,13 @@ fn judge(shown: &Shown, now: SystemTime) -> Option<Finding> {
     }
 }
 
-fn pair_fits(shown: &Shown) -> anyhow::Result<()> {
+fn pair_fits(shown: &Shown) -> Result<(), AuthError> {
     let Some(key) = shown.key.clone() else { return Ok(()) };
-    Ok(Certificate::load(&CertificateFiles { certificate: shown.certificate.clone(), key }).map(drop)?)
+    Certificate::load(&CertificateFiles { certificate: shown.certificate.clone(), key }).map(drop)
 }
 
 /// In words.
-fn doubt_of(shown: &Shown) -> anyhow::Result<Option<String>> {
+fn doubt_of(shown: &Shown) -> Result<Option<String>, AuthError> {
     let Some(authority) = &shown.authority else { return Ok(None) };
     let host = shown.host.as_deref();
     let doubt = doubt(&shown.certificate, authority, host.unwrap_or("localhost"))?;

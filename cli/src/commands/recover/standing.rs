@@ -77,16 +77,21 @@ impl Timelines {
         }
         Ok(sorted_out(found))
     }
+
+    /// The lost timeline that an alive one takes the place of, if it does, and if no disk came back that has it.
+    pub fn left_behind_by(&self, info: &TimelineInfo) -> Option<TimelineId> {
+        goes_on_from(info).filter(|lost| self.alive.iter().all(|it| it.timeline_id != *lost))
+    }
 }
 
 fn sorted_out(mut found: Vec<Found>) -> Timelines {
     let roots = roots(&found);
     found.sort_by_key(|it| (!roots.contains(&it.info.timeline_id), it.info.initdb_lsn, it.info.timeline_id));
-    let whole: BTreeSet<TimelineId> =
+    let held: BTreeSet<TimelineId> =
         found.iter().filter(|it| it.on_safekeepers != Held::Nowhere).map(|it| it.info.timeline_id).collect();
     // What an earlier recovery had begun to make when it failed: it makes it again, and goes on.
     let is_unfinished = |it: &Found| {
-        let before = goes_on_from(&it.info).filter(|before| !whole.contains(before));
+        let before = goes_on_from(&it.info).filter(|before| !held.contains(before));
         let is_empty = match it.on_safekeepers {
             Held::Nowhere => it.info.last_record_lsn <= it.info.ancestor_lsn.unwrap_or(Lsn::INVALID),
             Held::WithoutWal => true,
@@ -118,7 +123,7 @@ fn roots(found: &[Found]) -> BTreeSet<TimelineId> {
 }
 
 /// The lost timeline that this one takes the place of, if it does.
-pub fn goes_on_from(info: &TimelineInfo) -> Option<TimelineId> {
+fn goes_on_from(info: &TimelineInfo) -> Option<TimelineId> {
     info.ancestor_timeline_id.filter(|before| next_id(*before) == info.timeline_id)
 }
 

@@ -32,9 +32,9 @@ impl Hosts {
     }
 
     fn names_of(&self, host: &str) -> Vec<String> {
-        // An address of IPv6 has brackets where a port follows.
-        let itself = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        std::iter::once(itself).chain(self.names.get(host).into_iter().flatten().cloned()).collect()
+        std::iter::once(bare(host).to_owned())
+            .chain(self.names.get(host).into_iter().flatten().cloned())
+            .collect()
     }
 
     /// What it shows is no storage's.
@@ -65,14 +65,23 @@ impl Certificates {
 
     /// The same for those that have none yet. A key may have gone to its host; its certificate is left.
     pub fn complete_hosts(&self, hosts: &Hosts) -> anyhow::Result<()> {
-        let mut missing = hosts.certified().into_keys().filter(|host| !self.of_host(hosts, host).0.exists());
-        missing.try_for_each(|host| self.sign_host(hosts, host))
+        self.hosts_without(hosts).try_for_each(|host| self.sign_host(hosts, host))
+    }
+
+    /// Those that should have a certificate, and have none here.
+    pub fn hosts_without<'a>(&self, hosts: &'a Hosts) -> impl Iterator<Item = &'a str> {
+        hosts.certified().into_keys().filter(|host| !self.of_host(hosts, host).0.exists())
     }
 
     /// Whether this is where certificates are signed, and not a copy for a machine or a container.
     pub fn can_sign(&self, whose: Whose) -> bool {
         self.authority_key_file(whose).exists()
     }
+}
+
+/// As a certificate has it: an address of IPv6 has brackets where a port follows.
+pub fn bare(host: &str) -> &str {
+    host.trim_matches(['[', ']'])
 }
 
 /// It becomes a name of a directory, and stands in a certificate.

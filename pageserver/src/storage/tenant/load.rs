@@ -15,7 +15,7 @@ use types::{Generation, TenantId, TenantTimelineId, TimelineId};
 use super::delete::{remove_tenant, remove_timeline};
 use super::tenant_object::TenantRecord;
 use super::{Tenant, put_record};
-use crate::storage::environment::{Environment, TENANT_STEM, generation_of};
+use crate::storage::environment::{Environment, TENANT_STEM, generation_of, newest_of};
 use crate::storage::layers::{DiskLayer, LayerFileName, is_temporary};
 use crate::storage::ownership::{Claim, Ownership};
 use crate::storage::timeline::{Orphans, extent};
@@ -53,10 +53,7 @@ async fn read_record(
     id: TenantId,
     ours: Generation,
 ) -> Result<Option<(ObjectKey, TenantRecord)>, StorageError> {
-    let directory = Environment::tenant_prefix(id);
-    let Some(key) = newest_generation(environment, &directory, TENANT_STEM, ours).await? else {
-        return Ok(None);
-    };
+    let Some(key) = environment.newest_tenant_object(id, ours).await? else { return Ok(None) };
     let record = TenantRecord::decode(key.as_str(), &environment.remote.get(&key).await?, id)?;
     Ok(Some((key, record)))
 }
@@ -200,26 +197,6 @@ async fn directories_of(environment: &Environment, id: TenantId) -> Result<Vec<T
     let prefix = Environment::timelines_prefix(id);
     let listing = environment.remote.list(Some(&prefix), ListMode::Children).await?;
     Ok(listing.directories.iter().filter_map(|directory| directory.file_name().parse().ok()).collect())
-}
-
-/// The object of that stem with the highest generation that is not above our own: a higher one belongs to a
-/// pageserver that came after us.
-async fn newest_generation(
-    environment: &Environment,
-    directory: &ObjectKey,
-    stem: &str,
-    ours: Generation,
-) -> Result<Option<ObjectKey>, StorageError> {
-    let listing = environment.remote.list(Some(directory), ListMode::Children).await?;
-    Ok(newest_of(&listing, stem, ours))
-}
-
-fn newest_of(listing: &Listing, stem: &str, ours: Generation) -> Option<ObjectKey> {
-    let is_ours = |generation: &Generation| *generation <= ours;
-    let found = listing.objects.iter().filter_map(|object| {
-        generation_of(object.key.file_name(), stem).filter(is_ours).map(|g| (g, &object.key))
-    });
-    found.max().map(|(_, key)| key.clone())
 }
 
 /// Layers that the index does not name, and older indexes. What has a higher generation belongs to a pageserver that

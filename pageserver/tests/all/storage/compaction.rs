@@ -187,7 +187,7 @@ async fn objects_that_no_index_names_are_deleted() {
     ];
     let manager = disk.open_with_redo(Arc::new(Count)).await;
     let timeline = manager.get_timeline(ttid(1)).unwrap();
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     while objects(&*store).await.iter().any(|object| orphans.contains(object)) {
         assert!(begun.elapsed() < PATIENCE, "they stay");
         tokio::time::sleep(Duration::from_millis(10)).await;

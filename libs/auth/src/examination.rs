@@ -2,16 +2,15 @@
 //! The one who says it is the verifier of those who connect.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, bail};
-use tokio_rustls::rustls::client::WebPkiServerVerifier;
 use tokio_rustls::rustls::client::danger::ServerCertVerifier;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio_rustls::rustls::{CertificateError, Error, RootCertStore};
+use tokio_rustls::rustls::{CertificateError, Error};
+
+use crate::AuthError;
+use crate::certificate::{bytes, certificates};
+use crate::trust::verifier;
 
 /// The end of the year 9999, which a certificate says that never runs out (RFC 5280 §4.1.2.5).
 const NEVER: Duration = Duration::from_secs(253_402_300_799);
@@ -27,13 +26,14 @@ pub enum Doubt {
 }
 
 /// When the first of the certificates in a file runs out. `None`: never.
-pub fn runs_out(file: &Path) -> anyhow::Result<Option<SystemTime>> {
-    let ends = certificates(file)?.into_iter().map(|certificate| end_of(file, &certificate));
-    Ok(ends.collect::<anyhow::Result<Vec<_>>>()?.into_iter().flatten().min())
+pub fn runs_out(file: &Path) -> Result<Option<SystemTime>, AuthError> {
+    let chain = certificates(file, &bytes(file)?)?;
+    let ends = chain.into_iter().map(|certificate| end_of(file, &certificate));
+    Ok(ends.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().min())
 }
 
 /// A verifier looks at the dates before anything else, and says which one it did not like.
-fn end_of(file: &Path, certificate: &CertificateDer<'static>) -> anyhow::Result<Option<SystemTime>> {
+fn end_of(file: &Path, certificate: &CertificateDer<'static>) -> Result<Option<SystemTime>, AuthError> {
     let verifier = verifier(file, vec![certificate.clone()])?;
     let anybody = ServerName::try_from("localhost").expect("a name");
     let at = UnixTime::since_unix_epoch(NEVER);
@@ -46,9 +46,9 @@ fn end_of(file: &Path, certificate: &CertificateDer<'static>) -> anyhow::Result<
 }
 
 /// What who believes these authorities would say now if `host` showed that certificate. `None`: nothing against it.
-pub fn doubt(file: &Path, authorities: &Path, host: &str) -> anyhow::Result<Option<Doubt>> {
-    let chain = certificates(file)?;
-    let verifier = verifier(authorities, certificates(authorities)?)?;
+pub fn doubt(file: &Path, authorities: &Path, host: &str) -> Result<Option<Doubt>, AuthError> {
+    let chain = certificates(file, &bytes(file)?)?;
+    let verifier = verifier(authorities, certificates(authorities, &bytes(authorities)?)?)?;
     let Ok(name) = ServerName::try_from(host) else { return Ok(Some(Doubt::Name)) };
     Ok(match verifier.verify_server_cert(&chain[0], &chain[1..], &name, &[], UnixTime::now()) {
         Ok(_) => None,
@@ -63,27 +63,6 @@ pub fn doubt(file: &Path, authorities: &Path, host: &str) -> anyhow::Result<Opti
         },
         Err(other) => Some(Doubt::Other(other.to_string())),
     })
-}
-
-fn verifier(file: &Path, roots: Vec<CertificateDer<'static>>) -> anyhow::Result<Arc<WebPkiServerVerifier>> {
-    let mut store = RootCertStore::empty();
-    for root in roots {
-        store.add(root).with_context(|| format!("{} does not hold a certificate", file.display()))?;
-    }
-    let provider = Arc::new(ring::default_provider());
-    Ok(WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider).build()?)
-}
-
-/// One at least.
-fn certificates(file: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let pem = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    match found {
-        Ok(found) if !found.is_empty() => Ok(found),
-        _ => {
-            bail!("{} does not hold a certificate: expected PEM, -----BEGIN CERTIFICATE-----", file.display())
-        }
-    }
 }
 
 #[cfg(test)]
