@@ -1,6 +1,6 @@
 //! What the clients of our HTTP APIs share: the token, TLS for who says whom to believe, a time-out, JSON both ways, errors
 //! in words.
-//! It knows no route, tries nothing twice and keeps nothing but connections.
+//! A request that is made for a trace says so. It knows no route, tries nothing twice and keeps nothing but connections.
 
 use std::time::{Duration, SystemTime};
 
@@ -56,6 +56,11 @@ pub fn client(trust: Option<&Trust>) -> reqwest::Client {
     built.expect("all that it takes was given to it")
 }
 
+/// What sends traces, to a collector that believes like everybody else.
+pub fn to_collector(trust: Option<&Trust>) -> telemetry::traces::Connection {
+    telemetry::traces::Connection { http: client(trust), believes_somebody: trust.is_some() }
+}
+
 /// One service at one address.
 #[derive(Clone, Debug)]
 pub struct HttpClient {
@@ -79,7 +84,11 @@ impl HttpClient {
     /// `path` begins with a slash.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let url = format!("{}://{}{path}", self.scheme, self.address);
-        self.http.request(method, url).bearer_auth(self.credentials.token()).timeout(TIMEOUT)
+        let request = self.http.request(method, url).bearer_auth(self.credentials.token()).timeout(TIMEOUT);
+        match telemetry::traces::span::current() {
+            Some(trace) => request.header("traceparent", trace.to_string()),
+            None => request,
+        }
     }
 
     /// Sends a request and reads the answer's JSON.

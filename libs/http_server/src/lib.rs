@@ -8,6 +8,7 @@ mod guard;
 mod listen;
 mod openapi;
 mod path;
+mod span;
 
 use std::pin::pin;
 use std::time::Duration;
@@ -42,6 +43,8 @@ pub fn router(app: Router, guard: Guard, registry: Registry) -> Router {
             let (method, path) = (request.method(), request.uri().path());
             ApiError::new(StatusCode::METHOD_NOT_ALLOWED, format!("{path} cannot be asked by {method}"))
         })
+        // Behind the guard: what nobody may ask begins no trace.
+        .layer(middleware::from_fn(span::traced))
         .layer(middleware::from_fn_with_state(guard, check_token))
 }
 

@@ -8,6 +8,7 @@ mod key;
 mod lsn;
 mod pg;
 mod schema;
+mod trace;
 
 pub use id::{Generation, NodeId, ParseIdError, TenantId, TenantTimelineId, Term, TimelineId};
 pub use key::{Key, KeyKind, KeyRange, ParseKeyError, SlruKind};
@@ -15,3 +16,4 @@ pub use lsn::{Lsn, ParseLsnError};
 pub use pg::{
     BLCKSZ, Fork, Oid, ParsePgVersionError, PgVersion, RELSEG_BLOCKS, RelTag, TransactionId, WalSegmentSize,
 };
+pub use trace::{ParseTraceParentError, TraceParent};

@@ -1,0 +1,68 @@
+//! What becomes of spans when the collector is away, or slow.
+
+use std::net::TcpListener;
+use std::time::{Instant, SystemTime};
+
+use types::TraceParent;
+
+use super::*;
+
+fn span() -> SpanData {
+    let itself = TraceParent { trace_id: [1; 16], span_id: [2; 8], is_sampled: true };
+    let now = SystemTime::now();
+    let attributes = vec![KeyValue::new("varve.block", 7)];
+    let span = EndedSpan {
+        itself,
+        parent: [3; 8],
+        name: "a span".into(),
+        start_time: now,
+        end_time: now,
+        attributes,
+    };
+    span.data()
+}
+
+fn exporter(port: u16, counters: &Counters) -> (Queue, Exporter) {
+    let (queue, ended) = Queue::new(counters.clone());
+    let endpoint = parse_endpoint(&format!("http://127.0.0.1:{port}")).unwrap();
+    let identity = Identity { service: "a test", instance: "1".to_owned(), version: "0" };
+    let http = http_client::client(None);
+    let exporter = Exporter::start(&endpoint, identity.resource(), http, ended, counters.clone()).unwrap();
+    (queue, exporter)
+}
+
+#[test]
+fn what_does_not_fit_is_dropped_and_counted() {
+    let counters = Counters::default();
+    let (queue, ended) = Queue::new(counters.clone());
+    (0..queue::LENGTH + 10).for_each(|_| queue.push(span()));
+    assert_eq!((counters.overflowed.get(), ended.len()), (10, queue::LENGTH));
+}
+
+#[test]
+fn a_collector_that_is_away_costs_a_batch_and_no_time() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let counters = Counters::default();
+    let (queue, exporter) = exporter(free, &counters);
+    (0..3).for_each(|_| queue.push(span()));
+    let began = Instant::now();
+    exporter.end(FAREWELL);
+    assert!(began.elapsed() < FAREWELL, "nobody listens, which is told at once");
+    assert_eq!((counters.unsent.get(), counters.exported.get()), (3, 0));
+}
+
+#[test]
+fn a_collector_that_says_nothing_is_not_waited_for() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let counters = Counters::default();
+    let (queue, exporter) = exporter(silent.local_addr().unwrap().port(), &counters);
+    queue.push(span());
+    // It was connected to, and has a batch now that it never answers.
+    let (_connection, _) = silent.accept().unwrap();
+    let began = Instant::now();
+    (0..queue::LENGTH + 10).for_each(|_| queue.push(span()));
+    assert!(counters.overflowed.get() >= 10);
+    exporter.end(Duration::from_millis(200));
+    assert!(began.elapsed() < Duration::from_secs(2), "took {:?}", began.elapsed());
+    assert_eq!(counters.exported.get(), 0);
+}
