@@ -11,6 +11,7 @@ use durable_fs::{CrashPoint, DurableFs};
 use http_server::Guard;
 use prometheus::Registry;
 use remote_storage::{Counted, Crashing, RemoteStorage};
+use telemetry::{Identity, Traces};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use types::Generation;
@@ -35,6 +36,7 @@ pub async fn run(
     workdir: &Path,
     safekeepers: Vec<String>,
     crash_at: Option<CrashPoint>,
+    traces: &Traces,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let verifier =
@@ -47,6 +49,9 @@ pub async fn run(
         Certificate::of(at(&config.tls_cert_file), at(&config.tls_key_file)).context("tls_cert_file")?;
     let registry = telemetry::metrics::registry(env!("CARGO_PKG_VERSION"))?;
     telemetry::metrics::watch_disk(&registry, workdir)?;
+    let version = env!("CARGO_PKG_VERSION");
+    let identity = Identity { service: "pageserver", instance: config.id.to_string(), version };
+    traces.start(&identity, http_client::to_collector(credentials.trust()), &registry)?;
     let pages = PageReader::new(&registry)?;
     let ingest = IngestMetrics::new(&registry)?;
     let owners: Arc<dyn Owners> = match safekeepers.is_empty() {

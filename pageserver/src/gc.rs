@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use pageserver_api::history::{LsnKind, POSTGRES_EPOCH, TenantConfig};
 use prometheus::{Gauge, IntCounter, Registry};
+use telemetry::trace_span;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 use types::{Lsn, TenantId};
 
 use crate::history::{commit_time, lsn_of_time};
@@ -113,7 +115,8 @@ impl GarbageCollector {
                 };
                 // Not dropped at a shutdown: what it has begun must not go on beside what comes next. It ends when
                 // the timelines are closed.
-                match collecting.await {
+                let span = trace_span!(None, "garbage collection", varve.tenant_id = %tenant);
+                match collecting.instrument(span).await {
                     Ok(_) => {}
                     // Or one of its timelines was deleted meanwhile: the next round does without.
                     Err(StorageError::ShuttingDown) => {}

@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::Parser;
 use durable_fs::CrashPoint;
 use pageserver::config::Config;
-use telemetry::LogFormat;
+use telemetry::{LogFormat, TraceArguments, Traces};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -33,15 +33,19 @@ struct Arguments {
     crash_at: Option<CrashPoint>,
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
+    #[command(flatten)]
+    traces: TraceArguments,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    telemetry::init(arguments.log_format);
-    telemetry::exit(run(arguments))
+    let traces = telemetry::init(arguments.log_format, &arguments.traces);
+    let outcome = run(arguments, &traces);
+    traces.end();
+    telemetry::exit(outcome)
 }
 
-fn run(arguments: Arguments) -> anyhow::Result<()> {
+fn run(arguments: Arguments, traces: &Traces) -> anyhow::Result<()> {
     let config = Config::load(&arguments.workdir.join("pageserver.toml"))?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting tokio")?;
@@ -61,6 +65,6 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             stop.cancel();
         });
         let Arguments { workdir, safekeepers, crash_at, .. } = arguments;
-        pageserver::daemon::run(config, &workdir, safekeepers, crash_at, shutdown).await
+        pageserver::daemon::run(config, &workdir, safekeepers, crash_at, traces, shutdown).await
     })
 }

@@ -5,6 +5,8 @@ use std::ops::Range;
 use bytes::Bytes;
 use page_redo::{Change, RedoError};
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+use telemetry::child_span;
+use tracing::{Instrument, Span};
 use types::{BLCKSZ, Key, KeyKind, Lsn, PgVersion, RelTag};
 
 use crate::ingest::RelSize;
@@ -119,10 +121,11 @@ impl PageReader {
             let keys = std::iter::successors(Some(first), Key::next);
             keys.zip(&found).map(|(key, found)| reader.redo(&metadata, key, found)).collect()
         };
+        let span = if records > 0 { child_span!("redo", varve.changes = records) } else { Span::none() };
         if records <= MOST_RECORDS_INLINE {
-            return work();
+            return span.in_scope(work);
         }
-        match tokio::task::spawn_blocking(work).await {
+        match tokio::task::spawn_blocking(work).instrument(span).await {
             Ok(pages) => pages,
             Err(_) => Err(StorageError::ShuttingDown.into()),
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use auth::Credentials;
 use bytes::Bytes;
 use pg_frontend::{Address, ConnectParams, CopyReader, CopyWriter, PgClient, PgError};
-use types::{Lsn, Oid, RelTag, SlruKind, TenantTimelineId};
+use types::{Lsn, Oid, RelTag, SlruKind, TenantTimelineId, TraceParent};
 
 use crate::pagestream::{Header, MessageError, Request, RequestBody, Response, ResponseBody};
 
@@ -70,6 +70,8 @@ pub struct BackupRequest {
     /// The last record's end if absent. For a standby: what it is to see at least.
     pub lsn: Option<Lsn>,
     pub zstd: bool,
+    /// The trace that it is made for.
+    pub trace: Option<TraceParent>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,17 +84,26 @@ pub enum RequestedKind {
     Full,
 }
 
+impl RequestedKind {
+    /// The word with which the command begins.
+    pub const fn command(self) -> &'static str {
+        match self {
+            RequestedKind::Sparse | RequestedKind::Standby => "basebackup",
+            RequestedKind::Full => "fullbackup",
+        }
+    }
+}
+
 impl BackupRequest {
     /// The command of the page service.
     pub fn query(&self, timeline: TenantTimelineId) -> String {
-        let (command, standby) = match self.kind {
-            RequestedKind::Sparse => ("basebackup", ""),
-            RequestedKind::Standby => ("basebackup", " --standby"),
-            RequestedKind::Full => ("fullbackup", ""),
-        };
+        let command = self.kind.command();
+        let standby = if self.kind == RequestedKind::Standby { " --standby" } else { "" };
         let TenantTimelineId { tenant_id, timeline_id } = timeline;
         let lsn = self.lsn.map(|lsn| format!(" {lsn}")).unwrap_or_default();
-        format!("{command} {tenant_id} {timeline_id}{lsn}{standby}{}", if self.zstd { " --zstd" } else { "" })
+        let zstd = if self.zstd { " --zstd" } else { "" };
+        let trace = self.trace.map(|trace| format!(" --traceparent={trace}")).unwrap_or_default();
+        format!("{command} {tenant_id} {timeline_id}{lsn}{standby}{zstd}{trace}")
     }
 }
 
@@ -184,7 +195,7 @@ impl PageClient {
         };
         let header = Header { request_id: self.next_id, request_lsn, not_modified_since };
         self.next_id += 1;
-        self.writer.send(&Request { header, body }.encode()).await?;
+        self.writer.send(&Request { header, body, trace: None }.encode()).await?;
         let message = self.reader.next().await?.ok_or(PgError::Closed)?;
         let response = Response::decode(message)?;
         match response.body {

@@ -41,7 +41,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use page_redo::RedoError;
 use pg_format::{CheckPoint, FormatError, rmgr};
-use types::{Key, Lsn, PgVersion};
+use telemetry::trace_span;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
+use types::{Key, Lsn, PgVersion, TenantTimelineId};
 use wal_decoder::{DecodeError, DecodedRecord, WalRecord};
 
 use crate::pages::{PageError, PageReader};
@@ -110,6 +113,8 @@ pub struct Ingest {
     entries: Vec<(Key, Lsn, Value)>,
     bytes: usize,
     records: usize,
+    /// Of the batch, from its first record on.
+    span: Span,
     /// End and start of the last record taken in.
     last: Lsn,
     prev: Lsn,
@@ -148,6 +153,7 @@ impl Ingest {
             entries: Vec::new(),
             bytes: 0,
             records: 0,
+            span: Span::none(),
             last,
             prev,
         })
@@ -167,6 +173,9 @@ impl Ingest {
     /// understood is never passed over, since every page read behind it could be wrong; what is before it is put.
     pub async fn ingest(&mut self, record: &WalRecord) -> Result<(), IngestError> {
         let before = self.entries.len();
+        if self.records == 0 {
+            self.span = self.span_of_batch(record.start_lsn);
+        }
         if let Err(error) = self.take_in(record).await {
             self.entries.truncate(before);
             if error.is_of_record() {
@@ -201,6 +210,20 @@ impl Ingest {
         })
     }
 
+    fn span_of_batch(&self, start: Lsn) -> Span {
+        let TenantTimelineId { tenant_id, timeline_id } = self.timeline.id();
+        trace_span!(
+            None,
+            "ingest",
+            varve.tenant_id = %tenant_id,
+            varve.timeline_id = %timeline_id,
+            varve.lsn = %start,
+            varve.end_lsn = Empty,
+            varve.records = Empty,
+            varve.changes = Empty,
+        )
+    }
+
     /// Makes what was taken in visible to readers.
     pub async fn flush(&mut self) -> Result<(), IngestError> {
         if self.records == 0 {
@@ -212,7 +235,12 @@ impl Ingest {
             prev_record_lsn: self.prev,
         };
         self.metrics.entries.inc_by(batch.entries.len() as u64);
-        self.timeline.put_batch(batch).await?;
+        let span = std::mem::replace(&mut self.span, Span::none());
+        if !span.is_none() {
+            span.record("varve.end_lsn", tracing::field::display(batch.end_lsn));
+            span.record("varve.records", self.records).record("varve.changes", batch.entries.len());
+        }
+        self.timeline.put_batch(batch).instrument(span).await?;
         (self.bytes, self.records) = (0, 0);
         self.metadata.trim();
         Ok(())

@@ -4,10 +4,12 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use pageserver_api::pagestream::{Request, RequestBody, Response, ResponseBody};
+use telemetry::child_span;
+use tracing::Instrument;
 use types::{BLCKSZ, Key, KeyKind, Lsn, Oid, RelTag, SlruKind};
 
 use super::lsn::{ReadAt, read_at};
-use super::{PageService, error};
+use super::{PageService, error, spans};
 use crate::ingest::{RelSize, relation_size, size_of};
 use crate::pages::{PageError, zero_page};
 use crate::storage::{StorageError, Timeline};
@@ -42,6 +44,7 @@ pub(super) async fn answer(service: &PageService, timeline: &Timeline, request: 
     let body = respond(service, timeline, &request).await.unwrap_or_else(|refusal| {
         service.metrics.errors.inc();
         let message = refusal.message();
+        spans::note_failure();
         tracing::warn!(timeline = %timeline.id(), request = ?request.body, "{message}");
         ResponseBody::Error { message }
     });
@@ -54,6 +57,7 @@ async fn respond(
     request: &Request,
 ) -> Result<ResponseBody, Refusal> {
     let lsn = effective_lsn(service, timeline, request).await?;
+    spans::note_lsn(lsn);
     match request.body {
         RequestBody::Exists { rel } => {
             Ok(ResponseBody::Exists { rel, exists: size(timeline, rel, lsn).await?.is_some() })
@@ -101,7 +105,8 @@ async fn effective_lsn(
         ReadAt::Now(lsn) => Ok(lsn),
         ReadAt::After(lsn) => {
             let _timer = service.metrics.wait_lsn_seconds.start_timer();
-            timeline.wait_lsn(lsn, service.wait_lsn_timeout).await?;
+            let span = child_span!("wait for WAL", varve.lsn = %lsn);
+            timeline.wait_lsn(lsn, service.wait_lsn_timeout).instrument(span).await?;
             Ok(lsn)
         }
     }

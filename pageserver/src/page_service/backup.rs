@@ -7,7 +7,7 @@ use pageserver_api::{BackupRequest, RequestedKind};
 use pg_backend::{CopyWriter, QueryError, Session};
 use types::Lsn;
 
-use super::{PageService, error};
+use super::{PageService, error, spans};
 use crate::basebackup::{BackupError, BackupKind, BackupOptions, ChunkSink, standby, write_backup};
 use crate::storage::Timeline;
 
@@ -28,12 +28,14 @@ pub(super) async fn serve(
     let _timer = service.metrics.backup_seconds.start_timer();
     let options = options(service, timeline, request).await?;
     let id = timeline.id();
+    spans::note_lsn(options.lsn);
     // It may take its time.
     let _held = timeline.hold_lsn(options.lsn).map_err(|failure| error::query_error(&failure.into()))?;
     tracing::info!(timeline = %id, lsn = %options.lsn, prev = %options.prev_lsn, kind = ?options.kind, "base backup");
     let sink = CopySink(session.copy_out().await?);
     write_backup(timeline, &service.pages, options, sink).await.map_err(|failure| {
         tracing::warn!(timeline = %id, lsn = %options.lsn, "base backup failed: {failure}");
+        spans::note_failure();
         error::backup_error(&failure)
     })
 }

@@ -42,13 +42,17 @@ pub(super) fn parse(query: &str) -> Result<Command, String> {
 
 fn backup(words: &[&str], kind: RequestedKind) -> Result<Command, String> {
     let (options, words): (Vec<&str>, Vec<&str>) = words.iter().partition(|word| word.starts_with("--"));
-    let (mut kind, mut zstd) = (kind, false);
+    let (mut kind, mut zstd, mut trace) = (kind, false, None);
     for option in options {
+        if let Some(parent) = option.strip_prefix("--traceparent=") {
+            trace = Some(parent.parse().map_err(|error: types::ParseTraceParentError| error.to_string())?);
+            continue;
+        }
         match (option, kind) {
             ("--zstd", _) => zstd = true,
             ("--standby", RequestedKind::Sparse) => kind = RequestedKind::Standby,
             ("--standby", _) => return Err("--standby belongs to basebackup".to_owned()),
-            _ => return Err(format!("unknown option {option}: expected --zstd or --standby")),
+            _ => return Err(format!("unknown option {option}: expected --zstd, --standby or --traceparent")),
         }
     }
     let (id, lsn) = match words[..] {
@@ -56,11 +60,12 @@ fn backup(words: &[&str], kind: RequestedKind) -> Result<Command, String> {
         [tenant, timeline, lsn] => (ids(tenant, timeline)?, Some(parse_lsn(lsn)?)),
         _ => {
             return Err(
-                "expected: basebackup|fullbackup TENANT TIMELINE [LSN] [--zstd] [--standby]".to_owned()
+                "expected: basebackup|fullbackup TENANT TIMELINE [LSN] [--zstd] [--standby] [--traceparent=…]"
+                    .to_owned(),
             );
         }
     };
-    Ok(Command::Backup(id, BackupRequest { kind, lsn, zstd }))
+    Ok(Command::Backup(id, BackupRequest { kind, lsn, zstd, trace }))
 }
 
 fn parse_lsn(text: &str) -> Result<Lsn, String> {
@@ -86,6 +91,19 @@ mod tests {
         let Command::Backup(_, request) = backup else { panic!("{backup:?}") };
         assert!(request.kind == RequestedKind::Full && request.zstd);
         assert_eq!(request.lsn, Some(Lsn(0x16B_9188)));
+    }
+
+    #[test]
+    fn a_backup_says_which_trace_it_is_of() {
+        let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().unwrap();
+        let timeline = TenantTimelineId::new(ID.parse().unwrap(), ID.parse().unwrap());
+        let asked =
+            BackupRequest { kind: RequestedKind::Standby, lsn: None, zstd: false, trace: Some(trace) };
+        let Ok(Command::Backup(id, request)) = parse(&asked.query(timeline)) else { panic!("{asked:?}") };
+        assert_eq!((id, request.kind, request.trace), (timeline, RequestedKind::Standby, Some(trace)));
+        assert!(
+            parse(&format!("basebackup {ID} {ID} --traceparent=1")).unwrap_err().contains("trace context")
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! lsn.rs      which LSN a request reads at (pure)
 //! backup.rs   basebackup, fullbackup
 //! slow.rs     reads that take long, told with their plans
+//! spans.rs    what traces say of requests
 //! error.rs    SQLSTATEs
 //! ```
 
@@ -17,6 +18,7 @@ mod error;
 mod lsn;
 mod metrics;
 mod slow;
+mod spans;
 mod stream;
 
 use std::sync::Arc;
@@ -24,6 +26,7 @@ use std::time::Duration;
 
 use auth::{Need, Scope};
 use pg_backend::{Handler, QueryError, Session, sqlstate};
+use tracing::Instrument;
 use types::TenantTimelineId;
 
 use crate::pages::PageReader;
@@ -55,7 +58,8 @@ impl Handler for PageService {
                 if self.manager.is_archived(id) {
                     return Err(error::query_error(&StorageError::Archived(id).into()));
                 }
-                backup::serve(self, &timeline, request, session).await
+                let span = spans::of_backup(id, &request);
+                backup::serve(self, &timeline, request, session).instrument(span).await
             }
             Command::Lease(id, lsn, reach) => {
                 let timeline = self.timeline(session, id)?;

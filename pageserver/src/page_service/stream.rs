@@ -6,8 +6,9 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use pageserver_api::pagestream::Request;
 use pg_backend::{QueryError, Session, sqlstate};
+use tracing::Instrument;
 
-use super::{PageService, answer};
+use super::{PageService, answer, spans};
 use crate::storage::Timeline;
 
 pub(super) async fn serve(
@@ -37,7 +38,8 @@ pub(super) async fn serve(
                     // What a client sends is wrong for good: it does not speak this protocol.
                     let request = Request::decode(message)
                         .map_err(|error| QueryError::fatal(sqlstate::PROTOCOL_VIOLATION, error.to_string()))?;
-                    answers.push_back(answer::answer(service, timeline, request));
+                    let span = spans::of_request(timeline.id(), &request);
+                    answers.push_back(answer::answer(service, timeline, request).instrument(span));
                 }
                 None => client_done = true,
             }

@@ -11,6 +11,7 @@ use pageserver_api::{
     At, BackupManifest, BackupRequest, PageServiceAddress, PageserverClient, RequestedKind,
 };
 use pg_frontend::Address;
+use telemetry::Traces;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use types::{Fork, Lsn, PgVersion, RelTag, SlruKind, TenantId, TenantTimelineId, TimelineId};
@@ -53,10 +54,9 @@ impl Daemon {
         let credentials = Credentials::load(&workdir.join("token")).unwrap();
         let shutdown = CancellationToken::new();
         let (directory, stop) = (workdir.to_owned(), shutdown.clone());
-        let running =
-            tokio::spawn(
-                async move { pageserver::daemon::run(config, &directory, Vec::new(), None, stop).await },
-            );
+        let running = tokio::spawn(async move {
+            pageserver::daemon::run(config, &directory, Vec::new(), None, &Traces::off(), stop).await
+        });
         let daemon = Daemon {
             http: PageserverClient::new(&http, credentials.clone()),
             http_address: http,
@@ -176,7 +176,7 @@ async fn read(address: &PageServiceAddress, lsn: Lsn) {
     assert!(stream.exists(PG_CLASS, at).await.unwrap(), "the connection goes on after an error");
 
     let mut reader = address
-        .backup(&BackupRequest { kind: RequestedKind::Sparse, lsn: Some(lsn), zstd: true })
+        .backup(&BackupRequest { kind: RequestedKind::Sparse, lsn: Some(lsn), zstd: true, trace: None })
         .await
         .unwrap();
     let mut bytes = Vec::new();

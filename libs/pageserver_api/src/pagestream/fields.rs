@@ -1,7 +1,7 @@
 //! What requests and responses have in common.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use types::{Fork, Lsn, RelTag, SlruKind};
+use types::{Fork, Lsn, RelTag, SlruKind, TraceParent};
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum MessageError {
@@ -17,6 +17,8 @@ pub enum MessageError {
     UnknownSlru(u8),
     #[error("a run of {count} blocks from block {block} is not from 1 to {max} blocks")]
     BadRun { block: u32, count: u32, max: u32 },
+    #[error("a trace context whose trace id or span id is all zeros")]
+    BadTrace,
     #[error("an error message without its final NUL, or not in UTF-8")]
     BadText,
 }
@@ -64,6 +66,12 @@ pub(super) fn get_rel(buffer: &mut Bytes) -> Result<RelTag, MessageError> {
 pub(super) fn get_slru(buffer: &mut Bytes) -> Result<SlruKind, MessageError> {
     let kind = get_u8(buffer)?;
     SlruKind::from_number(kind).ok_or(MessageError::UnknownSlru(kind))
+}
+
+pub(super) fn get_trace(buffer: &mut Bytes) -> Result<TraceParent, MessageError> {
+    let mut bytes = [0; TraceParent::SIZE];
+    buffer.try_copy_to_slice(&mut bytes).map_err(|_| MessageError::Truncated)?;
+    TraceParent::from_bytes(bytes).ok_or(MessageError::BadTrace)
 }
 
 pub(super) fn get_u8(buffer: &mut Bytes) -> Result<u8, MessageError> {

@@ -9,6 +9,7 @@
 //!    4 SLRU segment  kind u8, segment u32
 //!    5 get page run  rel, block u32, count u32            (ours)
 //!            rel = tablespace u32, database u32, relation u32, fork u8
+//!  +0x80 the same of a trace: behind the body trace id 16, span id 8, flags u8, as in W3C's traceparent  (ours)
 //!
 //! response  tag u8 │ the three of the request │ the request's body again │ payload
 //!  100 exists        u8

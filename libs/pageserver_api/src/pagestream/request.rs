@@ -1,17 +1,22 @@
 //! What a client asks.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use types::{Oid, RelTag, SlruKind};
+use types::{Oid, RelTag, SlruKind, TraceParent};
 
-use super::fields::{Header, MessageError, at_end, get_rel, get_slru, get_u8, get_u32, put_rel};
+use super::fields::{Header, MessageError, at_end, get_rel, get_slru, get_trace, get_u8, get_u32, put_rel};
 
 /// Most blocks that one request for a run may name: 1 MiB.
 pub const MAX_RUN_BLOCKS: u32 = 128;
+
+/// Of a tag: a trace context follows the body.
+const TRACED: u8 = 0x80;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
     pub header: Header,
     pub body: RequestBody,
+    /// The trace that the request belongs to, if its client said.
+    pub trace: Option<TraceParent>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,19 +95,23 @@ impl RequestBody {
 
 impl Request {
     pub fn encode(&self) -> Bytes {
-        let mut buffer = BytesMut::with_capacity(1 + Header::SIZE + 21);
-        buffer.put_u8(self.body.tag());
+        let mut buffer = BytesMut::with_capacity(1 + Header::SIZE + 21 + TraceParent::SIZE);
+        buffer.put_u8(self.body.tag() | if self.trace.is_some() { TRACED } else { 0 });
         self.header.put(&mut buffer);
         self.body.put(&mut buffer);
+        if let Some(trace) = self.trace {
+            buffer.put_slice(&trace.to_bytes());
+        }
         buffer.freeze()
     }
 
     pub fn decode(mut message: Bytes) -> Result<Request, MessageError> {
         let tag = get_u8(&mut message)?;
         let header = Header::get(&mut message)?;
-        let body = RequestBody::get(tag, &mut message)?;
+        let body = RequestBody::get(tag & !TRACED, &mut message)?;
+        let trace = if tag & TRACED == 0 { None } else { Some(get_trace(&mut message)?) };
         at_end(&message)?;
-        Ok(Request { header, body })
+        Ok(Request { header, body, trace })
     }
 }
 
@@ -112,6 +121,8 @@ mod tests {
     use types::{Fork, Lsn};
 
     const REL: RelTag = RelTag { spc: 1663, db: 5, rel: 16384, fork: Fork::Vm };
+
+    const TRACE: TraceParent = TraceParent { trace_id: [0xa1; 16], span_id: [0xb2; 8], is_sampled: true };
 
     fn requests() -> Vec<Request> {
         let header = Header { request_id: 7, request_lsn: Lsn::MAX, not_modified_since: Lsn(0x1_0000_0020) };
@@ -123,8 +134,9 @@ mod tests {
             RequestBody::SlruSegment { slru: SlruKind::MultiXactOffsets, segment: 9 },
             RequestBody::GetPageRun { rel: REL, block: 3, count: MAX_RUN_BLOCKS },
         ]
-        .map(|body| Request { header, body })
-        .to_vec()
+        .into_iter()
+        .flat_map(|body| [None, Some(TRACE)].map(|trace| Request { header, body, trace }))
+        .collect()
     }
 
     #[test]
@@ -143,18 +155,21 @@ mod tests {
 
     #[test]
     fn the_layout_is_the_published_one() {
-        let bytes = requests()[2].encode();
-        let expected =
-            "02 0000000000000007 ffffffffffffffff 0000000100000020 0000067f 00000005 00004000 02 00000003";
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, expected.replace(' ', ""));
+        let body =
+            "0000000000000007 ffffffffffffffff 0000000100000020 0000067f 00000005 00004000 02 00000003";
+        let trace = format!("{} {} 01", "a1".repeat(16), "b2".repeat(8));
+        for (request, expected) in [(4, format!("02 {body}")), (5, format!("82 {body} {trace}"))] {
+            let hex: String = requests()[request].encode().iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(hex, expected.replace(' ', ""));
+        }
     }
 
     #[test]
     fn senseless_requests_are_refused() {
         let header = requests()[0].header;
         for (block, count) in [(0, 0), (0, MAX_RUN_BLOCKS + 1), (u32::MAX, 1)] {
-            let request = Request { header, body: RequestBody::GetPageRun { rel: REL, block, count } };
+            let body = RequestBody::GetPageRun { rel: REL, block, count };
+            let request = Request { header, body, trace: None };
             assert!(matches!(Request::decode(request.encode()), Err(MessageError::BadRun { .. })));
         }
         let mut bytes = BytesMut::from(&requests()[0].encode()[..]);
@@ -162,5 +177,9 @@ mod tests {
         assert_eq!(Request::decode(bytes.clone().freeze()), Err(MessageError::UnknownFork(9)));
         bytes[0] = 99;
         assert_eq!(Request::decode(bytes.freeze()), Err(MessageError::UnknownTag(99)));
+        let mut bytes = BytesMut::from(&requests()[1].encode()[..]);
+        let trace = bytes.len() - TraceParent::SIZE;
+        bytes[trace..].fill(0);
+        assert_eq!(Request::decode(bytes.freeze()), Err(MessageError::BadTrace));
     }
 }

@@ -12,6 +12,8 @@ use durable_fs::run_blocking;
 use layer_format::{BlockCache, Identity, LayerReader};
 use prometheus::{IntCounter, IntGauge};
 use remote_storage::ObjectKey;
+use telemetry::child_span;
+use tracing::Instrument;
 use types::{Key, TenantTimelineId};
 
 use super::{LayerFileName, OpenFiles};
@@ -257,6 +259,18 @@ impl DiskLayer {
             return Ok(());
         }
         tracing::info!(layer = %self.file_name, timeline = %self.identity.timeline, "downloading a layer");
+        let span = child_span!(
+            "download layer",
+            varve.tenant_id = %self.id().tenant_id,
+            varve.timeline_id = %self.id().timeline_id,
+            varve.layer = %self.file_name,
+            varve.layer_size = self.file_size,
+        );
+        self.fetch(environment).instrument(span).await
+    }
+
+    /// Tries again, when the disk is full, as soon as there is room.
+    async fn fetch(&self, environment: &Environment) -> Result<(), StorageError> {
         let mut attempt = 1;
         loop {
             let temporary = temporary_path(&self.path);

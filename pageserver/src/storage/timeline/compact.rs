@@ -10,9 +10,11 @@ use durable_fs::run_blocking;
 use layer_format::LayerReader;
 use layer_map::{Coverage, Descent, Extent, Step};
 use remote_storage::ObjectKey;
+use telemetry::trace_span;
 use tokio::runtime::Handle;
 use tokio::sync::SemaphorePermit;
-use types::{Key, KeyRange, Lsn};
+use tracing::Instrument;
+use types::{Key, KeyRange, Lsn, TenantTimelineId};
 
 use super::read::Level;
 use super::view::View;
@@ -44,11 +46,25 @@ impl Timeline {
             let _turn = self.turn().await?;
             let _compacting = self.compacting.lock().await;
             let Some(job) = self.next_job() else { return Ok(done) };
-            match &job {
-                Job::Merge(_) => done.merges += 1,
-                Job::Images { .. } => done.images += 1,
-            }
-            self.run_job(job).await?;
+            let kind = match &job {
+                Job::Merge(_) => {
+                    done.merges += 1;
+                    "merge"
+                }
+                Job::Images { .. } => {
+                    done.images += 1;
+                    "images"
+                }
+            };
+            let TenantTimelineId { tenant_id, timeline_id } = self.id;
+            let span = trace_span!(
+                None,
+                "compaction",
+                varve.tenant_id = %tenant_id,
+                varve.timeline_id = %timeline_id,
+                varve.job = kind,
+            );
+            self.run_job(job).instrument(span).await?;
         }
     }
 

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use durable_fs::run_blocking;
 use layer_format::Entry;
 use layer_map::{Coverage, Step};
+use telemetry::child_span;
+use tracing::Instrument;
 use types::{Key, Lsn, TenantTimelineId};
 
 use super::view::View;
@@ -97,7 +99,9 @@ impl Timeline {
         if walks.iter().any(|(_, collector)| !collector.is_complete()) {
             let keys: Vec<Key> =
                 walks.iter().filter(|(_, c)| !c.is_complete()).map(|(key, _)| *key).collect();
-            let found = self.blocking(levels, move |levels| read_keys(levels, &keys)).await?;
+            let span = child_span!("read layers", varve.keys = keys.len());
+            let reading = self.blocking(levels, move |levels| read_keys(levels, &keys));
+            let found = reading.instrument(span).await?;
             let mut found = found.into_iter();
             for (_, collector) in walks.iter_mut().filter(|(_, c)| !c.is_complete()) {
                 *collector = found.next().unwrap_or_default();
