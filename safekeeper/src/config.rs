@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use remote_storage::RemoteStorageConfig;
-use telemetry::LogFormat;
+use telemetry::{LogFormat, TraceArguments};
 use types::NodeId;
 
 /// Keeps the WAL of computes durably, and gives it to pageservers.
@@ -59,6 +59,8 @@ pub struct Arguments {
     pub evict_after: u64,
     #[arg(long, value_enum, default_value_t)]
     pub log_format: LogFormat,
+    #[command(flatten)]
+    pub traces: TraceArguments,
 }
 
 /// Who this safekeeper is to others.

@@ -29,6 +29,7 @@ use http_server::Guard;
 use nix::sys::stat::{Mode, umask};
 use pg_backend::Limits;
 use remote_storage::{Counted, RemoteStorage};
+use telemetry::{Identity, Traces};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -42,11 +43,13 @@ use crate::wal_service::WalService;
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    telemetry::init(arguments.log_format);
-    telemetry::exit(run(arguments).await)
+    let traces = telemetry::init(arguments.log_format, &arguments.traces);
+    let outcome = run(arguments, &traces).await;
+    traces.end();
+    telemetry::exit(outcome)
 }
 
-async fn run(arguments: Arguments) -> anyhow::Result<()> {
+async fn run(arguments: Arguments, traces: &Traces) -> anyhow::Result<()> {
     // WAL holds what users wrote: nobody else on this machine is to read it.
     umask(Mode::S_IRWXG | Mode::S_IRWXO);
     let verifier = Verifier::load(&arguments.auth_public_key_path)?;
@@ -57,6 +60,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let datadir = DataDirectory::open(&fs, &arguments.datadir, arguments.id)?;
     let registry = telemetry::metrics::registry(env!("CARGO_PKG_VERSION"))?;
     telemetry::metrics::watch_disk(&registry, datadir.path())?;
+    let version = env!("CARGO_PKG_VERSION");
+    let identity = Identity { service: "safekeeper", instance: arguments.id.to_string(), version };
+    traces.start(&identity, http_client::to_collector(credentials.trust()), &registry)?;
     let metrics = Arc::new(Metrics::new(&registry)?);
     let shutdown = CancellationToken::new();
 

@@ -9,8 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use consensus::offload::patience;
+use telemetry::trace_span;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 use types::{NodeId, TenantTimelineId};
 
 use crate::metrics::Metrics;
@@ -114,7 +116,15 @@ impl Offload {
             if attempt.segment.0 != number {
                 attempt.segment = (number, Instant::now());
             }
-            if !self.segment(timeline, remote, number, attempt.segment.1).await? {
+            let TenantTimelineId { tenant_id, timeline_id } = timeline.ttid();
+            let span = trace_span!(
+                None,
+                "offload",
+                varve.tenant_id = %tenant_id,
+                varve.timeline_id = %timeline_id,
+                varve.lsn = %timeline.segments().start(number),
+            );
+            if !self.segment(timeline, remote, number, attempt.segment.1).instrument(span).await? {
                 return Ok(());
             }
             self.metrics.offloaded_segments.inc();

@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use auth::{Certificate, Verifier};
-use telemetry::LogFormat;
+use telemetry::{Identity, LogFormat, TraceArguments, Traces};
 
 #[derive(Parser)]
 #[command(version, about = "Carries WAL positions between safekeepers and pageservers.")]
@@ -36,16 +36,20 @@ struct Arguments {
     tls_key_file: Option<PathBuf>,
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
+    #[command(flatten)]
+    traces: TraceArguments,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    telemetry::init(arguments.log_format);
-    telemetry::exit(run(arguments).await)
+    let traces = telemetry::init(arguments.log_format, &arguments.traces);
+    let outcome = run(arguments, &traces).await;
+    traces.end();
+    telemetry::exit(outcome)
 }
 
-async fn run(arguments: Arguments) -> anyhow::Result<()> {
+async fn run(arguments: Arguments, traces: &Traces) -> anyhow::Result<()> {
     let verifier = Verifier::load(&arguments.auth_public_key_path)?;
     let certificate = Certificate::of(arguments.tls_cert_file, arguments.tls_key_file)?;
     let listener = TcpListener::bind(arguments.listen_addr)
@@ -53,9 +57,15 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         .with_context(|| format!("cannot listen on {}", arguments.listen_addr))?;
     tracing::info!("storage broker listens on {}", listener.local_addr()?);
 
+    let version = env!("CARGO_PKG_VERSION");
+    let registry = telemetry::metrics::registry(version)?;
+    let identity =
+        Identity { service: "storage_broker", instance: arguments.listen_addr.to_string(), version };
+    // It connects to nobody else, and so was told of nobody to believe.
+    traces.start(&identity, http_client::to_collector(None), &registry)?;
     let shutdown = CancellationToken::new();
     tokio::spawn(cancel_on_signal(shutdown.clone()));
-    let router = service::router(verifier, shutdown.clone())?;
+    let router = service::router(verifier, registry, shutdown.clone())?;
     http_server::serve(listener, certificate, router, shutdown).await.context("serving ended")?;
     tracing::info!("storage broker stopped");
     Ok(())

@@ -24,8 +24,11 @@ use crate::metrics::Metrics;
 use crate::registry::{PublisherId, Registry, SubscriberId};
 
 /// The whole service behind the guard: `/metrics`, `/status` and the gRPC methods.
-pub fn router(verifier: Verifier, shutdown: CancellationToken) -> prometheus::Result<Router> {
-    let registry = telemetry::metrics::registry(env!("CARGO_PKG_VERSION"))?;
+pub fn router(
+    verifier: Verifier,
+    registry: prometheus::Registry,
+    shutdown: CancellationToken,
+) -> prometheus::Result<Router> {
     let metrics = Metrics::new(&registry)?;
     let shared = Arc::new(Shared { state: Mutex::default(), metrics, shutdown });
     let grpc = Routes::new(BrokerServer::new(BrokerService(shared.clone()))).into_axum_router();
