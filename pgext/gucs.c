@@ -18,6 +18,7 @@
 #include "gucs.h"
 #include "sabotage.h"
 #include "server.h"
+#include "trace.h"
 
 /* in blocks: 8 GB */
 #define CACHE_SIZE_DEFAULT (8 * 1024 * (1024 * 1024 / BLCKSZ))
@@ -239,6 +240,7 @@ varve_define_gucs(void)
 							   GUC_SUPERUSER_ONLY | GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE,
 							   NULL, NULL, counters_text);
 	define_limits();
+	trace_define_gucs();
 	define_tests();
 	MarkGUCPrefixReserved("varve");
 }

@@ -33,6 +33,7 @@
 #include "counters.h"
 #include "gucs.h"
 #include "page_client.h"
+#include "trace.h"
 
 #define PAUSE_FIRST_MS 20
 #define PAUSE_MAX_MS 2000
@@ -47,6 +48,7 @@
 typedef struct Ahead
 {
 	PageRequest request;
+	TraceSpan	span;
 	char	   *message;		/* memory of libpq that holds the answer; NULL: it has not come */
 	const char *pages;			/* inside the message */
 } Ahead;
@@ -291,10 +293,10 @@ connect_once(void)
 }
 
 static bool
-send_request(const PageRequest *request)
+send_request(const PageRequest *request, const TraceSpan *span)
 {
 	char		bytes[PAGE_REQUEST_MAX];
-	int			length = page_request_encode(request, bytes);
+	int			length = page_request_encode_traced(request, trace_context(span), bytes);
 
 	count(&varve_counters->requests, 1);
 	return PQputCopyData(connection, bytes, length) == 1 && flush_output();
@@ -422,11 +424,11 @@ take_in_other(uint64 request_id, int length)
 
 /* NULL: the connection is lost or unusable, try again */
 static const char *
-exchange(const PageRequest *request, TimestampTz start, int *complaints)
+exchange(const PageRequest *request, const TraceSpan *span, TimestampTz start, int *complaints)
 {
 	int			length;
 
-	if (!send_request(request))
+	if (!send_request(request, span))
 		return NULL;
 	while (receive_message(request, start, complaints, &length))
 	{
@@ -459,18 +461,21 @@ bool
 page_client_send_ahead(PageRequest *request)
 {
 	char		bytes[PAGE_REQUEST_MAX];
+	TraceSpan	span;
+	int			length;
 
 	if (!streaming || ahead_count == PAGE_CLIENT_AHEAD_MAX)
 		return false;
 	request->id = next_request_id++;
-	if (PQputCopyData(connection, bytes, page_request_encode(request, bytes)) != 1 ||
-		PQflush(connection) < 0)
+	span = trace_begin();
+	length = page_request_encode_traced(request, trace_context(&span), bytes);
+	if (PQputCopyData(connection, bytes, length) != 1 || PQflush(connection) < 0)
 	{
 		disconnect();
 		return false;
 	}
 	count(&varve_counters->requests, 1);
-	ahead[ahead_count++] = (Ahead) {.request = *request};
+	ahead[ahead_count++] = (Ahead) {.request = *request, .span = span};
 	return true;
 }
 
@@ -497,6 +502,7 @@ page_client_receive_ahead(uint64 request_id)
 	if (one == NULL)
 		return NULL;
 	SetLatch(MyLatch);
+	trace_end(&one->span, &one->request);
 	count(&varve_counters->blocks_fetched, one->request.blocks);
 	return one->pages;
 }
@@ -527,6 +533,7 @@ page_client_get(PageRequest *request)
 	int			pause_ms = PAUSE_FIRST_MS;
 	int			complaints = 0;
 	const char *pages;
+	TraceSpan	span = trace_begin();
 
 	if (CritSectionCount > 0)
 		elog(PANIC, "varve: a page is missing inside a critical section");
@@ -537,7 +544,7 @@ page_client_get(PageRequest *request)
 	{
 		if (streaming || connect_once())
 		{
-			pages = exchange(request, start, &complaints);
+			pages = exchange(request, &span, start, &complaints);
 			if (pages != NULL)
 				break;
 		}
@@ -545,6 +552,7 @@ page_client_get(PageRequest *request)
 	}
 	/* the caller's own reason to look at the latch may have been reset with ours */
 	SetLatch(MyLatch);
+	trace_end(&span, request);
 	count(&varve_counters->blocks_fetched, request->blocks);
 	count(&varve_counters->wait_microseconds, GetCurrentTimestamp() - start);
 	return pages;

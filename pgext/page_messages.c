@@ -4,6 +4,7 @@
  *   request   tag u8 | request id u64 | request_lsn u64 | not_modified_since u64 | body
  *     2 GetPage      spc u32, db u32, rel u32, fork u8, block u32
  *     5 GetPageRun   the same, then blocks u32
+ *     +0x80          of a trace: trace id 16, span id 8, flags u8 follow, which do not come back
  *   answer    tag u8 | request id | request_lsn | not_modified_since | body of the request | pages
  *     102 GetPage, 106 GetPageRun
  *     103 Error      header only, then "SQLSTATE: message" and a zero byte
@@ -18,6 +19,7 @@
 
 #define TAG_GET_PAGE 2
 #define TAG_GET_PAGE_RUN 5
+#define TAG_TRACED 0x80
 #define TAG_PAGE 102
 #define TAG_ERROR 103
 #define TAG_PAGE_RUN 106
@@ -66,6 +68,18 @@ page_request_encode(const PageRequest *request, char *bytes)
 	if (request->blocks > 1)
 		at = put_u32(at, request->blocks);
 	return at - bytes;
+}
+
+int
+page_request_encode_traced(const PageRequest *request, const char *trace_context, char *bytes)
+{
+	int			length = page_request_encode(request, bytes);
+
+	if (trace_context == NULL)
+		return length;
+	bytes[0] = (char) ((uint8) bytes[0] | TAG_TRACED);
+	memcpy(bytes + length, trace_context, TRACE_CONTEXT_LENGTH);
+	return length + TRACE_CONTEXT_LENGTH;
 }
 
 static PageAnswer

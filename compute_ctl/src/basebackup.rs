@@ -12,7 +12,9 @@ use bytes::{Buf, Bytes};
 use compute_api::{ComputeSpec, StartStep};
 use pageserver_api::{BackupRequest, RequestedKind};
 use pg_frontend::{Address, ConnectParams, CopyReader, PgClient, PgError};
+use telemetry::child_span;
 use tokio::sync::mpsc;
+use tracing::Instrument;
 use types::Lsn;
 
 use crate::data_dir::{DataDir, DataLayout, Unpacked, Wanted, unpack};
@@ -47,10 +49,19 @@ impl Basebackup<'_> {
         let mut pause = FIRST_PAUSE;
         let mut refused_since: Option<Instant> = None;
         loop {
-            let error = match self.open().await {
+            // Of one attempt: the pageserver's part in it hangs here.
+            let span = child_span!(
+                "base backup",
+                otel.kind = "client",
+                varve.tenant_id = %self.spec.tenant_id,
+                varve.timeline_id = %self.spec.timeline_id,
+                varve.lsn = self.lsn.map(tracing::field::display),
+                server.address = self.spec.pageserver.pg_connstr,
+            );
+            let error = match self.open().instrument(span.clone()).await {
                 Ok(source) => {
                     since = status.step_done(StartStep::BasebackupWait, since);
-                    match self.receive(source).await? {
+                    match self.receive(source).instrument(span).await? {
                         Ok(unpacked) => {
                             tracing::info!(
                                 lsn = %unpacked.manifest.lsn,
@@ -88,7 +99,8 @@ impl Basebackup<'_> {
             .credentials(self.credentials);
         let client = PgClient::connect(&params).await?;
         let kind = if self.lsn.is_some() { RequestedKind::Sparse } else { RequestedKind::Standby };
-        let command = BackupRequest { kind, lsn: self.lsn, zstd: true }.query(self.spec.ttid());
+        let trace = telemetry::traces::span::current();
+        let command = BackupRequest { kind, lsn: self.lsn, zstd: true, trace }.query(self.spec.ttid());
         let first = async {
             let mut reader = client.copy_out(&command).await?;
             let first = reader.next().await?.ok_or(PgError::Closed)?;

@@ -14,6 +14,7 @@ mod proxy;
 mod server_files;
 mod server_numbers;
 mod server_user;
+mod spans;
 mod status;
 mod walproposer;
 
@@ -26,7 +27,7 @@ use auth::{Certificate, CertificateFiles, Credentials, Scope, Trust, Verifier};
 use clap::Parser;
 use compute_api::ComputeSpec;
 use http_server::Guard;
-use telemetry::LogFormat;
+use telemetry::{Identity, LogFormat, TraceArguments, Traces};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -89,6 +90,8 @@ struct Arguments {
     cold: bool,
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
+    #[command(flatten)]
+    traces: TraceArguments,
 }
 
 /// `90`, `90s`, `500ms` or `2m`.
@@ -106,8 +109,10 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    telemetry::init(arguments.log_format);
-    match run(arguments).await {
+    let traces = telemetry::init(arguments.log_format, &arguments.traces);
+    let outcome = run(arguments, &traces).await;
+    traces.end();
+    match outcome {
         Ok(status) => ExitCode::from(status as u8),
         Err(error) => {
             tracing::error!("{error:#}");
@@ -116,7 +121,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(arguments: Arguments) -> anyhow::Result<ExitStatus> {
+async fn run(arguments: Arguments, traces: &Traces) -> anyhow::Result<ExitStatus> {
     let verifier = Verifier::load(&arguments.auth_public_key_path)?;
     let trust = arguments.tls_ca_file.as_deref().map(Trust::load).transpose()?;
     let credentials = Credentials::load(&arguments.auth_token_file)?.believing(trust);
@@ -137,6 +142,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitStatus> {
 
     let registry = telemetry::metrics::registry(env!("CARGO_PKG_VERSION"))?;
     telemetry::metrics::watch_disk(&registry, ground.paths().home())?;
+    let version = env!("CARGO_PKG_VERSION");
+    let identity = Identity { service: "compute", instance: spec.endpoint_id.clone(), version };
+    traces.start(&identity, http_client::to_collector(credentials.trust()), &registry)?;
     let status = StatusBoard::new(&spec, Metrics::new(&registry, &spec)?);
     server_numbers::watch(&registry, ground.paths().clone(), status.server())?;
     let terminate = CancellationToken::new();

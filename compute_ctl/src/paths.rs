@@ -9,6 +9,7 @@
 //!        server.crt, .key   what the server shows to clients, if it shows anything
 //!        ca.crt             whom the server believes as a client of storage, if that speaks TLS
 //!        socket/            mode 0700: who is in here is the bootstrap superuser
+//!        socket/spans       where the server's processes report spans of traces, if somebody wants them
 //!        varve_tblspc/<oid> tablespaces of the timeline, made anew too
 //! ```
 
@@ -30,6 +31,7 @@ pub struct ComputePaths {
     pub certificate_key: PathBuf,
     pub authority: PathBuf,
     pub socket: PathBuf,
+    pub spans: PathBuf,
     pub tablespaces: PathBuf,
 }
 
@@ -54,6 +56,7 @@ impl ComputePaths {
             certificate_key: home.join("server.key"),
             authority: home.join("ca.crt"),
             tablespaces: home.join("varve_tblspc"),
+            spans: socket.join("spans"),
             socket,
         })
     }

@@ -22,9 +22,13 @@ use std::time::{Duration, Instant};
 
 use auth::{CertificateFiles, Credentials};
 use compute_api::{ComputeSpec, ComputeState, ReplicaStatus, StartStep, WalproposerStatus};
+use telemetry::trace_span;
+use telemetry::traces::span::is_on;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
+use tracing::field::Empty;
 use types::Term;
 
 use crate::data_dir::{DataDir, DataLayout};
@@ -36,6 +40,7 @@ use crate::predecessor::{self, PidFile};
 use crate::proxy::Proxy;
 use crate::server_files::ServerFiles;
 use crate::server_user::ServerUser;
+use crate::spans::SpanSocket;
 use crate::status::StatusBoard;
 use crate::walproposer::Exit;
 
@@ -175,6 +180,7 @@ impl Ground {
 impl Compute {
     pub async fn run(mut self, ground: Ground) -> ExitStatus {
         let _keeping = AbortOnDropHandle::new(tokio::spawn(ground.files.clone().keep_current()));
+        let _spans = is_on().then(|| self.pass_on_spans(&ground)).flatten();
         let (status, end) = match self.run_lives(&ground).await {
             Ok(LifeEnd::Stopped | LifeEnd::Suspended) => (ExitStatus::Stopped, ComputeState::Stopped),
             Ok(LifeEnd::NoQuorum) => (ExitStatus::NoQuorum, ComputeState::Stopped),
@@ -197,6 +203,17 @@ impl Compute {
             status.postgres_pid = None;
         });
         status
+    }
+
+    /// A compute that cannot do it runs all the same.
+    fn pass_on_spans(&self, ground: &Ground) -> Option<AbortOnDropHandle<()>> {
+        match SpanSocket::bind(&ground.paths, ground.user, self.spec.ttid()) {
+            Ok(socket) => Some(AbortOnDropHandle::new(tokio::spawn(socket.pass_on()))),
+            Err(error) => {
+                tracing::warn!("page requests of PostgreSQL have no spans: {error}");
+                None
+            }
+        }
     }
 
     async fn run_lives(&mut self, ground: &Ground) -> Result<LifeEnd, ComputeError> {
@@ -255,8 +272,17 @@ impl Compute {
     ) -> Result<(LifeEnd, Option<Duration>), ComputeError> {
         let terminate = self.terminate.clone();
         let listen = ground.listen(&self.spec)?;
+        let span = trace_span!(
+            None,
+            "start compute",
+            varve.tenant_id = %self.spec.tenant_id,
+            varve.timeline_id = %self.spec.timeline_id,
+            varve.endpoint_id = %self.spec.endpoint_id,
+            varve.lsn = Empty,
+            varve.term = Empty,
+        );
         let started = tokio::select! {
-            started = self.start(ground, listen, legacy, since) => started,
+            started = self.start(ground, listen, legacy, since).instrument(span) => started,
             // No connection was accepted yet, so there is nothing to save.
             () = terminate.cancelled() => return Ok((LifeEnd::Stopped, None)),
         };

@@ -4,6 +4,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use compute_api::{ComputeMode, ElectedStatus, StartStep};
+use telemetry::child_span;
+use telemetry::traces::span::is_on;
+use tracing::Instrument;
+use tracing::field::display;
 use types::Lsn;
 
 use super::replica::primary_settings;
@@ -53,6 +57,8 @@ impl Compute {
         let paths = &ground.paths;
         let kept = Kept::take(&paths.kept, &paths.pgdata, self.spec.ttid(), self.spec.pg_version);
         let election = walproposer::elect(&self.spec, &self.credentials, legacy.term);
+        let election =
+            election.instrument(child_span!("election", varve.safekeepers = self.spec.safekeepers.len()));
         let wipe = async || if kept.is_none() { self.wipe(ground).await } else { Ok(()) };
         let (elected, wiped) = tokio::join!(election, wipe());
         wiped?;
@@ -63,6 +69,10 @@ impl Compute {
         legacy.term = Some(elected.term());
         let start_lsn = elected.start_lsn();
         tracing::info!(ttid = %self.spec.ttid(), term = %elected.term(), lsn = %start_lsn, "elected");
+        if is_on() {
+            let span = tracing::Span::current();
+            span.record("varve.term", display(elected.term())).record("varve.lsn", display(start_lsn));
+        }
         self.status.elected(ElectedStatus { term: elected.term(), start_lsn });
         let since = self.status.step_done(StartStep::Election, since);
 
@@ -81,7 +91,8 @@ impl Compute {
         let since = self.status.step_done(StartStep::PrepareDataDirectory, since);
 
         let port = listen.port;
-        let server = self.start_server(ground, listen, start_lsn, &life_id, SERVER_PATIENCE).await?;
+        let starting = self.start_server(ground, listen, start_lsn, &life_id, SERVER_PATIENCE);
+        let server = starting.instrument(child_span!("start PostgreSQL")).await?;
         let since = self.status.step_done(StartStep::StartPostgres, since);
         let life = start_walproposer(ground, port, server, elected);
         self.status.step_done(StartStep::StartWalproposer, since);

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use compute_api::{ComputeMode, ComputeSpec, LEAST_SETTINGS, SettingSpec};
+use telemetry::traces::span::is_on;
 use types::Lsn;
 
 use crate::error::ComputeError;
@@ -135,6 +136,10 @@ impl ManagedSettings<'_> {
         add("varve.start_lsn", self.start_lsn.to_string());
         add("varve.life_id", self.life_id.to_owned());
         add("varve.sync_standby_name", "walproposer".to_owned());
+        // An extension of before there were traces does not know it, and is not asked to.
+        if is_on() {
+            add("varve.trace_socket", path(&self.paths.spans));
+        }
         if self.tls {
             add("ssl", "on".to_owned());
             add("ssl_cert_file", path(&self.paths.certificate));

@@ -46,6 +46,7 @@ pub const RESERVED_SETTINGS: &[&str] = &[
     "varve.sync_standby_name",
     "varve.tenant_id",
     "varve.timeline_id",
+    "varve.trace_socket",
     "wal_init_zero",
     "wal_log_hints",
     "wal_recycle",
