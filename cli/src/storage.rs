@@ -174,9 +174,11 @@ impl Daemon {
                 let addresses: Vec<String> =
                     safekeepers.map(|id| env.config.safekeeper_http_address(id)).collect();
                 command.arg("--safekeepers").arg(addresses.join(","));
+                command.args(env.config.trace_arguments());
                 return Ok(command);
             }
         };
+        command.args(env.config.trace_arguments());
         command.arg("--auth-public-key-path").arg(env.keys.public());
         if let Some(PartsTls { certificate, key, authority }) = env.tls_of_parts() {
             command.arg("--tls-cert-file").arg(certificate).arg("--tls-key-file").arg(key);

@@ -38,6 +38,17 @@ pub struct InitArguments {
     /// always among them.
     #[arg(long, value_name = "NAME", requires = "tls")]
     pub tls_name: Vec<String>,
+    /// OpenTelemetry collector that all parts send traces to, by OTLP over HTTP, such as http://127.0.0.1:4318.
+    #[arg(long, value_name = "URL", value_parser = parse_endpoint)]
+    pub otlp_endpoint: Option<String>,
+    /// With --otlp-endpoint: share, from 0 to 1, of what begins without a trace that is traced. Default: 0.01.
+    #[arg(long, value_name = "RATIO", requires = "otlp_endpoint", value_parser = telemetry::traces::parse_ratio)]
+    pub trace_ratio: Option<f64>,
+}
+
+/// As it was given, if a daemon takes it.
+fn parse_endpoint(text: &str) -> Result<String, String> {
+    telemetry::traces::parse_endpoint(text).map(|_| text.to_owned())
 }
 
 #[derive(Args, Clone, Copy)]

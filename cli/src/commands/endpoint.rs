@@ -454,6 +454,7 @@ pub fn compute_ctl(
     command.arg("--listen-http").arg(http_address);
     command.arg("--auth-public-key-path").arg(env.keys.public());
     command.arg("--auth-token-file").arg(env.keys.tenant_token_file(tenant)?);
+    command.args(env.config.trace_arguments());
     if let Some((certificate, key)) = env.certificates.of(Whose::Endpoints) {
         command.arg("--tls-cert-file").arg(certificate).arg("--tls-key-file").arg(key);
     }

@@ -71,6 +71,8 @@ pub fn init(directory: &Path, arguments: &InitArguments, output: Output) -> anyh
         let mut config = Config::new(arguments.port_base, safekeepers, postgres)?;
         config.remote_storage.clone_from(&arguments.remote_storage);
         config.tls = arguments.tls;
+        config.otlp_endpoint.clone_from(&arguments.otlp_endpoint);
+        config.trace_ratio = arguments.trace_ratio;
         std::fs::create_dir_all(directory)
             .with_context(|| format!("cannot make the directory {}", directory.display()))?;
         config.compute_directory = compute_directory(&directory.canonicalize()?)?;
@@ -129,6 +131,8 @@ fn refuse_changes(env: &LocalEnv, arguments: &InitArguments) -> anyhow::Result<(
     let changed = arguments.port_base.is_some_and(|base| config.port_base != Some(base))
         || arguments.num_safekeepers.is_some_and(|number| config.num_safekeepers != number)
         || arguments.remote_storage.is_some() && arguments.remote_storage != config.remote_storage
+        || arguments.otlp_endpoint.is_some() && arguments.otlp_endpoint != config.otlp_endpoint
+        || arguments.trace_ratio.is_some() && arguments.trace_ratio != config.trace_ratio
         || arguments.pg_version.is_some_and(|version| config.pg_version != version)
         || arguments.pg_bin_dir.as_ref().is_some_and(|path| *path != config.pg_bin_dir);
     if changed {

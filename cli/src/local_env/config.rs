@@ -41,6 +41,12 @@ pub struct Config {
     /// whatever starts parts elsewhere: docker/storage-entrypoint, packaging/lib/with-tls.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tls: bool,
+    /// The OpenTelemetry collector that all parts send spans to. Absent: nothing is traced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub otlp_endpoint: Option<String>,
+    /// Share of what begins without a trace that is traced. Absent: the parts' default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_ratio: Option<f64>,
     /// Set where the parts are no processes of this machine, but containers for instance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hosts: Option<Hosts>,
@@ -114,6 +120,8 @@ impl Config {
             compute_directory: None,
             remote_storage: None,
             tls: false,
+            otlp_endpoint: None,
+            trace_ratio: None,
             hosts: None,
         })
     }
@@ -195,6 +203,13 @@ impl Config {
 
     pub const fn ports(&self) -> Ports {
         Ports { base: self.port_base, own_hosts: self.hosts.is_some() }
+    }
+
+    /// What every part is told of traces.
+    pub fn trace_arguments(&self) -> Vec<String> {
+        let endpoint = self.otlp_endpoint.iter().map(|url| format!("--otlp-endpoint={url}"));
+        let ratio = self.trace_ratio.iter().map(|ratio| format!("--trace-ratio={ratio}"));
+        endpoint.chain(ratio).collect()
     }
 
     // Where the others reach a part, as host:port.
