@@ -38,6 +38,7 @@ mod documents {
         commands_of_the_runbook: "docs/runbook.md",
         commands_of_the_security: "docs/security.md",
         commands_of_self_hosting: "docs/self-hosting.md",
+        commands_of_traces: "docs/traces.md",
     }
 
     #[test]

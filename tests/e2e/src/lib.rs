@@ -44,5 +44,6 @@ mod security;
 mod settings;
 mod standby;
 mod suspend;
+mod traces;
 mod versions;
 mod wal;
