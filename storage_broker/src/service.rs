@@ -241,7 +241,8 @@ mod tests {
         let of = |scope| key.credentials(&Claims::new([scope])).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let app = router(key.verifier(), shutdown.clone()).unwrap();
+        let registry = prometheus::Registry::new();
+        let app = router(key.verifier(), registry, shutdown.clone()).unwrap();
         let server = tokio::spawn(http_server::serve(listener, None, app, shutdown.clone()));
 
         let unknown = SigningKey::generate().credentials(&Claims::new([Scope::Broker])).unwrap();

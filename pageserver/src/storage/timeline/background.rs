@@ -5,10 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use telemetry::trace_span;
-use tracing::Instrument;
-use types::TenantTimelineId;
-
 use super::Timeline;
 use crate::storage::StorageError;
 
@@ -125,19 +121,8 @@ impl Timeline {
 
     async fn upload_and_confirm(&self) -> Result<(), StorageError> {
         self.ownership.check()?;
-        let TenantTimelineId { tenant_id, timeline_id } = self.id;
-        let span = trace_span!(
-            None,
-            "upload",
-            varve.tenant_id = %tenant_id,
-            varve.timeline_id = %timeline_id,
-            varve.lsn = %self.disk_consistent_lsn(),
-        );
-        let uploading = async {
-            self.upload_durable().await?;
-            self.confirm_uploaded().await
-        };
-        uploading.instrument(span).await
+        self.upload_durable().await?;
+        self.confirm_uploaded().await
     }
 
     /// Sleeps, then doubles the delay for the next time. True if the timeline was closed meanwhile.

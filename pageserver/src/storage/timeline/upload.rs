@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use remote_storage::ObjectKey;
-use types::Lsn;
+use telemetry::trace_span;
+use tracing::Instrument;
+use types::{Lsn, TenantTimelineId};
 
 use super::Timeline;
 use super::view::View;
@@ -24,17 +26,32 @@ impl Timeline {
         let now = Said { durable: view.durable.last, changes: view.changes, gc_cutoff };
         let before = self.said();
         let plan = plan(layers, now, before);
-        for layer in plan.layers {
-            // An object of that name, left by an attempt that no index came to name, is replaced and stays.
-            self.obsolete.lock().expect("no holder panics").retain(|object| object.key != layer.remote_key);
-            self.environment.remote.put_file(&layer.remote_key, &layer.path).await?;
-            layer.set_uploaded();
-            self.environment.metrics.layer_uploaded_bytes.inc_by(layer.file_size);
+        if !plan.index {
+            return Ok(());
         }
-        if plan.index {
-            self.upload_index(&self.index_part(&view, gc_cutoff)).await?;
-            *self.said.lock().expect("no holder panics") = Some(now);
-        }
+        let TenantTimelineId { tenant_id, timeline_id } = self.id;
+        let span = trace_span!(
+            None,
+            "upload",
+            varve.tenant_id = %tenant_id,
+            varve.timeline_id = %timeline_id,
+            varve.lsn = %now.durable,
+        );
+        let put = async {
+            for layer in plan.layers {
+                // An object of that name, left by an attempt that no index came to name, is replaced and stays.
+                self.obsolete
+                    .lock()
+                    .expect("no holder panics")
+                    .retain(|object| object.key != layer.remote_key);
+                self.environment.remote.put_file(&layer.remote_key, &layer.path).await?;
+                layer.set_uploaded();
+                self.environment.metrics.layer_uploaded_bytes.inc_by(layer.file_size);
+            }
+            self.upload_index(&self.index_part(&view, gc_cutoff)).await
+        };
+        put.instrument(span).await?;
+        *self.said.lock().expect("no holder panics") = Some(now);
         Ok(())
     }
 
