@@ -119,8 +119,8 @@ fn of_a_page(spans: &[Span], (tenant, timeline): &(String, String)) {
 
 /// The last start found nothing on the pageserver's disk either.
 fn of_a_start(spans: &[Span], (_, timeline): &(String, String)) {
-    let starts = spans.iter().filter(|span| span.name == "start compute");
-    let start = starts.last().expect("a start");
+    let mut starts = spans.iter().filter(|span| span.name == "start compute");
+    let start = starts.next_back().expect("a start");
     assert_eq!((start.service.as_str(), start.says("varve.timeline_id")), ("compute", timeline.as_str()));
     let lsn: Lsn = start.says("varve.lsn").parse().expect("an LSN");
     let below = |parent: &Span, name: &str| {
