@@ -59,7 +59,8 @@ impl Services {
             "storage_broker" => format!("cluster:ro {storage_keys}"),
             storage => format!("cluster:ro {storage_keys}object_storage {storage} "),
         };
-        let mut script = format!("mount -t tmpfs -o mode=755 none {HOME}\n");
+        // What is mounted there is seen by this host alone; an empty directory stays.
+        let mut script = format!("mkdir -p {HOME}\nmount -t tmpfs -o mode=755 none {HOME}\n");
         for mount in mounts.split_ascii_whitespace() {
             let (volume, mode) = mount.split_once(':').unwrap_or((mount, "rw"));
             let place = match volume {
