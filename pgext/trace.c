@@ -13,7 +13,8 @@
  *
  * Integers are big-endian.  A datagram that the socket has no room for is
  * lost, and the next one says how many were.  A request that ends in an error
- * is not reported.  Without the setting a miss looks at one boolean.
+ * is not reported, nor one sent ahead whose page is not used.  Without the
+ * setting a miss looks at one boolean.
  */
 #include "postgres.h"
 

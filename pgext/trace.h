@@ -9,7 +9,7 @@
 
 #define SPAN_ID_LENGTH 8
 
-/* one page request, from its sending to its answer */
+/* one page request, from its sending to the use of its answer */
 typedef struct TraceSpan
 {
 	bool		is_traced;

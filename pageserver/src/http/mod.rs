@@ -19,6 +19,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use http_server::ApiError;
 use http_server::extract::Json;
 use pageserver_api::models::StatusResponse;
+use tracing::Instrument;
 use types::NodeId;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -96,11 +97,11 @@ async fn status(State(state): State<ApiState>) -> Json<StatusResponse> {
     })
 }
 
-/// Goes on when the client goes away: files that are half made must not meet the next attempt.
+/// Goes on when the client goes away: files that are half made must not meet the next attempt. It is part of the client's trace.
 async fn uninterrupted<T: Send + 'static>(
     work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
 ) -> Result<T, ApiError> {
-    tokio::spawn(work).await.unwrap_or_else(|_| Err(ApiError::unavailable("shutting down")))
+    tokio::spawn(work.in_current_span()).await.unwrap_or_else(|_| Err(ApiError::unavailable("shutting down")))
 }
 
 /// The same of work of the storage engine.

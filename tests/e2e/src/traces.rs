@@ -22,8 +22,8 @@ const KEEPS_NO_LAYERS: &str =
 
 const FILL: &str = "CREATE TABLE t AS SELECT n, repeat('x', 200) AS filler FROM generate_series(1, 20000) n";
 
-fn traced(endpoint: &str) -> String {
-    format!("otlp_endpoint = \"{endpoint}\"\ntrace_ratio = 1.0")
+fn traced(endpoint: &str, ratio: &str) -> String {
+    format!("otlp_endpoint = \"{endpoint}\"\ntrace_ratio = {ratio}")
 }
 
 fn set_traceparent() -> String {
@@ -33,7 +33,7 @@ fn set_traceparent() -> String {
 #[test]
 fn a_query_is_one_trace_from_the_compute_to_object_storage() {
     let collector = Collector::start();
-    let cluster = Cluster::up_configured("traces", &traced(collector.url()), KEEPS_NO_LAYERS);
+    let cluster = Cluster::up_configured("traces", &traced(collector.url(), "1.0"), KEEPS_NO_LAYERS);
     let cluster = cluster.need_not_evict("it reads a small table");
     block_on(async {
         let client = cluster.connect("main").await;
@@ -81,6 +81,11 @@ fn a_query_is_one_trace_from_the_compute_to_object_storage() {
         }
         for name in ["ingest", "flush", "upload"] {
             assert!(collector.spans().iter().any(|span| span.name == name), "no {name}");
+        }
+        // Spans are not what logs are made of.
+        for part in ["pageserver", "safekeeper-1", "endpoint-main"] {
+            let log = cluster.log(part);
+            assert!(!log.contains("varve.timeline_id") && !log.contains("varve_trace"), "{part}: {log}");
         }
     });
 }
@@ -162,11 +167,44 @@ async fn of_a_request(cluster: &Cluster, collector: &Collector) {
 }
 
 #[test]
+fn with_a_ratio_of_nothing_only_what_is_asked_for_is_traced() {
+    let collector = Collector::start();
+    let cluster = Cluster::up_configured("traces-asked-for", &traced(collector.url(), "0.0"), "");
+    let cluster = cluster.need_not_evict("it reads a small table");
+    block_on(async {
+        let client = cluster.connect("main").await;
+        client.batch_execute(FILL).await.unwrap();
+        drop(client);
+        cluster.varve(&["endpoint", "stop", "main"]);
+        cluster.varve(&["endpoint", "start", "main"]);
+        assert_eq!(number(&cluster.connect("main").await, "SELECT count(*) FROM t").await, 20_000);
+        // What a request has others do is part of it, though it goes on when its client goes away.
+        let asked = "c3".repeat(16);
+        let (tenant, timeline) = cluster.ids("main");
+        let address = cluster.http_address("pageserver");
+        let url =
+            format!("{}://{address}/v1/tenant/{tenant}/timeline/{timeline}/checkpoint", cluster.scheme());
+        let request = http_client::client(cluster.trust().as_ref()).put(url);
+        let request = request.header("Authorization", cluster.credentials().bearer());
+        let answer =
+            request.header("traceparent", format!("00-{asked}-{APPLICATION}-01")).send().await.unwrap();
+        assert!(answer.status().is_success(), "{answer:?}");
+        eventually("the pageserver has sent its spans", Duration::from_secs(30), async || {
+            let spans = collector.trace(&asked);
+            ["flush", "upload"].iter().all(|name| spans.iter().any(|span| span.name == *name))
+        })
+        .await;
+        let others: Vec<Span> = collector.spans().into_iter().filter(|span| span.trace != asked).collect();
+        assert!(others.is_empty(), "{others:?}");
+    });
+}
+
+#[test]
 fn a_collector_that_is_slow_or_away_hinders_nobody() {
     // It takes connections, and never says anything.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
-    let cluster = Cluster::up_configured("traces-without-collector", &traced(&url), KEEPS_NO_LAYERS);
+    let cluster = Cluster::up_configured("traces-without-collector", &traced(&url, "1.0"), KEEPS_NO_LAYERS);
     let cluster = cluster.need_not_evict("it reads a small table");
     block_on(async {
         let client = cluster.connect("main").await;

@@ -11,8 +11,10 @@ use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{
     ExporterBuildError, Protocol, RetryPolicy, SpanExporter, WithExportConfig, WithHttpConfig,
 };
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
+use prost::Message;
 use reqwest::Url;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::oneshot;
@@ -60,8 +62,8 @@ impl Exporter {
         ended: Receiver<SpanData>,
         counters: Counters,
     ) -> Result<Exporter, TraceError> {
-        let problem = Arc::new(Mutex::new(None));
-        let client = Client { http, problem: Arc::clone(&problem) };
+        let answer = Arc::default();
+        let client = Client { http, answer: Arc::clone(&answer) };
         let mut exporter = SpanExporter::builder()
             .with_http()
             .with_endpoint(format!("{}/v1/traces", endpoint.as_str().trim_end_matches('/')))
@@ -75,7 +77,7 @@ impl Exporter {
         let (stop, stopping) = oneshot::channel();
         let (running, stopped) = sync_channel(0);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let sending = Sending { exporter, problem, counters, told: None, told_lost: 0 };
+        let sending = Sending { exporter, answer, counters, problem: None, told: None, told_lost: 0 };
         std::thread::Builder::new().name("traces".to_owned()).spawn(move || {
             let _running: SyncSender<()> = running;
             runtime.block_on(sending.run(ended, stopping));
@@ -95,9 +97,10 @@ impl Exporter {
 
 struct Sending {
     exporter: SpanExporter,
-    /// Why the last request did not get through, which the exporter does not pass on.
-    problem: Arc<Mutex<Option<String>>>,
+    answer: Arc<Mutex<Answer>>,
     counters: Counters,
+    /// Why spans were lost last, if the log has not been told.
+    problem: Option<String>,
     /// When the log was last told of lost spans, and of how many in all.
     told: Option<Instant>,
     told_lost: u64,
@@ -110,6 +113,8 @@ impl Sending {
         loop {
             let is_last = tokio::select! {
                 () = gather(&mut ended, &mut batch) => false,
+                // Nothing may come any more, and what was lost is to be told.
+                () = tokio::time::sleep(BETWEEN_WARNINGS), if self.lost_untold() > 0 => false,
                 _ = &mut stopping => true,
             };
             if is_last {
@@ -118,38 +123,41 @@ impl Sending {
                 }
             }
             self.send(std::mem::take(&mut batch)).await;
-            self.tell();
+            self.tell(is_last);
             if is_last {
                 return;
             }
         }
     }
 
-    async fn send(&self, batch: Vec<SpanData>) {
+    async fn send(&mut self, batch: Vec<SpanData>) {
         let spans = batch.len() as u64;
         if spans == 0 {
             return;
         }
-        match self.exporter.export(batch).await {
-            Ok(()) => self.counters.exported.inc_by(spans),
-            Err(error) => {
-                self.counters.unsent.inc_by(spans);
-                let mut problem = self.problem.lock().expect("no holder panics");
-                problem.get_or_insert_with(|| error.to_string());
-            }
+        let outcome = self.exporter.export(batch).await;
+        let answer = std::mem::take(&mut *self.answer.lock().expect("no holder panics"));
+        let lost = if outcome.is_ok() { answer.rejected.min(spans) } else { spans };
+        self.counters.exported.inc_by(spans - lost);
+        self.counters.unsent.inc_by(lost);
+        if lost > 0 {
+            self.problem = answer.problem.or_else(|| outcome.err().map(|error| error.to_string()));
         }
     }
 
-    /// One line now and then: a collector that is away must not fill a disk with logs.
-    fn tell(&mut self) {
-        let lost = self.counters.dropped();
-        if lost == self.told_lost || self.told.is_some_and(|told| told.elapsed() < BETWEEN_WARNINGS) {
+    fn lost_untold(&self) -> u64 {
+        self.counters.dropped() - self.told_lost
+    }
+
+    /// One line now and then, and one at the end: a collector that is away must not fill a disk with logs.
+    fn tell(&mut self, is_last: bool) {
+        let lost = self.lost_untold();
+        if lost == 0 || !is_last && self.told.is_some_and(|told| told.elapsed() < BETWEEN_WARNINGS) {
             return;
         }
-        let problem = self.problem.lock().expect("no holder panics").take();
-        let why = problem.unwrap_or_else(|| "there were more than the collector took".to_owned());
-        tracing::warn!(spans = lost - self.told_lost, "spans are lost: {why}");
-        (self.told, self.told_lost) = (Some(Instant::now()), lost);
+        let why = self.problem.take().unwrap_or_else(|| "there were more than the collector took".to_owned());
+        tracing::warn!(spans = lost, "spans are lost: {why}");
+        (self.told, self.told_lost) = (Some(Instant::now()), self.told_lost + lost);
     }
 }
 
@@ -170,11 +178,30 @@ async fn gather(ended: &mut Receiver<SpanData>, batch: &mut Vec<SpanData>) {
     .await;
 }
 
+/// What the exporter does not pass on of the last request.
+#[derive(Debug, Default)]
+struct Answer {
+    /// Why it did not get through, or why not all of it was taken.
+    problem: Option<String>,
+    /// Of a batch that was taken.
+    rejected: u64,
+}
+
+/// What a collector says that has taken a batch, or a part of it.
+fn taken(body: &[u8]) -> Result<Answer, HttpError> {
+    let response = ExportTraceServiceResponse::decode(body)
+        .map_err(|error| format!("what answers is no collector of OTLP over HTTP: {error}"))?;
+    let Some(partial) = response.partial_success else { return Ok(Answer::default()) };
+    let rejected = partial.rejected_spans.try_into().unwrap_or_default();
+    let problem = (rejected > 0).then(|| format!("the collector refused some: {}", partial.error_message));
+    Ok(Answer { problem, rejected })
+}
+
 /// reqwest as the exporter wants it.
 #[derive(Debug)]
 struct Client {
     http: reqwest::Client,
-    problem: Arc<Mutex<Option<String>>>,
+    answer: Arc<Mutex<Answer>>,
 }
 
 impl Client {
@@ -189,6 +216,9 @@ impl Client {
                 return Err("the collector's answer is too long".into());
             }
         }
+        if answer.status().is_success() {
+            *self.answer.lock().expect("no holder panics") = taken(&body)?;
+        }
         let mut response = Response::new(Bytes::from(body));
         *response.status_mut() = answer.status();
         Ok(response)
@@ -200,7 +230,7 @@ impl HttpClient for Client {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let outcome = self.send(request).await;
         if let Err(error) = &outcome {
-            *self.problem.lock().expect("no holder panics") = Some(causes(error.as_ref()));
+            self.answer.lock().expect("no holder panics").problem = Some(causes(error.as_ref()));
         }
         outcome
     }

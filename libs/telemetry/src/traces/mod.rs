@@ -86,7 +86,7 @@ impl Traces {
             ended: Mutex::default(),
             exporter: Mutex::default(),
         };
-        if arguments.otlp_endpoint.is_none() {
+        if arguments.endpoint().is_none() {
             return (traces, None);
         }
         let (queue, ended) = Queue::new(counters);
@@ -114,7 +114,7 @@ impl Traces {
         registry: &Registry,
     ) -> Result<(), TraceError> {
         self.counters.register(registry)?;
-        let Some(endpoint) = &self.arguments.otlp_endpoint else { return Ok(()) };
+        let Some(endpoint) = self.arguments.endpoint() else { return Ok(()) };
         let Connection { http, believes_somebody } = connection;
         if endpoint.scheme() == "https" && !believes_somebody {
             return Err(TraceError::NobodyBelieved(endpoint.clone()));

@@ -1,5 +1,6 @@
-//! Which spans are made. A trace is recorded from its beginning or not at all: one that came with a request if that says so, one
-//! that begins here by lot. Of a trace that is not recorded no span is made, here or below.
+//! Which spans are made. Where a trace begins it is decided whether it is recorded: one that came with a request if that says
+//! so, one that begins here by lot. [`trace_span`](crate::trace_span) is for what may begin one, and draws lots again where what is
+//! around it is not recorded; [`child_span`](crate::child_span) is for what is a part of something alone.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
