@@ -264,7 +264,7 @@ fn slru_pages(comparison: &mut Comparison, ours: &Path, theirs: &Path, slru: &st
     }
 }
 
-/// Which blocks of a sparse file have data.
+/// Which of the first `count` blocks of a sparse file have data. It may be longer: pages that nobody has used do not count.
 fn data_blocks(path: &Path, count: usize) -> Vec<bool> {
     let mut has_data = vec![false; count];
     let file = File::open(path).expect("a relation's file");
@@ -277,8 +277,8 @@ fn data_blocks(path: &Path, count: usize) -> Vec<bool> {
             Err(error) => panic!("{}: {error}", path.display()),
         };
         at = lseek(&file, data, Whence::SeekHole).expect("the end of data");
-        let blocks = data as usize / BLCKSZ..(at as usize).div_ceil(BLCKSZ);
-        has_data[blocks].fill(true);
+        let (first, end) = (data as usize / BLCKSZ, (at as usize).div_ceil(BLCKSZ));
+        has_data[first.min(count)..end.min(count)].fill(true);
     }
 }
 
@@ -288,6 +288,20 @@ fn pages(file: &Path) -> Option<Vec<PageBytes>> {
     let (pages, rest) = bytes.as_chunks::<BLCKSZ>();
     assert!(rest.is_empty(), "{} ends within a page", file.display());
     Some(pages.to_vec())
+}
+
+#[test]
+fn a_file_may_be_longer_than_what_counts_of_it() {
+    use std::os::unix::fs::FileExt;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("16384");
+    let file = File::create(&path).unwrap();
+    // A hole of eight blocks, then three of zeros that were written.
+    file.write_all_at(&[0; 3 * BLCKSZ], 8 * BLCKSZ as u64).unwrap();
+    for (count, data) in [(4, 0), (9, 1), (11, 3)] {
+        let blocks = data_blocks(&path, count);
+        assert_eq!((blocks.len(), blocks.iter().filter(|has| **has).count()), (count, data));
+    }
 }
 
 #[test]
