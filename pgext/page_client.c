@@ -296,7 +296,7 @@ static bool
 send_request(const PageRequest *request, const TraceSpan *span)
 {
 	char		bytes[PAGE_REQUEST_MAX];
-	int			length = page_request_encode_traced(request, trace_context(span), bytes);
+	int			length = page_request_encode(request, trace_context(span), bytes);
 
 	count(&varve_counters->requests, 1);
 	return PQputCopyData(connection, bytes, length) == 1 && flush_output();
@@ -468,7 +468,7 @@ page_client_send_ahead(PageRequest *request)
 		return false;
 	request->id = next_request_id++;
 	span = trace_begin();
-	length = page_request_encode_traced(request, trace_context(&span), bytes);
+	length = page_request_encode(request, trace_context(&span), bytes);
 	if (PQputCopyData(connection, bytes, length) != 1 || PQflush(connection) < 0)
 	{
 		disconnect();

@@ -13,9 +13,8 @@
  */
 #include "postgres.h"
 
-#include "port/pg_bswap.h"
-
 #include "page_messages.h"
+#include "wire.h"
 
 #define TAG_GET_PAGE 2
 #define TAG_GET_PAGE_RUN 5
@@ -26,33 +25,8 @@
 
 #define HEADER_LENGTH (1 + 3 * 8)
 
-static char *
-put_u8(char *at, uint8 value)
-{
-	*at = (char) value;
-	return at + 1;
-}
-
-static char *
-put_u32(char *at, uint32 value)
-{
-	uint32		wire = pg_hton32(value);
-
-	memcpy(at, &wire, sizeof(wire));
-	return at + sizeof(wire);
-}
-
-static char *
-put_u64(char *at, uint64 value)
-{
-	uint64		wire = pg_hton64(value);
-
-	memcpy(at, &wire, sizeof(wire));
-	return at + sizeof(wire);
-}
-
-int
-page_request_encode(const PageRequest *request, char *bytes)
+static int
+encode(const PageRequest *request, char *bytes)
 {
 	char	   *at = bytes;
 
@@ -71,9 +45,9 @@ page_request_encode(const PageRequest *request, char *bytes)
 }
 
 int
-page_request_encode_traced(const PageRequest *request, const char *trace_context, char *bytes)
+page_request_encode(const PageRequest *request, const char *trace_context, char *bytes)
 {
-	int			length = page_request_encode(request, bytes);
+	int			length = encode(request, bytes);
 
 	if (trace_context == NULL)
 		return length;
@@ -116,7 +90,7 @@ page_answer_decode(const PageRequest *request, const char *bytes, size_t length)
 {
 	PageAnswer	answer = {ANSWER_MALFORMED, NULL, "XX000", NULL};
 	char		expected[PAGE_REQUEST_MAX];
-	int			echo = page_request_encode(request, expected);
+	int			echo = encode(request, expected);
 	uint8		tag;
 
 	if (length < HEADER_LENGTH)

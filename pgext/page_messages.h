@@ -37,11 +37,11 @@ typedef struct PageAnswer
 
 #define PAGE_REQUEST_MAX (64 + TRACE_CONTEXT_LENGTH)
 
-/* writes the message to `bytes` and returns its length */
-extern int	page_request_encode(const PageRequest *request, char *bytes);
-
-/* the same of a request that belongs to a trace; NULL: to none */
-extern int	page_request_encode_traced(const PageRequest *request, const char *trace_context, char *bytes);
+/*
+ * Writes the message to `bytes` and returns its length.  trace_context: which
+ * trace it belongs to; NULL: to none.
+ */
+extern int	page_request_encode(const PageRequest *request, const char *trace_context, char *bytes);
 
 /* which request a message answers; 0: it is none */
 extern uint64 page_answer_id(const char *bytes, size_t length);

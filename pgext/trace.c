@@ -25,12 +25,12 @@
 
 #include "common/pg_prng.h"
 #include "miscadmin.h"
-#include "port/pg_bswap.h"
 #include "storage/fd.h"
 #include "utils/timestamp.h"
 
 #include "server.h"
 #include "trace.h"
+#include "wire.h"
 
 #define VERSION 1
 #define TRACE_ID_LENGTH 16
@@ -166,29 +166,6 @@ open_socket(void)
 }
 
 static char *
-put_bytes(char *at, const char *bytes, size_t length)
-{
-	memcpy(at, bytes, length);
-	return at + length;
-}
-
-static char *
-put_u32(char *at, uint32 value)
-{
-	uint32		wire = pg_hton32(value);
-
-	return put_bytes(at, (char *) &wire, sizeof(wire));
-}
-
-static char *
-put_u64(char *at, uint64 value)
-{
-	uint64		wire = pg_hton64(value);
-
-	return put_bytes(at, (char *) &wire, sizeof(wire));
-}
-
-static char *
 put_time(char *at, TimestampTz time)
 {
 	return put_u64(at, time + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY);
@@ -204,7 +181,7 @@ trace_end(const TraceSpan *span, const PageRequest *request)
 	if (!span->is_ours || strlen(socket_path) >= sizeof(address.sun_path) || !open_socket())
 		return;
 	strcpy(address.sun_path, socket_path);
-	*at++ = VERSION;
+	at = put_u8(at, VERSION);
 	at = put_bytes(at, span->context, TRACE_CONTEXT_LENGTH);
 	at = put_bytes(at, span->parent, SPAN_ID_LENGTH);
 	at = put_time(at, span->began);
@@ -212,7 +189,7 @@ trace_end(const TraceSpan *span, const PageRequest *request)
 	at = put_u32(at, request->relation.spc);
 	at = put_u32(at, request->relation.db);
 	at = put_u32(at, request->relation.rel);
-	*at++ = (char) request->fork;
+	at = put_u8(at, (uint8) request->fork);
 	at = put_u32(at, request->block);
 	at = put_u32(at, request->blocks);
 	at = put_u64(at, request->not_modified_since);

@@ -110,9 +110,7 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let traces = telemetry::init(arguments.log_format, &arguments.traces);
-    let outcome = run(arguments, &traces).await;
-    traces.end();
-    match outcome {
+    match run(arguments, &traces).await {
         Ok(status) => ExitCode::from(status as u8),
         Err(error) => {
             tracing::error!("{error:#}");
@@ -140,9 +138,9 @@ async fn run(arguments: Arguments, traces: &Traces) -> anyhow::Result<ExitStatus
         .await
         .with_context(|| format!("cannot listen on {}", arguments.listen_http))?;
 
-    let registry = telemetry::metrics::registry(env!("CARGO_PKG_VERSION"))?;
-    telemetry::metrics::watch_disk(&registry, ground.paths().home())?;
     let version = env!("CARGO_PKG_VERSION");
+    let registry = telemetry::metrics::registry(version)?;
+    telemetry::metrics::watch_disk(&registry, ground.paths().home())?;
     let identity = Identity { service: "compute", instance: spec.endpoint_id.clone(), version };
     traces.start(&identity, http_client::to_collector(credentials.trust()), &registry)?;
     let status = StatusBoard::new(&spec, Metrics::new(&registry, &spec)?);

@@ -13,6 +13,7 @@
 //!        varve_tblspc/<oid> tablespaces of the timeline, made anew too
 //! ```
 
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -33,6 +34,14 @@ pub struct ComputePaths {
     pub socket: PathBuf,
     pub spans: PathBuf,
     pub tablespaces: PathBuf,
+}
+
+/// Removes a file. One that is not there is fine.
+pub fn remove_file(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
 }
 
 impl ComputePaths {
@@ -101,7 +110,7 @@ pub fn socket_name(port: u16) -> String {
 fn private_directory(path: &Path, user: ServerUser) -> Result<(), ComputeError> {
     match std::fs::DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => user.own(path).map_err(ComputeError::file("give away", path)),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let metadata = std::fs::symlink_metadata(path).map_err(ComputeError::file("look at", path))?;
             let ours = metadata.uid() == user.uid() || metadata.uid() == nix::unistd::geteuid().as_raw();
             if !metadata.is_dir() || !ours {

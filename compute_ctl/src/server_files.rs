@@ -15,7 +15,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::error::ComputeError;
-use crate::paths::ComputePaths;
+use crate::paths::{ComputePaths, remove_file};
 use crate::predecessor::running_postmaster;
 use crate::server_user::ServerUser;
 
@@ -114,10 +114,7 @@ impl ServerFiles {
     fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), ComputeError> {
         let partial = path.with_extension("partial");
         let work = || {
-            match std::fs::remove_file(&partial) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+            remove_file(&partial)?;
             let mut options = std::fs::OpenOptions::new();
             options.write(true).create_new(true).mode(0o600).open(&partial)?.write_all(bytes)?;
             self.user.own(&partial)?;

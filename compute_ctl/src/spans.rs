@@ -12,7 +12,7 @@ use tokio::net::UnixDatagram;
 use types::{Fork, Lsn, RelTag, TenantTimelineId, TraceParent};
 
 use crate::error::ComputeError;
-use crate::paths::ComputePaths;
+use crate::paths::{ComputePaths, remove_file};
 use crate::server_user::ServerUser;
 
 /// Of the datagrams; another version of the extension may write others.
@@ -33,12 +33,7 @@ impl SpanSocket {
         timeline: TenantTimelineId,
     ) -> Result<SpanSocket, ComputeError> {
         let path = &paths.spans;
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(ComputeError::file("remove", path)(error));
-            }
-            Ok(()) | Err(_) => {}
-        }
+        remove_file(path).map_err(ComputeError::file("remove", path))?;
         let socket = UnixDatagram::bind(path).map_err(ComputeError::file("bind", path))?;
         user.own(path).map_err(ComputeError::file("give away", path))?;
         Ok(SpanSocket { socket, timeline })

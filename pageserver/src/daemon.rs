@@ -47,9 +47,9 @@ pub async fn run(
     let credentials = credentials.believing(trust);
     let certificate =
         Certificate::of(at(&config.tls_cert_file), at(&config.tls_key_file)).context("tls_cert_file")?;
-    let registry = telemetry::metrics::registry(env!("CARGO_PKG_VERSION"))?;
-    telemetry::metrics::watch_disk(&registry, workdir)?;
     let version = env!("CARGO_PKG_VERSION");
+    let registry = telemetry::metrics::registry(version)?;
+    telemetry::metrics::watch_disk(&registry, workdir)?;
     let identity = Identity { service: "pageserver", instance: config.id.to_string(), version };
     traces.start(&identity, http_client::to_collector(credentials.trust()), &registry)?;
     let pages = PageReader::new(&registry)?;

@@ -40,9 +40,7 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let traces = telemetry::init(arguments.log_format, &arguments.traces);
-    let outcome = run(arguments, &traces);
-    traces.end();
-    telemetry::exit(outcome)
+    telemetry::exit(run(arguments, &traces))
 }
 
 fn run(arguments: Arguments, traces: &Traces) -> anyhow::Result<()> {

@@ -44,9 +44,7 @@ use crate::wal_service::WalService;
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let traces = telemetry::init(arguments.log_format, &arguments.traces);
-    let outcome = run(arguments, &traces).await;
-    traces.end();
-    telemetry::exit(outcome)
+    telemetry::exit(run(arguments, &traces).await)
 }
 
 async fn run(arguments: Arguments, traces: &Traces) -> anyhow::Result<()> {
@@ -58,9 +56,9 @@ async fn run(arguments: Arguments, traces: &Traces) -> anyhow::Result<()> {
     let certificate = Certificate::of(arguments.tls_cert_file.clone(), arguments.tls_key_file.clone())?;
     let fs = DurableFs::default();
     let datadir = DataDirectory::open(&fs, &arguments.datadir, arguments.id)?;
-    let registry = telemetry::metrics::registry(env!("CARGO_PKG_VERSION"))?;
-    telemetry::metrics::watch_disk(&registry, datadir.path())?;
     let version = env!("CARGO_PKG_VERSION");
+    let registry = telemetry::metrics::registry(version)?;
+    telemetry::metrics::watch_disk(&registry, datadir.path())?;
     let identity = Identity { service: "safekeeper", instance: arguments.id.to_string(), version };
     traces.start(&identity, http_client::to_collector(credentials.trust()), &registry)?;
     let metrics = Arc::new(Metrics::new(&registry)?);

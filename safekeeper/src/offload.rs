@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use consensus::offload::patience;
-use telemetry::trace_span;
+use telemetry::timeline_span;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -116,14 +116,7 @@ impl Offload {
             if attempt.segment.0 != number {
                 attempt.segment = (number, Instant::now());
             }
-            let TenantTimelineId { tenant_id, timeline_id } = timeline.ttid();
-            let span = trace_span!(
-                None,
-                "offload",
-                varve.tenant_id = %tenant_id,
-                varve.timeline_id = %timeline_id,
-                varve.lsn = %timeline.segments().start(number),
-            );
+            let span = timeline_span!(None, timeline.ttid(), "offload", varve.lsn = %timeline.segments().start(number));
             if !self.segment(timeline, remote, number, attempt.segment.1).instrument(span).await? {
                 return Ok(());
             }

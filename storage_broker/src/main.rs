@@ -44,9 +44,7 @@ struct Arguments {
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let traces = telemetry::init(arguments.log_format, &arguments.traces);
-    let outcome = run(arguments, &traces).await;
-    traces.end();
-    telemetry::exit(outcome)
+    telemetry::exit(run(arguments, &traces).await)
 }
 
 async fn run(arguments: Arguments, traces: &Traces) -> anyhow::Result<()> {

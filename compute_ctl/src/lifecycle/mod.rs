@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use auth::{CertificateFiles, Credentials};
 use compute_api::{ComputeSpec, ComputeState, ReplicaStatus, StartStep, WalproposerStatus};
-use telemetry::trace_span;
+use telemetry::timeline_span;
 use telemetry::traces::span::is_on;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -34,7 +34,7 @@ use types::Term;
 use crate::data_dir::{DataDir, DataLayout};
 use crate::error::ComputeError;
 use crate::http::Configure;
-use crate::paths::ComputePaths;
+use crate::paths::{ComputePaths, remove_file};
 use crate::postgres::{Installation, Listen, ServerProcess};
 use crate::predecessor::{self, PidFile};
 use crate::proxy::Proxy;
@@ -152,12 +152,7 @@ impl Ground {
 
     /// The next start goes on with nothing that the last stop left.
     pub fn forget_cache(&self) -> Result<(), ComputeError> {
-        match std::fs::remove_file(&self.paths.kept) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(ComputeError::file("remove", &self.paths.kept)(error))
-            }
-            _ => Ok(()),
-        }
+        remove_file(&self.paths.kept).map_err(ComputeError::file("remove", &self.paths.kept))
     }
 
     /// Whether clients come in over TLS, and not without it.
@@ -272,11 +267,10 @@ impl Compute {
     ) -> Result<(LifeEnd, Option<Duration>), ComputeError> {
         let terminate = self.terminate.clone();
         let listen = ground.listen(&self.spec)?;
-        let span = trace_span!(
+        let span = timeline_span!(
             None,
+            self.spec.ttid(),
             "start compute",
-            varve.tenant_id = %self.spec.tenant_id,
-            varve.timeline_id = %self.spec.timeline_id,
             varve.endpoint_id = %self.spec.endpoint_id,
             varve.lsn = Empty,
             varve.term = Empty,

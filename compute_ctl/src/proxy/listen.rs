@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use super::Shared;
 use super::connection::{Stream, Way, pass_on};
 use crate::error::ComputeError;
-use crate::paths::{ComputePaths, socket_name};
+use crate::paths::{ComputePaths, remove_file, socket_name};
 use crate::server_user::ServerUser;
 
 /// After a connection could not be accepted, for want of memory or of descriptors.
@@ -53,12 +53,7 @@ pub async fn tcp(listen_addresses: &str, port: u16) -> Result<Vec<TcpListener>, 
 /// In the directory that only the server's user gets into.
 pub fn unix(paths: &ComputePaths, user: ServerUser, port: u16) -> Result<UnixListener, ComputeError> {
     let path = paths.socket.join(socket_name(port));
-    match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(ComputeError::file("replace", &path)(error));
-        }
-        _ => {}
-    }
+    remove_file(&path).map_err(ComputeError::file("replace", &path))?;
     let listener = UnixListener::bind(&path).map_err(ComputeError::file("listen on", &path))?;
     user.own(&path).map_err(ComputeError::file("give away", &path))?;
     Ok(listener)

@@ -41,10 +41,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use page_redo::RedoError;
 use pg_format::{CheckPoint, FormatError, rmgr};
-use telemetry::trace_span;
+use telemetry::timeline_span;
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
-use types::{Key, Lsn, PgVersion, TenantTimelineId};
+use types::{Key, Lsn, PgVersion};
 use wal_decoder::{DecodeError, DecodedRecord, WalRecord};
 
 use crate::pages::{PageError, PageReader};
@@ -211,12 +211,10 @@ impl Ingest {
     }
 
     fn span_of_batch(&self, start: Lsn) -> Span {
-        let TenantTimelineId { tenant_id, timeline_id } = self.timeline.id();
-        trace_span!(
+        timeline_span!(
             None,
+            self.timeline.id(),
             "ingest",
-            varve.tenant_id = %tenant_id,
-            varve.timeline_id = %timeline_id,
             varve.lsn = %start,
             varve.end_lsn = Empty,
             varve.records = Empty,

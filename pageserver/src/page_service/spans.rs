@@ -2,7 +2,7 @@
 
 use pageserver_api::BackupRequest;
 use pageserver_api::pagestream::{Request, RequestBody};
-use telemetry::trace_span;
+use telemetry::timeline_span;
 use telemetry::traces::span::is_on;
 use tracing::Span;
 use tracing::field::Empty;
@@ -13,15 +13,14 @@ const SYSTEM: &str = "varve.pagestream";
 
 /// Of a request of a page stream; nothing if nobody records it.
 pub(super) fn of_request(timeline: TenantTimelineId, request: &Request) -> Span {
-    let span = trace_span!(
+    let span = timeline_span!(
         request.trace,
+        timeline,
         "page request",
         otel.name = request.body.name(),
         otel.kind = "server",
         rpc.system = SYSTEM,
         rpc.method = request.body.name(),
-        varve.tenant_id = %timeline.tenant_id,
-        varve.timeline_id = %timeline.timeline_id,
         varve.lsn = Empty,
         varve.relation = Empty,
         varve.block = Empty,
@@ -49,15 +48,14 @@ pub(super) fn of_request(timeline: TenantTimelineId, request: &Request) -> Span 
 
 pub(super) fn of_backup(timeline: TenantTimelineId, request: &BackupRequest) -> Span {
     let command = request.kind.command();
-    trace_span!(
+    timeline_span!(
         request.trace,
+        timeline,
         "base backup",
         otel.name = command,
         otel.kind = "server",
         rpc.system = SYSTEM,
         rpc.method = command,
-        varve.tenant_id = %timeline.tenant_id,
-        varve.timeline_id = %timeline.timeline_id,
         varve.lsn = Empty,
         otel.status_code = Empty,
     )

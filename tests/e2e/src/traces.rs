@@ -22,8 +22,17 @@ const KEEPS_NO_LAYERS: &str =
 
 const FILL: &str = "CREATE TABLE t AS SELECT n, repeat('x', 200) AS filler FROM generate_series(1, 20000) n";
 
-fn traced(endpoint: &str, ratio: &str) -> String {
-    format!("otlp_endpoint = \"{endpoint}\"\ntrace_ratio = {ratio}")
+/// A cluster whose parts send their spans there.
+fn traced(name: &str, endpoint: &str, ratio: &str) -> Cluster {
+    let config = format!("otlp_endpoint = \"{endpoint}\"\ntrace_ratio = {ratio}");
+    Cluster::up_configured(name, &config, KEEPS_NO_LAYERS).need_not_evict("it reads a small table")
+}
+
+/// A table whose pages no cache has any more.
+async fn fill(cluster: &Cluster) {
+    cluster.connect("main").await.batch_execute(FILL).await.unwrap();
+    cluster.varve(&["endpoint", "stop", "main"]);
+    cluster.varve(&["endpoint", "start", "main"]);
 }
 
 fn set_traceparent() -> String {
@@ -33,12 +42,9 @@ fn set_traceparent() -> String {
 #[test]
 fn a_query_is_one_trace_from_the_compute_to_object_storage() {
     let collector = Collector::start();
-    let cluster = Cluster::up_configured("traces", &traced(collector.url(), "1.0"), KEEPS_NO_LAYERS);
-    let cluster = cluster.need_not_evict("it reads a small table");
+    let cluster = traced("traces", collector.url(), "1.0");
     block_on(async {
-        let client = cluster.connect("main").await;
-        client.batch_execute(FILL).await.unwrap();
-        drop(client);
+        cluster.connect("main").await.batch_execute(FILL).await.unwrap();
         cluster.varve(&["endpoint", "stop", "main"]);
         // All of it becomes layers.
         cluster.varve(&["pageserver", "stop"]);
@@ -169,14 +175,9 @@ async fn of_a_request(cluster: &Cluster, collector: &Collector) {
 #[test]
 fn with_a_ratio_of_nothing_only_what_is_asked_for_is_traced() {
     let collector = Collector::start();
-    let cluster = Cluster::up_configured("traces-asked-for", &traced(collector.url(), "0.0"), "");
-    let cluster = cluster.need_not_evict("it reads a small table");
+    let cluster = traced("traces-asked-for", collector.url(), "0.0");
     block_on(async {
-        let client = cluster.connect("main").await;
-        client.batch_execute(FILL).await.unwrap();
-        drop(client);
-        cluster.varve(&["endpoint", "stop", "main"]);
-        cluster.varve(&["endpoint", "start", "main"]);
+        fill(&cluster).await;
         assert_eq!(number(&cluster.connect("main").await, "SELECT count(*) FROM t").await, 20_000);
         cluster.varve(&["endpoint", "stop", "main"]);
         // It goes on when its client goes away, and is part of the trace all the same: the deletion is written down.
@@ -203,12 +204,9 @@ fn a_collector_that_is_slow_or_away_hinders_nobody() {
     // It takes connections, and never says anything.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
-    let cluster = Cluster::up_configured("traces-without-collector", &traced(&url, "1.0"), KEEPS_NO_LAYERS);
-    let cluster = cluster.need_not_evict("it reads a small table");
+    let cluster = traced("traces-without-collector", &url, "1.0");
     block_on(async {
-        let client = cluster.connect("main").await;
-        client.batch_execute(FILL).await.unwrap();
-        drop(client);
+        cluster.connect("main").await.batch_execute(FILL).await.unwrap();
         let lost = || cluster.metric("pageserver", "trace_dropped_spans_total");
         let mut lost_before = 0.0;
         for collector in ["slow", "away"] {
@@ -256,10 +254,8 @@ fn without_a_collector_there_is_nothing() {
         let socket: String = client.query_one("SHOW varve.trace_socket", &[]).await.unwrap().get(0);
         assert_eq!(socket, "");
         // A session may say of a trace what it likes; its pages come all the same.
-        client.batch_execute(FILL).await.unwrap();
         drop(client);
-        cluster.varve(&["endpoint", "stop", "main"]);
-        cluster.varve(&["endpoint", "start", "main"]);
+        fill(&cluster).await;
         let client = cluster.connect("main").await;
         client.batch_execute(&set_traceparent()).await.unwrap();
         assert_eq!(number(&client, "SELECT count(*) FROM t").await, 20_000);

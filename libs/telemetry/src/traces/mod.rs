@@ -68,7 +68,7 @@ pub struct Connection {
     pub believes_somebody: bool,
 }
 
-/// The traces of a daemon, from its first line on. What is traced before [`Traces::start`] waits in the queue.
+/// The traces of a daemon, from its first line to its last. What is traced before [`Traces::start`] waits in the queue.
 pub struct Traces {
     arguments: TraceArguments,
     counters: Counters,
@@ -125,9 +125,11 @@ impl Traces {
         tracing::info!(%endpoint, ratio = self.arguments.ratio(), "traces are sent");
         Ok(())
     }
+}
 
-    /// Sends what is in the queue, if that goes quickly. Blocks.
-    pub fn end(&self) {
+/// Sends what is in the queue, if that goes quickly. Blocks.
+impl Drop for Traces {
+    fn drop(&mut self) {
         if let Some(exporter) = self.exporter.lock().expect("no holder panics").take() {
             exporter.end(FAREWELL);
         }

@@ -117,6 +117,20 @@ macro_rules! trace_span {
     };
 }
 
+/// The same of something that is done for a timeline: `$timeline` is its `TenantTimelineId`.
+#[macro_export]
+macro_rules! timeline_span {
+    ($parent:expr, $timeline:expr, $name:literal $(, $($fields:tt)*)?) => {
+        $crate::trace_span!(
+            $parent,
+            $name,
+            varve.tenant_id = %$timeline.tenant_id,
+            varve.timeline_id = %$timeline.timeline_id
+            $(, $($fields)*)?
+        )
+    };
+}
+
 /// A span of something that is done for the one that is current. Nothing if there is none.
 #[macro_export]
 macro_rules! child_span {

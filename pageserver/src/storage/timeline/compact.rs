@@ -10,11 +10,11 @@ use durable_fs::run_blocking;
 use layer_format::LayerReader;
 use layer_map::{Coverage, Descent, Extent, Step};
 use remote_storage::ObjectKey;
-use telemetry::trace_span;
+use telemetry::timeline_span;
 use tokio::runtime::Handle;
 use tokio::sync::SemaphorePermit;
 use tracing::Instrument;
-use types::{Key, KeyRange, Lsn, TenantTimelineId};
+use types::{Key, KeyRange, Lsn};
 
 use super::read::Level;
 use super::view::View;
@@ -56,14 +56,7 @@ impl Timeline {
                     "images"
                 }
             };
-            let TenantTimelineId { tenant_id, timeline_id } = self.id;
-            let span = trace_span!(
-                None,
-                "compaction",
-                varve.tenant_id = %tenant_id,
-                varve.timeline_id = %timeline_id,
-                varve.job = kind,
-            );
+            let span = timeline_span!(None, self.id, "compaction", varve.job = kind);
             self.run_job(job).instrument(span).await?;
         }
     }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use durable_fs::run_blocking;
-use telemetry::trace_span;
+use telemetry::timeline_span;
 use tracing::Instrument;
-use types::{Lsn, TenantTimelineId};
+use types::Lsn;
 
 use super::compact::TimelineImages;
 use super::view::{FrozenLayer, View};
@@ -22,14 +22,7 @@ impl Timeline {
         loop {
             let Some(oldest) = self.view.load().frozen.first().cloned() else { return Ok(()) };
             let timer = self.environment.metrics.flush_seconds.start_timer();
-            let TenantTimelineId { tenant_id, timeline_id } = self.id;
-            let span = trace_span!(
-                None,
-                "flush",
-                varve.tenant_id = %tenant_id,
-                varve.timeline_id = %timeline_id,
-                varve.lsn = %oldest.end.last,
-            );
+            let span = timeline_span!(None, self.id, "flush", varve.lsn = %oldest.end.last);
             let written = self.write_frozen(&oldest).instrument(span).await?;
             timer.observe_duration();
             self.replace_frozen(&oldest, written.map(Arc::new));

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use remote_storage::ObjectKey;
-use telemetry::trace_span;
+use telemetry::timeline_span;
 use tracing::Instrument;
-use types::{Lsn, TenantTimelineId};
+use types::Lsn;
 
 use super::Timeline;
 use super::view::View;
@@ -29,14 +29,7 @@ impl Timeline {
         if !plan.index {
             return Ok(());
         }
-        let TenantTimelineId { tenant_id, timeline_id } = self.id;
-        let span = trace_span!(
-            None,
-            "upload",
-            varve.tenant_id = %tenant_id,
-            varve.timeline_id = %timeline_id,
-            varve.lsn = %now.durable,
-        );
+        let span = timeline_span!(None, self.id, "upload", varve.lsn = %now.durable);
         let put = async {
             for layer in plan.layers {
                 // An object of that name, left by an attempt that no index came to name, is replaced and stays.
