@@ -96,7 +96,9 @@ start
 
 echo "== workload"
 as_postgres mkdir "$work/tablespace"
-as_postgres cp -r "$here" "$work/sql"
+# By the caller: the tree may be where the server's user gets at nothing.
+cp -r "$here" "$work/sql"
+if [ "$(id -u)" = 0 ]; then chown -R postgres "$work/sql"; fi
 for file in "$work"/sql/*.sql; do
     echo "   $(basename "$file")"
     run_sql -v tablespace="$work/tablespace" -v copyfile="$work/copied.txt" -f "$file"

@@ -70,8 +70,9 @@ fn follow(from: &str, text: &str, link: &str) -> Result<(), String> {
 fn names_a_file(span: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-');
     let Some((first, rest)) = span.split_once('/') else { return false };
-    // `target` is made by a build, and names in capitals stand for others.
-    let ours = !first.is_empty() && first != "target" && library::root().join(first).is_dir();
+    // A build makes the one and `make up` the other; names in capitals stand for others.
+    let is_made = ["target", ".varve"].contains(&first);
+    let ours = !first.is_empty() && !is_made && library::root().join(first).is_dir();
     ours && span.chars().all(plain)
         && !rest.split('/').any(|part| part.chars().any(|c| c.is_ascii_uppercase()) && !part.contains('.'))
 }
