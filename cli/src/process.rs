@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 use crate::output::say;
 
 /// How often something that is awaited is looked at.
-const POLL: Duration = Duration::from_millis(25);
+const POLL: Duration = Duration::from_millis(10);
 
 pub struct Process {
     name: String,

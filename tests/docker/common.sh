@@ -39,7 +39,8 @@ give_up() { fail "$*" && exit 1; }
 clean_up() {
     docker rm --force --volumes "$branch" > /dev/null 2>&1
     docker volume rm "$branch" "$export" > /dev/null 2>&1
-    compose down --volumes --remove-orphans > /dev/null 2>&1
+    # What has a profile goes only with that.
+    COMPOSE_PROFILES=${COMPOSE_PROFILES:+$COMPOSE_PROFILES,}replica compose down --volumes --remove-orphans > /dev/null 2>&1
 }
 
 finish() {

@@ -7,6 +7,7 @@ use clap::builder::{FalseyValueParser, StyledStr};
 use clap::{Args, Subcommand, ValueEnum};
 
 use pageserver_api::history::Interval;
+use types::Lsn;
 
 use super::help::examples;
 use super::parse_setting;
@@ -20,6 +21,12 @@ pub enum ContainerCommand {
         /// The branch that it reads and writes.
         #[arg(long, default_value = "main")]
         branch_name: String,
+        /// A read replica of it: a hot standby that follows the branch. There may be many.
+        #[arg(long)]
+        hot_standby: bool,
+        /// Read the branch as it was at this LSN, for ever.
+        #[arg(long, conflicts_with = "hot_standby")]
+        lsn: Option<Lsn>,
         /// A setting for postgresql.conf, as NAME=VALUE. May be repeated.
         #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_setting)]
         settings: Vec<(String, String)>,
@@ -95,5 +102,6 @@ pub fn group_examples() -> StyledStr {
     examples(&[
         ("varve container health pageserver", "in the container of the pageserver"),
         ("varve machine compute --branch-name dev", "a server on the branch dev"),
+        ("varve machine compute --hot-standby", "a read replica of main"),
     ])
 }

@@ -12,6 +12,8 @@ mod init;
 
 use std::path::Path;
 
+use compute_api::ComputeMode;
+
 use crate::arguments::ContainerCommand;
 use crate::local_env::LocalEnv;
 use crate::output::Output;
@@ -21,6 +23,8 @@ pub async fn run(directory: &Path, command: ContainerCommand, output: Output) ->
         ContainerCommand::Init(arguments) => init::init(directory, &arguments, output).await,
         ContainerCommand::Compute {
             branch_name,
+            hot_standby,
+            lsn,
             settings,
             suspend_timeout,
             pg_port,
@@ -28,8 +32,20 @@ pub async fn run(directory: &Path, command: ContainerCommand, output: Output) ->
             advertise,
             home,
         } => {
-            let wanted =
-                compute::Wanted { branch_name, settings, suspend_timeout, pg_port, listen_http, advertise };
+            let mode = match lsn {
+                Some(lsn) => ComputeMode::Static { lsn },
+                None if hot_standby => ComputeMode::Replica,
+                None => ComputeMode::Primary,
+            };
+            let wanted = compute::Wanted {
+                branch_name,
+                mode,
+                settings,
+                suspend_timeout,
+                pg_port,
+                listen_http,
+                advertise,
+            };
             compute::compute(LocalEnv::load(directory)?, &wanted, &home)
         }
         ContainerCommand::Health { part } => health::health(&LocalEnv::load(directory)?, part, output).await,

@@ -53,6 +53,10 @@ pub const RESERVED_SETTINGS: &[&str] = &[
     "zero_damaged_pages",
 ];
 
+/// How stock PostgreSQL 17 brings slots to a standby, and has subscribers wait for it. Here no standby follows the compute:
+/// the one would never begin, the other never end.
+const SLOT_SYNCHRONIZATION: [&str; 2] = ["sync_replication_slots", "synchronized_standby_slots"];
+
 /// What a spec may raise but not lower: the walproposer takes one sender and one slot, pageservers and tools
 /// need some more.
 pub const LEAST_SETTINGS: &[(&str, u32)] = &[("max_wal_senders", 10), ("max_replication_slots", 10)];
@@ -71,6 +75,12 @@ pub(crate) fn check(settings: &[SettingSpec]) -> Result<(), SpecError> {
         let lower = name.to_ascii_lowercase();
         if RESERVED_SETTINGS.contains(&lower.as_str()) {
             return refuse("it cannot be chosen: durability or the sparse cache depends on it");
+        }
+        if SLOT_SYNCHRONIZATION.contains(&lower.as_str()) {
+            return refuse(
+                "it is not needed: slots are kept with the branch, and every compute that takes it over has them, \
+                 a promoted replica too",
+            );
         }
         if lower == "wal_level" && !["replica", "logical"].contains(&value.as_str()) {
             return refuse("expected replica or logical");
@@ -111,6 +121,14 @@ mod tests {
         }
         for name in ["a", "_7", "shop.open", "pg_stat_statements.max"] {
             check(&one(name, "x")).unwrap();
+        }
+    }
+
+    #[test]
+    fn slots_need_no_synchronization() {
+        for (name, value) in [("sync_replication_slots", "on"), ("Synchronized_Standby_Slots", "a, b")] {
+            let refused = check(&one(name, value)).unwrap_err();
+            assert!(refused.to_string().contains("kept with the branch"), "{name}: {refused}");
         }
     }
 

@@ -140,8 +140,9 @@ of layers written for a byte of WAL, bytes kept for a byte of data with all hist
 goes through, and requests to object storage. `neighbour` is the time for one page while another tenant writes as fast as it
 can, beside the same while stock PostgreSQL does the same work: what is more than that is the pageserver's doing.
 `branch` compares with `CREATE DATABASE … TEMPLATE` of the same
-database; `branch-of-more` is a branch when nine copies of the database are there too, which must take no longer. `cold-start` is the time from the command that starts a server to psql's first row: `varve endpoint start`,
-which begins with an empty directory, beside `pg_ctl start`.
+database; `branch-of-more` is a branch when nine copies of the database are there too, which must take no longer. `cold-start` is the time from the command that
+starts a server to psql's first row: `varve endpoint start --cold`, which begins with an empty directory, beside `pg_ctl start`.
+`warm-start` is the same with the cache that the stop before it left.
 ";
 
 fn cell(text: &str) -> String {

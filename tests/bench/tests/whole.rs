@@ -55,6 +55,7 @@ fn every_part_is_measured_and_written_down() {
         "branch",
         "branch-of-more",
         "cold-start",
+        "warm-start",
     ];
     for name in expected {
         assert!(names.contains(&name), "{name} is missing among {names:?}");

@@ -2,6 +2,7 @@
 //! have hosts of their own. The hosts here are addresses of this machine.
 
 mod network;
+mod replicas;
 mod services;
 mod tls;
 

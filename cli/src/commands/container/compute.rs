@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use compute_api::ComputeSpec;
+use compute_api::{ComputeMode, ComputeSpec};
 use pageserver_api::history::Interval;
 
 use super::first_tenant::FirstTenant;
@@ -22,6 +22,7 @@ const STANDARD_ERROR: &str = "/dev/stderr";
 /// What was asked for.
 pub struct Wanted {
     pub branch_name: String,
+    pub mode: ComputeMode,
     pub settings: Vec<(String, String)>,
     pub suspend_timeout: Interval,
     pub pg_port: u16,
@@ -45,10 +46,11 @@ pub fn compute(mut env: LocalEnv, wanted: &Wanted, home: &Path) -> anyhow::Resul
     let spec = ComputeSpec {
         pg_listen_addr: "*".to_owned(),
         pg_port: wanted.pg_port,
+        mode: wanted.mode,
         settings: settings(&wanted.settings),
         suspend_timeout_seconds: suspend_timeout_seconds(Some(wanted.suspend_timeout))?,
         // A branch may be called what an endpoint may not.
-        ..bare_spec(env, ttid, "compute", branches.pg_version(ttid.timeline_id))
+        ..bare_spec(env, ttid, name(wanted.mode), branches.pg_version(ttid.timeline_id))
     };
     spec.check()?;
     std::fs::create_dir_all(home).with_context(|| format!("cannot make {}", home.display()))?;
@@ -58,6 +60,15 @@ pub fn compute(mut env: LocalEnv, wanted: &Wanted, home: &Path) -> anyhow::Resul
     let listen_http = wanted.listen_http.to_string();
     let error = compute_ctl(env, spec.tenant_id, spec.pg_version, home, &spec_file, &listen_http)?.exec();
     Err(error).context("cannot become compute_ctl")
+}
+
+/// By which metrics and the logs of storage tell computes of one branch apart.
+fn name(mode: ComputeMode) -> &'static str {
+    match mode {
+        ComputeMode::Primary => "compute",
+        ComputeMode::Replica => "replica",
+        ComputeMode::Static { .. } => "static",
+    }
 }
 
 /// Whose certificate the HTTP API shows. Without one it does not start, since nobody would believe it.

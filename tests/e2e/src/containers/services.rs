@@ -15,6 +15,8 @@ use tempfile::TempDir;
 use super::network::Network;
 
 pub const STORAGE: [&str; 5] = ["storage_broker", "safekeeper1", "safekeeper2", "safekeeper3", "pageserver"];
+/// `replica` comes with the profile of this name.
+const COMPUTES: [&str; 2] = ["compute", "replica"];
 /// Where volumes are mounted.
 const HOME: &str = "/var/lib/varve";
 const CLUSTER: &str = "/var/lib/varve/cluster";
@@ -33,8 +35,8 @@ pub struct Services {
 
 impl Services {
     pub fn new() -> Services {
-        let others = ["safekeeper4", "compute", "init", "client"];
-        let network = Network::new(&[&STORAGE[..], &others].concat());
+        let others = ["safekeeper4", "init", "client"];
+        let network = Network::new(&[&STORAGE[..], &COMPUTES, &others].concat());
         let volumes = tempfile::tempdir_in("/tmp").expect("a directory");
         // As docker/add-user makes it.
         for directory in
@@ -54,7 +56,7 @@ impl Services {
         let storage_keys = if self.tls { "storage_keys " } else { "" };
         let mounts = match service {
             "init" => format!("cluster keys {storage_keys}"),
-            "compute" => "cluster:ro compute ".to_owned(),
+            compute if COMPUTES.contains(&compute) => format!("cluster:ro {compute}"),
             "client" => "cluster:ro ".to_owned(),
             "storage_broker" => format!("cluster:ro {storage_keys}"),
             storage => format!("cluster:ro {storage_keys}object_storage {storage} "),
@@ -67,7 +69,7 @@ impl Services {
                 "cluster" => CLUSTER.to_owned(),
                 "keys" => format!("{CLUSTER}/auth/private"),
                 "storage_keys" => format!("{CLUSTER}/auth/hosts"),
-                "compute" => self.home_of_compute(),
+                compute if COMPUTES.contains(&compute) => self.home_of(compute),
                 other => format!("{HOME}/{}", other.trim_end_matches(|c: char| c.is_ascii_digit())),
             };
             let from = self.volume(volume);
@@ -85,9 +87,9 @@ impl Services {
         if self.tls && service != "client" {
             command.env("VARVE_PARTS_TLS", "yes");
             if service == "init" {
-                command.env("VARVE_COMPUTES", "compute");
-            } else if service == "compute" {
-                command.env("VARVE_ADVERTISE", "compute");
+                command.env("VARVE_COMPUTES", COMPUTES.join(","));
+            } else if COMPUTES.contains(&service) {
+                command.env("VARVE_ADVERTISE", service);
             }
         }
         command.stdin(Stdio::null());
@@ -119,7 +121,18 @@ impl Services {
     /// With the command that docker-compose.yml has.
     pub fn start(&mut self, service: &str) {
         let words = self.words(service);
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let more: &[&str] = if service == "replica" { &["--hot-standby"] } else { &[] };
+        self.run(service, &words, more);
+    }
+
+    /// A compute, with flags of its own.
+    pub fn start_with(&mut self, compute: &str, flags: &[&str]) {
+        let words = self.words(compute);
+        self.run(compute, &words, flags);
+    }
+
+    fn run(&mut self, service: &str, words: &[String], more: &[&str]) {
+        let words: Vec<&str> = words.iter().map(String::as_str).chain(more.iter().copied()).collect();
         // PostgreSQL opens it by another way.
         let path = self.volume(&format!("{service}.log"));
         let log = File::options().create(true).append(true).open(path).expect("a log");
@@ -134,8 +147,8 @@ impl Services {
 
     /// Its own in each test: a compute ends the PostgreSQL of the one before it, which it knows by this directory, and processes
     /// are seen across these hosts.
-    fn home_of_compute(&self) -> String {
-        format!("{HOME}/compute-{}", self.network.name)
+    fn home_of(&self, compute: &str) -> String {
+        format!("{HOME}/{compute}-{}", self.network.name)
     }
 
     fn words(&self, service: &str) -> Vec<String> {
@@ -148,8 +161,8 @@ impl Services {
                 format!("--advertise-pg={service}:5454"),
                 format!("--advertise-http={service}:7676"),
             ],
-            None if service == "compute" => {
-                let home = format!("--home={}", self.home_of_compute());
+            None if COMPUTES.contains(&service) => {
+                let home = format!("--home={}", self.home_of(service));
                 vec!["varve".to_owned(), "container".to_owned(), "compute".to_owned(), home]
             }
             None => vec![entry_point, service.to_owned()],
@@ -162,7 +175,10 @@ impl Services {
     }
 
     pub fn is_healthy(&self, service: &str) -> bool {
-        let part = service.trim_start_matches("storage_").trim_end_matches(|c: char| c.is_ascii_digit());
+        let part = match service {
+            "replica" => "compute",
+            other => other.trim_start_matches("storage_").trim_end_matches(|c: char| c.is_ascii_digit()),
+        };
         self.exec(service, &["varve", "container", "health", part]).status.success()
     }
 
@@ -189,7 +205,11 @@ impl Services {
 
     /// From another host, as a user. The complaint, if it is refused.
     pub fn sql(&self, query: &str) -> Result<String, String> {
-        self.psql("compute", 5432, "dbname=postgres sslmode=disable", "secret", query)
+        self.sql_at("compute", query)
+    }
+
+    pub fn sql_at(&self, compute: &str, query: &str) -> Result<String, String> {
+        self.psql(compute, 5432, "dbname=postgres sslmode=disable", "secret", query)
     }
 
     /// A server of PostgreSQL's protocol on a host, with a password that it may want.
@@ -213,7 +233,7 @@ impl Services {
 impl Drop for Services {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            for service in STORAGE.iter().chain(&["compute"]) {
+            for service in STORAGE.iter().chain(&COMPUTES) {
                 let log = self.log(service);
                 let last = log.lines().count().saturating_sub(LINES);
                 eprintln!("--- {service}");

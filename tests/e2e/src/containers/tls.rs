@@ -87,7 +87,7 @@ fn a_cluster_has_it_from_the_beginning_and_every_host_its_own() {
     let status = services.varve(&["status"]);
     assert!(!status.contains("no answer"), "{status}");
     let doctor = services.varve(&["doctor"]);
-    assert!(doctor.contains("7 of this cluster's are as they should be"), "{doctor}");
+    assert!(doctor.contains("8 of this cluster's are as they should be"), "{doctor}");
     prometheus_asks_everybody(&services);
 
     for (n, service) in (1..).zip(STORAGE) {
@@ -152,7 +152,7 @@ fn a_safekeeper_comes(services: &mut Services) {
     services.becomes_healthy("safekeeper4");
     services.varve(&["safekeeper", "add", "4", "--host", "safekeeper4"]);
     let doctor = services.varve(&["doctor"]);
-    assert!(doctor.contains("8 of this cluster's are as they should be"), "{doctor}");
+    assert!(doctor.contains("9 of this cluster's are as they should be"), "{doctor}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Logical replication between a compute and a stock server, through everything that can happen to the compute; and what
 //! else outlives it beside the database: slots, progress of subscriptions, statistics.
 
+mod failover;
 mod publisher;
 mod quorum;
 mod slots;

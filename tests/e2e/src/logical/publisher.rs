@@ -21,7 +21,7 @@ fn load(connstr: &str, seconds: u32) -> std::thread::JoinHandle<()> {
 }
 
 /// Of pgbench's, with a key in the history, so that no row can be there twice.
-async fn published(cluster: &Cluster, endpoint: &str) -> String {
+pub async fn published(cluster: &Cluster, endpoint: &str) -> String {
     let connstr = cluster.connstr(endpoint);
     pgbench::load(&connstr, 1, 2, 1);
     let client = connect(&connstr).await.unwrap();
