@@ -19,7 +19,7 @@
 #   make test-docker-upgrade  a cluster of the previous release goes on with them
 #   make deb           Debian packages, in target/deb
 #   make test-deb      them on three machines with systemd: installed, upgraded with PostgreSQL beneath them, removed
-#   make test-kubernetes  the manifests against Kubernetes' schemas
+#   make test-kubernetes  the manifests against Kubernetes' schemas, and run (needs root)
 #   make test-extensions  PostGIS, pgvector, pg_cron as Debian ships them, beside a stock server; PG=15 or 17 (a quarter of an hour)
 #   make test-api      schemathesis asks the HTTP APIs of a running cluster whether they are as their documents say; SEED=1, EXAMPLES=60
 #   make test-console  the pages of varve console in headless Chromium: complaints, accessibility (axe), light and dark
@@ -109,8 +109,10 @@ test-deb: deb
 	@DEB_VERSION=0.0.1 packaging/build-deb target/deb-earlier >/dev/null
 	@tests/scripts/as-root tests/packages/run target/deb target/deb-earlier
 
-test-kubernetes:
-	@tests/scripts/check-kubernetes
+# What a kubelet makes of manifests takes root; without programs they are only looked at.
+test-kubernetes: build
+	@tests/kubernetes/check
+	@tests/scripts/as-root tests/kubernetes/run
 
 # In a small Debian that has them: what they need is more than a machine should have for a test.
 test-extensions: build

@@ -57,6 +57,8 @@ static PGconn *connection = NULL;
 /* the connection is inside pagestream_v3 and may carry requests */
 static bool streaming = false;
 static bool ever_connected = false;
+/* the pageserver takes the trace of a request; one of before there were traces would break off */
+static bool takes_traces = false;
 /* memory of libpq that holds the last answer */
 static char *answer_buffer = NULL;
 static uint64 next_request_id = 1;
@@ -285,6 +287,7 @@ connect_once(void)
 	if (!finish_connecting() || !begin_streaming())
 		return false;
 	streaming = true;
+	takes_traces = PQparameterStatus(connection, TRACES_PARAMETER) != NULL;
 	count(&varve_counters->connects, 1);
 	if (ever_connected)
 		count(&varve_counters->reconnects, 1);
@@ -292,11 +295,17 @@ connect_once(void)
 	return true;
 }
 
+static int
+encode(const PageRequest *request, const TraceSpan *span, char *bytes)
+{
+	return page_request_encode(request, takes_traces ? trace_context(span) : NULL, bytes);
+}
+
 static bool
 send_request(const PageRequest *request, const TraceSpan *span)
 {
 	char		bytes[PAGE_REQUEST_MAX];
-	int			length = page_request_encode(request, trace_context(span), bytes);
+	int			length = encode(request, span, bytes);
 
 	count(&varve_counters->requests, 1);
 	return PQputCopyData(connection, bytes, length) == 1 && flush_output();
@@ -468,7 +477,7 @@ page_client_send_ahead(PageRequest *request)
 		return false;
 	request->id = next_request_id++;
 	span = trace_begin();
-	length = page_request_encode(request, trace_context(&span), bytes);
+	length = encode(request, &span, bytes);
 	if (PQputCopyData(connection, bytes, length) != 1 || PQflush(connection) < 0)
 	{
 		disconnect();

@@ -32,6 +32,9 @@ typedef struct PageAnswer
 	const char *message;		/* ANSWER_ERROR: terminated inside the message */
 } PageAnswer;
 
+/* what a pageserver that takes traces says of itself at the start (TRACES_PARAMETER of pageserver_api) */
+#define TRACES_PARAMETER "varve.traces"
+
 /* trace id, span id, flags */
 #define TRACE_CONTEXT_LENGTH 25
 

@@ -37,7 +37,7 @@ use anyhow::Context;
 use nix::fcntl::{Flock, FlockArg};
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use crate::arguments::ConsoleArguments;
 use crate::local_env::LocalEnv;
@@ -81,13 +81,14 @@ pub async fn console(directory: &Path, arguments: ConsoleArguments, output: Outp
     });
     looks::end_leftovers(&env).await?;
     // Before it is said that there is something to end.
-    let ended = ended()?;
+    let ended = CancellationToken::new();
+    telemetry::stop_on_signals(&ended)?;
     console.announce(address)?;
     let serving = axum::serve(listener, pages::router(Arc::clone(&console))).into_future();
     tokio::select! {
         served = serving => served?,
         () = looks::watch(Arc::clone(&console)) => {}
-        () = ended => {}
+        () = ended.cancelled() => {}
     }
     console.looks.end_all().await;
     Ok(())
@@ -129,15 +130,4 @@ fn shown(address: SocketAddr, names: &[String]) -> String {
         (None, IpAddr::V6(ip)) if ip.is_unspecified() => format!("[::1]:{}", address.port()),
         (None, _) => address.to_string(),
     }
-}
-
-fn ended() -> anyhow::Result<impl Future<Output = ()>> {
-    let mut terminated = signal(SignalKind::terminate())?;
-    let mut interrupted = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminated.recv() => {}
-            _ = interrupted.recv() => {}
-        }
-    })
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use auth::Credentials;
 use bytes::{Buf, Bytes};
 use compute_api::{ComputeSpec, StartStep};
-use pageserver_api::{BackupRequest, RequestedKind};
+use pageserver_api::{BackupRequest, RequestedKind, TRACES_PARAMETER};
 use pg_frontend::{Address, ConnectParams, CopyReader, PgClient, PgError};
 use telemetry::child_span;
 use tokio::sync::mpsc;
@@ -99,7 +99,8 @@ impl Basebackup<'_> {
             .credentials(self.credentials);
         let client = PgClient::connect(&params).await?;
         let kind = if self.lsn.is_some() { RequestedKind::Sparse } else { RequestedKind::Standby };
-        let trace = telemetry::traces::span::current();
+        let takes_traces = client.parameter(TRACES_PARAMETER).is_some();
+        let trace = telemetry::traces::span::current().filter(|_| takes_traces);
         let command = BackupRequest { kind, lsn: self.lsn, zstd: true, trace }.query(self.spec.ttid());
         let first = async {
             let mut reader = client.copy_out(&command).await?;

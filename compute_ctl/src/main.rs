@@ -29,7 +29,6 @@ use compute_api::ComputeSpec;
 use http_server::Guard;
 use telemetry::{Identity, LogFormat, TraceArguments, Traces};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -45,7 +44,7 @@ use crate::status::StatusBoard;
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// Data directory of PostgreSQL. Wiped at every start; its parent belongs to this compute too.
+    /// Data directory of PostgreSQL, a cache: wiped at a start that cannot go on with it. Its parent belongs to this compute too.
     #[arg(long)]
     pgdata: PathBuf,
     /// What this compute is to be, as JSON.
@@ -152,7 +151,7 @@ async fn run(arguments: Arguments, traces: &Traces) -> anyhow::Result<ExitStatus
     let guard = Guard { verifier, part: Scope::Admin };
     let router = http_server::described(routes(api), guard, registry);
     let server = tokio::spawn(http_server::serve(listener, http_certificate, router, served.clone()));
-    stop_on_signals(terminate.clone())?;
+    telemetry::stop_on_signals(&terminate)?;
 
     let compute =
         Compute { spec, credentials, stop_timeout: arguments.timeout, status, configure: wishes, terminate };
@@ -161,20 +160,6 @@ async fn run(arguments: Arguments, traces: &Traces) -> anyhow::Result<ExitStatus
     // Requests under way get their answer, but nobody keeps the process alive with an idle connection.
     let _ = tokio::time::timeout(Duration::from_secs(1), server).await;
     Ok(exit)
-}
-
-fn stop_on_signals(terminate: CancellationToken) -> std::io::Result<()> {
-    let mut terminated = signal(SignalKind::terminate())?;
-    let mut interrupted = signal(SignalKind::interrupt())?;
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminated.recv() => {}
-            _ = interrupted.recv() => {}
-        }
-        tracing::info!("asked by a signal to stop");
-        terminate.cancel();
-    });
-    Ok(())
 }
 
 #[cfg(test)]

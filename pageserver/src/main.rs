@@ -8,7 +8,6 @@ use clap::Parser;
 use durable_fs::CrashPoint;
 use pageserver::config::Config;
 use telemetry::{LogFormat, TraceArguments, Traces};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Keeps every version of every page, and answers with any of them.
@@ -52,16 +51,7 @@ fn run(arguments: Arguments, traces: &Traces) -> anyhow::Result<()> {
     }
     runtime.block_on(async {
         let shutdown = CancellationToken::new();
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let stop = shutdown.clone();
-        tokio::spawn(async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            stop.cancel();
-        });
+        telemetry::stop_on_signals(&shutdown)?;
         let Arguments { workdir, safekeepers, crash_at, .. } = arguments;
         pageserver::daemon::run(config, &workdir, safekeepers, crash_at, traces, shutdown).await
     })

@@ -31,7 +31,6 @@ use pg_backend::Limits;
 use remote_storage::{Counted, RemoteStorage};
 use telemetry::{Identity, Traces};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Arguments;
@@ -132,7 +131,7 @@ async fn run(arguments: Arguments, traces: &Traces) -> anyhow::Result<()> {
             timeline::evict(manager.clone()),
         )
     };
-    tokio::spawn(cancel_on_signal(shutdown.clone()));
+    telemetry::stop_on_signals(&shutdown)?;
     tokio::select! {
         (_, http, _, _, _, _) = Box::pin(servers) => http.context("serving HTTP ended")?,
         Some(error) = fatal.recv() => bail!("the process ends rather than go on with a disk it cannot trust: {error}"),
@@ -142,16 +141,5 @@ async fn run(arguments: Arguments, traces: &Traces) -> anyhow::Result<()> {
         bail!("positions could not be written down at the end: {error}");
     }
     tracing::info!("safekeeper {} stopped", arguments.id);
-    Ok(())
-}
-
-async fn cancel_on_signal(shutdown: CancellationToken) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    shutdown.cancel();
     Ok(())
 }

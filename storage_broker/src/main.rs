@@ -12,7 +12,6 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use auth::{Certificate, Verifier};
@@ -62,20 +61,9 @@ async fn run(arguments: Arguments, traces: &Traces) -> anyhow::Result<()> {
     // It connects to nobody else, and so was told of nobody to believe.
     traces.start(&identity, http_client::to_collector(None), &registry)?;
     let shutdown = CancellationToken::new();
-    tokio::spawn(cancel_on_signal(shutdown.clone()));
+    telemetry::stop_on_signals(&shutdown)?;
     let router = service::router(verifier, registry, shutdown.clone())?;
     http_server::serve(listener, certificate, router, shutdown).await.context("serving ended")?;
     tracing::info!("storage broker stopped");
-    Ok(())
-}
-
-async fn cancel_on_signal(shutdown: CancellationToken) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    shutdown.cancel();
     Ok(())
 }

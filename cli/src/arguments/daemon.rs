@@ -58,7 +58,7 @@ pub enum SafekeeperCommand {
     Add {
         /// Its id: none that was ever used, except to go on where the command was interrupted.
         id: NodeId,
-        /// Where it runs, in a cluster of containers: it was started before.
+        /// Where it runs, if parts have hosts of their own: it was started before.
         #[arg(long)]
         host: Option<String>,
     },

@@ -51,7 +51,7 @@ pub enum TimelineCommand {
         #[arg(long)]
         timeline_id: Option<TimelineId>,
     },
-    /// Branch off another branch: at its head, or at an LSN.
+    /// Branch off another branch: at its head, at an LSN, or at a moment.
     #[command(after_help = branch_examples())]
     Branch {
         /// Name of the new branch.

@@ -30,7 +30,7 @@ pub use unpack::{Unpacked, Wanted, unpack};
 
 /// In a directory with this file we may delete everything.
 const MARKER: &str = "varve.compute";
-const MARKER_TEXT: &str = "format 1\nThis directory is a cache: compute_ctl wipes it when it starts.\n";
+const MARKER_TEXT: &str = "format 1\nThis directory is a cache: compute_ctl may wipe it when it starts.\n";
 /// The extension compares this file with what it is told on the command line: a server that compute_ctl
 /// did not start, over files of another life, would read holes as empty pages.
 const LIFE_FILE: &str = "varve.life";

@@ -18,5 +18,9 @@ pub mod page_client;
 pub mod pagestream;
 
 pub use client::PageserverClient;
+/// A page service that takes the trace of a request says so by this name at the start of a connection, with the value `on`.
+/// One of before there were traces says nothing, and would refuse requests that have one.
+pub const TRACES_PARAMETER: &str = "varve.traces";
+
 pub use manifest::BackupManifest;
 pub use page_client::{At, BackupRequest, PageClient, PageClientError, PageServiceAddress, RequestedKind};

@@ -23,6 +23,10 @@ use crate::{ConnectionError, CopyBoth, QueryError, Session};
 
 /// What a daemon does with the queries of its clients. One value serves all connections.
 pub trait Handler: Send + Sync + 'static {
+    /// Names and values that clients are told at the start, beside PostgreSQL's own (ParameterStatus): what this service
+    /// can do that not every one of its kind could.
+    const PARAMETERS: &'static [(&'static str, &'static str)] = &[];
+
     /// Called once, after the token was shown and before the first query.
     fn startup(&self, session: &mut Session) -> impl Future<Output = Result<(), QueryError>> + Send {
         let _ = session;
@@ -175,14 +179,15 @@ impl<H: Handler> Server<H> {
             return Ok(None);
         };
         writer.authentication_ok();
-        for (name, value) in [
+        let of_postgresql = [
             ("server_version", self.limits.server_version.as_str()),
             ("server_encoding", "UTF8"),
             ("client_encoding", "UTF8"),
             ("DateStyle", "ISO, MDY"),
             ("integer_datetimes", "on"),
             ("standard_conforming_strings", "on"),
-        ] {
+        ];
+        for (name, value) in of_postgresql.into_iter().chain(H::PARAMETERS.iter().copied()) {
             writer.parameter_status(name, value);
         }
         Ok(Some((startup, identity)))

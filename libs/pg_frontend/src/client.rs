@@ -41,6 +41,11 @@ impl PgClient {
         Ok(client)
     }
 
+    /// What the server said of itself by that name.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.reader.parameter(name)
+    }
+
     /// Runs SQL or a replication command and gathers the rows of all its statements.
     /// After an error of the server the connection goes on.
     pub async fn simple_query(&mut self, query: &str) -> Result<Vec<Row>, PgError> {

@@ -6,6 +6,7 @@
 //! Reading and writing are safe to cancel between any two polls: what has arrived stays in the reader's
 //! buffer, and a message that was put into the writer's buffer leaves with the next flush, whole.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -15,6 +16,9 @@ use crate::error::{PgError, ServerError};
 
 /// A longer message is a broken or a hostile server. Ours send at most 64 MiB of payload in one.
 pub const MAX_MESSAGE_BYTES: usize = (64 << 20) + 1024;
+
+/// PostgreSQL 17 has fifteen.
+const MAX_PARAMETERS: usize = 256;
 
 const READ_CHUNK: usize = 64 << 10;
 /// From this much on, buffered output is sent without waiting for a flush.
@@ -44,26 +48,42 @@ impl Message {
 pub(crate) struct MessageReader {
     input: Box<dyn AsyncRead + Send + Unpin>,
     buffer: BytesMut,
+    /// What the server said of itself (ParameterStatus), by name. A server has a dozen of them.
+    parameters: BTreeMap<String, String>,
 }
 
 impl MessageReader {
     pub fn new(input: Box<dyn AsyncRead + Send + Unpin>) -> Self {
-        Self { input, buffer: BytesMut::with_capacity(READ_CHUNK) }
+        Self { input, buffer: BytesMut::with_capacity(READ_CHUNK), parameters: BTreeMap::new() }
+    }
+
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters.get(name).map(String::as_str)
     }
 
     /// The next message that is part of the conversation. Notices, parameter changes and notifications
-    /// may come at any time; notices are logged, the others are of no use to anybody here.
+    /// may come at any time; notices are logged, parameters kept, and the last are of no use to anybody here.
     pub async fn next(&mut self) -> Result<Message, PgError> {
         loop {
             while let Some(message) = cut_message(&mut self.buffer)? {
                 match message.tag {
                     b'N' => log_notice(message.body),
-                    b'S' | b'A' => {}
+                    b'S' => self.keep_parameter(message.body)?,
+                    b'A' => {}
                     _ => return Ok(message),
                 }
             }
             self.fill().await?;
         }
+    }
+
+    fn keep_parameter(&mut self, mut body: Bytes) -> Result<(), PgError> {
+        let (name, value) = (take_cstring(&mut body)?, take_cstring(&mut body)?);
+        if self.parameters.len() >= MAX_PARAMETERS && !self.parameters.contains_key(&name) {
+            return Err(PgError::Protocol(format!("more than {MAX_PARAMETERS} parameters")));
+        }
+        self.parameters.insert(name, value);
+        Ok(())
     }
 
     async fn fill(&mut self) -> Result<(), PgError> {

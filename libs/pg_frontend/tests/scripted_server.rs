@@ -50,7 +50,9 @@ async fn start_up_names_the_timeline_and_asks_for_replication() {
     let (listener, params) = listen().await;
     let params = params.option("timeline_id", "ab cd").physical_replication();
     let server = tokio::spawn(async move { Peer(listener.accept().await.unwrap().0).let_in().await });
-    PgClient::connect(&params).await.unwrap();
+    let client = PgClient::connect(&params).await.unwrap();
+    assert_eq!(client.parameter("server_version"), Some("15.0"));
+    assert_eq!(client.parameter("varve.traces"), None);
     let startup = server.await.unwrap();
     let text = String::from_utf8(startup[4..].to_vec()).unwrap();
     assert_eq!(startup[..4], 196_608u32.to_be_bytes());

@@ -1,7 +1,8 @@
-//! Logs to standard error, for people or for machines; what a panic does to a daemon, and how it ends; the numbers
+//! Logs to standard error, for people or for machines; what a panic does to a daemon, who stops it, and how it ends; the numbers
 //! that every daemon shows; traces, for who wants them.
 
 pub mod metrics;
+mod signals;
 pub mod traces;
 
 use std::fmt::Display;
@@ -20,6 +21,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
+pub use signals::stop_on_signals;
 pub use traces::{Identity, TraceArguments, TraceError, Traces};
 
 /// How log lines look.

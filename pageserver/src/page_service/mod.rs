@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auth::{Need, Scope};
+use pageserver_api::TRACES_PARAMETER;
 use pg_backend::{Handler, QueryError, Session, sqlstate};
 use tracing::Instrument;
 use types::TenantTimelineId;
@@ -46,6 +47,8 @@ pub struct PageService {
 }
 
 impl Handler for PageService {
+    const PARAMETERS: &'static [(&'static str, &'static str)] = &[(TRACES_PARAMETER, "on")];
+
     async fn handle_query(&self, session: &mut Session, query: &str) -> Result<(), QueryError> {
         match command::parse(query).map_err(|reason| QueryError::new(sqlstate::SYNTAX_ERROR, reason))? {
             Command::PageStream(id) => {

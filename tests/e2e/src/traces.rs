@@ -2,12 +2,13 @@
 //! and without one there is nothing.
 
 mod collector;
+mod older;
 
 use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use harness::{Cluster, block_on, eventually, number};
+use harness::{Cluster, block_on, eventually, lsn, number};
 use types::Lsn;
 
 use collector::{Collector, Span};
@@ -44,7 +45,14 @@ fn a_query_is_one_trace_from_the_compute_to_object_storage() {
     let collector = Collector::start();
     let cluster = traced("traces", collector.url(), "1.0");
     block_on(async {
-        cluster.connect("main").await.batch_execute(FILL).await.unwrap();
+        let client = cluster.connect("main").await;
+        client.batch_execute(FILL).await.unwrap();
+        let end = client.query_one("SELECT pg_current_wal_flush_lsn()::text", &[]).await.unwrap();
+        let end: Lsn = end.get::<_, String>(0).parse().unwrap();
+        eventually("the pageserver has all of it", Duration::from_secs(60), async || {
+            lsn(&cluster.pageserver_timeline("main")["last_record_lsn"]) >= end
+        })
+        .await;
         cluster.varve(&["endpoint", "stop", "main"]);
         // All of it becomes layers.
         cluster.varve(&["pageserver", "stop"]);
