@@ -220,6 +220,7 @@ impl Config {
             image_layer_size: section.image_layer_size,
             image_after_changes: section.image_after_changes,
             most_changes_between_images: section.most_changes_between_images,
+            lease_length: self.tenant_config.lsn_lease_length.0,
             ..StorageConfig::new(workdir)
         }
     }

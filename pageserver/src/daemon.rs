@@ -77,13 +77,20 @@ pub async fn run(
     };
     let receivers = WalReceivers::new(context, shutdown.clone());
     walreceiver::watch(&registry, &receivers)?;
-    for tenant in manager.list_tenants() {
-        for timeline in manager.list_timelines(tenant)? {
-            if !manager.is_archived(timeline.id()) {
-                receivers.start(timeline);
+    let mut arrivals = manager.arrivals();
+    arrivals.mark_unchanged();
+    start_receivers(&manager, &receivers);
+    // Of tenants that are granted late. It ends with the manager.
+    tokio::spawn({
+        let (manager, receivers) = (Arc::downgrade(&manager), Arc::clone(&receivers));
+        async move {
+            while arrivals.changed().await.is_ok()
+                && let Some(manager) = manager.upgrade()
+            {
+                start_receivers(&manager, &receivers);
             }
         }
-    }
+    });
 
     let pg_listener = listen(&config.listen_pg_addr).await?;
     let http_listener = listen(&config.listen_http_addr).await?;
@@ -155,6 +162,15 @@ pub async fn run(
     // It ends with the timelines; a panic has ended the process.
     let _ = collecting.await;
     flushed
+}
+
+/// Of all timelines that have none yet.
+fn start_receivers(manager: &TenantManager, receivers: &WalReceivers) {
+    let timelines =
+        manager.list_tenants().into_iter().filter_map(|tenant| manager.list_timelines(tenant).ok());
+    for timeline in timelines.flatten().filter(|timeline| !manager.is_archived(timeline.id())) {
+        receivers.start(timeline);
+    }
 }
 
 async fn open_storage(

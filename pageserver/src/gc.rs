@@ -101,7 +101,7 @@ impl GarbageCollector {
 
     /// Collects of all tenants, one after the other, until `shutdown` is cancelled.
     pub async fn run(&self, shutdown: CancellationToken) {
-        // Leases are not known after a start: whoever had one gets the time to renew it.
+        // Leases of what is above the cutoff are not known after a start: whoever had one gets the time to renew it.
         let mut pause = self.period.max(self.lease_length);
         loop {
             tokio::select! {

@@ -1,7 +1,7 @@
 //! Generations from safekeepers: asks them over HTTP what [`consensus::Ownership`] knows, and counts their answers with
 //! [`consensus::Canvass`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
@@ -149,25 +149,29 @@ impl SafekeeperOwners {
         };
         (granted, missing.then_some(reason))
     }
-}
 
-#[async_trait]
-impl Owners for SafekeeperOwners {
-    async fn claim(
+    /// Until all are granted; with patience, until some are and it has come to its end.
+    async fn claim_until(
         &self,
-        mut tenants: BTreeMap<TenantId, Claim>,
-    ) -> Result<BTreeMap<TenantId, Generation>, StorageError> {
+        tenants: Claims,
+        patience: Option<Duration>,
+    ) -> BTreeMap<TenantId, Generation> {
         let mut granted = BTreeMap::new();
         let (begun, mut told) = (Instant::now(), Instant::now());
         let mut pause = SHORTEST_PAUSE;
+        let mut tenants: VecDeque<(TenantId, Claim)> = tenants.into_iter().collect();
         while !tenants.is_empty() {
-            let some = tenants.iter().take(TENANTS_AT_ONCE).map(|(id, claim)| (*id, claim.clone()));
-            let (new, reason) = self.claim_once(&some.collect()).await;
-            for (tenant, generation) in new {
-                tracing::info!(%tenant, %generation, "granted a generation");
-                tenants.remove(&tenant);
-                granted.insert(tenant, generation);
+            if !granted.is_empty() && patience.is_some_and(|patience| begun.elapsed() >= patience) {
+                break;
             }
+            let some: Claims = tenants.drain(..tenants.len().min(TENANTS_AT_ONCE)).collect();
+            let (new, reason) = self.claim_once(&some).await;
+            for (tenant, generation) in &new {
+                tracing::info!(%tenant, %generation, "granted a generation");
+            }
+            // Those that were not granted come last: they hold nobody up.
+            tenants.extend(some.into_iter().filter(|(tenant, _)| !new.contains_key(tenant)));
+            granted.extend(new);
             let Some(reason) = reason else { continue };
             if told.elapsed() >= TELL_EVERY || begun == told {
                 told = Instant::now();
@@ -178,7 +182,22 @@ impl Owners for SafekeeperOwners {
             tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.5))).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        Ok(granted)
+        granted
+    }
+}
+
+#[async_trait]
+impl Owners for SafekeeperOwners {
+    async fn claim(&self, tenants: Claims) -> Result<BTreeMap<TenantId, Generation>, StorageError> {
+        Ok(self.claim_until(tenants, None).await)
+    }
+
+    async fn claim_some(
+        &self,
+        tenants: Claims,
+        patience: Duration,
+    ) -> Result<BTreeMap<TenantId, Generation>, StorageError> {
+        Ok(self.claim_until(tenants, Some(patience)).await)
     }
 
     async fn confirm(&self, timeline: TenantTimelineId, generation: Generation) -> Result<(), StorageError> {

@@ -89,6 +89,7 @@ async fn hear_peers(
         if info.safekeeper_id == own {
             continue;
         }
+        manager.note_address(info.safekeeper_id, &info.http_connstr);
         let position = PeerPosition {
             generation: MembershipGeneration(info.generation),
             term: info.term,

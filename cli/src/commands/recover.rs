@@ -11,7 +11,7 @@
 
 mod standing;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use pageserver_api::models::{TimelineCreateRequest, TimelineInfo};
 use serde::Serialize;
 use types::{Lsn, TenantId, TenantTimelineId, TimelineId};
@@ -53,6 +53,15 @@ struct Report {
     named: Vec<Named>,
     /// Lost, archived, and left so.
     archived: usize,
+    failed: Vec<Failed>,
+}
+
+/// A branch that did not come back, and is not in the way of the others.
+#[derive(Debug, Serialize)]
+struct Failed {
+    tenant_id: TenantId,
+    timeline_id: TimelineId,
+    reason: String,
 }
 
 pub async fn recover(env: &LocalEnv, output: Output) -> anyhow::Result<()> {
@@ -66,7 +75,14 @@ pub async fn recover(env: &LocalEnv, output: Output) -> anyhow::Result<()> {
         report.archived += timelines.archived;
         for info in &timelines.lost {
             output.progress(format!("branch {} goes on", branches.quoted(tenant.id, info.timeline_id)));
-            report.recovered.push(go_on(env, &mut branches, info, &timelines).await?);
+            match go_on(env, &mut branches, info, &timelines).await {
+                Ok(recovered) => report.recovered.push(recovered),
+                Err(error) => report.failed.push(Failed {
+                    tenant_id: tenant.id,
+                    timeline_id: info.timeline_id,
+                    reason: format!("{error:#}"),
+                }),
+            }
         }
         for info in &timelines.alive {
             if branches.name_of(tenant.id, info.timeline_id).is_some() {
@@ -92,7 +108,11 @@ pub async fn recover(env: &LocalEnv, output: Output) -> anyhow::Result<()> {
             }
         }
     }
-    output.result(&report, || in_words(&report))
+    output.result(&report, || in_words(&report))?;
+    match report.failed.len() {
+        0 => Ok(()),
+        failed => bail!("{failed} did not come back; when the reason is gone, the same command goes on"),
+    }
 }
 
 /// Everything that is done may be done once more after a failure.
@@ -159,9 +179,9 @@ fn name_it(branches: &mut Branches, info: &TimelineInfo, among: &Timelines) -> a
 
 fn in_words(report: &Report) -> String {
     let mut parts = Vec::new();
-    if report.recovered.is_empty() {
+    if report.recovered.is_empty() && report.failed.is_empty() {
         parts.push("no branch is lost: safekeepers have the WAL of all".to_owned());
-    } else {
+    } else if !report.recovered.is_empty() {
         let rows = report.recovered.iter().map(|branch| -> Vec<Cell> {
             let last_commit = branch.last_commit.clone().unwrap_or_else(|| "none".to_owned());
             vec![
@@ -176,6 +196,9 @@ fn in_words(report: &Report) -> String {
     }
     for Named { branch_name, timeline_id, .. } in &report.named {
         parts.push(format!("timeline {timeline_id} had no name here, and is branch {branch_name:?} now"));
+    }
+    for Failed { timeline_id, reason, .. } in &report.failed {
+        parts.push(format!("timeline {timeline_id} did not come back: {reason}"));
     }
     if report.archived > 0 {
         let archived = report.archived;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use consensus::Member;
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use pageserver_api::history::LsnKind;
 use pageserver_api::models::{TimelineCreateRequest, TimelineInfo};
@@ -26,7 +26,7 @@ use super::{export, up};
 use crate::arguments::{Moment, TimelineCommand};
 use crate::local_env::{Branches, LocalEnv};
 use crate::output::Output;
-use crate::storage::{pageserver_client, safekeeper_client, safekeeper_statuses};
+use crate::storage::{on_all_safekeepers, pageserver_client, safekeeper_client, safekeeper_statuses};
 pub use delete::delete;
 pub use restore::{Restore, endpoints_at_rest, put_in_place, restore};
 use tree::draw_tree;
@@ -321,6 +321,9 @@ async fn create(
     request: TimelineCreateRequest,
 ) -> anyhow::Result<TimelineInfo> {
     let ancestor = request.ancestor_timeline_id;
+    // Before anything is made: a timeline that only the pageserver knows keeps it from being granted its tenant again.
+    let there = on_all_safekeepers(env, async |safekeeper| safekeeper.status().await).await;
+    there.context("a timeline is made on all safekeepers, and so all of them must run; nothing was made")?;
     let info = pageserver_client(env).create_timeline(tenant, &request).await?;
     create_on_safekeepers(env, tenant, &info, ancestor).await?;
     Ok(info)
@@ -346,8 +349,8 @@ pub async fn create_on_safekeepers(
         configuration: None,
         ancestor: ancestor.map(|timeline_id| safekeeper::Ancestor { timeline_id }),
     };
-    // Each of them makes a segment of WAL durable, which takes its time.
-    try_join_all(env.config.safekeeper_ids().into_iter().map(async |id| {
+    // All of them, whoever fails: a timeline that a quorum lacks is one that nobody can own.
+    let made = join_all(env.config.safekeeper_ids().into_iter().map(async |id| {
         safekeeper_client(env, id).create_timeline(&request).await.with_context(|| {
             format!(
                 "safekeeper {id} did not make timeline {} (all of them must run for that); `varve start` starts them, and \
@@ -355,8 +358,8 @@ pub async fn create_on_safekeepers(
                 info.timeline_id, info.timeline_id
             )
         })
-    }))
-    .await?;
+    }));
+    made.await.into_iter().collect::<Result<Vec<_>, _>>()?;
     Ok(())
 }
 

@@ -31,6 +31,7 @@ use tracing::Instrument;
 use tracing::field::Empty;
 use types::Term;
 
+use self::old_wal::OldWal;
 use crate::data_dir::{DataDir, DataLayout};
 use crate::error::ComputeError;
 use crate::http::Configure;
@@ -79,6 +80,7 @@ struct Life {
     port: u16,
     companion: tokio::task::JoinHandle<Exit>,
     news: News,
+    old_wal: OldWal,
     began: Instant,
 }
 

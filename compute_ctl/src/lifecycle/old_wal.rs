@@ -23,6 +23,13 @@ use crate::server_user::ServerUser;
 const ROUNDS: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// Whether slots have what they need. The next start fetches it only into a new data directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OldWal {
+    Here,
+    Missing,
+}
+
 /// What is to be fetched.
 #[derive(Clone, Copy)]
 struct Wanted {
@@ -41,10 +48,10 @@ impl Compute {
         end: Lsn,
         term: Term,
         (segment_size, tli): (WalSegmentSize, u32),
-    ) -> Result<(), ComputeError> {
+    ) -> Result<OldWal, ComputeError> {
         let (root, user) = (ground.paths.pgdata.clone(), ground.user);
         let oldest = blocking(move || user.run(|| oldest_restart_lsn(&root))).await?;
-        let Some(oldest) = oldest.filter(|oldest| *oldest < end) else { return Ok(()) };
+        let Some(oldest) = oldest.filter(|oldest| *oldest < end) else { return Ok(OldWal::Here) };
         let begin = Lsn(oldest.0 - oldest.segment_offset(segment_size.bytes()));
         let mut wanted = Wanted { begin, end, term, segment_size, tli };
         let bytes = end.saturating_distance(begin);
@@ -58,7 +65,7 @@ impl Compute {
                 match self.fetch_from(address, &mut wanted, ground).await? {
                     Ok(()) => {
                         tracing::info!(from = %begin, to = %end, "WAL for replication slots is here");
-                        return Ok(());
+                        return Ok(OldWal::Here);
                     }
                     Err(error) => tracing::warn!(
                         safekeeper = %peer.id, lsn = %wanted.begin,
@@ -71,7 +78,7 @@ impl Compute {
             from = %wanted.begin, to = %end,
             "WAL for replication slots is not to be had from any safekeeper: they cannot go on before the next start"
         );
-        Ok(())
+        Ok(OldWal::Missing)
     }
 
     /// Whole segments, one after the other; `wanted` then begins with the first that is missing. The inner error is the

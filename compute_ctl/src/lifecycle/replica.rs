@@ -17,6 +17,7 @@ use safekeeper_api::replication::connect_params;
 use tokio::sync::watch;
 use types::Lsn;
 
+use super::old_wal::OldWal;
 use super::{Compute, Ground, Life, News};
 use crate::basebackup::Basebackup;
 use crate::catalog::Superuser;
@@ -95,7 +96,14 @@ impl Compute {
             _ = server.ended() => {}
         }
         tracing::info!(ttid = %self.spec.ttid(), lsn = %start_lsn, mode = ?self.spec.mode, "the replica is open");
-        Ok(Life { server, port, companion, news: News::Replica(news), began: Instant::now() })
+        Ok(Life {
+            server,
+            port,
+            companion,
+            news: News::Replica(news),
+            old_wal: OldWal::Here,
+            began: Instant::now(),
+        })
     }
 
     async fn catch_up(&self, news: &mut watch::Receiver<ReplicaStatus>, until: Lsn) {

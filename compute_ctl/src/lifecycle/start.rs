@@ -10,6 +10,7 @@ use tracing::Instrument;
 use tracing::field::display;
 use types::Lsn;
 
+use super::old_wal::OldWal;
 use super::replica::primary_settings;
 use super::{Compute, Ground, Legacy, Life, News, blocking};
 use crate::basebackup::Basebackup;
@@ -76,10 +77,10 @@ impl Compute {
         self.status.elected(ElectedStatus { term: elected.term(), start_lsn });
         let since = self.status.step_done(StartStep::Election, since);
 
-        let (life_id, since) = match kept {
+        let (life_id, old_wal, since) = match kept {
             Some(lsn) if lsn == start_lsn => {
                 tracing::info!(ttid = %self.spec.ttid(), %lsn, "goes on with the data directory of the last stop");
-                (self.go_on_with_data_directory(ground).await?, since)
+                (self.go_on_with_data_directory(ground).await?, OldWal::Here, since)
             }
             Some(lsn) => {
                 tracing::info!(ttid = %self.spec.ttid(), %lsn, "the last stop was elsewhere: begins with an empty cache");
@@ -94,7 +95,7 @@ impl Compute {
         let starting = self.start_server(ground, listen, start_lsn, &life_id, SERVER_PATIENCE);
         let server = starting.instrument(child_span!("start PostgreSQL")).await?;
         let since = self.status.step_done(StartStep::StartPostgres, since);
-        let life = start_walproposer(ground, port, server, elected);
+        let life = Life { old_wal, ..start_walproposer(ground, port, server, elected) };
         self.status.step_done(StartStep::StartWalproposer, since);
         Ok(life)
     }
@@ -105,7 +106,7 @@ impl Compute {
         ground: &Ground,
         elected: &Elected,
         since: Instant,
-    ) -> Result<(String, Instant), ComputeError> {
+    ) -> Result<(String, OldWal, Instant), ComputeError> {
         let backup = Basebackup {
             spec: &self.spec,
             credentials: &self.credentials,
@@ -117,8 +118,8 @@ impl Compute {
         let since = Instant::now();
         let wal = (unpacked.manifest.wal_seg_size, unpacked.manifest.tli);
         let life_id = self.prepare_data_directory(ground, unpacked).await?;
-        self.fetch_old_wal(ground, elected.start_lsn(), elected.term(), wal).await?;
-        Ok((life_id, since))
+        let old_wal = self.fetch_old_wal(ground, elected.start_lsn(), elected.term(), wal).await?;
+        Ok((life_id, old_wal, since))
     }
 
     async fn go_on_with_data_directory(&self, ground: &Ground) -> Result<String, ComputeError> {
@@ -247,7 +248,7 @@ fn start_walproposer(ground: &Ground, port: u16, server: ServerProcess, elected:
     };
     let news = News::Walproposer(elected.status());
     let companion = tokio::spawn(elected.run(socket));
-    Life { server, port, companion, news, began: Instant::now() }
+    Life { server, port, companion, news, old_wal: OldWal::Here, began: Instant::now() }
 }
 
 /// Waits for the state in the eighth line of the server's lock file, which is what pg_ctl waits for too;

@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 use pg_format::DatabaseState;
 use types::Lsn;
 
+use super::old_wal::OldWal;
 use super::{Compute, Ground, Life, LifeEnd, News, blocking};
 use crate::data_dir::{control_file, kept::Kept};
 use crate::error::ComputeError;
@@ -37,7 +38,13 @@ impl Compute {
                 let checkpoint = shutdown_checkpoint(&ground.paths.pgdata);
                 if status.success() && checkpoint.is_some_and(|checkpoint| checkpoint < commit_lsn) {
                     tracing::info!(ttid = %self.spec.ttid(), lsn = %commit_lsn, "stopped; all WAL is on a quorum");
-                    self.keep(ground, commit_lsn);
+                    match life.old_wal {
+                        OldWal::Here => self.keep(ground, commit_lsn),
+                        // The next start is to try again, which it does only with a new one.
+                        OldWal::Missing => tracing::info!(
+                            "the data directory is not kept: WAL for replication slots is missing"
+                        ),
+                    }
                     return Ok(LifeEnd::Stopped);
                 }
                 tracing::error!(lsn = %commit_lsn, "PostgreSQL ended ({status}) before all its WAL was on a quorum");

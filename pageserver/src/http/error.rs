@@ -24,7 +24,8 @@ pub(super) fn storage(error: StorageError) -> ApiError {
         StorageError::ShuttingDown
         | StorageError::WaitLsnTimeout { .. }
         | StorageError::NotConfirmed { .. }
-        | StorageError::NotGranted { .. } => ApiError::unavailable(message),
+        | StorageError::NotGranted { .. }
+        | StorageError::NotGrantedYet(_) => ApiError::unavailable(message),
         StorageError::BadBatch { .. }
         | StorageError::LayerExists { .. }
         | StorageError::KeyOrder { .. }

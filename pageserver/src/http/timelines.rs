@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -12,6 +13,7 @@ use pageserver_api::models::{
     TimelineCreateRequest, TimelineInfo, TimelineState,
 };
 use serde::Deserialize;
+use tokio::time::Instant;
 use types::{BLCKSZ, Key, KeyKind, Lsn, PgVersion, TenantTimelineId, TimelineId};
 use utoipa::IntoParams;
 
@@ -23,7 +25,12 @@ pub(super) fn timeline(state: &ApiState, path: TimelinePath) -> Result<Arc<Timel
     state.manager.get_timeline(path.id()).map_err(error::storage)
 }
 
+/// So long a list waits for sizes. A branch may wait for WAL of its ancestor that is not there, or never will be.
+const PATIENCE_FOR_SIZES: Duration = Duration::from_secs(5);
+
 /// All timelines of a tenant
+///
+/// One whose size cannot be told in time comes without it.
 #[utoipa::path(get, path = "/v1/tenant/{tenant}/timeline", operation_id = "list_timelines", tag = "Timelines", params(TenantPath),
     responses((status = 200, description = "In the order of their ids.", body = Vec<TimelineInfo>), ApiError))]
 pub(super) async fn list(
@@ -31,8 +38,10 @@ pub(super) async fn list(
     Path(TenantPath { tenant }): Path<TenantPath>,
 ) -> Result<Json<Vec<TimelineInfo>>, ApiError> {
     let mut infos = Vec::new();
+    let patience = Instant::now() + PATIENCE_FOR_SIZES;
     for timeline in state.manager.list_timelines(tenant).map_err(error::storage)? {
-        infos.push(info_with_size(&state, &timeline).await?);
+        let with_size = tokio::time::timeout_at(patience, info_with_size(&state, &timeline)).await;
+        infos.push(with_size.ok().and_then(Result::ok).unwrap_or_else(|| info(&state, &timeline)));
     }
     Ok(Json(infos))
 }
@@ -96,6 +105,12 @@ pub(super) async fn archive(
             ArchivalState::Archived => {
                 state.manager.archive_timeline(id).await?;
                 state.receivers.stop(id);
+                // Somebody may have taken it back meanwhile, and have found the receiver running still.
+                if !state.manager.is_archived(id)
+                    && let Ok(timeline) = state.manager.get_timeline(id)
+                {
+                    state.receivers.start(timeline);
+                }
             }
             ArchivalState::Unarchived => {
                 let timeline = state.manager.unarchive_timeline(id).await?;

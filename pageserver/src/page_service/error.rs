@@ -20,7 +20,8 @@ fn storage(error: &StorageError) -> &'static str {
         | StorageError::Archived(_)
         | StorageError::Superseded { .. }
         | StorageError::NotConfirmed { .. }
-        | StorageError::NotGranted { .. } => sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
+        | StorageError::NotGranted { .. }
+        | StorageError::NotGrantedYet(_) => sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
         error if error.is_corruption() => sqlstate::DATA_CORRUPTED,
         StorageError::Io { .. } | StorageError::Remote(_) | StorageError::NotDurable(_) => sqlstate::IO_ERROR,
         StorageError::TenantExists(_)

@@ -40,6 +40,8 @@ pub struct StorageConfig {
     pub max_open_layers: usize,
     /// How long a read of a branch waits for its ancestor to have ingested WAL up to the branch point.
     pub ancestor_wait_timeout: Duration,
+    /// What leases of before a start are good for, from then on.
+    pub lease_length: Duration,
 }
 
 impl StorageConfig {
@@ -61,6 +63,7 @@ impl StorageConfig {
             background_jobs: 1,
             max_open_layers: 512,
             ancestor_wait_timeout: Duration::from_secs(60),
+            lease_length: Duration::from_secs(600),
         }
     }
     /// Level 0 at which ingest waits: never so low that no merge would come.

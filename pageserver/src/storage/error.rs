@@ -63,6 +63,10 @@ pub enum StorageError {
     NotConfirmed { timeline: TenantTimelineId, generation: Generation, reason: String },
     #[error("tenant {tenant}: no quorum of safekeepers has granted a generation within {timeout:?}")]
     NotGranted { tenant: TenantId, timeout: Duration },
+    #[error(
+        "tenant {0} is not served yet: no quorum of safekeepers has granted it to this pageserver since its start"
+    )]
+    NotGrantedYet(TenantId),
     #[error("the storage engine is shutting down")]
     ShuttingDown,
 }
@@ -125,6 +129,7 @@ impl StorageError {
             | StorageError::Superseded { .. }
             | StorageError::NotConfirmed { .. }
             | StorageError::NotGranted { .. }
+            | StorageError::NotGrantedYet(_)
             | StorageError::ShuttingDown => false,
         }
     }

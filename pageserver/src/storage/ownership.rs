@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,16 @@ pub trait Owners: Send + Sync + Debug + 'static {
         &self,
         tenants: BTreeMap<TenantId, Claim>,
     ) -> Result<BTreeMap<TenantId, Generation>, StorageError>;
+
+    /// The same of some of them: of all, unless that takes longer. Waits until one is granted, however long that takes.
+    async fn claim_some(
+        &self,
+        tenants: BTreeMap<TenantId, Claim>,
+        patience: Duration,
+    ) -> Result<BTreeMap<TenantId, Generation>, StorageError> {
+        let _ = patience;
+        self.claim(tenants).await
+    }
 
     /// Succeeds if no higher one had been granted when this began.
     async fn confirm(&self, timeline: TenantTimelineId, generation: Generation) -> Result<(), StorageError>;

@@ -1,6 +1,7 @@
 //! One safekeeper over TCP, as proposers and readers see it, through restarts. This file is what the tests
 //! stand on: a safekeeper in this process, and a proposer without a mind of its own.
 
+mod configurations;
 mod creating;
 mod deletion;
 mod eviction;
@@ -91,9 +92,13 @@ impl Safekeeper {
     }
 
     async fn connect(&self) -> PgClient {
+        self.connect_with(&credentials()).await
+    }
+
+    async fn connect_with(&self, credentials: &Credentials) -> PgClient {
         let ttid = identity().ttid;
         let params = ConnectParams::new(Address::parse(&self.address.to_string()).unwrap(), "test")
-            .credentials(&credentials())
+            .credentials(credentials)
             .option("tenant_id", &ttid.tenant_id.to_string())
             .option("timeline_id", &ttid.timeline_id.to_string());
         PgClient::connect(&params).await.unwrap()
@@ -108,7 +113,11 @@ impl Safekeeper {
     }
 
     async fn proposer(&self) -> Proposer {
-        let copy = self.connect().await.copy_both(&wire::start_wal_push()).await.unwrap();
+        self.proposer_with(&credentials()).await
+    }
+
+    async fn proposer_with(&self, credentials: &Credentials) -> Proposer {
+        let copy = self.connect_with(credentials).await.copy_both(&wire::start_wal_push()).await.unwrap();
         let (reader, writer) = copy.split();
         Proposer { reader, writer }
     }

@@ -163,16 +163,20 @@ pub async fn bytes_before_start(
         },
         None => reasons.push("it is not here".to_owned()),
     }
-    for peer in spec.configuration.all_members().into_iter().filter(|member| member.id != node_id) {
-        let ttid = TenantTimelineId { timeline_id: ancestor_id, ..spec.identity.ttid };
-        let fetched = tokio::time::timeout(
-            FETCH_TIMEOUT,
-            fetch(&peer.pg_connstr, ttid, from, spec.start_lsn, credentials),
-        );
-        match fetched.await {
-            Ok(Ok(bytes)) => return Ok(bytes),
-            Ok(Err(error)) => reasons.push(format!("safekeeper {}: {error}", peer.id)),
-            Err(_) => reasons.push(format!("safekeeper {} does not have them yet", peer.id)),
+    // Members that have the timeline have these bytes with it, and the ancestor may be deleted by now.
+    let own = spec.joins.then_some(spec.identity.ttid);
+    let ancestors = TenantTimelineId { timeline_id: ancestor_id, ..spec.identity.ttid };
+    for ttid in own.into_iter().chain([ancestors]) {
+        for peer in spec.configuration.all_members().into_iter().filter(|member| member.id != node_id) {
+            let fetched = tokio::time::timeout(
+                FETCH_TIMEOUT,
+                fetch(&peer.pg_connstr, ttid, from, spec.start_lsn, credentials),
+            );
+            match fetched.await {
+                Ok(Ok(bytes)) => return Ok(bytes),
+                Ok(Err(error)) => reasons.push(format!("safekeeper {}: {error}", peer.id)),
+                Err(_) => reasons.push(format!("safekeeper {} does not have them yet", peer.id)),
+            }
         }
     }
     let (ancestor, start_lsn, reason) = (ancestor_id, spec.start_lsn, reasons.join("; "));

@@ -77,6 +77,9 @@ impl Entry {
     }
 }
 
+/// So many addresses of others are remembered. A timeline has nine members at most.
+const MOST_ADDRESSES: usize = 1024;
+
 /// Locks for making, waking and evicting timelines: two timelines seldom share one.
 const LOCKS: usize = 64;
 
@@ -87,6 +90,8 @@ pub struct Manager {
     locks: [tokio::sync::Mutex<()>; LOCKS],
     changes: Arc<Changes>,
     pub(super) owners_file: OwnersFile,
+    /// Where other safekeepers have their HTTP APIs, as they told the broker.
+    addresses: RwLock<BTreeMap<NodeId, String>>,
     owners: TaskTracker,
     /// Of owners that stay on a thread.
     staying: Arc<Semaphore>,
@@ -94,6 +99,33 @@ pub struct Manager {
 }
 
 impl Manager {
+    pub fn node_id(&self) -> NodeId {
+        self.settings.node_id
+    }
+
+    /// With which it comes to others.
+    pub fn credentials(&self) -> &Credentials {
+        &self.settings.credentials
+    }
+
+    /// Another safekeeper has told the broker where it is.
+    pub fn note_address(&self, node: NodeId, http_connstr: &str) {
+        let is_known = |addresses: &BTreeMap<NodeId, String>| {
+            addresses.get(&node).is_some_and(|known| known == http_connstr)
+        };
+        if is_known(&self.addresses.read().unwrap_or_else(PoisonError::into_inner)) {
+            return;
+        }
+        let mut addresses = self.addresses.write().unwrap_or_else(PoisonError::into_inner);
+        if addresses.len() < MOST_ADDRESSES || addresses.contains_key(&node) {
+            addresses.insert(node, http_connstr.to_owned());
+        }
+    }
+
+    pub fn addresses(&self) -> BTreeMap<NodeId, String> {
+        self.addresses.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Opens all timelines in the data directory. What ends the process comes out of the receiver.
     pub async fn open(settings: Settings) -> anyhow::Result<(Arc<Self>, mpsc::Receiver<FatalError>)> {
         let (fatal, receiver) = mpsc::channel(1);
@@ -104,6 +136,7 @@ impl Manager {
             locks: std::array::from_fn(|_| tokio::sync::Mutex::default()),
             changes: Arc::default(),
             owners_file,
+            addresses: RwLock::default(),
             owners: TaskTracker::new(),
             staying: Arc::new(Semaphore::new(owner::STAYING)),
             fatal,

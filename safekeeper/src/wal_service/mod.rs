@@ -3,6 +3,7 @@
 //! A client names the timeline by `options='-c tenant_id=… -c timeline_id=…'` when it connects.
 
 mod command;
+mod configurations;
 mod errors;
 mod push;
 mod replication;
@@ -57,7 +58,7 @@ impl Handler for WalService {
         let timeline = self.timeline(session).await?;
         match command {
             Command::StartWalPush { proto_version, standby_feedback } => {
-                push::receive_wal(timeline, session, proto_version, standby_feedback).await
+                push::receive_wal(&self.manager, timeline, session, proto_version, standby_feedback).await
             }
             Command::StartReplication { start, tli, until } => {
                 replication::stream_wal(timeline, session, start, tli, until).await

@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
+use auth::{Need, Scope};
+use consensus::ProposerMessage;
 use pg_backend::{CopyReader, CopyWriter, QueryError, Session, sqlstate};
 use safekeeper_api::standby_feedback::StandbyFeedback;
 use safekeeper_api::wire;
 use tokio::sync::{mpsc, watch};
 
-use crate::timeline::{PushConnection, PushReply, Timeline};
-use crate::wal_service::errors;
+use crate::timeline::{Manager, PushConnection, PushReply, Timeline};
+use crate::wal_service::{configurations, errors};
 
 pub async fn receive_wal(
+    manager: &Manager,
     timeline: Arc<Timeline>,
     session: &mut Session,
     proto_version: u32,
@@ -22,13 +25,16 @@ pub async fn receive_wal(
         return Err(QueryError::new(sqlstate::FEATURE_NOT_SUPPORTED, message));
     }
     let peer = session.peer();
+    // Whoever may tell this safekeeper what to do may tell it of a configuration, too.
+    let is_trusted = session.check(Need::Part(Scope::Safekeeper)).is_ok();
+    let doubting = (!is_trusted).then_some(manager);
     let shutdown = session.shutdown().clone();
     let (mut reader, mut writer) = session.copy_both().await?.split();
     let (connection, mut replies) = timeline.connect_proposer(peer).await.map_err(errors::stopped)?;
     tracing::info!(timeline = %timeline.ttid(), %peer, "proposer comes");
     let feedback = standby_feedback.then(|| timeline.standbys().watch());
     let outcome = tokio::select! {
-        outcome = receive(&connection, &mut reader) => outcome,
+        outcome = receive(&timeline, doubting, &connection, &mut reader) => outcome,
         outcome = reply(&timeline, &mut replies, feedback, &mut writer) => outcome,
         () = shutdown.cancelled() => Err(errors::timeline_stopped(timeline.ttid())),
     };
@@ -36,10 +42,18 @@ pub async fn receive_wal(
     outcome
 }
 
-async fn receive(connection: &PushConnection, reader: &mut CopyReader<'_>) -> Result<(), QueryError> {
+async fn receive(
+    timeline: &Timeline,
+    doubting: Option<&Manager>,
+    connection: &PushConnection,
+    reader: &mut CopyReader<'_>,
+) -> Result<(), QueryError> {
     while let Some(bytes) = reader.next().await? {
         let message = wire::decode_proposer_message(bytes)
             .map_err(|error| QueryError::fatal(sqlstate::PROTOCOL_VIOLATION, error.to_string()))?;
+        if let (ProposerMessage::Greeting(greeting), Some(manager)) = (&message, doubting) {
+            configurations::check(manager, timeline, &greeting.configuration).await?;
+        }
         connection.send(message).await.map_err(errors::stopped)?;
     }
     Ok(())

@@ -6,6 +6,10 @@ use std::process::Child;
 use std::time::Duration;
 
 use harness::{Cluster, Writers, block_on, eventually, ledger_rows, lsn};
+use pageserver_api::PageserverClient;
+use pageserver_api::models::TimelineCreateRequest;
+use safekeeper_api::http::{Ancestor, Client};
+use types::{Lsn, TenantId, TenantTimelineId, TimelineId};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -106,5 +110,66 @@ fn a_pageserver_waits_for_a_quorum_and_says_so() {
     block_on(async {
         let up = "pageserver is up";
         eventually("it goes on", PATIENCE, async || second.log().contains(up)).await;
+    });
+}
+
+/// A branch that was made on the pageserver and on one safekeeper, as when the command died between the two.
+#[test]
+fn a_timeline_without_a_quorum_holds_up_its_own_tenant_alone() {
+    let cluster = Cluster::up("half-a-branch").need_not_evict("it is about starts");
+    let tenant = TenantId([0xab; 16]);
+    cluster.varve(&["tenant", "create", "--tenant-id", &tenant.to_string()]);
+    let client = PageserverClient::new(&cluster.http_address("pageserver"), cluster.credentials());
+    let safekeeper =
+        |id: u32| Client::new(&cluster.http_address(&format!("safekeeper-{id}")), cluster.credentials());
+    block_on(async {
+        let main = client.timelines(tenant).await.unwrap().remove(0);
+        // With one safekeeper away the command does not begin.
+        cluster.varve(&["safekeeper", "stop", "3"]);
+        let branch = ["timeline", "branch", "--tenant-id", &tenant.to_string(), "--branch-name", "half"];
+        cluster.refuses(&branch, "nothing was made");
+        assert_eq!(client.timelines(tenant).await.unwrap().len(), 1);
+        cluster.varve(&["safekeeper", "start", "3"]);
+
+        let request = TimelineCreateRequest::branch(TimelineId([0xcd; 16]), main.timeline_id, None);
+        let info = client.create_timeline(tenant, &request).await.unwrap();
+        let ttid = TenantTimelineId::new(tenant, main.timeline_id);
+        let members = safekeeper(1).timeline(ttid).await.unwrap().configuration.members;
+        let on_safekeepers = safekeeper_api::http::TimelineCreateRequest {
+            tenant_id: tenant,
+            timeline_id: info.timeline_id,
+            pg_version: info.pg_version,
+            system_id: info.system_identifier.parse().unwrap(),
+            wal_seg_size: info.wal_seg_size,
+            start_lsn: info.initdb_lsn,
+            members,
+            configuration: None,
+            ancestor: Some(Ancestor { timeline_id: main.timeline_id }),
+        };
+        safekeeper(1).create_timeline(&on_safekeepers).await.unwrap();
+        cluster.varve(&["endpoint", "stop", "main"]);
+        cluster.varve(&["pageserver", "stop"]);
+        cluster.varve(&["pageserver", "start"]);
+        cluster.varve(&["endpoint", "start", "main"]);
+        let connection = cluster.connect("main").await;
+        connection.batch_execute("CREATE TABLE t AS SELECT 1 AS n").await.unwrap();
+        let refused = client.timelines(tenant).await.unwrap_err().to_string();
+        assert!(refused.contains("is not served yet"), "{refused}");
+        let log = cluster.log("pageserver");
+        assert!(log.contains("no quorum of safekeepers has granted a generation yet"), "{log}");
+
+        safekeeper(2).create_timeline(&on_safekeepers).await.unwrap();
+        eventually("it is granted", PATIENCE, async || client.timelines(tenant).await.is_ok()).await;
+        // With a receiver for what is written there.
+        cluster.varve(&["endpoint", "create", "late", "--tenant-id", &tenant.to_string()]);
+        cluster.varve(&["endpoint", "start", "late"]);
+        let late = cluster.connect("late").await;
+        late.batch_execute("CREATE TABLE t AS SELECT 1 AS n").await.unwrap();
+        let end = late.query_one("SELECT pg_current_wal_flush_lsn()::text", &[]).await.unwrap();
+        let end: Lsn = end.get::<_, String>(0).parse().unwrap();
+        eventually("the pageserver has it", PATIENCE, async || {
+            client.timeline(tenant, main.timeline_id).await.unwrap().last_record_lsn >= end
+        })
+        .await;
     });
 }

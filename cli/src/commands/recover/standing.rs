@@ -20,6 +20,8 @@ pub struct Timelines {
     pub archived: usize,
     /// Those that have no ancestor, and what goes on from such that were lost.
     pub roots: BTreeSet<TimelineId>,
+    /// Those that something went on from.
+    left_behind: BTreeSet<TimelineId>,
 }
 
 /// A timeline of the pageserver, and what else is known of it.
@@ -80,7 +82,9 @@ impl Timelines {
 
     /// The lost timeline that an alive one takes the place of, if it does, and if no disk came back that has it.
     pub fn left_behind_by(&self, info: &TimelineInfo) -> Option<TimelineId> {
-        goes_on_from(info).filter(|lost| self.alive.iter().all(|it| it.timeline_id != *lost))
+        let lost = previous_id(info.timeline_id);
+        let is_of_it = goes_on_from(info).is_some() || self.left_behind.contains(&lost);
+        (is_of_it && self.alive.iter().all(|it| it.timeline_id != lost)).then_some(lost)
     }
 }
 
@@ -100,13 +104,16 @@ fn sorted_out(mut found: Vec<Found>) -> Timelines {
         before.is_some() && is_empty && !it.is_named && !it.info.is_archived
     };
     let finished: Vec<Found> = found.into_iter().filter(|it| !is_unfinished(it)).collect();
-    let left_behind: BTreeSet<TimelineId> = finished.iter().filter_map(|it| goes_on_from(&it.info)).collect();
+    // Its ancestor may have been forgotten since (`detach-ancestor`): no other timeline has such an id.
+    let ids: BTreeSet<TimelineId> = finished.iter().map(|it| it.info.timeline_id).collect();
+    let left_behind: BTreeSet<TimelineId> =
+        ids.iter().copied().filter(|id| ids.contains(&next_id(*id))).collect();
     let (lost, alive): (Vec<_>, Vec<_>) =
         finished.into_iter().partition(|it| it.on_safekeepers == Held::Nowhere);
     let lost = lost.into_iter().map(|it| it.info).filter(|info| !left_behind.contains(&info.timeline_id));
     let (archived, lost): (Vec<_>, Vec<_>) = lost.partition(|info| info.is_archived);
     let alive = alive.into_iter().map(|it| it.info).collect();
-    Timelines { lost, alive, archived: archived.len(), roots }
+    Timelines { lost, alive, archived: archived.len(), roots, left_behind }
 }
 
 fn roots(found: &[Found]) -> BTreeSet<TimelineId> {
@@ -130,6 +137,10 @@ fn goes_on_from(info: &TimelineInfo) -> Option<TimelineId> {
 /// Of what goes on from it.
 pub fn next_id(lost: TimelineId) -> TimelineId {
     TimelineId(u128::from_be_bytes(lost.0).wrapping_add(1).to_be_bytes())
+}
+
+fn previous_id(goes_on: TimelineId) -> TimelineId {
+    TimelineId(u128::from_be_bytes(goes_on.0).wrapping_sub(1).to_be_bytes())
 }
 
 #[cfg(test)]
@@ -187,6 +198,15 @@ mod tests {
     fn what_goes_on_is_found_again_by_its_id() {
         assert_eq!(next_id(id(0)).to_string(), "00000000000000000000000000000100");
         assert_eq!(next_id(TimelineId([0xff; 16])), TimelineId([0; 16]));
+    }
+
+    #[test]
+    fn what_was_detached_still_goes_on_from_what_was_lost() {
+        let mut found = found(&[(Held::Nowhere, true, 8), (Held::Whole, true, 8)]);
+        (found[1].info.ancestor_timeline_id, found[1].info.ancestor_lsn) = (None, None);
+        let timelines = sorted_out(found);
+        assert_eq!(numbers(&timelines), (vec![], vec![1]));
+        assert_eq!(timelines.left_behind_by(&timelines.alive[0]), Some(id(0)));
     }
 
     #[test]

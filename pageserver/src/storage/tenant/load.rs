@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use durable_fs::run_blocking;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -25,9 +26,16 @@ use crate::storage::{StorageError, Timeline};
 /// Tenants that are loaded at a time.
 const AT_A_TIME: usize = 16;
 
-pub(super) async fn load_tenants(
-    environment: &Arc<Environment>,
-) -> Result<BTreeMap<TenantId, Arc<Tenant>>, StorageError> {
+/// After so long those are served that are granted. One whose timeline has no quorum does not hold up all others.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is loaded, and what waits until it is granted.
+pub(super) struct Loaded {
+    pub(super) tenants: BTreeMap<TenantId, Arc<Tenant>>,
+    pub(super) waiting: BTreeMap<TenantId, Claim>,
+}
+
+pub(super) async fn load_tenants(environment: &Arc<Environment>) -> Result<Loaded, StorageError> {
     let listing = environment.remote.list(Some(&Environment::tenants_prefix()), ListMode::Children).await?;
     let ids: Vec<TenantId> =
         listing.directories.iter().filter_map(|directory| directory.file_name().parse().ok()).collect();
@@ -37,14 +45,27 @@ pub(super) async fn load_tenants(
         .try_filter_map(async |found| Ok(found))
         .try_collect()
         .await?;
+    load_some(environment, found, PATIENCE).await
+}
+
+/// As many as are granted, once one is.
+pub(super) async fn load_some(
+    environment: &Arc<Environment>,
+    mut waiting: BTreeMap<TenantId, Claim>,
+    patience: Duration,
+) -> Result<Loaded, StorageError> {
     // Only now is it read what they are: whoever owned them before may have written until now.
-    let granted = environment.owners.claim(found.clone()).await?;
-    let loading = granted.into_iter().map(|(id, generation)| {
-        let known = found.get(&id).map(|claim| claim.timelines.clone());
-        load_tenant(environment, id, generation, known.unwrap_or_default())
-    });
+    let granted = environment.owners.claim_some(waiting.clone(), patience).await?;
+    let loading: Vec<_> = granted
+        .into_iter()
+        .map(|(id, generation)| {
+            let known = waiting.remove(&id).unwrap_or_default().timelines;
+            load_tenant(environment, id, generation, known)
+        })
+        .collect();
     let loaded = stream::iter(loading).buffer_unordered(AT_A_TIME);
-    loaded.try_filter_map(async |loaded| Ok(loaded)).try_collect().await
+    let tenants = loaded.try_filter_map(async |loaded| Ok(loaded)).try_collect().await?;
+    Ok(Loaded { tenants, waiting })
 }
 
 /// The newest that is known of a tenant, up to a generation. None: it does not exist.

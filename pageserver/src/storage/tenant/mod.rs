@@ -12,19 +12,22 @@ mod evict;
 mod load;
 mod tenant_object;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
 
 use durable_fs::DurableFs;
 use remote_storage::{ObjectKey, RemoteStorage};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 use types::{Generation, PgVersion, TenantId, TenantTimelineId, TimelineId};
 
 pub use self::evict::EvictableLayer;
+use self::load::Loaded;
 use self::tenant_object::TenantRecord;
 use super::environment::{Environment, TENANT_STEM, with_generation};
 use super::layers::OpenFiles;
-use super::ownership::Ownership;
+use super::ownership::{Claim, Ownership};
 use super::room::Room;
 use super::{FixedGeneration, Owners, Redo, StorageConfig, StorageError, StorageMetrics, Timeline};
 
@@ -108,8 +111,15 @@ impl Tenant {
 pub struct TenantManager {
     environment: Arc<Environment>,
     tenants: RwLock<BTreeMap<TenantId, Arc<Tenant>>>,
+    /// There are more of them, which no quorum has granted yet.
+    waiting: RwLock<BTreeSet<TenantId>>,
+    arrivals: watch::Sender<()>,
+    closed: CancellationToken,
     creating: tokio::sync::Mutex<()>,
 }
+
+/// Between two attempts to load what was granted late.
+const RELOAD: Duration = Duration::from_secs(5);
 
 impl TenantManager {
     /// Loads all tenants and timelines that are in remote storage. Nothing shortens long histories of pages, and there
@@ -134,16 +144,62 @@ impl TenantManager {
         let room = Room::default();
         let environment =
             Arc::new(Environment { config, remote, fs, metrics, owners, redo, open_files, room, background });
-        let tenants = load::load_tenants(&environment).await?;
-        tenants.values().for_each(|tenant| tenant.set_horizons(&BTreeMap::new()));
-        for timeline in tenants.values().flat_map(|tenant| tenant.timelines()) {
-            timeline.start_background();
-        }
-        Ok(Arc::new(Self {
+        let Loaded { tenants, waiting } = load::load_tenants(&environment).await?;
+        let manager = Arc::new(Self {
             environment,
-            tenants: RwLock::new(tenants),
+            tenants: RwLock::default(),
+            waiting: RwLock::new(waiting.keys().copied().collect()),
+            arrivals: watch::Sender::new(()),
+            closed: CancellationToken::new(),
             creating: tokio::sync::Mutex::new(()),
-        }))
+        });
+        manager.take_in(tenants);
+        if !waiting.is_empty() {
+            tokio::spawn(Arc::clone(&manager).load_the_rest(waiting));
+        }
+        Ok(manager)
+    }
+
+    fn take_in(&self, loaded: BTreeMap<TenantId, Arc<Tenant>>) {
+        for tenant in loaded.values() {
+            tenant.set_horizons(&BTreeMap::new());
+            tenant.timelines().iter().for_each(Timeline::start_background);
+        }
+        // In this order: nobody finds one in neither.
+        let arrived: Vec<TenantId> = loaded.keys().copied().collect();
+        self.tenants.write().expect("no holder panics").extend(loaded);
+        self.waiting.write().expect("no holder panics").retain(|id| !arrived.contains(id));
+        self.arrivals.send_replace(());
+    }
+
+    /// Those that were not granted in time, whenever they are.
+    async fn load_the_rest(self: Arc<Self>, mut waiting: BTreeMap<TenantId, Claim>) {
+        while !waiting.is_empty() {
+            let loading = load::load_some(&self.environment, waiting.clone(), Duration::ZERO);
+            let loaded = tokio::select! {
+                loaded = loading => loaded,
+                () = self.closed.cancelled() => return,
+            };
+            match loaded {
+                Ok(loaded) => {
+                    // What was deleted meanwhile is waited for no more.
+                    let left =
+                        |id: &TenantId| loaded.waiting.contains_key(id) || loaded.tenants.contains_key(id);
+                    self.waiting.write().expect("no holder panics").retain(left);
+                    self.take_in(loaded.tenants);
+                    waiting = loaded.waiting;
+                }
+                Err(error) => {
+                    tracing::error!(tenants = waiting.len(), %error, "tenants cannot be loaded, will try again");
+                    tokio::time::sleep(RELOAD).await;
+                }
+            }
+        }
+    }
+
+    /// Changes whenever tenants come that had not been granted before.
+    pub fn arrivals(&self) -> watch::Receiver<()> {
+        self.arrivals.subscribe()
     }
 
     /// For objects that belong to no tenant, such as templates.
@@ -157,7 +213,10 @@ impl TenantManager {
 
     fn tenant(&self, id: TenantId) -> Result<Arc<Tenant>, StorageError> {
         let tenants = self.tenants.read().expect("no holder panics");
-        let tenant = tenants.get(&id).cloned().ok_or(StorageError::TenantNotFound(id))?;
+        let tenant = tenants.get(&id).cloned().ok_or_else(|| {
+            let waits = self.waiting.read().expect("no holder panics").contains(&id);
+            if waits { StorageError::NotGrantedYet(id) } else { StorageError::TenantNotFound(id) }
+        })?;
         tenant.ownership.check()?;
         Ok(tenant)
     }
@@ -178,6 +237,7 @@ impl TenantManager {
     /// Puts all that was ingested into remote storage and ends all background work. Tries every timeline; the first
     /// error is returned.
     pub async fn shutdown(&self) -> Result<(), StorageError> {
+        self.closed.cancel();
         let mut outcome = Ok(());
         for timeline in self.all_timelines() {
             if let Err(error) = timeline.close().await {
@@ -190,6 +250,7 @@ impl TenantManager {
 
     /// Ends all background work as a crash would: what is only in memory is forgotten.
     pub async fn abandon(&self) {
+        self.closed.cancel();
         for timeline in self.all_timelines() {
             timeline.stop().await;
         }

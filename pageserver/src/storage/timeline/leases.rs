@@ -20,6 +20,12 @@ pub(super) struct Leases {
 }
 
 impl Leases {
+    /// Those that an index tells of. Who had them has not said yet whether they are needed still.
+    pub(super) fn again(leased: &[Lsn], length: Duration) -> Leases {
+        let until = Instant::now() + length;
+        Leases { until: leased.iter().map(|lsn| (*lsn, until)).collect(), ..Leases::default() }
+    }
+
     fn lease(&mut self, lsn: Lsn, reach: Reach, until: Instant) {
         let leases = match reach {
             Reach::At => &mut self.until,
@@ -38,10 +44,17 @@ impl Leases {
         }
     }
 
-    /// Those that still count; the others are forgotten.
-    pub(super) fn pins(&mut self, now: Instant) -> Vec<Lsn> {
+    /// From outside, those that still count; the others are forgotten.
+    fn leased(&mut self, now: Instant) -> Vec<Lsn> {
         self.until.retain(|_, until| *until > now);
-        self.until.keys().chain(self.held.keys()).copied().collect()
+        self.until.keys().copied().collect()
+    }
+
+    /// The same with our own.
+    pub(super) fn pins(&mut self, now: Instant) -> Vec<Lsn> {
+        let mut pins = self.leased(now);
+        pins.extend(self.held.keys());
+        pins
     }
 
     /// Where what can be read has to begin at the latest.
@@ -73,7 +86,13 @@ impl Drop for HeldLsn {
 }
 
 impl Timeline {
-    /// What can be read at `lsn` stays so for at least this long, if the process lives. An error if it is gone already.
+    /// What somebody outside has leased here, in order.
+    pub fn leased(&self) -> Vec<Lsn> {
+        self.leases.lock().expect("no holder panics").leased(Instant::now())
+    }
+
+    /// What can be read at `lsn` stays so for at least this long. An error if it is gone already. A pageserver that starts
+    /// anew knows of the leases below the cutoff, which the index has; all above can be read then anyway.
     pub fn lease_lsn(self: &Arc<Self>, lsn: Lsn, reach: Reach, length: Duration) -> Result<(), StorageError> {
         let until = Instant::now() + length;
         self.with_leases(lsn, |_, leases| leases.lease(lsn, reach, until))

@@ -63,6 +63,7 @@ impl Timeline {
             disk_consistent_lsn: view.durable.last,
             prev_record_lsn: view.durable.prev,
             gc_cutoff,
+            leased: self.leased().into_iter().filter(|lsn| *lsn < gc_cutoff).collect(),
             layers,
             ..IndexPart::new(self.id, generation, self.metadata.clone(), ancestor)
         }

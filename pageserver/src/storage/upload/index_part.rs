@@ -30,9 +30,12 @@ pub(in crate::storage) struct IndexPart {
     pub(in crate::storage) disk_consistent_lsn: Lsn,
     /// Start of the record that ends there; zero if it is not known.
     pub(in crate::storage) prev_record_lsn: Lsn,
-    /// Below it only branches' beginnings can be read.
+    /// Below it only branches' beginnings can be read, and what is leased.
     #[serde(default, skip_serializing_if = "is_invalid")]
     pub(in crate::storage) gc_cutoff: Lsn,
+    /// What somebody had leased below it: whoever reads there still is given the time to say so after a start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(in crate::storage) leased: Vec<Lsn>,
     /// By their names without generation.
     pub(in crate::storage) layers: BTreeMap<String, IndexLayer>,
 }
@@ -68,6 +71,7 @@ impl IndexPart {
             metadata,
             prev_record_lsn: Lsn::INVALID,
             gc_cutoff: Lsn::INVALID,
+            leased: Vec::new(),
             layers: BTreeMap::new(),
         }
     }

@@ -6,7 +6,9 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use pageserver::storage::{Reconstruct, Redo, StorageError, Timeline, TimelineMetadata};
+use pageserver::storage::{
+    Reach, Reconstruct, Redo, StorageError, TenantManager, Timeline, TimelineMetadata,
+};
 use remote_storage::{ListMode, ObjectKey, RemoteStorage};
 use types::{Key, Lsn};
 
@@ -153,6 +155,53 @@ async fn what_nobody_may_read_any_more_goes_from_disk_and_store() {
     check_all(&timeline, last).await;
     check_all(&manager.get_timeline(ttid(2)).unwrap(), pin).await;
     let refused = timeline.get_reconstruct(block(0), Lsn(last - 1)).await;
+    assert!(matches!(refused, Err(StorageError::Collected { .. })), "{refused:?}");
+}
+
+/// Whoever reads in the past reads on after a start of the pageserver, if it says so in time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_leased_below_the_cutoff_outlives_a_start() {
+    let mut disk = Disk::new();
+    small(&mut disk);
+    let mut manager = disk.open_with_redo(Arc::new(Count)).await;
+    let timeline = root(&manager).await;
+    let leased = rounds(&timeline, 20).await - 777;
+    let mut last = rounds(&timeline, 20).await;
+    timeline.compact().await.unwrap();
+    timeline.lease_lsn(Lsn(leased), Reach::At, PATIENCE).unwrap();
+    let collect = async |manager: &TenantManager, last| {
+        let cutoffs = [(ttid(1).timeline_id, Lsn(last))].into();
+        assert!(manager.collect_garbage(TENANT, &cutoffs).await.unwrap() > 0, "nothing was removed");
+        manager.get_timeline(ttid(1)).unwrap().flush_and_upload().await.unwrap();
+    };
+    collect(&manager, last).await;
+
+    // Twice, so that what a start knows is passed on to the next one.
+    for lease_length in [PATIENCE, Duration::from_secs(2)] {
+        manager.shutdown().await.unwrap();
+        std::fs::remove_dir_all(&disk.config.workdir).unwrap();
+        disk.config.lease_length = lease_length;
+        manager = disk.open_with_redo(Arc::new(Count)).await;
+        let timeline = manager.get_timeline(ttid(1)).unwrap();
+        assert_eq!(timeline.leased(), [Lsn(leased)]);
+        timeline.lease_lsn(Lsn(leased), Reach::At, lease_length).unwrap();
+        for other in [leased - 1, leased + 1] {
+            let refused = timeline.lease_lsn(Lsn(other), Reach::At, PATIENCE);
+            assert!(matches!(refused, Err(StorageError::Collected { .. })), "{other}: {refused:?}");
+        }
+        last = rounds(&timeline, 20).await;
+        timeline.compact().await.unwrap();
+        check_all(&timeline, leased).await;
+        if lease_length == PATIENCE {
+            collect(&manager, last).await;
+            check_all(&timeline, leased).await;
+        }
+    }
+    // Nobody has renewed it.
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    collect(&manager, last).await;
+    let timeline = manager.get_timeline(ttid(1)).unwrap();
+    let refused = timeline.get_reconstruct(block(0), Lsn(leased)).await;
     assert!(matches!(refused, Err(StorageError::Collected { .. })), "{refused:?}");
 }
 

@@ -260,9 +260,16 @@ async fn replay(model: &Model, manager: &TenantManager) {
     }
 }
 
-/// Leases are not known after a start, and what was kept for them may have gone.
-fn forget_leases(model: &mut Model) {
-    model.values_mut().for_each(|history| history.leases.clear());
+/// After a start only those are known that were below a cutoff.
+fn forget_leases(model: &mut Model, manager: &TenantManager) {
+    for (number, history) in model {
+        let known = manager.get_timeline(ttid(*number)).unwrap().leased();
+        assert!(
+            known.iter().all(|lsn| *lsn < history.cutoff && history.leases.contains(lsn)),
+            "{known:?} of {number}"
+        );
+        history.leases = known;
+    }
 }
 
 /// What a run has seen happen, so that it is known to have tested something.
@@ -400,7 +407,7 @@ async fn run(seed: u64, steps: usize, shortened: bool, storms: bool) -> Seen {
                     let timeline = manager.get_timeline(ttid(*number)).unwrap();
                     assert_eq!(timeline.last_record_lsn(), Lsn(history.last), "a clean stop loses nothing");
                 }
-                forget_leases(&mut model);
+                forget_leases(&mut model, &manager);
             }
             38 => {
                 manager.abandon().await;
@@ -414,7 +421,7 @@ async fn run(seed: u64, steps: usize, shortened: bool, storms: bool) -> Seen {
                     assert!(cutoff <= history.cutoff);
                     history.cutoff = cutoff;
                 }
-                forget_leases(&mut model);
+                forget_leases(&mut model, &manager);
                 replay(&model, &manager).await;
             }
             39 if random.one_in(2) => {

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use durable_fs::DurableFs;
 use pageserver::storage::{Claim, FixedGeneration, Owners, StorageError};
 use remote_storage::{Faulty, ListMode, Operation, RemoteStorage};
+use tokio::sync::watch;
 use types::{Generation, Lsn, TenantId, TenantTimelineId};
 
 use super::support::*;
@@ -213,5 +215,67 @@ async fn what_nobody_confirms_frees_no_wal() {
     timeline.put_batch(batch(1200, Vec::new())).await.expect("it goes on");
     *silent.0.lock().unwrap() = true;
     eventually("it is tried again", || timeline.remote_consistent_lsn() == Lsn(1100)).await;
+    manager.shutdown().await.unwrap();
+}
+
+/// One tenant has a timeline that no quorum grants: the others are served, and it is as soon as that is mended.
+#[tokio::test]
+async fn a_tenant_that_is_not_granted_holds_up_no_other() {
+    const STUCK: TenantId = TenantId([0xBB; 16]);
+
+    #[derive(Debug)]
+    struct Partial(watch::Sender<bool>);
+
+    #[async_trait]
+    impl Owners for Partial {
+        async fn claim(
+            &self,
+            tenants: BTreeMap<TenantId, Claim>,
+        ) -> Result<BTreeMap<TenantId, Generation>, StorageError> {
+            FixedGeneration(Generation(2)).claim(tenants).await
+        }
+
+        async fn claim_some(
+            &self,
+            mut tenants: BTreeMap<TenantId, Claim>,
+            _: Duration,
+        ) -> Result<BTreeMap<TenantId, Generation>, StorageError> {
+            if tenants.keys().eq([&STUCK]) {
+                self.0.subscribe().wait_for(|mended| *mended).await.unwrap();
+            } else {
+                tenants.remove(&STUCK);
+            }
+            self.claim(tenants).await
+        }
+
+        async fn confirm(&self, _: TenantTimelineId, _: Generation) -> Result<(), StorageError> {
+            Ok(())
+        }
+    }
+
+    let disk = Disk::new();
+    let manager = disk.open().await;
+    root(&manager).await.flush_and_upload().await.unwrap();
+    manager.create_tenant(STUCK).await.unwrap();
+    manager.shutdown().await.unwrap();
+
+    let mended = watch::Sender::new(false);
+    let owners = Arc::new(Partial(mended.clone()));
+    let manager = disk.open_as(owners, disk.store().await, DurableFs::default(), None).await;
+    let mut arrivals = manager.arrivals();
+    arrivals.mark_unchanged();
+    let timeline = manager.get_timeline(ttid(1)).unwrap();
+    let found = timeline.get_reconstruct(block(1), INITDB).await.unwrap();
+    assert_eq!(text(&found), ["1000 page 1"]);
+    // It is not gone, and nobody makes it anew.
+    let refused = manager.list_timelines(STUCK).map(drop).unwrap_err();
+    assert!(matches!(refused, StorageError::NotGrantedYet(STUCK)), "{refused}");
+    let refused = manager.create_tenant(STUCK).await.unwrap_err();
+    assert!(matches!(refused, StorageError::NotGrantedYet(STUCK)), "{refused}");
+    assert_eq!(manager.list_tenants(), [TENANT]);
+    mended.send_replace(true);
+    tokio::time::timeout(PATIENCE, arrivals.changed()).await.unwrap().unwrap();
+    assert_eq!(manager.list_timelines(STUCK).unwrap().len(), 0);
+    assert_eq!(manager.list_tenants(), [TENANT, STUCK]);
     manager.shutdown().await.unwrap();
 }
