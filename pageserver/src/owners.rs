@@ -173,7 +173,7 @@ impl SafekeeperOwners {
             tenants.extend(some.into_iter().filter(|(tenant, _)| !new.contains_key(tenant)));
             granted.extend(new);
             let Some(reason) = reason else { continue };
-            if told.elapsed() >= TELL_EVERY || begun == told {
+            if told.elapsed() >= TELL_EVERY {
                 told = Instant::now();
                 let (waiting, reason) = (tenants.len(), reason.as_str());
                 tracing::warn!(waiting, reason, "no quorum of safekeepers has granted a generation yet");

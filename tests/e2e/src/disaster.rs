@@ -64,7 +64,7 @@ fn object_storage_alone_is_enough() {
         let recovered = &recovered["recovered"];
         assert_eq!(names(recovered), ["main", "recovered-1"], "{recovered}");
         assert!(recovered[0]["last_commit"].is_string(), "{recovered}");
-        let nothing = serde_json::json!({ "recovered": [], "named": [], "archived": 0 });
+        let nothing = serde_json::json!({ "recovered": [], "named": [], "archived": 0, "failed": [] });
         assert_eq!(after.varve_json(&["recover"]), nothing, "it is done");
         // The names alone are lost.
         std::fs::remove_file(after.directory().join("branches.json")).unwrap();
@@ -225,5 +225,40 @@ fn wal_that_no_pageserver_has_uploaded_is_enough() {
         assert_eq!(number(&main, &format!("{SUM} t1")).await, FULL);
         fill(&main, 3).await;
         assert_eq!(number(&main, &format!("{SUM} t3")).await, FULL);
+    });
+}
+
+/// A branch was made a moment before the disks were lost, and the WAL that it begins with is gone.
+#[test]
+fn a_branch_that_cannot_come_back_keeps_no_other_from_it() {
+    let server = S3Server::start("bucket");
+    block_on(async {
+        let before = Cluster::up_on("disaster-of-a-branch-before", ours(&server), "")
+            .need_not_evict("it reads little");
+        let main = before.connect("main").await;
+        main.batch_execute("CREATE TABLE t AS SELECT n FROM generate_series(1, 1000) n").await.unwrap();
+        let young = before.varve_json(&["timeline", "branch", "--branch-name", "young"]);
+        let young = young["timeline_id"].as_str().unwrap().to_owned();
+        // It would upload everything when it is stopped, as it is done with a segment when that is full.
+        before.kill("pageserver");
+        drop((main, before));
+
+        let after =
+            Cluster::init_on("disaster-of-a-branch-after", ours(&server)).need_not_evict("it reads little");
+        after.varve(&["start"]);
+        let outcome = after.try_varve(&["--json", "recover"]);
+        let complaint = String::from_utf8_lossy(&outcome.stderr);
+        assert!(!outcome.status.success() && complaint.contains("1 did not come back"), "{outcome:?}");
+        let report: serde_json::Value = serde_json::from_slice(&outcome.stdout).unwrap();
+        assert_eq!(names(&report["recovered"]), ["main"], "{report}");
+        assert_eq!(report["failed"][0]["timeline_id"], young.as_str(), "{report}");
+        after.varve(&["endpoint", "create", "main"]);
+        after.varve(&["endpoint", "start", "main"]);
+        let main = after.connect("main").await;
+        main.batch_execute("CREATE TABLE t AS SELECT 1 AS n").await.unwrap();
+
+        // Whoever knows that it is lost deletes it.
+        after.varve(&["timeline", "delete", "--timeline-id", &young]);
+        assert!(after.varve(&["recover"]).contains("no branch is lost"));
     });
 }

@@ -125,11 +125,11 @@ fn a_timeline_without_a_quorum_holds_up_its_own_tenant_alone() {
     block_on(async {
         let main = client.timelines(tenant).await.unwrap().remove(0);
         // With one safekeeper away the command does not begin.
-        cluster.varve(&["safekeeper", "stop", "3"]);
+        cluster.varve(&["safekeeper", "stop", "--id", "3"]);
         let branch = ["timeline", "branch", "--tenant-id", &tenant.to_string(), "--branch-name", "half"];
         cluster.refuses(&branch, "nothing was made");
         assert_eq!(client.timelines(tenant).await.unwrap().len(), 1);
-        cluster.varve(&["safekeeper", "start", "3"]);
+        cluster.varve(&["safekeeper", "start", "--id", "3"]);
 
         let request = TimelineCreateRequest::branch(TimelineId([0xcd; 16]), main.timeline_id, None);
         let info = client.create_timeline(tenant, &request).await.unwrap();
@@ -156,7 +156,7 @@ fn a_timeline_without_a_quorum_holds_up_its_own_tenant_alone() {
         let refused = client.timelines(tenant).await.unwrap_err().to_string();
         assert!(refused.contains("is not served yet"), "{refused}");
         let log = cluster.log("pageserver");
-        assert!(log.contains("no quorum of safekeepers has granted a generation yet"), "{log}");
+        assert!(log.contains("no quorum of safekeepers has granted it"), "{log}");
 
         safekeeper(2).create_timeline(&on_safekeepers).await.unwrap();
         eventually("it is granted", PATIENCE, async || client.timelines(tenant).await.is_ok()).await;

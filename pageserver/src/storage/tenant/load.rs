@@ -45,7 +45,11 @@ pub(super) async fn load_tenants(environment: &Arc<Environment>) -> Result<Loade
         .try_filter_map(async |found| Ok(found))
         .try_collect()
         .await?;
-    load_some(environment, found, PATIENCE).await
+    let loaded = load_some(environment, found, PATIENCE).await?;
+    for tenant in loaded.waiting.keys() {
+        tracing::warn!(%tenant, "no quorum of safekeepers has granted it: it is served when one has, the others are now");
+    }
+    Ok(loaded)
 }
 
 /// As many as are granted, once one is.
