@@ -7,6 +7,7 @@ use layer_format::Value;
 use types::{Key, KeyRange, Lsn};
 
 use super::Timeline;
+use super::compact::ends_in_images;
 use super::read::{Level, Stop, open};
 use crate::storage::StorageError;
 use crate::storage::layers::LayerSession;
@@ -42,25 +43,39 @@ fn note(found: &mut Found, key: Key, lsn: Lsn, image: &Bytes) {
 
 fn scan_levels(levels: &[Level], keys: &KeyRange) -> Result<Found, Stop> {
     let mut found = Found::new();
-    let mut session = LayerSession::default();
-    for Level { view, end, .. } in levels {
-        let frozen = view.frozen.iter().map(|frozen| &frozen.layer);
-        for layer in frozen.chain([&view.open]) {
-            layer.newest_images(keys, *end, |key, lsn, image| note(&mut found, key, lsn, &image));
-        }
-        for descent in view.layers.plan(keys, *end) {
-            for step in descent.steps {
-                let (reader, _) = open(&mut session, &step.layer)?;
-                for entry in reader.entries_in(descent.keys.clone()) {
-                    let entry = entry.map_err(Stop::at(&step.layer))?;
-                    if let Value::Image(image) = &entry.value
-                        && step.lsns.contains(&entry.lsn)
-                    {
-                        note(&mut found, entry.key, entry.lsn, image);
-                    }
+    scan_below(levels, keys, &mut LayerSession::default(), &mut found)?;
+    Ok(found)
+}
+
+/// A timeline's own layers, and those of its ancestors where its own do not end in images: these leave out what was dropped, and
+/// below them it is still there.
+fn scan_below(
+    levels: &[Level],
+    keys: &KeyRange,
+    session: &mut LayerSession,
+    found: &mut Found,
+) -> Result<(), Stop> {
+    let Some((Level { view, end, .. }, ancestors)) = levels.split_first() else { return Ok(()) };
+    let frozen = view.frozen.iter().map(|frozen| &frozen.layer);
+    for layer in frozen.chain([&view.open]) {
+        layer.newest_images(keys, *end, |key, lsn, image| note(found, key, lsn, &image));
+    }
+    for descent in view.layers.plan(keys, *end) {
+        let goes_deeper = !ends_in_images(&descent);
+        for step in descent.steps {
+            let (reader, _) = open(session, &step.layer)?;
+            for entry in reader.entries_in(descent.keys.clone()) {
+                let entry = entry.map_err(Stop::at(&step.layer))?;
+                if let Value::Image(image) = &entry.value
+                    && step.lsns.contains(&entry.lsn)
+                {
+                    note(found, entry.key, entry.lsn, image);
                 }
             }
         }
+        if goes_deeper {
+            scan_below(ancestors, &descent.keys, session, found)?;
+        }
     }
-    Ok(found)
+    Ok(())
 }

@@ -1,6 +1,9 @@
 //! Branches read what their ancestor had, and neither sees what the other writes.
 
-use pageserver::storage::StorageError;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use pageserver::storage::{Reconstruct, Redo, StorageError, TimelineMetadata};
 use types::{Key, KeyKind, Lsn, TenantTimelineId, TimelineId};
 
 use super::support::*;
@@ -92,4 +95,45 @@ async fn mistakes_are_told() {
     let nobody = TenantTimelineId::new(types::TenantId([1; 16]), main_id);
     assert!(matches!(manager.get_timeline(nobody), Err(StorageError::TenantNotFound(_))));
     assert_eq!((manager.list_tenants(), manager.list_timelines(TENANT).unwrap().len()), (vec![TENANT], 1));
+}
+
+/// Where a branch has images of its own, what its ancestor has below them counts no more, also while it has one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_branch_that_cannot_be_detached_lists_nothing_that_was_dropped() {
+    /// Can make all values but one.
+    #[derive(Debug)]
+    struct AllButOne;
+
+    impl Redo for AllButOne {
+        fn value_of(&self, _: &TimelineMetadata, key: Key, found: &Reconstruct) -> Option<Bytes> {
+            found.image.as_ref().map(|(_, image)| image.clone()).filter(|_| key != rel_size(20))
+        }
+    }
+
+    let mut disk = Disk::new();
+    // A run of keys for each range that layers differ in.
+    disk.config.compaction_job_bytes = 1;
+    let manager = disk.open_with_redo(Arc::new(AllButOne)).await;
+    let ancestor = root(&manager).await;
+    let sizes = [3, 4, 5].map(|rel| (rel_size(rel), 1100, image("old")));
+    let unknown = (rel_size(20), 1100, change("+"));
+    ancestor.put_batch(batch(1100, sizes.into_iter().chain([unknown]).collect())).await.unwrap();
+    ancestor.flush_and_upload().await.unwrap();
+    let branch = manager.branch_timeline(ttid(2), ttid(1).timeline_id, Some(Lsn(1100))).await.unwrap();
+    let changes = vec![(rel_size(3), 1120, image("")), (rel_size(5), 1120, image("new"))];
+    branch.put_batch(batch(1120, changes)).await.unwrap();
+    branch.flush_and_upload().await.unwrap();
+    let listed = async || -> Vec<Key> {
+        let found = branch.scan(rel_size(0)..rel_size(12), Lsn(1120)).await.unwrap();
+        found.into_iter().map(|(key, _)| key).collect()
+    };
+    assert_eq!(listed().await, [rel_size(4), rel_size(5)]);
+
+    let cutoffs = [(ttid(2).timeline_id, Lsn(1120))].into();
+    manager.collect_garbage(TENANT, &cutoffs).await.unwrap();
+    let before = branch.stats().layers;
+    let refused = manager.detach_ancestor(ttid(2)).await.unwrap_err();
+    assert!(matches!(refused, StorageError::NotWhole { .. }), "{refused}");
+    assert!(branch.stats().layers > before, "nothing was copied");
+    assert_eq!(listed().await, [rel_size(4), rel_size(5)]);
 }
