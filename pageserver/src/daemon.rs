@@ -78,7 +78,6 @@ pub async fn run(
     let receivers = WalReceivers::new(context, shutdown.clone());
     walreceiver::watch(&registry, &receivers)?;
     let mut arrivals = manager.arrivals();
-    arrivals.mark_unchanged();
     start_receivers(&manager, &receivers);
     // Of tenants that are granted late. It ends with the manager.
     tokio::spawn({

@@ -104,6 +104,7 @@ container() {
 }
 inspect() { docker inspect --format "$2" "$(container "$1")"; }
 is_running() { [ "$(inspect "$1" '{{.State.Running}}')" = true ]; }
+is_healthy() { [ "$(inspect "$1" '{{.State.Health.Status}}')" = healthy ]; }
 has_restarted() { [ "$(inspect "$1" '{{.RestartCount}}')" -gt 0 ] && is_running "$1"; }
 exit_status() { inspect "$1" '{{.State.ExitCode}}'; }
 inside() { docker exec "$(container "$1")" "${@:2}"; }

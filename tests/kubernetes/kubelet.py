@@ -100,6 +100,11 @@ class Cluster:
     def find(self, kind, name):
         return next(one for one in self.documents if (one["kind"], one["metadata"]["name"]) == (kind, name))
 
+    def workload(self, name):
+        """What has pods."""
+        return next(one for one in self.documents
+                    if one["metadata"]["name"] == name and one["kind"] in ("Deployment", "StatefulSet", "Job"))
+
     def apply(self):
         """`kubectl apply`: everything that runs, all at once."""
         for document in self.documents:
@@ -109,10 +114,8 @@ class Cluster:
                 self.start(self.pod(document, 0))
 
     def scale(self, name, replicas):
-        document = next(one for one in self.documents
-                        if one["kind"] in ("Deployment", "StatefulSet") and one["metadata"]["name"] == name)
-        pods = [self.pod(document, number) for number in range(max(replicas, 1))]
-        for pod in pods[:replicas]:
+        for number in range(replicas):
+            pod = self.pod(self.workload(name), number)
             if pod.name not in self.running:
                 self.start(pod)
 
@@ -131,8 +134,7 @@ class Cluster:
             if document["kind"] not in ("Deployment", "StatefulSet"):
                 continue
             service = document["spec"].get("serviceName")
-            replicas = 4 if document["metadata"]["name"] == "varve-safekeeper" else 1
-            for number in range(replicas):
+            for number in range(max(document["spec"]["replicas"], 1)):
                 pod = self.pod(document, number)
                 names = [pod.name] + ([f"{pod.name}.{service}"] if service else [])
                 if number == 0:
@@ -255,9 +257,6 @@ class Cluster:
                 ip(f"-n {name} link set eth0 up")
         return name
 
-    def log(self, pod):
-        return self.work / f"{pod}.log"
-
     def start(self, pod):
         one = Running(self, pod)
         self.running[pod.name] = one
@@ -273,7 +272,7 @@ class Cluster:
         probe = container["readinessProbe"]["exec"]["command"]
         return self.exec(name, probe).returncode == 0
 
-    def exec(self, name, words, **more):
+    def exec(self, name, words):
         """`kubectl exec`: in the container that runs there."""
         one = self.running[name]
         inside = one.first_process()
@@ -287,14 +286,13 @@ class Cluster:
             ["nsenter", "--target", str(inside), "--mount", "--uts", "--pid", "--net", "--root", "--wd", "setpriv",
              "--reuid", str(context["runAsUser"]), "--regid", str(context["runAsGroup"]), "--groups",
              str(context["fsGroup"]), "--no-new-privs", "env", "--ignore-environment", *values, *words],
-            capture_output=True, text=True, timeout=60, check=False, **more)
+            capture_output=True, text=True, timeout=60, check=False)
 
-    def run_like(self, name, words, **more):
+    def run_like(self, name, words):
         """A pod like that one with another command, to its end: `kubectl run --overrides`."""
-        document = next(one for one in self.documents if one["metadata"]["name"] == name and "template" in one.get("spec", {}))
-        pod = dataclasses.replace(self.pod(document, 0), name=f"{name}-more", number=200)
+        pod = dataclasses.replace(self.pod(self.workload(name), 0), name=f"{name}-more", number=200)
         arguments = self.command(pod, pod.template["spec"]["containers"][0], words)
-        return subprocess.run(**arguments, capture_output=True, text=True, timeout=120, check=False, **more)
+        return subprocess.run(**arguments, capture_output=True, text=True, timeout=120, check=False)
 
     def end(self):
         for one in list(self.running.values()):
@@ -332,7 +330,7 @@ class Running:
                 self.stopping.wait(PAUSE_SECONDS)
 
     def one(self, container):
-        with open(self.cluster.log(self.pod.name), "ab") as log:
+        with open(self.cluster.work / f"{self.pod.name}.log", "ab") as log:
             try:
                 arguments = self.cluster.command(self.pod, container)
             except AssertionError as error:

@@ -95,7 +95,7 @@ impl Compute {
         let starting = self.start_server(ground, listen, start_lsn, &life_id, SERVER_PATIENCE);
         let server = starting.instrument(child_span!("start PostgreSQL")).await?;
         let since = self.status.step_done(StartStep::StartPostgres, since);
-        let life = Life { old_wal, ..start_walproposer(ground, port, server, elected) };
+        let life = start_walproposer(ground, port, server, elected, old_wal);
         self.status.step_done(StartStep::StartWalproposer, since);
         Ok(life)
     }
@@ -239,7 +239,13 @@ impl Compute {
     }
 }
 
-fn start_walproposer(ground: &Ground, port: u16, server: ServerProcess, elected: Elected) -> Life {
+fn start_walproposer(
+    ground: &Ground,
+    port: u16,
+    server: ServerProcess,
+    elected: Elected,
+    old_wal: OldWal,
+) -> Life {
     let socket = PgSocket {
         directory: ground.paths.socket.clone(),
         port,
@@ -248,7 +254,7 @@ fn start_walproposer(ground: &Ground, port: u16, server: ServerProcess, elected:
     };
     let news = News::Walproposer(elected.status());
     let companion = tokio::spawn(elected.run(socket));
-    Life { server, port, companion, news, old_wal: OldWal::Here, began: Instant::now() }
+    Life { server, port, companion, news, old_wal, began: Instant::now() }
 }
 
 /// Waits for the state in the eighth line of the server's lock file, which is what pg_ctl waits for too;

@@ -24,6 +24,14 @@ async fn greet(
     proposer
 }
 
+/// Safekeepers 1 and 2, and where the HTTP API of the latter is.
+async fn behind_and_ahead(place: &Path) -> (Safekeeper, Safekeeper, String) {
+    let behind = Safekeeper::start(&place.join("behind")).await;
+    let ahead = Safekeeper::start_as(2, &place.join("ahead"), DurableFs::default()).await;
+    let http = ahead.serve_http(NodeId(2)).await.to_string();
+    (behind, ahead, http)
+}
+
 fn generation(safekeeper: &Safekeeper) -> u32 {
     let timeline = safekeeper.manager.resident(identity().ttid).unwrap().expect("a resident timeline");
     timeline.persisted_state().configuration.generation.0
@@ -58,10 +66,8 @@ async fn one_that_a_compute_made_up_is_followed_by_nobody() {
 
 #[tokio::test]
 async fn one_that_another_safekeeper_has_is_followed() {
-    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let behind = Safekeeper::start_as(1, first.path(), DurableFs::default()).await;
-    let ahead = Safekeeper::start_as(2, second.path(), DurableFs::default()).await;
-    let http = ahead.serve_http(NodeId(2)).await.to_string();
+    let place = tempfile::tempdir().unwrap();
+    let (behind, ahead, http) = behind_and_ahead(place.path()).await;
     let old = Configuration::initial(vec![member(1, "127.0.0.1:2"), member(2, &http)]).unwrap();
     for safekeeper in [&behind, &ahead] {
         safekeeper.manager.create(TimelineSpec { configuration: old.clone(), ..spec() }).await.unwrap();
@@ -87,10 +93,8 @@ async fn one_that_another_safekeeper_has_is_followed() {
 
 #[tokio::test]
 async fn the_broker_says_where_others_are_whom_a_configuration_does_not_name() {
-    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let behind = Safekeeper::start_as(1, first.path(), DurableFs::default()).await;
-    let ahead = Safekeeper::start_as(2, second.path(), DurableFs::default()).await;
-    let http = ahead.serve_http(NodeId(2)).await.to_string();
+    let place = tempfile::tempdir().unwrap();
+    let (behind, ahead, http) = behind_and_ahead(place.path()).await;
     behind.manager.create(spec()).await.unwrap();
     let decided = Configuration { generation: MembershipGeneration(4), ..configuration() };
     ahead.manager.create(TimelineSpec { configuration: decided.clone(), ..spec() }).await.unwrap();

@@ -9,6 +9,7 @@ use consensus::TimelineIdentity;
 use safekeeper_api::http::{Client, TimelineStatus};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use types::TenantTimelineId;
 
 use super::control_file::ControlFile;
 use super::create::{TimelineSpec, fetch};
@@ -40,16 +41,28 @@ pub async fn snapshot(spec: &TimelineSpec, credentials: &Credentials) -> Option<
 
 /// Those who answer, and where their WAL is read.
 async fn ask_members(spec: &TimelineSpec, credentials: &Credentials) -> Vec<(String, TimelineStatus)> {
+    let members = spec.configuration.all_members().into_iter();
+    let whom = members.map(|member| (member.pg_connstr.clone(), member.http_connstr.clone()));
+    let asking = ask_each(spec.identity.ttid, whom, credentials, ASK_TIMEOUT);
+    asking.join_all().await.into_iter().flatten().collect()
+}
+
+/// All at once, each by the address of its HTTP API, what it has of a timeline. Whoever does not answer in time has nothing.
+pub fn ask_each<K: Send + 'static>(
+    ttid: TenantTimelineId,
+    whom: impl IntoIterator<Item = (K, String)>,
+    credentials: &Credentials,
+    patience: Duration,
+) -> JoinSet<Option<(K, TimelineStatus)>> {
     let mut asking = JoinSet::new();
-    for member in spec.configuration.all_members() {
-        let client = Client::new(&member.http_connstr, credentials.clone());
-        let (ttid, pg_connstr) = (spec.identity.ttid, member.pg_connstr.clone());
+    for (key, http_connstr) in whom {
+        let client = Client::new(&http_connstr, credentials.clone());
         asking.spawn(async move {
-            let answer = tokio::time::timeout(ASK_TIMEOUT, client.timeline(ttid)).await.ok()?;
-            Some((pg_connstr, answer.ok()?))
+            let answer = tokio::time::timeout(patience, client.timeline(ttid)).await.ok()?;
+            Some((key, answer.ok()?))
         });
     }
-    asking.join_all().await.into_iter().flatten().collect()
+    asking
 }
 
 /// It is that timeline, and what lies before the segment of its commit LSN is in object storage.

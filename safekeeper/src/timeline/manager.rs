@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use auth::Credentials;
@@ -91,7 +91,7 @@ pub struct Manager {
     changes: Arc<Changes>,
     pub(super) owners_file: OwnersFile,
     /// Where other safekeepers have their HTTP APIs, as they told the broker.
-    addresses: RwLock<BTreeMap<NodeId, String>>,
+    addresses: Mutex<BTreeMap<NodeId, String>>,
     owners: TaskTracker,
     /// Of owners that stay on a thread.
     staying: Arc<Semaphore>,
@@ -110,20 +110,18 @@ impl Manager {
 
     /// Another safekeeper has told the broker where it is.
     pub fn note_address(&self, node: NodeId, http_connstr: &str) {
-        let is_known = |addresses: &BTreeMap<NodeId, String>| {
-            addresses.get(&node).is_some_and(|known| known == http_connstr)
-        };
-        if is_known(&self.addresses.read().unwrap_or_else(PoisonError::into_inner)) {
-            return;
-        }
-        let mut addresses = self.addresses.write().unwrap_or_else(PoisonError::into_inner);
-        if addresses.len() < MOST_ADDRESSES || addresses.contains_key(&node) {
-            addresses.insert(node, http_connstr.to_owned());
+        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_full = addresses.len() >= MOST_ADDRESSES;
+        match addresses.get_mut(&node) {
+            Some(known) if known == http_connstr => {}
+            Some(known) => *known = http_connstr.to_owned(),
+            None if is_full => {}
+            None => drop(addresses.insert(node, http_connstr.to_owned())),
         }
     }
 
     pub fn addresses(&self) -> BTreeMap<NodeId, String> {
-        self.addresses.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Opens all timelines in the data directory. What ends the process comes out of the receiver.
@@ -136,7 +134,7 @@ impl Manager {
             locks: std::array::from_fn(|_| tokio::sync::Mutex::default()),
             changes: Arc::default(),
             owners_file,
-            addresses: RwLock::default(),
+            addresses: Mutex::default(),
             owners: TaskTracker::new(),
             staying: Arc::new(Semaphore::new(owner::STAYING)),
             fatal,

@@ -42,6 +42,7 @@ pub use self::core::FatalError;
 pub use self::create::{CreateError, TimelineSpec};
 pub use self::deletion::{DeleteError, Scope};
 pub use self::eviction::run as evict;
+pub use self::joining::ask_each;
 pub use self::manager::{LookupError, Manager, Settings, Summary};
 pub use self::owners::OwnershipError;
 pub use self::registry::{SenderState, WalSender};

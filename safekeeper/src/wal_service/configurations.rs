@@ -9,11 +9,9 @@ use std::time::Duration;
 
 use consensus::Configuration;
 use pg_backend::{QueryError, sqlstate};
-use safekeeper_api::http::Client;
-use tokio::task::JoinSet;
 use types::NodeId;
 
-use crate::timeline::{Manager, Timeline};
+use crate::timeline::{Manager, Timeline, ask_each};
 
 /// For one of the others to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -30,13 +28,10 @@ pub async fn check(
         return Ok(());
     }
     let ttid = timeline.ttid();
-    let mut asked = JoinSet::new();
-    for (node, address) in others(manager, ours) {
-        let client = Client::new(&address, manager.credentials().clone());
-        asked.spawn(async move { (node, tokio::time::timeout(PATIENCE, client.timeline(ttid)).await) });
-    }
+    let mut asked = ask_each(ttid, others(manager, ours), manager.credentials(), PATIENCE);
+    // The first that has it is enough.
     while let Some(answer) = asked.join_next().await {
-        if let Ok((node, Ok(Ok(status)))) = answer
+        if let Ok(Some((node, status))) = answer
             && status.configuration == *brought
         {
             let generation = brought.generation.0;

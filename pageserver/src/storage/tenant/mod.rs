@@ -144,32 +144,33 @@ impl TenantManager {
         let room = Room::default();
         let environment =
             Arc::new(Environment { config, remote, fs, metrics, owners, redo, open_files, room, background });
-        let Loaded { tenants, waiting } = load::load_tenants(&environment).await?;
+        let loaded = load::load_tenants(&environment).await?;
         let manager = Arc::new(Self {
             environment,
             tenants: RwLock::default(),
-            waiting: RwLock::new(waiting.keys().copied().collect()),
+            waiting: RwLock::default(),
             arrivals: watch::Sender::new(()),
             closed: CancellationToken::new(),
             creating: tokio::sync::Mutex::new(()),
         });
-        manager.take_in(tenants);
+        let waiting = manager.take_in(loaded);
         if !waiting.is_empty() {
             tokio::spawn(Arc::clone(&manager).load_the_rest(waiting));
         }
         Ok(manager)
     }
 
-    fn take_in(&self, loaded: BTreeMap<TenantId, Arc<Tenant>>) {
-        for tenant in loaded.values() {
+    /// Serves what is loaded, and returns what waits still.
+    fn take_in(&self, Loaded { tenants, waiting }: Loaded) -> BTreeMap<TenantId, Claim> {
+        for tenant in tenants.values() {
             tenant.set_horizons(&BTreeMap::new());
             tenant.timelines().iter().for_each(Timeline::start_background);
         }
         // In this order: nobody finds one in neither.
-        let arrived: Vec<TenantId> = loaded.keys().copied().collect();
-        self.tenants.write().expect("no holder panics").extend(loaded);
-        self.waiting.write().expect("no holder panics").retain(|id| !arrived.contains(id));
+        self.tenants.write().expect("no holder panics").extend(tenants);
+        *self.waiting.write().expect("no holder panics") = waiting.keys().copied().collect();
         self.arrivals.send_replace(());
+        waiting
     }
 
     /// Those that were not granted in time, whenever they are.
@@ -181,14 +182,7 @@ impl TenantManager {
                 () = self.closed.cancelled() => return,
             };
             match loaded {
-                Ok(loaded) => {
-                    // What was deleted meanwhile is waited for no more.
-                    let left =
-                        |id: &TenantId| loaded.waiting.contains_key(id) || loaded.tenants.contains_key(id);
-                    self.waiting.write().expect("no holder panics").retain(left);
-                    self.take_in(loaded.tenants);
-                    waiting = loaded.waiting;
-                }
+                Ok(loaded) => waiting = self.take_in(loaded),
                 Err(error) => {
                     tracing::error!(tenants = waiting.len(), %error, "tenants cannot be loaded, will try again");
                     tokio::time::sleep(RELOAD).await;

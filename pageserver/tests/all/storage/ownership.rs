@@ -263,7 +263,6 @@ async fn a_tenant_that_is_not_granted_holds_up_no_other() {
     let owners = Arc::new(Partial(mended.clone()));
     let manager = disk.open_as(owners, disk.store().await, DurableFs::default(), None).await;
     let mut arrivals = manager.arrivals();
-    arrivals.mark_unchanged();
     let timeline = manager.get_timeline(ttid(1)).unwrap();
     let found = timeline.get_reconstruct(block(1), INITDB).await.unwrap();
     assert_eq!(text(&found), ["1000 page 1"]);

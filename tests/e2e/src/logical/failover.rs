@@ -4,8 +4,8 @@
 use harness::{Cluster, block_on, eventually, number, pg_version};
 use types::PgVersion;
 
-use super::publisher::published;
-use super::{LOGICAL, PATIENCE, PGBENCH, becomes_equal, reconnect, subscribed, subscriber};
+use super::publisher::followed;
+use super::{LOGICAL, PATIENCE, PGBENCH, becomes_equal, reconnect};
 use crate::pgbench;
 
 #[test]
@@ -13,9 +13,7 @@ fn a_promoted_replica_has_the_slots() {
     let cluster = Cluster::up_with("logical-failover", &[LOGICAL]).need_not_evict("it is about what is sent");
     let directory = cluster.directory().join("subscriber");
     block_on(async {
-        let main = published(&cluster, "main").await;
-        let stock = subscriber(&directory, &cluster);
-        let copy = subscribed(&stock, &main).await;
+        let (main, stock, copy) = followed(&cluster, &directory).await;
         let client = reconnect(&cluster, "main").await;
         let before = number(&client, "SELECT count(*) FROM pgbench_history").await;
         client

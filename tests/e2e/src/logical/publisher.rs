@@ -1,10 +1,12 @@
 //! A compute that publishes, to a stock subscriber.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use harness::{Cluster, block_on, connect, eventually, number, pg_program};
+use harness::{Cluster, StockServer, block_on, connect, eventually, number, pg_program};
 use nix::sys::signal::Signal;
+use tokio_postgres::Client;
 use types::Lsn;
 
 use super::{LOGICAL, PATIENCE, PGBENCH, becomes_equal, reconnect, subscribed, subscriber, text};
@@ -21,7 +23,7 @@ fn load(connstr: &str, seconds: u32) -> std::thread::JoinHandle<()> {
 }
 
 /// Of pgbench's, with a key in the history, so that no row can be there twice.
-pub async fn published(cluster: &Cluster, endpoint: &str) -> String {
+async fn published(cluster: &Cluster, endpoint: &str) -> String {
     let connstr = cluster.connstr(endpoint);
     pgbench::load(&connstr, 1, 2, 1);
     let client = connect(&connstr).await.unwrap();
@@ -34,14 +36,20 @@ pub async fn published(cluster: &Cluster, endpoint: &str) -> String {
     connstr
 }
 
+/// The endpoint `main` publishes, and a stock server has all of it and stands by for more.
+pub async fn followed<'a>(cluster: &Cluster, directory: &'a Path) -> (String, StockServer<'a>, Client) {
+    let main = published(cluster, "main").await;
+    let stock = subscriber(directory, cluster);
+    let copy = subscribed(&stock, &main).await;
+    (main, stock, copy)
+}
+
 #[test]
 fn a_subscriber_misses_nothing_through_kills_stops_and_takeovers() {
     let cluster = Cluster::up_with("logical", &[LOGICAL]).need_not_evict("it is about what is sent");
     let directory = cluster.directory().join("subscriber");
     block_on(async {
-        let main = published(&cluster, "main").await;
-        let stock = subscriber(&directory, &cluster);
-        let copy = subscribed(&stock, &main).await;
+        let (_, stock, copy) = followed(&cluster, &directory).await;
 
         let mut rows = number(&copy, "SELECT count(*) FROM pgbench_history").await;
         for round in 0..5 {
@@ -89,9 +97,7 @@ fn wal_that_no_compute_has_any_more_comes_from_safekeepers() {
         .need_not_evict("it is about what is sent");
     let directory = cluster.directory().join("subscriber");
     block_on(async {
-        let main = published(&cluster, "main").await;
-        let stock = subscriber(&directory, &cluster);
-        let copy = subscribed(&stock, &main).await;
+        let (main, _stock, copy) = followed(&cluster, &directory).await;
         copy.batch_execute("ALTER SUBSCRIPTION sub DISABLE").await.unwrap();
         let mut client = reconnect(&cluster, "main").await;
         eventually("nobody reads the slot", PATIENCE, async || {
@@ -169,9 +175,7 @@ fn a_subscriber_that_hangs_does_not_hold_a_stop() {
         .need_not_evict("it is about how it stops");
     let directory = cluster.directory().join("subscriber");
     block_on(async {
-        let main = published(&cluster, "main").await;
-        let stock = subscriber(&directory, &cluster);
-        let copy = subscribed(&stock, &main).await;
+        let (_, _stock, copy) = followed(&cluster, &directory).await;
         let client = reconnect(&cluster, "main").await;
         let worker: i32 = copy
             .query_one("SELECT pid FROM pg_stat_subscription WHERE pid IS NOT NULL", &[])
