@@ -2,6 +2,7 @@
 
 use super::offload::{first_id, storage, until};
 use super::*;
+use crate::timeline::Scope;
 
 /// The members are one that answers, and two that do not.
 async fn members_of(donor: &Safekeeper, id: u64) -> Configuration {
@@ -65,6 +66,36 @@ async fn without_anything_in_object_storage_it_begins_at_the_start() {
     let joins = TimelineSpec { joins: true, configuration, ..spec() };
     let (timeline, _) = newcomer.manager.create(joins).await.unwrap();
     assert_eq!(timeline.positions().flush_lsn, START);
+    newcomer.stop().await;
+    donor.stop().await;
+}
+
+/// A young branch, detached since: its members have the bytes before its start, and the ancestor's are gone.
+#[tokio::test]
+async fn into_a_branch_whose_ancestor_is_deleted() {
+    let place = tempfile::tempdir().unwrap();
+    let donor = Safekeeper::start(&place.path().join("sk1")).await;
+    let configuration = members_of(&donor, 1).await;
+    let mut proposer = donor.new_timeline().await;
+    let end = START + proposer.write_up_to(1, START, START + 20_000, 400_000).await.len() as u64;
+    let ancestor = identity().ttid;
+    let ttid = TenantTimelineId { timeline_id: TimelineId([3; 16]), ..ancestor };
+    let branch = TimelineSpec {
+        identity: TimelineIdentity { ttid, ..identity() },
+        start_lsn: end,
+        configuration,
+        joins: false,
+        ancestor: Some(ancestor.timeline_id),
+    };
+    let (theirs, _) = donor.manager.create(branch.clone()).await.unwrap();
+    assert!(donor.manager.delete(ancestor, Scope::Everything).await.unwrap());
+
+    let newcomer = Safekeeper::start_as(4, &place.path().join("sk4"), DurableFs::default()).await;
+    let (timeline, _) = newcomer.manager.create(TimelineSpec { joins: true, ..branch }).await.unwrap();
+    assert_eq!(timeline.positions().flush_lsn, end);
+    let first = theirs.segments().existing().unwrap()[0];
+    let bytes = std::fs::read(theirs.segments().path(first)).unwrap();
+    assert!(std::fs::read(timeline.segments().path(first)).unwrap() == bytes, "before its start");
     newcomer.stop().await;
     donor.stop().await;
 }

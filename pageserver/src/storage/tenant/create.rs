@@ -138,7 +138,9 @@ impl TenantManager {
         }
     }
 
-    /// Puts the index, by which the timeline begins to exist, and starts it.
+    /// Puts the index, by which the timeline begins to exist, and starts it, unless somebody has come after this pageserver,
+    /// who may have looked before that. Asked is for a timeline that this somebody was granted as well; where the tenant has
+    /// none, those are asked who grant new tenants.
     async fn publish(
         &self,
         tenant: &Tenant,
@@ -149,6 +151,9 @@ impl TenantManager {
         let name = with_generation(INDEX_STEM, index.generation);
         let key = self.environment.timeline_object(index.timeline, &name);
         self.environment.remote.put(&key, index.encode()).await?;
+        let granted = ancestor.clone().or_else(|| tenant.timelines().into_iter().next());
+        let asked = granted.map_or(index.timeline, |timeline| timeline.id());
+        tenant.ownership.confirm(&self.environment, asked).await?;
         let timeline =
             Timeline::open(&self.environment, &tenant.ownership, index, ancestor, layers, Orphans::default());
         timeline.start_background();

@@ -102,6 +102,23 @@ async fn what_a_superseded_pageserver_writes_is_not_found_and_frees_no_wal() {
     third.shutdown().await.unwrap();
 }
 
+/// It does not know of the later one, which has looked before: nobody would find the branch.
+#[tokio::test]
+async fn a_superseded_pageserver_makes_no_branch() {
+    let (first_disk, second_disk) = (Disk::new(), Disk::new());
+    let store = first_disk.store().await;
+    let highest = Highest(Arc::new(Mutex::new(Generation(1))));
+    let first = open(&first_disk, &highest, &store).await;
+    root(&first).await;
+    let second = open(&second_disk, &highest, &store).await;
+    let error = first.branch_timeline(ttid(2), ttid(1).timeline_id, None).await.map(|_| ()).unwrap_err();
+    assert!(matches!(error, StorageError::Superseded { .. }), "{error}");
+    second.get_timeline(ttid(2)).map(|_| ()).expect_err("it has looked before");
+    second.branch_timeline(ttid(2), ttid(1).timeline_id, None).await.unwrap();
+    first.shutdown().await.unwrap();
+    second.shutdown().await.unwrap();
+}
+
 /// All safekeepers have lost their disks: object storage alone says how far generations had come.
 #[tokio::test]
 async fn who_grants_may_have_forgotten_everything() {
@@ -205,15 +222,22 @@ async fn what_nobody_confirms_frees_no_wal() {
     }
 
     let disk = Disk::new();
-    let silent = Arc::new(Silent(Mutex::new(false)));
+    let silent = Arc::new(Silent(Mutex::new(true)));
     let manager = disk.open_as(silent.clone(), disk.store().await, DurableFs::default(), None).await;
     let timeline = root(&manager).await;
+    *silent.0.lock().unwrap() = false;
     timeline.put_batch(batch(1100, vec![(block(1), 1100, change("a"))])).await.unwrap();
     let error = timeline.flush_and_upload().await.unwrap_err();
     assert!(matches!(error, StorageError::NotConfirmed { .. }), "{error}");
     assert_eq!(timeline.remote_consistent_lsn(), INITDB);
     timeline.put_batch(batch(1200, Vec::new())).await.expect("it goes on");
+    // Nor is a branch one, until they answer.
+    let branch = async || manager.branch_timeline(ttid(2), ttid(1).timeline_id, Some(Lsn(1100))).await;
+    let error = branch().await.map(|_| ()).unwrap_err();
+    assert!(matches!(error, StorageError::NotConfirmed { .. }), "{error}");
+    manager.get_timeline(ttid(2)).map(|_| ()).unwrap_err();
     *silent.0.lock().unwrap() = true;
+    branch().await.expect("the same may be asked for again");
     eventually("it is tried again", || timeline.remote_consistent_lsn() == Lsn(1100)).await;
     manager.shutdown().await.unwrap();
 }

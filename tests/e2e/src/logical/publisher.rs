@@ -1,15 +1,17 @@
 //! A compute that publishes, to a stock subscriber.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use harness::{Cluster, StockServer, block_on, connect, eventually, number, pg_program};
 use nix::sys::signal::Signal;
 use tokio_postgres::Client;
-use types::Lsn;
+use types::{Lsn, WalSegmentSize};
 
+use super::slots::READ;
 use super::{LOGICAL, PATIENCE, PGBENCH, becomes_equal, reconnect, subscribed, subscriber, text};
+use crate::kept_cache::went_on;
 use crate::pgbench;
 
 /// pgbench, which may lose its server; it must have got something done.
@@ -166,6 +168,74 @@ fn wal_that_no_compute_has_any_more_comes_from_safekeepers() {
         pgbench::mix(&main, 1, 1);
         becomes_equal(&client, &copy, &PGBENCH).await;
     });
+}
+
+/// A start that cannot fetch WAL for slots goes on without; its stop keeps nothing, so that the next one tries again.
+#[test]
+fn wal_that_a_start_could_not_fetch_comes_with_the_next() {
+    let cluster = Cluster::up_with("logical-no-wal", &[LOGICAL])
+        .keeping_caches()
+        .need_not_evict("next to nothing is written");
+    block_on(async {
+        let client = reconnect(&cluster, "main").await;
+        client.batch_execute("CREATE TABLE t (n int PRIMARY KEY)").await.unwrap();
+        client
+            .batch_execute("SELECT pg_create_logical_replication_slot('kept', 'test_decoding')")
+            .await
+            .unwrap();
+        client.batch_execute("INSERT INTO t SELECT generate_series(1, 10)").await.unwrap();
+        let restart =
+            text(&client, "SELECT restart_lsn::text FROM pg_replication_slots WHERE slot_name = 'kept'")
+                .await;
+        let restart: Lsn = restart.parse().unwrap();
+        for n in 11..14 {
+            client.batch_execute("SELECT pg_switch_wal()").await.unwrap();
+            client.batch_execute(&format!("INSERT INTO t VALUES ({n})")).await.unwrap();
+        }
+        drop(client);
+        cluster.varve(&["endpoint", "stop", "main"]);
+
+        let hidden = hide_segment(&cluster, restart.0 >> 24);
+        cluster.varve(&["endpoint", "start", "main", "--cold"]);
+        assert!(cluster.log("endpoint-main").contains("is not to be had from any safekeeper"));
+        let client = reconnect(&cluster, "main").await;
+        let missing = client.query_one(READ, &[]).await.unwrap_err();
+        let missing = missing.as_db_error().expect("an answer").message().to_owned();
+        assert!(missing.contains("has already been removed"), "{missing}");
+        client.batch_execute("INSERT INTO t VALUES (14)").await.unwrap();
+        drop(client);
+        cluster.varve(&["endpoint", "stop", "main"]);
+
+        for (path, aside) in hidden {
+            std::fs::rename(aside, path).unwrap();
+        }
+        cluster.varve(&["endpoint", "start", "main"]);
+        assert!(!went_on(&cluster));
+        let client = reconnect(&cluster, "main").await;
+        assert_eq!(number(&client, READ).await, 14);
+        drop(client);
+        // Now nothing is missing, and the next one goes on with what there is.
+        cluster.varve(&["endpoint", "stop", "main"]);
+        cluster.varve(&["endpoint", "start", "main"]);
+        assert!(went_on(&cluster));
+    });
+}
+
+/// Puts a segment of `main` aside, wherever there is one: safekeepers and object storage. Where each was, and is.
+fn hide_segment(cluster: &Cluster, number: u64) -> Vec<(PathBuf, PathBuf)> {
+    let (tenant, timeline) = cluster.ids("main");
+    let name = WalSegmentSize::DEFAULT.file_name(1, number);
+    let directories = (1..=3)
+        .map(|id| format!("safekeepers/{id}/{tenant}/{timeline}"))
+        .chain([format!("remote_storage/wal/{tenant}/{timeline}")]);
+    let paths = directories.map(|directory| cluster.directory().join(directory).join(&name));
+    let hidden: Vec<_> =
+        paths.filter(|path| path.exists()).map(|path| (path.clone(), path.with_extension("aside"))).collect();
+    assert!(!hidden.is_empty(), "{name} is nowhere");
+    for (path, aside) in &hidden {
+        std::fs::rename(path, aside).unwrap();
+    }
+    hidden
 }
 
 /// A subscriber that stands still does not keep the compute from a clean stop for ever.

@@ -7,7 +7,8 @@ use super::{LOGICAL, reconnect, text};
 const SLOTS: &str =
     "SELECT coalesce(string_agg(slot_name, ' ' ORDER BY slot_name), '') FROM pg_replication_slots
                      WHERE slot_type = 'logical'";
-const READ: &str =
+/// Rows that it has got since it was read.
+pub const READ: &str =
     "SELECT count(*) FROM pg_logical_slot_get_changes('kept', NULL, NULL) WHERE data LIKE '%INSERT%'";
 
 #[test]
