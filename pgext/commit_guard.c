@@ -10,8 +10,10 @@
  * delivered; a cancel has come too late and is dropped, as stock does with a
  * cancel that arrives after the commit.
  *
- * The handlers are wrapped at the first commit of each process, whatever
- * process it is, so background and autovacuum workers are covered too.
+ * The handlers are wrapped in the first transaction of each process, whatever
+ * process it is, so background and autovacuum workers are covered too.  Since
+ * something loaded later may set others, each transaction that has written
+ * wraps them again; one that has not would pay six system calls for nothing.
  *
  * What it does not cover: synchronous_commit = off, which is the user's
  * choice, and SIGQUIT or SIGKILL, which end the whole server.
@@ -105,13 +107,9 @@ die_with_postmaster(void)
 	done = true;
 }
 
-void
-commit_guard_begin(void)
+static void
+raise_guard(void)
 {
-	die_with_postmaster();
-	wrap_handler(&cancel_signal);
-	wrap_handler(&terminate_signal);
-
 	/* the guard comes first: a signal after it is held back, one before it is seen here */
 	guarded = 1;
 	CHECK_FOR_INTERRUPTS();
@@ -124,6 +122,30 @@ commit_guard_begin(void)
 		ProcDiePending = false;
 		terminate_signal.held_back = 1;
 	}
+}
+
+void
+commit_guard_begin(void)
+{
+	die_with_postmaster();
+	wrap_handler(&cancel_signal);
+	wrap_handler(&terminate_signal);
+	raise_guard();
+}
+
+/*
+ * A transaction may still get its number behind the callbacks, if it notifies
+ * (PreCommit_Notify): so one without is guarded as well, by what is there.
+ */
+static void
+begin_before_commit(void)
+{
+	bool		has_wrapped = cancel_signal.stock_handler != NULL && terminate_signal.stock_handler != NULL;
+
+	if (has_wrapped && !TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		raise_guard();
+	else
+		commit_guard_begin();
 }
 
 void
@@ -169,7 +191,7 @@ on_transaction_event(XactEvent event, void *arg)
 	{
 		case XACT_EVENT_PRE_COMMIT:
 		case XACT_EVENT_PRE_PREPARE:
-			commit_guard_begin();
+			begin_before_commit();
 			break;
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_PREPARE:
