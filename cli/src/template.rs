@@ -47,6 +47,8 @@ pub fn pack(data: &Path, target: &Path, level: i32) -> anyhow::Result<()> {
     let mut archive = tar::Builder::new(zstd::Encoder::new(file, level)?);
     // What a link leads to is refused by whoever reads the archive, not read here.
     archive.follow_symlinks(false);
+    // It compresses away all the same, and every reader of archives knows plain files.
+    archive.sparse(false);
     archive.append_dir_all(".", data)?;
     archive.into_inner()?.finish()?.sync_all()?;
     Ok(())

@@ -38,6 +38,13 @@ pub const fn page_header_size(page_start: Lsn, segment_size: WalSegmentSize) -> 
     }
 }
 
+/// Whether WAL can go on at an LSN with a new record: records are aligned, and none begins inside the header of a page.
+pub const fn can_begin_record(lsn: Lsn, segment_size: WalSegmentSize) -> bool {
+    let offset = lsn.page_offset();
+    let header = page_header_size(Lsn(lsn.0 - offset), segment_size) as u64;
+    lsn.0 == lsn.align().0 && (offset == 0 || offset >= header)
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageHeader {
     pub magic: u16,
@@ -195,6 +202,18 @@ pub fn record_crc(record: &[u8]) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn records_begin_aligned_and_behind_headers() {
+        let segment = 5 * WalSegmentSize::DEFAULT.bytes();
+        let begins = |lsn| can_begin_record(Lsn(lsn), WalSegmentSize::DEFAULT);
+        for lsn in [segment, segment + 40, segment + 8192, segment + 8192 + 24, segment + 8192 + 32] {
+            assert!(begins(lsn), "{lsn:x}");
+        }
+        for lsn in [segment + 8, segment + 32, segment + 8192 + 16, segment + 100, segment + 8192 + 33] {
+            assert!(!begins(lsn), "{lsn:x}");
+        }
+    }
 
     #[test]
     fn headers_come_back() {

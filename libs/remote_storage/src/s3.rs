@@ -1,9 +1,10 @@
 //! Objects in a bucket of Amazon S3, or of any store that speaks its protocol.
 //!
-//! Only what all of them have is used: put, get, head, list, delete. Bodies go with a CRC32C in a header, which a store
-//! either checks or ignores. The keys below the prefix are ours alone.
+//! Only what all of them have is used: put, get, head, list, delete, and uploads in parts for files that are too large for
+//! one request. Bodies go with a CRC32C in a header, which a store either checks or ignores. The keys below the prefix are
+//! ours alone.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use aws_sdk_s3::config::{Credentials, RequestChecksumCalculation, ResponseChecks
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::{ByteStream, Length};
+use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use aws_smithy_http_client::tls;
 use bytes::Bytes;
 use durable_fs::run_blocking;
@@ -33,8 +35,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const BYTES_IN_TIMEOUT: u64 = 8 << 20;
 /// Of one request, before its caller is told. Callers try again, more patiently.
 const ATTEMPTS: u32 = 3;
-/// What S3 takes in one request.
-const LARGEST_PUT: u64 = 5 << 30;
+/// What is put in one request. S3 takes ten times as much, and 10,000 parts.
+const LARGEST_PUT: u64 = 512 << 20;
 const USUAL_REGION: &str = "us-east-1";
 const READ_BUFFER: usize = 256 << 10;
 
@@ -59,6 +61,7 @@ pub struct S3Bucket {
     /// Empty, or with a slash at its end.
     prefix: String,
     requests: Arc<Semaphore>,
+    largest_put: u64,
 }
 
 impl S3Bucket {
@@ -103,6 +106,7 @@ impl S3Bucket {
             bucket: config.bucket_name.clone(),
             prefix,
             requests: Arc::new(Semaphore::new(config.concurrency_limit)),
+            largest_put: LARGEST_PUT,
         };
         match bucket.list_some().await {
             Err(error) if error.is_retryable() => {
@@ -111,6 +115,11 @@ impl S3Bucket {
             outcome => outcome?,
         }
         Ok(bucket)
+    }
+
+    /// Puts files that are larger in parts of so many bytes, 5 MiB at least.
+    pub fn with_largest_put(self, bytes: u64) -> Self {
+        Self { largest_put: bytes, ..self }
     }
 
     async fn list_some(&self) -> Result<(), RemoteError> {
@@ -138,18 +147,81 @@ impl S3Bucket {
         size: u64,
         crc32c: u32,
     ) -> Result<(), RemoteError> {
-        if size > LARGEST_PUT {
-            let source = io::Error::other(format!("{size} bytes are more than S3 takes in one request"));
-            return Err(RemoteError::Io { action: "put", key: key.to_string(), source });
-        }
         let _permit = self.permit().await;
         let request = self.client.put_object().bucket(&self.bucket).key(self.full(key)).body(body);
-        let checksum = aws_smithy_types::base64::encode(crc32c.to_be_bytes());
-        let request = request.content_length(size.cast_signed()).checksum_crc32_c(checksum);
-        let patience = aws_sdk_s3::Config::builder().timeout_config(timeouts(size));
-        let request = request.customize().config_override(patience);
+        let request = request.content_length(size.cast_signed()).checksum_crc32_c(in_header(crc32c));
+        let request = request.customize().config_override(patience(size));
         request.send().await.map_err(|error| failed(Operation::Put, key.as_str(), error))?;
         Ok(())
+    }
+
+    /// A file that is too large for one request.
+    async fn put_in_parts(&self, key: &ObjectKey, path: &Path, size: u64) -> Result<(), RemoteError> {
+        let request = self.client.create_multipart_upload().bucket(&self.bucket).key(self.full(key));
+        let request = request.checksum_algorithm(ChecksumAlgorithm::Crc32C);
+        let begun = request.send().await.map_err(|error| failed(Operation::Put, key.as_str(), error))?;
+        let upload = begun.upload_id().unwrap_or_default();
+        let put = async {
+            let mut parts = CompletedMultipartUpload::builder();
+            for (number, start) in (1..).zip((0..size).step_by(self.largest_put as usize)) {
+                let range = start..size.min(start + self.largest_put);
+                parts = parts.parts(self.put_part(key, upload, number, path, range).await?);
+            }
+            let request = self.client.complete_multipart_upload().bucket(&self.bucket).key(self.full(key));
+            let request = request.upload_id(upload).multipart_upload(parts.build());
+            request.send().await.map_err(|error| failed(Operation::Put, key.as_str(), error))?;
+            Ok(())
+        };
+        let outcome = put.await;
+        if outcome.is_err() {
+            // Parts without an object cost as much. What cannot be aborted now is for a rule of the bucket's.
+            let request = self.client.abort_multipart_upload().bucket(&self.bucket).key(self.full(key));
+            if let Err(error) = request.upload_id(upload).send().await {
+                tracing::warn!(%key, error = said(&error).1, "an upload in parts could not be aborted");
+            }
+        }
+        outcome
+    }
+
+    async fn put_part(
+        &self,
+        key: &ObjectKey,
+        upload: &str,
+        number: i32,
+        path: &Path,
+        range: Range<u64>,
+    ) -> Result<CompletedPart, RemoteError> {
+        let (crc32c, body) = self.read_part(key, path, range.clone()).await?;
+        let size = range.end - range.start;
+        let checksum = in_header(crc32c);
+        let _permit = self.permit().await;
+        let request = self.client.upload_part().bucket(&self.bucket).key(self.full(key)).upload_id(upload);
+        let request = request.part_number(number).body(body).content_length(size.cast_signed());
+        let request = request.checksum_crc32_c(&checksum).customize().config_override(patience(size));
+        let put = request.send().await.map_err(|error| failed(Operation::Put, key.as_str(), error))?;
+        let part = CompletedPart::builder().part_number(number).set_e_tag(put.e_tag);
+        Ok(part.checksum_crc32_c(checksum).build())
+    }
+
+    /// Checksum and bytes of a part of a file.
+    async fn read_part(
+        &self,
+        key: &ObjectKey,
+        path: &Path,
+        range: Range<u64>,
+    ) -> Result<(u32, ByteStream), RemoteError> {
+        let unreadable = |source| RemoteError::Io { action: "put", key: key.to_string(), source };
+        let (file, part) = (path.to_owned(), range.clone());
+        let crc32c = run_blocking(move || crc32c_of(&file, part)).await.map_err(unreadable)?;
+        let body = ByteStream::read_from()
+            .path(path)
+            .offset(range.start)
+            .length(Length::Exact(range.end - range.start))
+            .buffer_size(READ_BUFFER)
+            .build()
+            .await
+            .map_err(|error| unreadable(io::Error::other(error)))?;
+        Ok((crc32c, body))
     }
 
     async fn open_object(
@@ -174,16 +246,14 @@ impl RemoteStorage for S3Bucket {
     }
 
     async fn put_file(&self, key: &ObjectKey, path: &Path) -> Result<(), RemoteError> {
-        let file = path.to_owned();
-        let unreadable = |source| RemoteError::Io { action: "put", key: key.to_string(), source };
-        let (size, crc32c) = run_blocking(move || crc32c_of(&file)).await.map_err(unreadable)?;
-        let body = ByteStream::read_from()
-            .path(path)
-            .length(Length::Exact(size))
-            .buffer_size(READ_BUFFER)
-            .build()
-            .await
-            .map_err(|error| unreadable(io::Error::other(error)))?;
+        let size = match tokio::fs::metadata(path).await {
+            Ok(metadata) => metadata.len(),
+            Err(source) => return Err(RemoteError::Io { action: "put", key: key.to_string(), source }),
+        };
+        if size > self.largest_put {
+            return self.put_in_parts(key, path, size).await;
+        }
+        let (crc32c, body) = self.read_part(key, path, 0..size).await?;
         self.put_stream(key, body, size, crc32c).await
     }
 
@@ -289,17 +359,26 @@ fn timeouts(size: u64) -> TimeoutConfig {
         .build()
 }
 
-/// Size and checksum of a file.
-fn crc32c_of(path: &Path) -> io::Result<(u64, u32)> {
+fn patience(size: u64) -> aws_sdk_s3::config::Builder {
+    aws_sdk_s3::Config::builder().timeout_config(timeouts(size))
+}
+
+fn in_header(crc32c: u32) -> String {
+    aws_smithy_types::base64::encode(crc32c.to_be_bytes())
+}
+
+/// Checksum of a part of a file.
+fn crc32c_of(path: &Path, range: Range<u64>) -> io::Result<u32> {
     let mut file = std::fs::File::open(path)?;
-    let (mut size, mut crc) = (0, 0);
+    file.seek(SeekFrom::Start(range.start))?;
+    let mut part = file.take(range.end - range.start);
+    let mut crc = 0;
     let mut buffer = vec![0; READ_BUFFER];
     loop {
-        let count = file.read(&mut buffer)?;
+        let count = part.read(&mut buffer)?;
         if count == 0 {
-            return Ok((size, crc));
+            return Ok(crc);
         }
-        size += count as u64;
         crc = crc32c::crc32c_append(crc, &buffer[..count]);
     }
 }

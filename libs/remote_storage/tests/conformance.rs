@@ -206,6 +206,44 @@ async fn a_bucket_conforms() {
     assert_eq!(whole.list(None, ListMode::Children).await.unwrap().directories, [key("of")]);
 }
 
+/// As [`files_go_in_and_out`], of one that is put in three parts. None of what cannot be put stays.
+async fn a_large_file_goes_in_parts(store: S3Bucket, scratch: &std::path::Path) {
+    const PART: u64 = 5 << 20;
+    let store = store.with_largest_put(PART);
+    let body: Vec<u8> = (0..2 * PART as u32 + 7).map(|n| (n.wrapping_mul(n) >> 9) as u8).collect();
+    let (source, target) = (scratch.join("large"), scratch.join("target"));
+    std::fs::write(&source, &body).unwrap();
+    store.put_file(&key("large"), &source).await.unwrap();
+    assert_eq!(store.head(&key("large")).await.unwrap(), Some(body.len() as u64));
+    assert_eq!(store.get_to_file(&key("large"), &target).await.unwrap(), body.len() as u64);
+    assert!(std::fs::read(&target).unwrap() == body);
+    assert_eq!(
+        store.get_range(&key("large"), PART - 2..PART + 2).await.unwrap(),
+        body[PART as usize - 2..][..4]
+    );
+    store.delete(&key("large")).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_upload_in_parts_that_fails_leaves_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = S3Server::start("bucket");
+    let config = bucket(&server);
+    let store = S3Bucket::open_as(&config, credentials(s3_server::SECRET_ACCESS_KEY)).await.unwrap();
+    a_large_file_goes_in_parts(store.clone(), directory.path()).await;
+    assert_eq!((server.unfinished_uploads(), server.objects().len()), (0, 0));
+
+    let store = store.with_largest_put(1 << 20);
+    let source = directory.path().join("large");
+    server.set_refused_part(Some(3));
+    let refused = store.put_file(&key("large"), &source).await.unwrap_err();
+    assert!(refused.to_string().contains("BadDigest"), "{refused}");
+    assert_eq!((server.unfinished_uploads(), server.objects().len()), (0, 0));
+    server.set_refused_part(None);
+    store.put_file(&key("large"), &source).await.unwrap();
+    assert!(store.exists(&key("large")).await.unwrap());
+}
+
 /// Of a store that is not ours, which `make test-garage` starts, with credentials from the environment.
 #[tokio::test]
 #[ignore = "needs a store that takes long to build: make test-garage"]
@@ -221,6 +259,7 @@ async fn a_bucket_of_another_store_conforms() {
     let directory = tempfile::tempdir().unwrap();
     let store = S3Bucket::open(&config).await.unwrap();
     conformance(&store, directory.path()).await;
+    a_large_file_goes_in_parts(store.clone(), directory.path()).await;
     // More than a page of a listing.
     for number in 0..1100 {
         store.put(&key(&format!("many/{number:04}")), Bytes::new()).await.unwrap();

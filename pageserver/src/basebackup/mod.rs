@@ -30,6 +30,8 @@ pub enum BackupError {
     Page(#[from] PageError),
     #[error(transparent)]
     Format(#[from] pg_format::FormatError),
+    #[error("nothing can start at {0}: no WAL record can begin there")]
+    NoStart(Lsn),
     #[error("timeline {timeline} has no {what} at {lsn}")]
     Missing { timeline: TenantTimelineId, what: &'static str, lsn: Lsn },
     #[error(

@@ -25,7 +25,8 @@ pub(super) fn storage(error: StorageError) -> ApiError {
         | StorageError::WaitLsnTimeout { .. }
         | StorageError::NotConfirmed { .. }
         | StorageError::NotGranted { .. }
-        | StorageError::NotGrantedYet(_) => ApiError::unavailable(message),
+        | StorageError::NotGrantedYet(_)
+        | StorageError::NotLoaded { .. } => ApiError::unavailable(message),
         StorageError::BadBatch { .. }
         | StorageError::LayerExists { .. }
         | StorageError::KeyOrder { .. }

@@ -12,6 +12,7 @@ use pageserver_api::models::{
     AncestorDetached, ArchivalState, ExplainedLayer, ReadExplanation, TimelineArchivalConfig,
     TimelineCreateRequest, TimelineInfo, TimelineState,
 };
+use pg_format::wal::can_begin_record;
 use serde::Deserialize;
 use tokio::time::Instant;
 use types::{BLCKSZ, Key, KeyKind, Lsn, PgVersion, TenantTimelineId, TimelineId};
@@ -244,6 +245,14 @@ async fn branch(
 ) -> Result<Arc<Timeline>, ApiError> {
     if let Ok(existing) = state.manager.get_timeline(id) {
         return same_branch(existing, ancestor, lsn);
+    }
+    // What goes on there would be refused by safekeepers, when the branch is there already.
+    let ancestor_id = TenantTimelineId::new(id.tenant_id, ancestor);
+    let seg_size = state.manager.get_timeline(ancestor_id).map(|ancestor| ancestor.metadata().wal_seg_size);
+    if let (Some(lsn), Ok(seg_size)) = (lsn, seg_size)
+        && !can_begin_record(lsn, seg_size)
+    {
+        return Err(ApiError::bad_request(format!("no branch can begin at {lsn}: no WAL record can")));
     }
     match state.manager.branch_timeline(id, ancestor, lsn).await {
         Ok(timeline) => {

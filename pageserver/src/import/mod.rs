@@ -32,6 +32,13 @@ pub enum ImportError {
     Missing(&'static str),
     #[error("{path} has {length} bytes, which is not whole pages")]
     TornFile { path: String, length: u64 },
+    #[error(
+        "{0} is not stored as a file of its own (but as a link, or in a way that leaves out holes and is not known here): \
+         make the archive without options for such"
+    )]
+    NotAFile(String),
+    #[error("segment {segment} of relation {rel} has pages, but one before it is missing or not full")]
+    Gap { rel: RelTag, segment: u32 },
     #[error("the data directory is of PostgreSQL {found}, not {expected}")]
     WrongVersion { found: PgVersion, expected: PgVersion },
     #[error("the server was not stopped cleanly")]
@@ -67,16 +74,29 @@ pub fn import_template(
     let mut archive = tar::Archive::new(decoder.take(MOST_BYTES));
     for entry in archive.entries()? {
         let mut entry = entry?;
-        if !entry.header().entry_type().is_file() {
-            continue;
-        }
         let path = entry.path()?.to_string_lossy().into_owned();
-        let Some(file) = path::classify(&path) else { continue };
+        let Some(file) = file_of(&entry, &path)? else { continue };
         let mut contents = Vec::new();
         entry.read_to_end(&mut contents)?;
         import.file(file, &path, contents.into())?;
     }
     import.finish(version, identity)
+}
+
+/// What an entry of an archive is of a timeline. None: nothing.
+fn file_of(entry: &tar::Entry<'_, impl Read>, path: &str) -> Result<Option<TemplateFile>, ImportError> {
+    // POSIX archives give a file with holes such a name, and its contents a form that is not read here.
+    let has_holes = path.contains("GNUSparseFile.");
+    let Some(file) = path::classify(path) else {
+        return if has_holes { Err(ImportError::NotAFile(path.to_owned())) } else { Ok(None) };
+    };
+    // GNU's own form is a kind of entry, and what is read of it has the holes filled.
+    let kind = entry.header().entry_type();
+    if kind.is_file() || kind.is_gnu_sparse() {
+        Ok(Some(file))
+    } else {
+        Err(ImportError::NotAFile(path.to_owned()))
+    }
 }
 
 /// What tells clusters made of one template apart.
@@ -98,6 +118,8 @@ impl NewIdentity {
 #[derive(Default)]
 struct Import {
     entries: BTreeMap<Key, Bytes>,
+    /// Blocks in each segment of each relation.
+    segments: BTreeMap<RelTag, BTreeMap<u32, u32>>,
     control: Option<ControlFile>,
 }
 
@@ -132,11 +154,11 @@ impl Import {
     }
 
     fn note_relation(&mut self, rel: RelTag, segment: u32, blocks: u32) {
-        self.raise_size(Key::rel_size(rel), segment * RELSEG_BLOCKS + blocks);
+        self.segments.entry(rel).or_default().insert(segment, blocks);
     }
 
     fn note_slru(&mut self, slru: SlruKind, segment: u32, blocks: u32) {
-        self.raise_size(Key::slru_seg_size(slru, segment), blocks);
+        self.note_size(Key::slru_seg_size(slru, segment), blocks);
     }
 
     fn pages(&mut self, contents: Bytes, first: Key) {
@@ -146,9 +168,8 @@ impl Import {
         }
     }
 
-    fn raise_size(&mut self, key: Key, blocks: u32) {
-        let known = self.entries.get(&key).and_then(|image| crate::ingest::size_of(image)).unwrap_or(0);
-        self.entries.insert(key, Bytes::copy_from_slice(&blocks.max(known).to_le_bytes()));
+    fn note_size(&mut self, key: Key, blocks: u32) {
+        self.entries.insert(key, Bytes::copy_from_slice(&blocks.to_le_bytes()));
     }
 
     fn finish(mut self, version: PgVersion, identity: NewIdentity) -> Result<Imported, ImportError> {
@@ -167,6 +188,9 @@ impl Import {
         control.checkpoint_copy.tli = 1;
         control.checkpoint_copy.prev_tli = 1;
         let checkpoint = control.checkpoint_copy;
+        for (rel, segments) in std::mem::take(&mut self.segments) {
+            self.note_size(Key::rel_size(rel), blocks_of(rel, &segments)?);
+        }
         self.entries.insert(Key::control_file(), control.encode().into());
         self.entries.insert(Key::checkpoint(), Bytes::copy_from_slice(&checkpoint.encode(version)));
         let wal = WalIdentity {
@@ -189,6 +213,23 @@ impl Import {
     }
 }
 
+/// As `mdnblocks` counts (PostgreSQL's md.c): up to the first segment that is not full. Truncation leaves empty ones behind
+/// that. Pages there would be nobody's.
+fn blocks_of(rel: RelTag, segments: &BTreeMap<u32, u32>) -> Result<u32, ImportError> {
+    let mut end = 0;
+    let mut goes_on = true;
+    for ((segment, blocks), expected) in segments.iter().zip(0..) {
+        goes_on &= *segment == expected;
+        match goes_on {
+            true => end += blocks,
+            false if *blocks > 0 => return Err(ImportError::Gap { rel, segment: *segment }),
+            false => {}
+        }
+        goes_on &= *blocks == RELSEG_BLOCKS;
+    }
+    Ok(end)
+}
+
 /// Pages of zeros are not stored: that is what a page without a version is.
 fn is_written(page: &[u8]) -> bool {
     page.iter().any(|byte| *byte != 0)
@@ -199,5 +240,87 @@ fn whole_pages(path: &str, length: u64) -> Result<u32, ImportError> {
     match u32::try_from(blocks) {
         Ok(blocks) if length.is_multiple_of(BLCKSZ as u64) => Ok(blocks),
         _ => Err(ImportError::TornFile { path: path.to_owned(), length }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use types::Fork;
+
+    use super::*;
+
+    const REL: RelTag = RelTag { spc: 1663, db: 5, rel: 16384, fork: Fork::Main };
+
+    fn archive_of(path: &str, kind: tar::EntryType, contents: &[u8]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(contents.len() as u64);
+        header.set_entry_type(kind);
+        header.set_mode(0o600);
+        if kind.is_hard_link() {
+            header.set_link_name("base/5/1259").unwrap();
+        }
+        builder.append_data(&mut header, path, contents).unwrap();
+        builder.into_inner().unwrap()
+    }
+
+    fn first_file(archive: &[u8]) -> Result<Option<TemplateFile>, ImportError> {
+        let mut archive = tar::Archive::new(archive);
+        let entry = archive.entries().unwrap().next().unwrap().unwrap();
+        let path = entry.path().unwrap().to_string_lossy().into_owned();
+        file_of(&entry, &path)
+    }
+
+    #[test]
+    fn a_relation_that_is_no_file_is_refused() {
+        let relation = TemplateFile::Relation { rel: REL, segment: 0 };
+        let found = |path, kind| first_file(&archive_of(path, kind, b""));
+        assert_eq!(found("base/5/16384", tar::EntryType::Regular).unwrap(), Some(relation));
+        assert_eq!(found("base/5", tar::EntryType::Directory).unwrap(), None);
+        for (path, kind) in [
+            ("base/5/16384", tar::EntryType::Link),
+            ("base/5/16384", tar::EntryType::Symlink),
+            ("base/5/GNUSparseFile.71/16384", tar::EntryType::Regular),
+        ] {
+            let refused = found(path, kind);
+            assert!(matches!(refused, Err(ImportError::NotAFile(_))), "{path}: {refused:?}");
+        }
+    }
+
+    /// As a file system stores one, or `tar -S`.
+    #[test]
+    fn a_file_with_holes_is_read_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("16384");
+        let file = std::fs::File::create(&path).unwrap();
+        file.set_len(64 * BLCKSZ as u64).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &[7; BLCKSZ], 63 * BLCKSZ as u64).unwrap();
+        let mut builder = tar::Builder::new(Vec::new());
+        builder.append_path_with_name(&path, "base/5/16384").unwrap();
+        let archive = builder.into_inner().unwrap();
+        assert!(archive.len() < 32 * BLCKSZ, "it was to have holes in the archive");
+
+        let mut archive = tar::Archive::new(&*archive);
+        let mut entry = archive.entries().unwrap().next().unwrap().unwrap();
+        assert!(file_of(&entry, "base/5/16384").unwrap().is_some());
+        assert_eq!(entry.size(), 64 * BLCKSZ as u64);
+        let mut contents = Vec::new();
+        entry.read_to_end(&mut contents).unwrap();
+        assert_eq!(contents.len(), 64 * BLCKSZ);
+        assert_eq!(contents[63 * BLCKSZ..], [7; BLCKSZ]);
+    }
+
+    #[test]
+    fn a_relation_ends_where_postgresql_says() {
+        let blocks = |segments: &[(u32, u32)]| blocks_of(REL, &segments.iter().copied().collect());
+        assert_eq!(blocks(&[(0, 2)]).unwrap(), 2);
+        assert_eq!(blocks(&[(0, RELSEG_BLOCKS), (1, 7)]).unwrap(), RELSEG_BLOCKS + 7);
+        assert_eq!(blocks(&[(0, 2), (1, 0), (2, 0)]).unwrap(), 2, "truncation has left two empty ones");
+        assert_eq!(blocks(&[(0, RELSEG_BLOCKS), (1, 0)]).unwrap(), RELSEG_BLOCKS);
+        for (segments, of) in [(&[(0, 2), (1, 1)][..], 1), (&[(1, 1)], 1), (&[(0, RELSEG_BLOCKS), (2, 3)], 2)]
+        {
+            let refused = blocks(segments);
+            assert!(matches!(refused, Err(ImportError::Gap { segment, .. }) if segment == of), "{refused:?}");
+        }
     }
 }

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use types::{BLCKSZ, Fork, Key, Lsn, PgVersion, RELSEG_BLOCKS, RelTag};
 
-use super::path::{self, TemplateFile};
-use super::{Import, ImportError, NewIdentity, is_written, whole_pages};
+use super::path::TemplateFile;
+use super::{Import, ImportError, NewIdentity, file_of, is_written, whole_pages};
 use crate::storage::TimelineMetadata;
 
 /// A file of pages, laid down.
@@ -43,10 +43,7 @@ pub fn import_data_directory(
         let mut entry = entry?;
         let path = entry.path()?.to_string_lossy().into_owned();
         refuse(&path)?;
-        if !entry.header().entry_type().is_file() {
-            continue;
-        }
-        let Some(file) = path::classify(&path) else { continue };
+        let Some(file) = file_of(&entry, &path)? else { continue };
         let (first, rel) = match file {
             TemplateFile::Relation { rel, segment } => {
                 import.note_relation(rel, segment, whole_pages(&path, entry.size())?);
@@ -104,7 +101,7 @@ fn leave_out_unlogged(import: &mut Import, spooled: &mut Vec<Spooled>) {
     let goes =
         |rel: &RelTag| rel.fork != Fork::Init && unlogged.contains(&RelTag { fork: Fork::Init, ..*rel });
     for rel in spooled.iter().filter_map(|file| file.rel).filter(&goes) {
-        import.entries.remove(&Key::rel_size(rel));
+        import.segments.remove(&rel);
     }
     spooled.retain(|file| !file.rel.as_ref().is_some_and(&goes));
 }
@@ -179,6 +176,6 @@ mod tests {
         leave_out_unlogged(&mut import, &mut spooled);
         let left: Vec<RelTag> = spooled.iter().filter_map(|file| file.rel).collect();
         assert_eq!(left, [of(1, Fork::Main), of(2, Fork::Init)]);
-        assert_eq!(import.entries.len(), 2);
+        assert_eq!(import.segments.into_keys().collect::<Vec<_>>(), left);
     }
 }

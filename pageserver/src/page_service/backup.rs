@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use pageserver_api::{BackupRequest, RequestedKind};
 use pg_backend::{CopyWriter, QueryError, Session};
+use pg_format::wal::can_begin_record;
 use types::Lsn;
 
 use super::{PageService, error, spans};
@@ -58,6 +59,9 @@ async fn options(
         return Ok(BackupOptions { kind, lsn, prev_lsn: Lsn::INVALID, zstd: request.zstd });
     }
     let lsn = request.lsn.unwrap_or(last).align();
+    if !can_begin_record(lsn, timeline.metadata().wal_seg_size) {
+        return Err(error::backup_error(&BackupError::NoStart(lsn)));
+    }
     Ok(BackupOptions {
         kind: if request.kind == RequestedKind::Full { BackupKind::Full } else { BackupKind::Sparse },
         lsn,

@@ -21,7 +21,8 @@ fn storage(error: &StorageError) -> &'static str {
         | StorageError::Superseded { .. }
         | StorageError::NotConfirmed { .. }
         | StorageError::NotGranted { .. }
-        | StorageError::NotGrantedYet(_) => sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
+        | StorageError::NotGrantedYet(_)
+        | StorageError::NotLoaded { .. } => sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
         error if error.is_corruption() => sqlstate::DATA_CORRUPTED,
         StorageError::Io { .. } | StorageError::Remote(_) | StorageError::NotDurable(_) => sqlstate::IO_ERROR,
         StorageError::TenantExists(_)
@@ -52,6 +53,7 @@ pub(super) fn backup_error(error: &BackupError) -> QueryError {
     let code = match error {
         BackupError::Storage(error) => storage(error),
         BackupError::Page(error) => page_sqlstate(error),
+        BackupError::NoStart(_) => sqlstate::INVALID_PARAMETER_VALUE,
         BackupError::NoCheckpoint { .. } => sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
         BackupError::Format(_) | BackupError::Missing { .. } => sqlstate::DATA_CORRUPTED,
         BackupError::Compression(_) => sqlstate::INTERNAL_ERROR,

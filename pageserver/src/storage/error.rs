@@ -67,6 +67,10 @@ pub enum StorageError {
         "tenant {0} is not served yet: no quorum of safekeepers has granted it to this pageserver since its start"
     )]
     NotGrantedYet(TenantId),
+    #[error(
+        "tenant {tenant} is not served: what is in object storage cannot be loaded, which is tried again: {reason}"
+    )]
+    NotLoaded { tenant: TenantId, reason: String },
     #[error("the storage engine is shutting down")]
     ShuttingDown,
 }
@@ -130,6 +134,7 @@ impl StorageError {
             | StorageError::NotConfirmed { .. }
             | StorageError::NotGranted { .. }
             | StorageError::NotGrantedYet(_)
+            | StorageError::NotLoaded { .. }
             | StorageError::ShuttingDown => false,
         }
     }

@@ -134,9 +134,13 @@ async fn timelines_pages_and_backups() {
     assert_eq!([made, described].map(|info| info.current_logical_size), [None, None]);
     let counted = daemon.http.timeline_with_size(tenant, branch).await.unwrap();
     assert!(counted.current_logical_size.is_some_and(|size| size > 5_000_000), "{counted:?}");
-    let early = TimelineCreateRequest::branch(TimelineId::generate(), root, Some(Lsn(8)));
-    let refused = daemon.http.create_timeline(tenant, &early).await.unwrap_err();
-    assert_eq!(refused.status().map(|status| status.as_u16()), Some(406), "{refused}");
+    // Before its history; in the header of a page; where records are aligned otherwise.
+    for (lsn, status) in [(Lsn(40), 406), (Lsn(8), 400), (lsn + 1, 400)] {
+        let bad = TimelineCreateRequest::branch(TimelineId::generate(), root, Some(lsn));
+        let refused = daemon.http.create_timeline(tenant, &bad).await.unwrap_err();
+        assert_eq!(refused.status().map(|status| status.as_u16()), Some(status), "{refused}");
+    }
+    assert_eq!(daemon.http.timelines(tenant).await.unwrap().len(), 2, "one was made");
     let conflict = TimelineCreateRequest::root(branch, PgVersion::V15);
     let refused = daemon.http.create_timeline(tenant, &conflict).await.unwrap_err();
     assert_eq!(refused.status().map(|status| status.as_u16()), Some(409), "{refused}");

@@ -70,6 +70,16 @@ impl S3Server {
         &self.endpoint
     }
 
+    /// The part of every upload that is said to have come damaged.
+    pub fn set_refused_part(&self, number: Option<i32>) {
+        self.store.set_refused_part(number);
+    }
+
+    /// How many uploads in parts have not ended.
+    pub fn unfinished_uploads(&self) -> usize {
+        self.store.unfinished_uploads()
+    }
+
     /// The bucket's, by their keys.
     pub fn objects(&self) -> MutexGuard<'_, BTreeMap<String, Bytes>> {
         self.store.objects()

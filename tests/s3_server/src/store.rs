@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use s3s::dto::{
-    CommonPrefix, DeleteObjectInput, DeleteObjectOutput, GetObjectInput, GetObjectOutput, HeadObjectInput,
+    AbortMultipartUploadInput, AbortMultipartUploadOutput, CommonPrefix, CompleteMultipartUploadInput,
+    CompleteMultipartUploadOutput, CreateMultipartUploadInput, CreateMultipartUploadOutput,
+    DeleteObjectInput, DeleteObjectOutput, ETag, GetObjectInput, GetObjectOutput, HeadObjectInput,
     HeadObjectOutput, ListObjectsV2Input, ListObjectsV2Output, Object, PutObjectInput, PutObjectOutput,
-    StreamingBlob,
+    StreamingBlob, UploadPartInput, UploadPartOutput,
 };
 use s3s::{Body, S3, S3Request, S3Response, S3Result, s3_error};
 
@@ -20,11 +22,47 @@ const PAGE: i32 = 1000;
 pub struct Store {
     bucket: String,
     objects: Arc<Mutex<BTreeMap<String, Bytes>>>,
+    uploads: Arc<Mutex<Uploads>>,
+}
+
+/// Uploads in parts that have not ended, and how many there ever were.
+#[derive(Debug, Default)]
+struct Uploads {
+    begun: u32,
+    refused_part: Option<i32>,
+    parts: BTreeMap<String, BTreeMap<i32, Bytes>>,
+}
+
+/// What a body has, if that is what its checksum says.
+async fn checked(body: Option<StreamingBlob>, checksum_crc32c: Option<String>) -> S3Result<Bytes> {
+    let mut whole = BytesMut::new();
+    let mut body = body.ok_or_else(|| s3_error!(IncompleteBody))?;
+    while let Some(piece) = body.next().await {
+        whole.extend_from_slice(&piece.map_err(|_| s3_error!(IncompleteBody))?);
+    }
+    let crc = crc32c::crc32c(&whole).to_be_bytes();
+    match checksum_crc32c.is_some_and(|said| said == aws_smithy_types::base64::encode(crc)) {
+        true => Ok(whole.freeze()),
+        false => Err(s3_error!(BadDigest)),
+    }
 }
 
 impl Store {
     pub fn new(bucket: &str) -> Store {
-        Store { bucket: bucket.to_owned(), objects: Arc::default() }
+        Store { bucket: bucket.to_owned(), objects: Arc::default(), uploads: Arc::default() }
+    }
+
+    pub fn set_refused_part(&self, number: Option<i32>) {
+        self.uploads().refused_part = number;
+    }
+
+    /// How many uploads in parts have not ended.
+    pub fn unfinished_uploads(&self) -> usize {
+        self.uploads().parts.len()
+    }
+
+    fn uploads(&self) -> MutexGuard<'_, Uploads> {
+        self.uploads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn objects(&self) -> MutexGuard<'_, BTreeMap<String, Bytes>> {
@@ -46,17 +84,62 @@ impl S3 for Store {
     async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
         let PutObjectInput { bucket, key, body, checksum_crc32c, .. } = request.input;
         self.check_bucket(&bucket)?;
-        let mut whole = BytesMut::new();
-        let mut body = body.ok_or_else(|| s3_error!(IncompleteBody))?;
-        while let Some(piece) = body.next().await {
-            whole.extend_from_slice(&piece.map_err(|_| s3_error!(IncompleteBody))?);
-        }
-        let crc = crc32c::crc32c(&whole).to_be_bytes();
-        if checksum_crc32c.is_none_or(|said| said != aws_smithy_types::base64::encode(crc)) {
+        let whole = checked(body, checksum_crc32c).await?;
+        self.objects().insert(key, whole);
+        Ok(S3Response::new(PutObjectOutput::default()))
+    }
+
+    async fn create_multipart_upload(
+        &self,
+        request: S3Request<CreateMultipartUploadInput>,
+    ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
+        self.check_bucket(&request.input.bucket)?;
+        let mut uploads = self.uploads();
+        uploads.begun += 1;
+        let id = format!("upload-{}", uploads.begun);
+        uploads.parts.insert(id.clone(), BTreeMap::new());
+        let output =
+            CreateMultipartUploadOutput { upload_id: Some(id), ..CreateMultipartUploadOutput::default() };
+        Ok(S3Response::new(output))
+    }
+
+    async fn upload_part(
+        &self,
+        request: S3Request<UploadPartInput>,
+    ) -> S3Result<S3Response<UploadPartOutput>> {
+        let UploadPartInput { upload_id, part_number, body, checksum_crc32c, .. } = request.input;
+        let part = checked(body, checksum_crc32c).await?;
+        let mut uploads = self.uploads();
+        if uploads.refused_part == Some(part_number) {
             return Err(s3_error!(BadDigest));
         }
-        self.objects().insert(key, whole.freeze());
-        Ok(S3Response::new(PutObjectOutput::default()))
+        let parts = uploads.parts.get_mut(&upload_id).ok_or_else(|| s3_error!(NoSuchUpload))?;
+        parts.insert(part_number, part);
+        let e_tag = Some(ETag::Strong(format!("part-{part_number}")));
+        Ok(S3Response::new(UploadPartOutput { e_tag, ..UploadPartOutput::default() }))
+    }
+
+    async fn complete_multipart_upload(
+        &self,
+        request: S3Request<CompleteMultipartUploadInput>,
+    ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
+        let CompleteMultipartUploadInput { key, upload_id, multipart_upload, .. } = request.input;
+        let listed = multipart_upload.and_then(|upload| upload.parts).unwrap_or_default();
+        let parts = self.uploads().parts.remove(&upload_id).ok_or_else(|| s3_error!(NoSuchUpload))?;
+        if !listed.iter().filter_map(|part| part.part_number).eq(parts.keys().copied()) {
+            return Err(s3_error!(InvalidPart));
+        }
+        let whole: Vec<u8> = parts.into_values().flatten().collect();
+        self.objects().insert(key, whole.into());
+        Ok(S3Response::new(CompleteMultipartUploadOutput::default()))
+    }
+
+    async fn abort_multipart_upload(
+        &self,
+        request: S3Request<AbortMultipartUploadInput>,
+    ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
+        self.uploads().parts.remove(&request.input.upload_id).ok_or_else(|| s3_error!(NoSuchUpload))?;
+        Ok(S3Response::new(AbortMultipartUploadOutput::default()))
     }
 
     async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use durable_fs::run_blocking;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 use layer_format::{Identity, LayerName};
 use layer_map::LayerMap;
 use remote_storage::{ListMode, Listing, ObjectKey};
@@ -29,27 +29,42 @@ const AT_A_TIME: usize = 16;
 /// After so long those are served that are granted. One whose timeline has no quorum does not hold up all others.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What is loaded, and what waits until it is granted.
-pub(super) struct Loaded {
-    pub(super) tenants: BTreeMap<TenantId, Arc<Tenant>>,
-    pub(super) waiting: BTreeMap<TenantId, Claim>,
+/// What became of a tenant that was to be loaded.
+pub(super) enum Outcome {
+    Served(Arc<Tenant>),
+    /// It was deleted.
+    Gone,
+    /// No quorum has granted it yet.
+    Waits(Claim),
+    /// What there is of it cannot be read. It holds up no other.
+    Failed(StorageError),
 }
 
-pub(super) async fn load_tenants(environment: &Arc<Environment>) -> Result<Loaded, StorageError> {
+pub(super) type Outcomes = BTreeMap<TenantId, Outcome>;
+
+/// All that there are. An error if what is wrong is wrong with all of them.
+pub(super) async fn load_tenants(environment: &Arc<Environment>) -> Result<Outcomes, StorageError> {
     let listing = environment.remote.list(Some(&Environment::tenants_prefix()), ListMode::Children).await?;
     let ids: Vec<TenantId> =
         listing.directories.iter().filter_map(|directory| directory.file_name().parse().ok()).collect();
-    let found: BTreeMap<TenantId, Claim> = stream::iter(ids)
-        .map(|id| find_tenant(environment, id))
-        .buffer_unordered(AT_A_TIME)
-        .try_filter_map(async |found| Ok(found))
-        .try_collect()
-        .await?;
-    let loaded = load_some(environment, found, PATIENCE).await?;
-    for tenant in loaded.waiting.keys() {
-        tracing::warn!(%tenant, "no quorum of safekeepers has granted it: it is served when one has, the others are now");
+    let mut finding = stream::iter(ids)
+        .map(async |id| (id, find_tenant(environment, id).await))
+        .buffer_unordered(AT_A_TIME);
+    let (mut found, mut failed) = (BTreeMap::new(), Outcomes::new());
+    while let Some((id, outcome)) = finding.next().await {
+        match outcome {
+            Ok(claim) => found.extend(claim.map(|claim| (id, claim))),
+            Err(error) => drop(failed.insert(id, Outcome::Failed(error))),
+        }
     }
-    Ok(loaded)
+    let mut outcomes = load_some(environment, found, PATIENCE).await?;
+    outcomes.append(&mut failed);
+    let is_there = |outcome: &Outcome| matches!(outcome, Outcome::Served(_) | Outcome::Waits(_));
+    if outcomes.values().any(is_there) {
+        return Ok(outcomes);
+    }
+    let failure = |outcome| if let Outcome::Failed(error) = outcome { Some(error) } else { None };
+    outcomes.into_values().find_map(failure).map_or(Ok(Outcomes::new()), Err)
 }
 
 /// As many as are granted, once one is.
@@ -57,19 +72,34 @@ pub(super) async fn load_some(
     environment: &Arc<Environment>,
     mut waiting: BTreeMap<TenantId, Claim>,
     patience: Duration,
-) -> Result<Loaded, StorageError> {
+) -> Result<Outcomes, StorageError> {
     // Only now is it read what they are: whoever owned them before may have written until now.
     let granted = environment.owners.claim_some(waiting.clone(), patience).await?;
-    let loading: Vec<_> = granted
-        .into_iter()
-        .map(|(id, generation)| {
-            let known = waiting.remove(&id).unwrap_or_default().timelines;
-            load_tenant(environment, id, generation, known)
-        })
-        .collect();
-    let loaded = stream::iter(loading).buffer_unordered(AT_A_TIME);
-    let tenants = loaded.try_filter_map(async |loaded| Ok(loaded)).try_collect().await?;
-    Ok(Loaded { tenants, waiting })
+    let mut loading = Vec::with_capacity(granted.len());
+    for (id, generation) in granted {
+        let known = waiting.remove(&id).unwrap_or_default().timelines;
+        loading.push(async move {
+            let outcome = match load_tenant(environment, id, generation, known).await {
+                Ok(Some(tenant)) => Outcome::Served(tenant),
+                Ok(None) => Outcome::Gone,
+                Err(error) => Outcome::Failed(error),
+            };
+            (id, outcome)
+        });
+    }
+    let mut outcomes: Outcomes = stream::iter(loading).buffer_unordered(AT_A_TIME).collect().await;
+    outcomes.extend(waiting.into_iter().map(|(id, claim)| (id, Outcome::Waits(claim))));
+    Ok(outcomes)
+}
+
+/// One that could not be loaded before, once it is granted again.
+pub(super) async fn load_again(
+    environment: &Arc<Environment>,
+    id: TenantId,
+) -> Result<Outcome, StorageError> {
+    let Some(claim) = find_tenant(environment, id).await? else { return Ok(Outcome::Gone) };
+    let mut outcomes = load_some(environment, BTreeMap::from([(id, claim)]), Duration::ZERO).await?;
+    Ok(outcomes.remove(&id).unwrap_or(Outcome::Gone))
 }
 
 /// The newest that is known of a tenant, up to a generation. None: it does not exist.
@@ -134,13 +164,10 @@ impl FoundTenant {
     }
 }
 
-/// A tenant that is to be claimed.
-async fn find_tenant(
-    environment: &Arc<Environment>,
-    id: TenantId,
-) -> Result<Option<(TenantId, Claim)>, StorageError> {
+/// What is known of a tenant that is to be claimed. None: it does not exist.
+async fn find_tenant(environment: &Arc<Environment>, id: TenantId) -> Result<Option<Claim>, StorageError> {
     let found = FoundTenant::look(environment, id, Generation(u32::MAX)).await?;
-    Ok(found.map(|found| (id, found.claim())))
+    Ok(found.map(|found| found.claim()))
 }
 
 async fn load_tenant(
@@ -148,7 +175,7 @@ async fn load_tenant(
     id: TenantId,
     generation: Generation,
     known: Vec<TimelineId>,
-) -> Result<Option<(TenantId, Arc<Tenant>)>, StorageError> {
+) -> Result<Option<Arc<Tenant>>, StorageError> {
     let (generation, found) = claim_new_timelines(environment, id, generation, known).await?;
     let Some(found) = found else { return Ok(None) };
     let ownership = Arc::new(Ownership::new(id, generation));
@@ -165,7 +192,7 @@ async fn load_tenant(
         }
         remove_older_records(&environment, id, &key).await
     });
-    Ok(Some((id, tenant)))
+    Ok(Some(tenant))
 }
 
 /// Removes what is rubbish, beside all else. What fails is tried again after the next start.

@@ -12,7 +12,7 @@ mod evict;
 mod load;
 mod tenant_object;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use types::{Generation, PgVersion, TenantId, TenantTimelineId, TimelineId};
 
 pub use self::evict::EvictableLayer;
-use self::load::Loaded;
+use self::load::{Outcome, Outcomes};
 use self::tenant_object::TenantRecord;
 use super::environment::{Environment, TENANT_STEM, with_generation};
 use super::layers::OpenFiles;
@@ -111,15 +111,23 @@ impl Tenant {
 pub struct TenantManager {
     environment: Arc<Environment>,
     tenants: RwLock<BTreeMap<TenantId, Arc<Tenant>>>,
-    /// There are more of them, which no quorum has granted yet.
-    waiting: RwLock<BTreeSet<TenantId>>,
+    /// There are more of them: why they are not served yet.
+    absent: RwLock<BTreeMap<TenantId, Absence>>,
     arrivals: watch::Sender<()>,
     closed: CancellationToken,
     creating: tokio::sync::Mutex<()>,
 }
 
-/// Between two attempts to load what was granted late.
-const RELOAD: Duration = Duration::from_secs(5);
+/// Why a tenant that there is is not served.
+enum Absence {
+    NotGranted,
+    /// It cannot be loaded, for this reason.
+    Failed(String),
+}
+
+/// Before the next attempt to load what could not be; longer each time.
+const FIRST_RELOAD: Duration = Duration::from_secs(5);
+const SLOWEST_RELOAD: Duration = Duration::from_secs(300);
 
 impl TenantManager {
     /// Loads all tenants and timelines that are in remote storage. Nothing shortens long histories of pages, and there
@@ -144,33 +152,62 @@ impl TenantManager {
         let room = Room::default();
         let environment =
             Arc::new(Environment { config, remote, fs, metrics, owners, redo, open_files, room, background });
-        let loaded = load::load_tenants(&environment).await?;
+        let outcomes = load::load_tenants(&environment).await?;
         let manager = Arc::new(Self {
             environment,
             tenants: RwLock::default(),
-            waiting: RwLock::default(),
+            absent: RwLock::default(),
             arrivals: watch::Sender::new(()),
             closed: CancellationToken::new(),
             creating: tokio::sync::Mutex::new(()),
         });
-        let waiting = manager.take_in(loaded);
+        let waiting = manager.take_in(outcomes);
+        for tenant in waiting.keys() {
+            tracing::warn!(
+                %tenant, "no quorum of safekeepers has granted it: it is served when one has, the others are now"
+            );
+        }
         if !waiting.is_empty() {
             tokio::spawn(Arc::clone(&manager).load_the_rest(waiting));
         }
         Ok(manager)
     }
 
-    /// Serves what is loaded, and returns what waits still.
-    fn take_in(&self, Loaded { tenants, waiting }: Loaded) -> BTreeMap<TenantId, Claim> {
-        for tenant in tenants.values() {
-            tenant.set_horizons(&BTreeMap::new());
-            tenant.timelines().iter().for_each(Timeline::start_background);
+    /// Serves what is loaded, tries again what could not be, and returns what waits still.
+    fn take_in(self: &Arc<Self>, outcomes: Outcomes) -> BTreeMap<TenantId, Claim> {
+        let mut waiting = BTreeMap::new();
+        for (id, outcome) in outcomes {
+            // In this order: nobody finds one in neither.
+            let absence = match outcome {
+                Outcome::Served(tenant) => {
+                    tenant.set_horizons(&BTreeMap::new());
+                    tenant.timelines().iter().for_each(Timeline::start_background);
+                    self.tenants.write().expect("no holder panics").insert(id, tenant);
+                    None
+                }
+                Outcome::Gone => None,
+                Outcome::Waits(claim) => {
+                    waiting.insert(id, claim);
+                    Some(Absence::NotGranted)
+                }
+                Outcome::Failed(error) => {
+                    tracing::error!(tenant = %id, %error, "a tenant cannot be loaded and is not served, the others are");
+                    tokio::spawn(Arc::clone(self).load_later(id));
+                    Some(Absence::Failed(error.to_string()))
+                }
+            };
+            self.note_absence(id, absence);
         }
-        // In this order: nobody finds one in neither.
-        self.tenants.write().expect("no holder panics").extend(tenants);
-        *self.waiting.write().expect("no holder panics") = waiting.keys().copied().collect();
         self.arrivals.send_replace(());
         waiting
+    }
+
+    fn note_absence(&self, id: TenantId, absence: Option<Absence>) {
+        let mut absent = self.absent.write().expect("no holder panics");
+        match absence {
+            Some(absence) => drop(absent.insert(id, absence)),
+            None => drop(absent.remove(&id)),
+        }
     }
 
     /// Those that were not granted in time, whenever they are.
@@ -182,10 +219,37 @@ impl TenantManager {
                 () = self.closed.cancelled() => return,
             };
             match loaded {
-                Ok(loaded) => waiting = self.take_in(loaded),
+                Ok(outcomes) => waiting = self.take_in(outcomes),
                 Err(error) => {
-                    tracing::error!(tenants = waiting.len(), %error, "tenants cannot be loaded, will try again");
-                    tokio::time::sleep(RELOAD).await;
+                    tracing::error!(tenants = waiting.len(), %error, "tenants cannot be claimed, will try again");
+                    tokio::time::sleep(FIRST_RELOAD).await;
+                }
+            }
+        }
+    }
+
+    /// One that could not be loaded: somebody may mend it.
+    async fn load_later(self: Arc<Self>, id: TenantId) {
+        let mut delay = FIRST_RELOAD;
+        loop {
+            let attempt = async {
+                tokio::time::sleep(delay).await;
+                load::load_again(&self.environment, id).await
+            };
+            let outcome = tokio::select! {
+                outcome = attempt => outcome,
+                () = self.closed.cancelled() => return,
+            };
+            match outcome {
+                Err(error) | Ok(Outcome::Failed(error)) => {
+                    delay = (delay * 2).min(SLOWEST_RELOAD);
+                    tracing::error!(tenant = %id, %error, ?delay, "a tenant cannot be loaded, will try again");
+                    self.note_absence(id, Some(Absence::Failed(error.to_string())));
+                }
+                Ok(Outcome::Waits(_)) => {}
+                Ok(outcome) => {
+                    self.take_in(BTreeMap::from([(id, outcome)]));
+                    return;
                 }
             }
         }
@@ -208,8 +272,13 @@ impl TenantManager {
     fn tenant(&self, id: TenantId) -> Result<Arc<Tenant>, StorageError> {
         let tenants = self.tenants.read().expect("no holder panics");
         let tenant = tenants.get(&id).cloned().ok_or_else(|| {
-            let waits = self.waiting.read().expect("no holder panics").contains(&id);
-            if waits { StorageError::NotGrantedYet(id) } else { StorageError::TenantNotFound(id) }
+            match self.absent.read().expect("no holder panics").get(&id) {
+                None => StorageError::TenantNotFound(id),
+                Some(Absence::NotGranted) => StorageError::NotGrantedYet(id),
+                Some(Absence::Failed(reason)) => {
+                    StorageError::NotLoaded { tenant: id, reason: reason.clone() }
+                }
+            }
         })?;
         tenant.ownership.check()?;
         Ok(tenant)

@@ -8,8 +8,8 @@ use telemetry::timeline_span;
 use tracing::Instrument;
 use types::Lsn;
 
-use super::Timeline;
 use super::view::View;
+use super::{Obsolete, Timeline};
 use crate::storage::StorageError;
 use crate::storage::environment::with_generation;
 use crate::storage::upload::{INDEX_STEM, IndexLayer, IndexPart, Said, plan};
@@ -32,11 +32,10 @@ impl Timeline {
         let span = timeline_span!(None, self.id, "upload", varve.lsn = %now.durable);
         let put = async {
             for layer in plan.layers {
-                // An object of that name, left by an attempt that no index came to name, is replaced and stays.
-                self.obsolete
-                    .lock()
-                    .expect("no holder panics")
-                    .retain(|object| object.key != layer.remote_key);
+                // An object of that name, left by an attempt that no index came to name, is replaced and stays. One of a
+                // layer that was merged away since this upload began goes all the same, after the next index.
+                let is_replaced = |object: &Obsolete| object.is_orphan && object.key == layer.remote_key;
+                self.obsolete.lock().expect("no holder panics").retain(|object| !is_replaced(object));
                 self.environment.remote.put_file(&layer.remote_key, &layer.path).await?;
                 layer.set_uploaded();
                 self.environment.metrics.layer_uploaded_bytes.inc_by(layer.file_size);

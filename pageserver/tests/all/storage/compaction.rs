@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use bytes::Bytes;
 use pageserver::storage::{
     Reach, Reconstruct, Redo, StorageError, TenantManager, Timeline, TimelineMetadata,
 };
-use remote_storage::{ListMode, ObjectKey, RemoteStorage};
+use remote_storage::{ListMode, ObjectKey, Operation, RemoteStorage};
 use types::{Key, Lsn};
 
 use super::support::*;
@@ -314,6 +315,73 @@ async fn ingest_waits_for_merges() {
     gate.opened.notify_all();
     tokio::time::timeout(PATIENCE, timeline.put_batch(next)).await.unwrap().unwrap();
     assert_eq!(count(&timeline.get_reconstruct(block(1), Lsn(1005)).await.unwrap()), 5);
+}
+
+/// What becomes of layers on their way to the store.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    Free,
+    Refused,
+    /// Until it is free.
+    Halted,
+}
+
+/// Layers are merged while an upload is about to put them: it puts them all the same, and they go.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn layers_that_are_merged_while_they_are_uploaded_do_not_stay() {
+    let mut disk = Disk::new();
+    disk.config.level0_threshold = 5;
+    let way = Arc::new((Mutex::new(Way::Free), Condvar::new()));
+    let halted = Arc::new(AtomicBool::new(false));
+    let judge = {
+        let (way, halted) = (Arc::clone(&way), Arc::clone(&halted));
+        move |operation, key: &str| {
+            if operation != Operation::Put || !key.contains("__") {
+                return false;
+            }
+            let now = way.0.lock().unwrap();
+            halted.store(*now == Way::Halted, Ordering::SeqCst);
+            // Other tasks go on.
+            let now = tokio::task::block_in_place(|| way.1.wait_while(now, |now| *now == Way::Halted));
+            *now.unwrap() == Way::Refused
+        }
+    };
+    let set = |to| {
+        *way.0.lock().unwrap() = to;
+        way.1.notify_all();
+    };
+    let manager = disk.open_with_judge(judge).await;
+    let timeline = root(&manager).await;
+    set(Way::Refused);
+    let flush = async |lsn: u64| {
+        timeline.put_batch(batch(lsn, vec![(block(1), lsn, change("+"))])).await.unwrap();
+        let flushing = Arc::clone(&timeline);
+        tokio::spawn(async move { flushing.flush_and_upload().await });
+        eventually("it is on disk", || timeline.disk_consistent_lsn() == Lsn(lsn)).await;
+    };
+    for lsn in 1001..=1004 {
+        flush(lsn).await;
+    }
+    set(Way::Halted);
+    eventually("an upload of all four has begun", || halted.load(Ordering::SeqCst)).await;
+    let before = timeline.stats().layers;
+    flush(1005).await;
+    eventually("they are merged", || timeline.stats().layers < before).await;
+    set(Way::Free);
+    timeline.flush_and_upload().await.unwrap();
+    let store = disk.store().await;
+    let prefix = format!("tenants/{TENANT}/timelines/{}/", ttid(1).timeline_id);
+    let begun = Instant::now();
+    loop {
+        let stored = objects(&*store).await.into_iter().filter(|key| key.starts_with(&prefix));
+        let stored: Vec<String> = stored.collect();
+        if stored.len() == timeline.stats().layers + 1 {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{} layers and an index: {stored:?}", timeline.stats().layers);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(text(&timeline.get_reconstruct(block(1), Lsn(1005)).await.unwrap()).len(), 6);
 }
 
 fn damage(path: &std::path::Path) {

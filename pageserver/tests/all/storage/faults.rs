@@ -5,10 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use durable_fs::{DurableFs, Faults, Step};
-use pageserver::storage::{FixedGeneration, StorageMetrics, Surroundings, TenantManager, Timeline};
-use remote_storage::{Faulty, Operation};
-use types::{Generation, Lsn};
+use pageserver::storage::{
+    FixedGeneration, StorageError, StorageMetrics, Surroundings, TenantManager, Timeline,
+};
+use remote_storage::{Faulty, ObjectKey, Operation};
+use types::{Generation, Lsn, TenantId};
 
 use super::support::*;
 
@@ -222,4 +225,40 @@ async fn missing_cut_and_damaged_layers_are_fetched() {
         assert_eq!(text(&read().await.unwrap()), expected, "{}", file.display());
         assert_eq!(std::fs::read(file).unwrap(), bytes);
     }
+}
+
+/// What is wrong with one tenant is not wrong with the others. It is served when somebody has mended it.
+#[tokio::test]
+async fn a_tenant_that_cannot_be_loaded_holds_up_no_other() {
+    const BROKEN: TenantId = TenantId([0xBB; 16]);
+    let disk = Disk::new();
+    let manager = disk.open().await;
+    root(&manager).await;
+    manager.create_tenant(BROKEN).await.unwrap();
+    manager.shutdown().await.unwrap();
+    let store = disk.store().await;
+    let key = ObjectKey::new(format!("tenants/{BROKEN}/tenant.json-00000001")).unwrap();
+    let whole = store.get(&key).await.unwrap();
+    store.put(&key, whole.slice(..whole.len() / 2)).await.unwrap();
+
+    let manager = disk.open().await;
+    let mut arrivals = manager.arrivals();
+    manager.get_timeline(ttid(1)).unwrap();
+    for refused in [manager.list_timelines(BROKEN).map(drop), manager.create_tenant(BROKEN).await] {
+        assert!(matches!(refused, Err(StorageError::NotLoaded { tenant: BROKEN, .. })), "{refused:?}");
+    }
+    assert_eq!(store.get(&key).await.unwrap().len(), whole.len() / 2, "it was touched");
+    store.put(&key, whole).await.unwrap();
+    tokio::time::timeout(2 * PATIENCE, arrivals.changed()).await.unwrap().unwrap();
+    assert_eq!(manager.list_timelines(BROKEN).unwrap().len(), 0);
+    manager.shutdown().await.unwrap();
+
+    // What is wrong with all of them is said at once.
+    for tenant in [TENANT, BROKEN] {
+        let key = ObjectKey::new(format!("tenants/{tenant}/tenant.json-00000001")).unwrap();
+        store.put(&key, Bytes::from_static(b"{}")).await.unwrap();
+    }
+    let metrics = StorageMetrics::register(&prometheus::Registry::new()).unwrap();
+    let refused = TenantManager::open(disk.config.clone(), store, metrics).await.map(drop).unwrap_err();
+    assert!(refused.to_string().contains("tenant.json-00000001"), "{refused}");
 }
