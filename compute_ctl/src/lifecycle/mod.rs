@@ -89,7 +89,7 @@ struct Life {
 struct Legacy {
     /// The last one that this compute won.
     term: Option<Term>,
-    /// A configuration that came while there was no server.
+    /// A configuration that came while there was no server. It waits for the first that gets through its start.
     asked: Option<Configure>,
 }
 
@@ -285,8 +285,10 @@ impl Compute {
         match started {
             Ok(life) => {
                 let began = life.began;
-                let end = self.supervise(ground, life, legacy.asked.take()).await?;
-                Ok((end, Some(began.elapsed())))
+                let end = self.supervise(ground, life, &mut legacy.asked).await?;
+                // It answers from the end of its start on.
+                let answered = self.status.server().borrow().is_some();
+                Ok((end, answered.then(|| began.elapsed())))
             }
             Err(error @ (ComputeError::ServerEnded { .. } | ComputeError::ServerSilent { .. })) => {
                 // An upgrade of PostgreSQL may have come between, and what rebuilds the extension be at work.

@@ -43,7 +43,7 @@ impl Compute {
         &mut self,
         ground: &Ground,
         mut life: Life,
-        mut asked: Option<Configure>,
+        asked: &mut Option<Configure>,
     ) -> Result<LifeEnd, ComputeError> {
         // A replica has the roles and databases of its timeline.
         let work: Work = match self.spec.mode {
@@ -71,7 +71,9 @@ impl Compute {
                 }
                 () = self.terminate.cancelled() => return self.stop(ground, life).await,
                 (result, purpose) = finished(&mut application) => {
-                    self.applied(ground, life.port, result, purpose)?;
+                    if let Err(error) = self.applied(ground, life.port, result, purpose) {
+                        return not_applied(ground, &life, error).await;
+                    }
                     application = asked.take().map(|asked| self.begin_configure(ground, life.port, asked));
                 }
                 Some(configure) = self.configure.recv(), if application.is_none() => {
@@ -128,6 +130,7 @@ impl Compute {
         }
     }
 
+    /// Fails if it was part of a start: who asks for a configuration is told himself.
     fn applied(
         &mut self,
         ground: &Ground,
@@ -191,6 +194,19 @@ impl Compute {
         };
         Application { work: Box::pin(work), purpose: Purpose::Configure { request, done } }
     }
+}
+
+/// A start whose spec could not be applied. If that is because the connection was lost, it is a crash, though the server may
+/// not have ended yet: a backend that is killed takes all others with it before the postmaster. Nor does a server that is
+/// full stay so.
+async fn not_applied(ground: &Ground, life: &Life, error: ComputeError) -> Result<LifeEnd, ComputeError> {
+    if !error.is_retryable() {
+        return Err(error);
+    }
+    life.companion.abort();
+    end_at_once(ground, &life.server).await?;
+    let log = ground.paths.log.display();
+    Ok(LifeEnd::Crashed { reason: format!("the spec could not be applied: {error}; see {log}") })
 }
 
 /// Waits for the application under way, or for ever if there is none.

@@ -87,6 +87,55 @@ fn a_terminated_session_ends_without_a_pageserver() {
     });
 }
 
+/// The server dies of it in the middle of the start, as it would at any other time: that is a crash, and no reason to end.
+#[test]
+fn a_backend_that_is_killed_while_the_spec_is_applied_ends_one_life_and_not_the_compute() {
+    let cluster = Cluster::up_with("killed-in-start", &["max_prepared_transactions=1"])
+        .need_not_evict("next to nothing is written");
+    block_on(async {
+        let client = cluster.connect("main").await;
+        // The next start has a role to change, and cannot: a transaction that outlives restarts holds the catalog.
+        client.batch_execute("ALTER ROLE CURRENT_USER NOCREATEROLE").await.unwrap();
+        let hold = "BEGIN; LOCK TABLE pg_authid IN SHARE MODE; PREPARE TRANSACTION 'held'";
+        client.batch_execute(hold).await.unwrap();
+        drop(client);
+        let connstr = cluster.connstr("main");
+        cluster.varve(&["endpoint", "stop", "main"]);
+        let mut start = cluster.command(&["endpoint", "start", "main"]).spawn().unwrap();
+
+        let first = who_applies(&connstr, 0).await;
+        let compute_ctl = cluster.pid("endpoint-main").expect("compute_ctl runs");
+        kill(Pid::from_raw(first), Signal::SIGKILL).unwrap();
+        who_applies(&connstr, first).await;
+        let status = cluster.compute_status("main");
+        assert_eq!(status["state"], "starting");
+        assert_eq!(status["starts"], 2);
+
+        let client = connect(&connstr).await.unwrap();
+        client.batch_execute("ROLLBACK PREPARED 'held'").await.unwrap();
+        assert!(start.wait().unwrap().success());
+        assert_eq!(cluster.compute_status("main")["state"], "running");
+        assert_eq!(cluster.pid("endpoint-main"), Some(compute_ctl));
+        let row = client.query_one("SELECT rolcreaterole FROM pg_roles WHERE rolname = current_user", &[]);
+        assert!(row.await.unwrap().get::<_, bool>(0), "the spec was not applied");
+    });
+}
+
+/// The backend by which compute_ctl changes a role and has to wait; another than the one before.
+async fn who_applies(connstr: &str, before: i32) -> i32 {
+    let mut applies = None;
+    let query = "SELECT max(pid) FROM pg_stat_activity
+                 WHERE application_name = 'compute_ctl' AND query ~ '^ALTER ROLE' AND wait_event_type = 'Lock'";
+    harness::eventually("a role is about to be changed", Duration::from_secs(60), async || {
+        let Ok(client) = connect(connstr).await else { return false };
+        let Ok(row) = client.query_one(query, &[]).await else { return false };
+        applies = row.get::<_, Option<i32>>(0).filter(|pid| *pid != before);
+        applies.is_some()
+    })
+    .await;
+    applies.expect("a backend")
+}
+
 /// Marsaglia's xorshift: the same statements for both servers, from a seed.
 struct Dice(u64);
 
