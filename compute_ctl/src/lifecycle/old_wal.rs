@@ -3,6 +3,9 @@
 //! It goes there before the server starts, from the beginning of the segment that the oldest slot is in. So the segment
 //! with the start's checkpoint, of which the base backup made up all that is before it, becomes what it really was.
 //!
+//! Only those safekeepers are asked who have acknowledged all WAL up to there in this compute's term: one that has merely
+//! voted may have WAL of a compute that lost.
+//!
 //! A start does not fail for it: if the WAL cannot be had, the server tells each subscriber that it is gone, and the next
 //! start tries again.
 
@@ -10,6 +13,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use compute_api::SafekeeperPeerStatus;
 use pg_frontend::Address;
 use safekeeper_api::replication::{ReplicationError, Until, WalRange, connect_params};
 use types::{Lsn, Term, WalSegmentSize};
@@ -18,6 +22,7 @@ use super::{Compute, Ground, blocking};
 use crate::data_dir::oldest_restart_lsn;
 use crate::error::ComputeError;
 use crate::server_user::ServerUser;
+use crate::walproposer::Elected;
 
 /// Safekeepers are asked so many times each.
 const ROUNDS: u32 = 5;
@@ -41,14 +46,13 @@ struct Wanted {
 }
 
 impl Compute {
-    /// `end` is where the server starts.
     pub(super) async fn fetch_old_wal(
         &self,
         ground: &Ground,
-        end: Lsn,
-        term: Term,
+        elected: &Elected,
         (segment_size, tli): (WalSegmentSize, u32),
     ) -> Result<OldWal, ComputeError> {
+        let (end, term, walproposer) = (elected.start_lsn(), elected.term(), elected.status());
         let (root, user) = (ground.paths.pgdata.clone(), ground.user);
         let oldest = blocking(move || user.run(|| oldest_restart_lsn(&root))).await?;
         let Some(oldest) = oldest.filter(|oldest| *oldest < end) else { return Ok(OldWal::Here) };
@@ -60,7 +64,8 @@ impl Compute {
             if round > 0 {
                 tokio::time::sleep(PAUSE).await;
             }
-            for peer in &self.spec.safekeepers {
+            let holders = holders(&walproposer.borrow().safekeepers, end);
+            for peer in holders {
                 let Ok(address) = Address::parse(&peer.pg_connstr) else { continue };
                 match self.fetch_from(address, &mut wanted, ground).await? {
                     Ok(()) => {
@@ -122,6 +127,11 @@ impl Compute {
     }
 }
 
+/// Who has all of it, and of this term's compute.
+fn holders(safekeepers: &[SafekeeperPeerStatus], end: Lsn) -> Vec<SafekeeperPeerStatus> {
+    safekeepers.iter().filter(|peer| peer.flush_lsn >= end).cloned().collect()
+}
+
 /// The beginning of a segment, which may be there: its end stays.
 async fn write_segment(wanted: &Wanted, ground: &Ground, bytes: Vec<u8>) -> Result<(), ComputeError> {
     let number = wanted.begin.0 / wanted.segment_size.bytes();
@@ -147,7 +157,27 @@ fn write(user: ServerUser, path: PathBuf, size: u64, bytes: &[u8]) -> Result<(),
 
 #[cfg(test)]
 mod tests {
+    use types::NodeId;
+
     use super::*;
+
+    #[test]
+    fn a_vote_makes_nobody_a_holder() {
+        let peer = |id, state: &str, flush_lsn| SafekeeperPeerStatus {
+            id: NodeId(id),
+            pg_connstr: format!("sk{id}:5454"),
+            state: state.to_owned(),
+            flush_lsn: Lsn(flush_lsn),
+        };
+        let all = [
+            peer(1, "streaming", 99),
+            peer(2, "streaming", 100),
+            peer(3, "voting", 0),
+            peer(4, "connecting", 101),
+        ];
+        let asked = holders(&all, Lsn(100));
+        assert_eq!(asked.iter().map(|peer| peer.id.0).collect::<Vec<_>>(), [2, 4]);
+    }
 
     #[test]
     fn what_is_behind_stays() {

@@ -118,7 +118,7 @@ impl Compute {
         let since = Instant::now();
         let wal = (unpacked.manifest.wal_seg_size, unpacked.manifest.tli);
         let life_id = self.prepare_data_directory(ground, unpacked).await?;
-        let old_wal = self.fetch_old_wal(ground, elected.start_lsn(), elected.term(), wal).await?;
+        let old_wal = self.fetch_old_wal(ground, elected, wal).await?;
         Ok((life_id, old_wal, since))
     }
 

@@ -317,6 +317,8 @@ impl Owner {
             }
             ProposerEffect::Established { term, start_lsn } => {
                 tracing::info!(timeline = %ttid, %term, lsn = %start_lsn, "term established");
+                // Who begins now wants to know which safekeepers have acknowledged what.
+                self.show_status();
                 if let Some(established) = self.established.take() {
                     // Nobody waits any more if the compute was told to stop.
                     let _ = established.send((term, start_lsn));

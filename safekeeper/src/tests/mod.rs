@@ -209,6 +209,12 @@ impl Proposer {
 
     /// Greeting, vote, election: leads `term` from `lsn` on, with the given history before it.
     async fn lead(&mut self, term: u64, history: &[(u64, Lsn)], start_streaming_at: Lsn) -> AppendResponse {
+        self.vote(term).await;
+        self.is_elected(term, history, start_streaming_at).await
+    }
+
+    /// Greeting and vote: it knows of no winner yet.
+    async fn vote(&mut self, term: u64) {
         self.say(ProposerMessage::Greeting(ProposerGreeting {
             identity: identity(),
             configuration: configuration(),
@@ -221,6 +227,15 @@ impl Proposer {
             AcceptorMessage::VoteResponse(response) => assert!(response.vote_given, "{response:?}"),
             other => panic!("{other:?}"),
         }
+    }
+
+    async fn is_elected(
+        &mut self,
+        term: u64,
+        history: &[(u64, Lsn)],
+        start_streaming_at: Lsn,
+    ) -> AppendResponse {
+        let term = Term(term);
         let lines = history.iter().map(|(term, lsn)| TermStart { term: Term(*term), lsn: *lsn });
         let history = TermHistory::new(lines.collect()).unwrap();
         let elected = Elected { generation: GENERATION, term, start_streaming_at, history };

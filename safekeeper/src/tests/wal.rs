@@ -142,6 +142,42 @@ async fn a_newer_term_fences_and_cuts_a_divergent_tail() {
     safekeeper.stop().await;
 }
 
+/// A vote says nothing of the WAL that is here.
+#[tokio::test]
+async fn who_has_only_voted_has_no_wal_of_that_term() {
+    let place = tempfile::tempdir().unwrap();
+    let safekeeper = Safekeeper::start(place.path()).await;
+    safekeeper.manager.create(spec()).await.unwrap();
+    let mut old = safekeeper.proposer().await;
+    old.lead(3, &[(0, START), (3, START)], START).await;
+    let mut wal = TestWal::new(START);
+    let common = wal.record(1000, 1);
+    let fork = wal.position();
+    old.append(3, START, START, common.clone()).await;
+    old.append(3, fork, fork, wal.record(5000, 2)).await;
+    old.await_flush(wal.position()).await;
+
+    let mut new = safekeeper.proposer().await;
+    new.vote(5).await;
+    let timeline = safekeeper.manager.get(identity().ttid).await.unwrap();
+    timeline.watch_positions().wait_for(|positions| positions.term == Term(5)).await.unwrap();
+    for (term, because) in [(5, "has only that of term 3"), (3, "is in term 5")] {
+        let client = safekeeper.connect().await;
+        let command = format!("START_REPLICATION {START} (term='{term}')");
+        let error = client.copy_both(&command).await.map(|_| ()).unwrap_err();
+        assert_eq!(error.sqlstate(), Some("55000"));
+        assert!(error.to_string().contains(because), "{error}");
+    }
+
+    let history = [(0, START), (3, START), (5, fork)];
+    assert_eq!(new.is_elected(5, &history, fork).await.flush_lsn, fork);
+    timeline.watch_positions().wait_for(|positions| positions.elected_term == Term(5)).await.unwrap();
+    let command = format!("START_REPLICATION {START} (term='5')");
+    let (bytes, ..) = read_wal(safekeeper.connect().await.copy_both(&command).await.unwrap(), fork).await;
+    assert!(bytes == common);
+    safekeeper.stop().await;
+}
+
 #[tokio::test]
 async fn wal_that_is_not_wal_ends_the_connection_and_nothing_else() {
     let place = tempfile::tempdir().unwrap();

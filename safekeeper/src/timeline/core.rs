@@ -417,6 +417,7 @@ impl Core {
         let positions = Positions {
             generation: self.acceptor.state().configuration.generation,
             term: self.acceptor.term(),
+            elected_term: self.acceptor.state().history.last().term,
             last_log_term: self.acceptor.last_log_term(),
             flush_lsn: self.acceptor.flush_lsn(),
             durable_lsn: self.acceptor.durable_lsn(),

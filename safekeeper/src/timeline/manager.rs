@@ -402,6 +402,7 @@ impl Summary {
         let positions = Positions {
             generation: acceptor.configuration.generation,
             term: acceptor.term,
+            elected_term: acceptor.history.last().term,
             last_log_term: acceptor.history.last_log_term(flush_lsn),
             flush_lsn,
             durable_lsn: flush_lsn,

@@ -65,6 +65,9 @@ const REPLIES: usize = 256;
 pub struct Positions {
     pub generation: MembershipGeneration,
     pub term: Term,
+    /// The last one whose election it was told of: its WAL is that of this term's compute. It may have voted for a
+    /// newer one since.
+    pub elected_term: Term,
     pub last_log_term: Term,
     pub flush_lsn: Lsn,
     pub durable_lsn: Lsn,

@@ -33,6 +33,13 @@ pub fn other_term(asked: Term, ours: Term) -> QueryError {
     QueryError::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
 }
 
+pub fn not_elected(asked: Term, ours: Term) -> QueryError {
+    let message = format!(
+        "WAL of term {asked} was asked for, but this safekeeper, which has voted in it, has only that of term {ours}"
+    );
+    QueryError::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+}
+
 pub fn other_entry(end: Lsn, asked: Term, ours: Term, flush_lsn: Lsn) -> QueryError {
     let message = format!(
         "WAL up to {end} of term {asked} was asked for, but here it is of term {ours} and ends at {flush_lsn}"

@@ -84,8 +84,12 @@ fn limit(timeline: &Timeline, until: Until) -> Result<Lsn, QueryError> {
     let positions = timeline.positions();
     match until {
         Until::Committed => Ok(positions.commit_lsn),
-        Until::Flushed(term) if term == positions.term => Ok(positions.flush_lsn),
-        Until::Flushed(term) => Err(errors::other_term(term, positions.term)),
+        Until::Flushed(term) if term != positions.term => Err(errors::other_term(term, positions.term)),
+        // It has voted. Until it hears of the election, what it has may be another's.
+        Until::Flushed(term) if term != positions.elected_term => {
+            Err(errors::not_elected(term, positions.elected_term))
+        }
+        Until::Flushed(_) => Ok(positions.flush_lsn),
         // A history is persisted before any WAL of its last term is written: with the same term in it there, all WAL
         // up to there is the same.
         Until::Entry { last_term, end } => {
