@@ -9,6 +9,7 @@
 
 mod fetch;
 mod identity;
+mod moment;
 mod owner;
 mod postgres;
 mod safekeeper;

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use types::{Lsn, NodeId, Term};
 
 use super::fetch::Fetch;
+use super::moment::Moment;
 use super::postgres::{Positions, Postgres, PostgresInput};
 use super::safekeeper::Link;
 use super::standbys::Standbys;
@@ -85,7 +86,7 @@ pub struct Owner {
     standbys: Standbys,
     standbys_need: watch::Sender<StandbyFeedback>,
     /// When the ticks were that no quorum has answered yet, and the last that one has.
-    ticks: BTreeMap<u64, std::time::Instant>,
+    ticks: BTreeMap<u64, Moment>,
     status: watch::Sender<WalproposerStatus>,
     established: Option<oneshot::Sender<(Term, Lsn)>>,
     closing: CancellationToken,
@@ -157,7 +158,7 @@ impl Owner {
                 }
                 _ = tick.tick() => {
                     self.tell_what_standbys_need();
-                    self.ticks.insert(self.proposer.tick() + 1, std::time::Instant::now());
+                    self.ticks.insert(self.proposer.tick() + 1, Moment::now());
                     if self.ticks.len() > TICKS {
                         self.ticks.pop_first();
                     }

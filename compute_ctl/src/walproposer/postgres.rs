@@ -1,6 +1,6 @@
 //! The session with PostgreSQL's walsender: WAL comes in, positions of a synchronous standby go out.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pg_frontend::{Address, ConnectParams, PgClient, PgError};
@@ -13,6 +13,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use types::Lsn;
 
 use super::identity::one_value;
+use super::moment::Moment;
 use super::{NAME, PgSocket, WalproposerError};
 
 /// Positions are told at least so often.
@@ -27,7 +28,7 @@ pub struct Positions {
     pub commit_lsn: Lsn,
     pub pageserver_lsn: Lsn,
     /// At some time after that, a quorum of safekeepers followed this compute. None: that is not known yet.
-    pub followed: Option<Instant>,
+    pub followed: Option<Moment>,
 }
 
 pub enum PostgresInput {
@@ -159,7 +160,7 @@ async fn reply(
     loop {
         let Positions { commit_lsn, pageserver_lsn, followed } = *news.positions.borrow_and_update();
         // Not when this was sent: pgext/read_lease.c goes by it, and PostgreSQL takes it from either message.
-        let timestamp = followed.map_or(0, |time| timestamp(SystemTime::now() - time.elapsed()));
+        let timestamp = followed.map_or(0, |moment| timestamp(moment.time_of_day(Moment::now())));
         let status = StandbyStatus {
             write_lsn: commit_lsn,
             flush_lsn: commit_lsn,
