@@ -20,7 +20,7 @@ use types::{Lsn, NodeId, Term};
 use super::fetch::Fetch;
 use super::moment::Moment;
 use super::postgres::{Positions, Postgres, PostgresInput};
-use super::safekeeper::Link;
+use super::safekeeper::{ADMISSION, Link};
 use super::standbys::Standbys;
 use super::{Exit, PgSocket, Reach, WalproposerError};
 
@@ -189,6 +189,7 @@ impl Owner {
             member: peer.member.clone(),
             address: Address::parse(&peer.member.pg_connstr)?,
             reach: self.reach.clone(),
+            admission: ADMISSION,
             inputs: self.inputs.clone(),
             closing: peer.closing.clone(),
         };

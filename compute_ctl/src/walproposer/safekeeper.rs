@@ -17,6 +17,9 @@ use super::{NAME, Reach};
 const FIRST_BACK_OFF: Duration = Duration::from_millis(50);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// For its word that it takes WAL. A timeline that was at rest may have to come out of object storage, which goes on there
+/// when nobody waits any more; a host that is gone says nothing, for ever.
+pub const ADMISSION: Duration = Duration::from_secs(15);
 /// It answers every second when it is well (the owner's tick); an fsync may take its time.
 const SILENCE: Duration = Duration::from_secs(15);
 
@@ -24,6 +27,7 @@ pub struct Link {
     pub member: Member,
     pub address: Address,
     pub reach: Reach,
+    pub admission: Duration,
     pub inputs: mpsc::Sender<Input>,
     /// Set when what was sent is to be delivered and no new connection made.
     pub closing: CancellationToken,
@@ -55,7 +59,11 @@ impl Link {
         let params = connect_params(self.address.clone(), self.reach.ttid, &self.reach.credentials, NAME)
             .connect_timeout(CONNECT_TIMEOUT);
         let client = PgClient::connect(&params).await.map_err(|error| error.to_string())?;
-        let copy = client.copy_both(&start_wal_push()).await.map_err(|error| error.to_string())?;
+        let command = start_wal_push();
+        let copy = match tokio::time::timeout(self.admission, client.copy_both(&command)).await {
+            Ok(admitted) => admitted.map_err(|error| error.to_string())?,
+            Err(_) => return Err(format!("no answer for {} s", self.admission.as_secs())),
+        };
         if self.closing.is_cancelled() {
             return Ok(());
         }
@@ -106,4 +114,61 @@ async fn send(
         writer.flush().await.map_err(|error| error.to_string())?;
     }
     writer.finish().await.map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use auth::{Claims, Scope, SigningKey};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use types::{NodeId, TenantId, TenantTimelineId, TimelineId};
+
+    use super::*;
+
+    /// Lets in, and hears what is wanted.
+    async fn let_in(listener: &TcpListener) -> TcpStream {
+        let (mut server, _) = listener.accept().await.unwrap();
+        hear(&mut server).await;
+        server.write_all(b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I").await.unwrap();
+        assert_eq!(server.read_u8().await.unwrap(), b'Q');
+        hear(&mut server).await;
+        server
+    }
+
+    async fn hear(server: &mut TcpStream) {
+        let length = server.read_u32().await.unwrap() as usize;
+        server.read_exact(&mut vec![0; length - 4]).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_does_not_answer_is_connected_to_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let pg_connstr = listener.local_addr().unwrap().to_string();
+        let (inputs, mut heard) = mpsc::channel(8);
+        let link = Link {
+            address: Address::parse(&pg_connstr).unwrap(),
+            member: Member { id: NodeId(1), pg_connstr, http_connstr: String::new() },
+            reach: Reach {
+                ttid: TenantTimelineId::new(TenantId([1; 16]), TimelineId([2; 16])),
+                credentials: SigningKey::generate().credentials(&Claims::new([Scope::Tenant])).unwrap(),
+            },
+            admission: Duration::from_millis(100),
+            inputs,
+            closing: CancellationToken::new(),
+        };
+        let link = tokio::spawn(link.run());
+        let silent = async {
+            let _first = let_in(&listener).await;
+            match heard.recv().await {
+                Some(Input::Unlinked { node: NodeId(1), reason }) => assert_eq!(reason, "no answer for 0 s"),
+                _ => panic!("it waits, or was let in"),
+            }
+            // And the next one lets it through.
+            let mut second = let_in(&listener).await;
+            second.write_all(b"W\0\0\0\x07\0\0\0").await.unwrap();
+            assert!(matches!(heard.recv().await, Some(Input::Linked { node: NodeId(1), .. })));
+        };
+        tokio::time::timeout(Duration::from_secs(20), silent).await.expect("it is not connected to again");
+        link.abort();
+    }
 }
