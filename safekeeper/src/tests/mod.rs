@@ -1,6 +1,7 @@
 //! One safekeeper over TCP, as proposers and readers see it, through restarts. This file is what the tests
 //! stand on: a safekeeper in this process, and a proposer without a mind of its own.
 
+mod catch_up;
 mod configurations;
 mod creating;
 mod deletion;

@@ -5,9 +5,13 @@
 //!                                    read the WAL from it ◀── compare with ours (consensus::Acceptor decides)
 //! ```
 //! What is read is handed to the timeline's owner piece by piece; it drops it if a proposer has come meanwhile.
+//!
+//! A peer says where it is when it moves, and then no more. So all who are ahead are remembered, and asked in turn, the
+//! most advanced one first, again and again until nothing is lacking that one of them has.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use auth::Credentials;
@@ -15,17 +19,21 @@ use consensus::PeerPosition;
 use pg_frontend::Address;
 use safekeeper_api::http::{Client, HttpError};
 use safekeeper_api::replication::{ReplicationError, Until, WalRange, connect_params};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
-use types::{NodeId, TenantTimelineId};
+use types::{Lsn, NodeId, TenantTimelineId, Term};
 
 use super::core::{Input, PullRequest};
-use super::{Manager, Positions, Stopped, Timeline};
+use super::{LookupError, Manager, Positions, Stopped};
 
 /// So long a compute has for bringing WAL itself.
 const GRACE: Duration = Duration::from_secs(2);
+/// Between two rounds that have brought nothing, at first and at last.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// Timelines that are caught up at a time.
 const AT_A_TIME: usize = 4;
+/// So many peers are remembered of a timeline. It has nine members at most, and as many that are to come in.
+const MOST_DONORS: usize = 18;
 
 /// Where a peer is reached.
 #[derive(Clone, Debug)]
@@ -39,9 +47,41 @@ pub struct Peer {
 pub struct CatchUp {
     manager: Arc<Manager>,
     credentials: Credentials,
-    at_work: Mutex<HashSet<TenantTimelineId>>,
+    /// The timelines that are behind. Each has a task, which ends when it takes its entry out.
+    behind: Mutex<HashMap<TenantTimelineId, Behind>>,
     permits: Semaphore,
     shutdown: CancellationToken,
+}
+
+/// A timeline that is behind.
+#[derive(Default)]
+struct Behind {
+    donors: BTreeMap<NodeId, Donor>,
+    /// Somebody is further ahead than was known.
+    news: Arc<Notify>,
+}
+
+/// A peer that is ahead, and where it has told last to be.
+#[derive(Clone)]
+struct Donor {
+    peer: Peer,
+    position: PeerPosition,
+}
+
+impl Donor {
+    /// By which the more advanced one comes first.
+    fn advance(&self) -> (Term, Lsn) {
+        (self.position.last_log_term, self.position.flush_lsn)
+    }
+}
+
+/// What came of asking a donor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// All that was to be had of it has gone to the owner, or a compute is here now and brings it.
+    Read,
+    /// There is nothing to be had of it, as its log is now.
+    Nothing,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -53,13 +93,15 @@ enum CatchUpError {
     #[error(transparent)]
     Replication(#[from] ReplicationError),
     #[error(transparent)]
+    Lookup(#[from] LookupError),
+    #[error(transparent)]
     Stopped(#[from] Stopped),
 }
 
 impl CatchUp {
     pub fn new(manager: Arc<Manager>, credentials: Credentials, shutdown: CancellationToken) -> Arc<Self> {
-        let (at_work, permits) = (Mutex::default(), Semaphore::new(AT_A_TIME));
-        Arc::new(Self { manager, credentials, at_work, permits, shutdown })
+        let (behind, permits) = (Mutex::default(), Semaphore::new(AT_A_TIME));
+        Arc::new(Self { manager, credentials, behind, permits, shutdown })
     }
 
     /// A peer has told where it is. Returns at once.
@@ -69,56 +111,118 @@ impl CatchUp {
         peer: impl FnOnce() -> Peer,
         position: &PeerPosition,
     ) {
-        let lacks = self.manager.summary(ttid).is_some_and(|ours| lacks(&ours.positions, position));
-        if !lacks || !self.at_work().insert(ttid) {
+        // Also while a compute leads here: it may leave before it has brought everything, and the peer tells no more.
+        if !self.manager.summary(ttid).is_some_and(|ours| is_ahead(position, &ours.positions)) {
             return;
         }
-        let (this, peer, position) = (Arc::clone(self), peer(), *position);
-        tokio::spawn(async move {
-            tokio::select! {
-                () = this.shutdown.cancelled() => {}
-                () = this.catch_up(ttid, &peer, &position) => {}
+        let mut all = self.behind();
+        let is_new = !all.contains_key(&ttid);
+        let behind = all.entry(ttid).or_default();
+        let donor = Donor { peer: peer(), position: *position };
+        behind.donors.insert(donor.peer.node, donor);
+        if behind.donors.len() > MOST_DONORS {
+            let least = behind.donors.iter().min_by_key(|(_, donor)| donor.advance()).map(|(node, _)| *node);
+            least.map(|node| behind.donors.remove(&node));
+        }
+        behind.news.notify_one();
+        if is_new {
+            let (this, news) = (Arc::clone(self), behind.news.clone());
+            tokio::spawn(async move {
+                let shutdown = this.shutdown.clone();
+                shutdown.run_until_cancelled(this.catch_up(ttid, &news)).await;
+            });
+        }
+    }
+
+    fn behind(&self) -> MutexGuard<'_, HashMap<TenantTimelineId, Behind>> {
+        self.behind.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn catch_up(&self, ttid: TenantTimelineId, news: &Notify) {
+        let (mut pause, mut before) = (PAUSE.0, None);
+        loop {
+            // Who has moved is asked soon, however often others have failed.
+            if tokio::time::timeout(pause, news.notified()).await.is_ok() {
+                pause = PAUSE.0;
+                tokio::time::sleep(GRACE).await;
             }
-            this.at_work().remove(&ttid);
-        });
-    }
-
-    fn at_work(&self) -> std::sync::MutexGuard<'_, HashSet<TenantTimelineId>> {
-        self.at_work.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn catch_up(&self, ttid: TenantTimelineId, peer: &Peer, position: &PeerPosition) {
-        tokio::time::sleep(GRACE).await;
-        let Ok(_permit) = self.permits.acquire().await else { return };
-        let Ok(timeline) = self.manager.get(ttid).await else { return };
-        if !lacks(&timeline.positions(), position) {
-            return;
+            let Some((positions, donors)) = self.still_behind(ttid) else { return };
+            if positions.leader.is_some() {
+                pause = GRACE;
+                continue;
+            }
+            let now = (positions.last_log_term, positions.flush_lsn);
+            let has_moved = before.replace(now) != Some(now);
+            pause = if has_moved { PAUSE.0 } else { (pause * 2).min(PAUSE.1) };
+            self.ask_in_turn(ttid, donors).await;
         }
+    }
+
+    /// Where the timeline is, and who is ahead of it, the most advanced one first. None if nobody is any more: then it is
+    /// forgotten.
+    fn still_behind(&self, ttid: TenantTimelineId) -> Option<(Positions, Vec<Donor>)> {
+        let mut all = self.behind();
+        let positions = self.manager.summary(ttid).map(|ours| ours.positions);
+        if let (Some(behind), Some(positions)) = (all.get_mut(&ttid), positions) {
+            behind.donors.retain(|_, donor| is_ahead(&donor.position, &positions));
+            let mut donors: Vec<Donor> = behind.donors.values().cloned().collect();
+            donors.sort_by_key(|donor| Reverse(donor.advance()));
+            if !donors.is_empty() {
+                return Some((positions, donors));
+            }
+        }
+        all.remove(&ttid);
+        None
+    }
+
+    /// Until one of them has given something.
+    async fn ask_in_turn(&self, ttid: TenantTimelineId, donors: Vec<Donor>) {
+        let Ok(_permit) = self.permits.acquire().await else { return };
+        for donor in donors {
+            match self.read_from(ttid, &donor).await {
+                Ok(Asked::Read) => return,
+                Ok(Asked::Nothing) => self.forget(ttid, &donor),
+                Err(error) => {
+                    tracing::warn!(timeline = %ttid, "cannot catch up from safekeeper {}: {error}", donor.peer.node);
+                }
+            }
+        }
+    }
+
+    /// Unless it has moved meanwhile.
+    fn forget(&self, ttid: TenantTimelineId, donor: &Donor) {
+        if let Some(behind) = self.behind().get_mut(&ttid) {
+            behind.donors.retain(|node, known| *node != donor.peer.node || known.position != donor.position);
+        }
+    }
+
+    async fn read_from(&self, ttid: TenantTimelineId, donor: &Donor) -> Result<Asked, CatchUpError> {
+        let Donor { peer, position } = donor;
+        // First of all, so that nobody's being away keeps the timeline in memory.
+        let log = Client::new(&peer.http_connstr, self.credentials.clone()).log(ttid).await?;
+        let timeline = self.manager.get(ttid).await?;
         // It may have been evicted when this was told.
         timeline.note_peer(peer.node, *position);
-        if let Err(error) = self.read_from(&timeline, peer).await {
-            tracing::warn!(timeline = %ttid, "cannot catch up from safekeeper {}: {error}", peer.node);
-        }
-    }
-
-    async fn read_from(&self, timeline: &Timeline, peer: &Peer) -> Result<(), CatchUpError> {
-        let log = Client::new(&peer.http_connstr, self.credentials.clone()).log(timeline.ttid()).await?;
-        let Some(pull) = timeline.compare_log(peer.node, log).await? else { return Ok(()) };
+        let Some(pull) = timeline.compare_log(peer.node, log).await? else {
+            // Nothing is taken while a compute is here. It may be once that is gone.
+            let came = timeline.positions().leader.is_some();
+            return Ok(if came { Asked::Read } else { Asked::Nothing });
+        };
         let PullRequest { pull: number, last_term, begin, end } = pull;
         let address = Address::parse(&peer.pg_connstr)?;
-        let params = connect_params(address, timeline.ttid(), &self.credentials, "safekeeper");
+        let params = connect_params(address, ttid, &self.credentials, "safekeeper");
         let mut range = WalRange::open(&params, begin, end, Until::Entry { last_term, end }).await?;
         while let Some((begin, wal)) = range.next().await? {
             let piece = Input::Pulled { pull: number, begin, wal };
-            timeline.inputs.send(piece).await.map_err(|_| Stopped(timeline.ttid()))?;
+            timeline.inputs.send(piece).await.map_err(|_| Stopped(ttid))?;
         }
-        tracing::info!(timeline = %timeline.ttid(), %begin, %end, "caught up from safekeeper {}", peer.node);
-        Ok(())
+        tracing::info!(timeline = %ttid, %begin, %end, "caught up from safekeeper {}", peer.node);
+        Ok(Asked::Read)
     }
 }
 
-/// Whether the peer has what nobody brings.
-fn lacks(ours: &Positions, peer: &PeerPosition) -> bool {
-    let is_ahead = (peer.last_log_term, peer.flush_lsn) > (ours.last_log_term, ours.flush_lsn);
-    ours.leader.is_none() && (is_ahead || peer.commit_lsn > ours.flush_lsn)
+/// Whether the peer has what is lacking here.
+fn is_ahead(peer: &PeerPosition, ours: &Positions) -> bool {
+    (peer.last_log_term, peer.flush_lsn) > (ours.last_log_term, ours.flush_lsn)
+        || peer.commit_lsn > ours.flush_lsn
 }
