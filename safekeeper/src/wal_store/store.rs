@@ -71,7 +71,14 @@ impl WalStore {
         known_good: Lsn,
     ) -> Result<Self> {
         check_present(&segments, begin, known_good)?;
-        let end = recovery::find_end(&segments, known_good, version, segment_size)?;
+        let find_end = || recovery::find_end(&segments, known_good, version, segment_size);
+        let (mut end, mut durable) = (find_end()?, known_good);
+        // What was read may have left the page cache before it was written again: the bytes that were are looked at.
+        while durable < end {
+            write_again(&fs, &segments, known_good, end)?;
+            durable = end;
+            end = find_end()?;
+        }
         let mut store = Self {
             fs,
             segments,
@@ -87,8 +94,7 @@ impl WalStore {
             interrupted: false,
         };
         store.cut_behind(end)?;
-        // What was read may sit in the page cache only, written by a process that died before its fsync.
-        store.sync_from(known_good)?;
+        store.fs.sync_directory(store.segments.directory())?;
         Ok(store)
     }
 
@@ -227,17 +233,6 @@ impl WalStore {
         Ok(())
     }
 
-    fn sync_from(&self, lsn: Lsn) -> Result<()> {
-        let mut at = self.segments.start_of(lsn);
-        while lsn < self.write_lsn && at < self.write_lsn {
-            let path = self.segments.path(self.segments.number(at));
-            let file = self.fs.open_for_writing(&path)?;
-            self.fs.sync_data(&file, &path)?;
-            at += self.segments.size();
-        }
-        Ok(self.fs.sync_directory(self.segments.directory())?)
-    }
-
     fn sync_open(&mut self) -> Result<()> {
         if let Some(open) = &mut self.open
             && open.dirty
@@ -279,6 +274,28 @@ impl WalStore {
         self.fs.write_at(file, path, &vec![0; rest as usize], used)?;
         Ok(self.fs.sync_data(file, path)?)
     }
+}
+
+/// Makes durable what was found in the files. It may be in the page cache only: written by a process that died before its
+/// fsync, or whose fsync failed. After that the kernel takes the pages for clean, so that an fsync alone would write
+/// nothing, and succeed. A timeline that was brought to rest is durable up to its end, and has nothing written again.
+fn write_again(fs: &DurableFs, segments: &Segments, from: Lsn, to: Lsn) -> Result<()> {
+    let mut at = from;
+    while at < to {
+        let path = segments.path(segments.number(at));
+        let file = fs.open_for_writing(&path)?;
+        let end = to.min(at + segments.rest(at));
+        while at < end {
+            let mut bytes = vec![0; (end - at).min(PENDING_BYTES as u64) as usize];
+            let offset = segments.offset(at);
+            file.read_exact_at(&mut bytes, offset)
+                .map_err(|source| WalStoreError::Read { path: path.clone(), source })?;
+            fs.write_at(&file, &path, &bytes, offset)?;
+            at += bytes.len() as u64;
+        }
+        fs.sync_data(&file, &path)?;
+    }
+    Ok(())
 }
 
 /// Every segment that holds bytes between the two positions must be there in full.

@@ -324,6 +324,64 @@ fn a_failed_fsync_is_told_apart() {
     assert_eq!(store.flush_lsn(), START);
 }
 
+/// The page cache, as it is after a failed fsync: what was dirty is clean, can be read, and reaches the disk only if it is
+/// written again. Of segments; temporary files are another matter.
+#[derive(Default)]
+struct PageCache {
+    fails_next: AtomicBool,
+    dirty: AtomicBool,
+    lost: AtomicBool,
+    writes: AtomicUsize,
+}
+
+impl Faults for PageCache {
+    fn before(&self, step: Step, path: &Path) -> io::Result<()> {
+        if path.extension().is_some() {
+            return Ok(());
+        }
+        if step == Step::Write {
+            self.writes.fetch_add(1, Ordering::Relaxed);
+            self.dirty.store(true, Ordering::Relaxed);
+        }
+        if step == Step::SyncFile && self.dirty.swap(false, Ordering::Relaxed) {
+            let fails = self.fails_next.swap(false, Ordering::Relaxed);
+            self.lost.store(fails, Ordering::Relaxed);
+            return if fails { Err(io::ErrorKind::Other.into()) } else { Ok(()) };
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn what_a_failed_fsync_has_left_is_written_again_before_it_counts() {
+    let cache = Arc::new(PageCache::default());
+    let fs = || DurableFs::with_faults(cache.clone());
+    let place = Place::new(START);
+    let mut store = place.open_from(fs(), START).unwrap();
+    let mut wal = TestWal::new(START);
+    append(&mut store, &wal.record(100, 1));
+    let good = store.flush().unwrap();
+    let written = wal.record(3_000_000, 2);
+    append(&mut store, &written);
+    cache.fails_next.store(true, Ordering::Relaxed);
+    assert!(store.flush().unwrap_err().is_sync_failure());
+    assert!(cache.lost.load(Ordering::Relaxed));
+    drop(store);
+
+    let mut store = place.open_from(fs(), good).unwrap();
+    assert_eq!(store.flush_lsn(), wal.position(), "it can be read");
+    assert!(!cache.lost.load(Ordering::Relaxed), "it counts as durable, and is not on disk");
+    assert_eq!(place.bytes(good, wal.position()), written);
+    append(&mut store, &wal.record(100, 3));
+    store.flush().unwrap();
+    drop(store);
+
+    // Of one that is known to be durable up to its end nothing is written again.
+    let before = cache.writes.load(Ordering::Relaxed);
+    assert_eq!(place.open_from(fs(), wal.position()).unwrap().flush_lsn(), wal.position());
+    assert_eq!(cache.writes.load(Ordering::Relaxed), before);
+}
+
 #[tokio::test]
 async fn readers_read_up_to_the_given_end_only() {
     let place = Place::new(START);
