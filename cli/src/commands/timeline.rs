@@ -50,7 +50,7 @@ pub async fn run(env: &LocalEnv, command: TimelineCommand, output: Output) -> an
         TimelineCommand::Create { branch_name, tenant_id, timeline_id, pg_version } => {
             let tenant = branches.tenant(tenant_id)?;
             branches.check_new_name(tenant, &branch_name)?;
-            let timeline = timeline_id.unwrap_or_else(TimelineId::generate);
+            let timeline = new_timeline(&branches, tenant, timeline_id)?;
             let pg_version = pg_version.unwrap_or(env.config.pg_version);
             let info = create_root(env, tenant, timeline, pg_version, output).await?;
             branches.add_branch(tenant, &branch_name, timeline, pg_version)?;
@@ -64,7 +64,7 @@ pub async fn run(env: &LocalEnv, command: TimelineCommand, output: Output) -> an
                 (None, Some(connstr)) => import::Source::Server(connstr),
                 (None, None) => bail!("name a base backup or a server"),
             };
-            let ttid = TenantTimelineId::new(tenant, timeline_id.unwrap_or_else(TimelineId::generate));
+            let ttid = TenantTimelineId::new(tenant, new_timeline(&branches, tenant, timeline_id)?);
             let info = import::import(env, ttid, source, output).await?;
             branches.add_branch(tenant, &branch_name, info.timeline_id, info.pg_version)?;
             announce(&branch_name, &info, output)
@@ -145,6 +145,17 @@ pub struct NewBranch {
     pub timeline_id: Option<TimelineId>,
 }
 
+/// The id that was asked for, if it is no branch's, or any other.
+fn new_timeline(
+    branches: &Branches,
+    tenant: TenantId,
+    asked: Option<TimelineId>,
+) -> anyhow::Result<TimelineId> {
+    let timeline = asked.unwrap_or_else(TimelineId::generate);
+    branches.check_new_timeline(tenant, timeline)?;
+    Ok(timeline)
+}
+
 /// The caller holds the cluster's lock.
 pub async fn branch(
     env: &LocalEnv,
@@ -152,7 +163,7 @@ pub async fn branch(
     new: &NewBranch,
 ) -> anyhow::Result<TimelineInfo> {
     branches.check_new_name(new.tenant, &new.name)?;
-    let timeline = new.timeline_id.unwrap_or_else(TimelineId::generate);
+    let timeline = new_timeline(branches, new.tenant, new.timeline_id)?;
     let ancestor = branches.timeline(new.tenant, &new.ancestor)?;
     let start = start_of_branch(env, TenantTimelineId::new(new.tenant, ancestor), new.lsn, new.time).await?;
     let info = create(env, new.tenant, TimelineCreateRequest::branch(timeline, ancestor, start)).await?;

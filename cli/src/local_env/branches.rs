@@ -136,6 +136,15 @@ impl Branches {
         Ok(())
     }
 
+    /// Refuses the id of a timeline that is a branch already. One whose creation did not come to its end has no name, so
+    /// that the same command may be repeated.
+    pub fn check_new_timeline(&self, tenant: TenantId, timeline: TimelineId) -> anyhow::Result<()> {
+        if let Some(name) = self.name_of(tenant, timeline) {
+            bail!("timeline {timeline} is branch {name:?} already: take another id, or leave it out");
+        }
+        Ok(())
+    }
+
     pub fn add_tenant(&mut self, tenant: TenantId, make_default: bool) -> anyhow::Result<()> {
         self.content.tenants.entry(tenant).or_default();
         if make_default || self.content.default_tenant.is_none() {
@@ -211,6 +220,9 @@ mod tests {
         assert_eq!(branches.tenant(None).unwrap(), tenant);
         assert_eq!(branches.timeline(tenant, "main").unwrap(), timeline);
         assert_eq!(branches.name_of(tenant, timeline), Some("main"));
+        let taken = branches.check_new_timeline(tenant, timeline).unwrap_err().to_string();
+        assert!(taken.contains("is branch \"main\" already"), "{taken}");
+        branches.check_new_timeline(tenant, TimelineId::generate()).unwrap();
         assert_eq!(branches.pg_version(timeline), PgVersion::V17);
         assert_eq!(branches.pg_version(TimelineId([3; 16])), PgVersion::V15);
         let unknown = branches.timeline(tenant, "dev").unwrap_err().to_string();

@@ -33,7 +33,7 @@ pub(super) fn create(error: CreateError) -> ApiError {
     let text = error.to_string();
     match error {
         CreateError::Invalid(_) => ApiError::bad_request(text),
-        CreateError::Conflict(_) => ApiError::conflict(text),
+        CreateError::Conflict(_) | CreateError::NotNew { .. } => ApiError::conflict(text),
         CreateError::AncestorUnavailable { .. } => ApiError::unavailable(text),
         CreateError::Disk(error) if error.is_disk_full() => {
             ApiError::new(StatusCode::INSUFFICIENT_STORAGE, text)

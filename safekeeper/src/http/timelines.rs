@@ -26,8 +26,8 @@ pub(super) async fn list(State(api): State<Arc<Api>>) -> Json<Vec<TimelineListEn
 /// Create a timeline
 ///
 /// With its first members, of whom this safekeeper is one; or, where others have it, with the configuration that it is
-/// to join. One that exists already and is the same is fine; 409 if it differs, 503 if its ancestor's last bytes cannot
-/// be had now.
+/// to join. One that exists already and is the same is fine; 409 if it differs, or if another of the first members has
+/// been written to, so that this one must have lost it; 503 if its ancestor's last bytes cannot be had now.
 #[utoipa::path(post, path = "/v1/tenant/timeline", operation_id = "create_timeline", tag = "Timelines", request_body = TimelineCreateRequest,
     responses(
         (status = 200, description = "It was there.", body = TimelineStatus),

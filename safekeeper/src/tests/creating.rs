@@ -111,3 +111,46 @@ async fn an_attempt_whose_client_went_away_does_not_meet_the_next() {
     assert!(!(&mut second).await.unwrap().unwrap(), "the first attempt has made it");
     safekeeper.stop().await;
 }
+
+/// Three members at addresses where two of them are; the third is to be found nowhere.
+async fn members(first: &Safekeeper, second: &Safekeeper) -> Configuration {
+    let mut configuration = configuration();
+    for (member, safekeeper) in configuration.members.iter_mut().zip([first, second]) {
+        member.pg_connstr = safekeeper.address.to_string();
+        member.http_connstr = safekeeper.serve_http(member.id).await.to_string();
+    }
+    configuration
+}
+
+#[tokio::test]
+async fn a_member_that_lost_its_disk_does_not_begin_with_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let start = |id: u64, name: &str| {
+        let directory = place.path().join(name);
+        async move { Safekeeper::start_as(id, &directory, DurableFs::default()).await }
+    };
+    let (first, second) = (start(1, "sk1").await, start(2, "sk2").await);
+    let spec = TimelineSpec { configuration: members(&first, &second).await, ..spec() };
+    // They make it one after the other, each without the ones that come later.
+    let third = start(3, "sk3").await;
+    for safekeeper in [&first, &second, &third] {
+        assert!(safekeeper.manager.create(spec.clone()).await.unwrap().1);
+    }
+    third.stop().await;
+    for safekeeper in [&first, &second] {
+        safekeeper.proposer().await.lead(1, &[(0, START), (1, START)], START).await;
+    }
+
+    let empty = start(3, "sk3, another disk").await;
+    let refused = empty.manager.create(spec.clone()).await.map(|_| ()).unwrap_err().to_string();
+    assert!(refused.contains("has it already, in term 1 and configuration 1"), "{refused}");
+    assert!(refused.contains("comes back under a new id"), "{refused}");
+    assert!(empty.manager.resident(identity().ttid).is_err(), "{refused}, and made all the same");
+    empty.stop().await;
+    // Who has it is not asked who else has.
+    let third = start(3, "sk3").await;
+    assert!(!third.manager.create(spec).await.unwrap().1);
+    for safekeeper in [first, second, third] {
+        safekeeper.stop().await;
+    }
+}

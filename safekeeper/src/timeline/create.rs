@@ -5,13 +5,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use auth::Credentials;
-use consensus::{AcceptorState, Configuration, TimelineIdentity};
+use consensus::{AcceptorState, Configuration, MembershipGeneration, TimelineIdentity};
 use durable_fs::{DurableFs, DurableFsError};
 use pg_format::wal::page_header_size;
 use pg_frontend::Address;
 use safekeeper_api::framed::Framed;
 use safekeeper_api::replication::{ReplicationError, Until, WalRange, connect_params};
-use types::{Lsn, NodeId, TenantTimelineId, TimelineId};
+use types::{Lsn, NodeId, TenantTimelineId, Term, TimelineId};
 
 use crate::timeline::Timeline;
 use crate::timeline::control_file::{self, ControlFile};
@@ -41,6 +41,11 @@ pub enum CreateError {
     Invalid(String),
     #[error("timeline exists already, and differs: {0}")]
     Conflict(String),
+    #[error(
+        "safekeeper {other} has it already, in term {term} and configuration {}: what safekeeper {node_id} had of it is \
+         lost, and one that lost its data comes back under a new id", generation.0
+    )]
+    NotNew { other: NodeId, term: Term, generation: MembershipGeneration, node_id: NodeId },
     #[error("the bytes of ancestor {ancestor} before {start_lsn} cannot be had now: {reason}")]
     AncestorUnavailable { ancestor: TimelineId, start_lsn: Lsn, reason: String },
     #[error(transparent)]
@@ -55,9 +60,10 @@ impl CreateError {
         let must_end = match self {
             CreateError::Disk(error) => error.is_sync_failure(),
             CreateError::Wal(error) => error.is_sync_failure(),
-            CreateError::Invalid(_) | CreateError::Conflict(_) | CreateError::AncestorUnavailable { .. } => {
-                false
-            }
+            CreateError::Invalid(_)
+            | CreateError::Conflict(_)
+            | CreateError::NotNew { .. }
+            | CreateError::AncestorUnavailable { .. } => false,
         };
         must_end.then(|| self.to_string())
     }

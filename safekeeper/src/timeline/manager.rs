@@ -24,7 +24,7 @@ use crate::timeline::core::FatalError;
 use crate::timeline::create::{self, CreateError, TimelineSpec};
 use crate::timeline::open::{self, OpenError};
 use crate::timeline::owners::OwnersFile;
-use crate::timeline::{Positions, Timeline, joining, owner};
+use crate::timeline::{Positions, Timeline, genesis, joining, owner};
 
 /// What all timelines have in common.
 #[derive(Clone)]
@@ -297,6 +297,9 @@ impl Manager {
     ) -> Result<(Arc<Timeline>, bool), CreateError> {
         spec.check(self.settings.node_id)?;
         let ttid = spec.identity.ttid;
+        if !spec.joins && matches!(self.resident(ttid), Err(LookupError::NotFound(_))) {
+            genesis::check(&spec, self.settings.node_id, &self.settings.credentials).await?;
+        }
         // Before the lock is taken: the ancestor's may be the same one.
         let ancestor = match spec.ancestor {
             Some(timeline_id) => self.get(TenantTimelineId { timeline_id, ..ttid }).await.ok(),

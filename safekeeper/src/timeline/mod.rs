@@ -15,6 +15,7 @@ mod core;
 mod create;
 mod deletion;
 mod eviction;
+mod genesis;
 mod joining;
 mod manager;
 mod open;
