@@ -132,7 +132,7 @@ async fn feed(manager: &Manager, advertised: &Advertised, sender: mpsc::Sender<S
 }
 
 fn info(summary: &Summary, advertised: &Advertised) -> SafekeeperTimelineInfo {
-    let Summary { ttid, start_lsn, positions } = *summary;
+    let Summary { ttid, start_lsn, positions, .. } = *summary;
     SafekeeperTimelineInfo {
         safekeeper_id: advertised.id,
         ttid,

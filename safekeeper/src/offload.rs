@@ -3,6 +3,9 @@
 //! Each safekeeper goes through a timeline's segments in order. What is there already is compared with what is here; what
 //! is not there is put by the one whose turn it is (`consensus::offload`), and then read back and compared like any other. So each
 //! knows of itself that what it removes is there, and nobody has to believe anybody.
+//!
+//! It is done by timelines that are resident. A stop brings all to rest, whatever they still had to offload, and nobody may
+//! ever use them again: so those are opened after a start.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +19,7 @@ use tracing::Instrument;
 use types::{NodeId, TenantTimelineId};
 
 use crate::metrics::Metrics;
-use crate::timeline::{Manager, Stopped, Timeline};
+use crate::timeline::{LookupError, Manager, Stopped, Timeline};
 use crate::wal_store::{RemoteSegments, RemoteWalError, WalReader, WalStoreError};
 
 /// How often it is looked for whole segments.
@@ -25,6 +28,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const AT_A_TIME: usize = 4;
 /// Between two attempts that fail, at first and at last.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+/// Timelines that are in memory for no other reason than that a stop came before their last segments were offloaded.
+const MOST_LEFT_BEHIND: usize = 16;
 
 #[derive(Debug, thiserror::Error)]
 enum OffloadError {
@@ -47,6 +52,11 @@ struct Attempt {
 
 /// Offloads until the safekeeper stops.
 pub async fn run(manager: Arc<Manager>, node_id: NodeId, metrics: Arc<Metrics>, shutdown: CancellationToken) {
+    let looking = look(&manager, node_id, metrics, &shutdown);
+    tokio::join!(looking, shutdown.run_until_cancelled(open_what_was_left_behind(&manager)));
+}
+
+async fn look(manager: &Manager, node_id: NodeId, metrics: Arc<Metrics>, shutdown: &CancellationToken) {
     let offload = Arc::new(Offload { node_id, metrics, attempts: Mutex::default() });
     let mut tasks = JoinSet::new();
     while shutdown.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
@@ -59,6 +69,35 @@ pub async fn run(manager: Arc<Manager>, node_id: NodeId, metrics: Arc<Metrics>, 
         // The next look is at what these have left.
         while tasks.join_next().await.is_some() {}
     }
+}
+
+/// One after the other, as those that were opened before get done. Ends when all were.
+async fn open_what_was_left_behind(manager: &Arc<Manager>) {
+    let (mut left, mut pause) = (manager.with_wal_to_offload(), PAUSE.0);
+    let mut opened: Vec<TenantTimelineId> = Vec::new();
+    while !left.is_empty() {
+        let mut later = Vec::new();
+        for ttid in left {
+            while opened.len() >= MOST_LEFT_BEHIND {
+                tokio::time::sleep(LOOK).await;
+                opened.retain(|ttid| has_more(manager, *ttid));
+            }
+            match manager.get(ttid).await {
+                Ok(_) => opened.push(ttid),
+                // Its disk is full, or its last segment cannot be had.
+                Err(LookupError::NotNow { .. }) => later.push(ttid),
+                Err(LookupError::NotFound(_) | LookupError::Broken { .. }) => {}
+            }
+        }
+        left = later;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE.1);
+    }
+}
+
+fn has_more(manager: &Manager, ttid: TenantTimelineId) -> bool {
+    let resident = manager.resident(ttid).ok().flatten();
+    resident.is_some_and(|timeline| timeline.next_to_offload().is_some())
 }
 
 struct Offload {

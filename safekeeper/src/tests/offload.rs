@@ -158,3 +158,34 @@ async fn whose_turn_it_is_not_waits_and_then_compares() {
     first.stop().await;
     second.stop().await;
 }
+
+#[tokio::test]
+async fn what_a_stop_has_left_behind_is_offloaded_without_anybody_using_it() {
+    let place = tempfile::tempdir().unwrap();
+    let good = storage(place.path()).await;
+    let away: Arc<dyn RemoteStorage> =
+        Arc::new(Faulty::refusing(good.clone(), |operation, _| operation == Operation::Put));
+    let (safekeeper, _) = Safekeeper::start_offloading(first_id(), place.path(), away).await;
+    let mut proposer = safekeeper.new_timeline().await;
+    proposer.write_up_to(1, START, Lsn(3 * SEGMENT + 5000), 400_000).await;
+    drop(proposer);
+    safekeeper.stop().await;
+
+    let (safekeeper, _) = Safekeeper::start_offloading(first_id(), place.path(), good.clone()).await;
+    let backup_lsn = || safekeeper.manager.summary(identity().ttid).unwrap().positions.backup_lsn;
+    assert_eq!(backup_lsn(), Lsn::INVALID, "it could be offloaded before the stop");
+    let waited = tokio::time::timeout(Duration::from_secs(20), async {
+        while backup_lsn() < Lsn(3 * SEGMENT) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    waited.await.expect("both segments go to object storage");
+    assert!(good.get(&segment_key(1)).await.is_ok() && good.get(&segment_key(2)).await.is_ok());
+    safekeeper.stop().await;
+
+    // With nothing left to do, a start opens nothing.
+    let (safekeeper, _) = Safekeeper::start_offloading(first_id(), place.path(), good).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(safekeeper.manager.resident(identity().ttid).unwrap().is_none());
+    safekeeper.stop().await;
+}

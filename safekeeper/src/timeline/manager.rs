@@ -9,12 +9,14 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use auth::Credentials;
+use consensus::TimelineIdentity;
+use consensus::offload::next_segment;
 use durable_fs::{DurableFs, run_blocking};
 use remote_storage::RemoteStorage;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use types::{Lsn, NodeId, TenantId, TenantTimelineId, TimelineId};
+use types::{Lsn, NodeId, TenantId, TenantTimelineId, TimelineId, WalSegmentSize};
 
 use crate::datadir;
 use crate::metrics::Metrics;
@@ -57,6 +59,7 @@ pub enum LookupError {
 pub struct Summary {
     pub ttid: TenantTimelineId,
     pub start_lsn: Lsn,
+    pub wal_seg_size: WalSegmentSize,
     pub positions: Positions,
 }
 
@@ -273,6 +276,23 @@ impl Manager {
         })
     }
 
+    /// Those that came to rest with whole segments that are in no object storage. A process that stops leaves them behind.
+    pub fn with_wal_to_offload(&self) -> Vec<TenantTimelineId> {
+        if self.settings.remote.is_none() {
+            return Vec::new();
+        }
+        self.look(|timelines| {
+            let evicted = timelines.values().filter_map(|entry| match entry {
+                Entry::Evicted(summary) => Some(summary),
+                Entry::Resident(_) | Entry::Broken(_) => None,
+            });
+            evicted
+                .filter(|summary| summary.next_to_offload().is_some())
+                .map(|summary| summary.ttid)
+                .collect()
+        })
+    }
+
     /// The control file as it is on disk, which is all that there is of an evicted timeline.
     pub async fn control_file(&self, ttid: TenantTimelineId) -> Result<ControlFile, LookupError> {
         let directory = datadir::timeline_directory(&self.settings.datadir, ttid);
@@ -398,6 +418,12 @@ fn conflict(error: LookupError) -> CreateError {
 }
 
 impl Summary {
+    /// The first segment that is whole, and not known to be in object storage.
+    pub fn next_to_offload(&self) -> Option<u64> {
+        let Positions { backup_lsn, commit_lsn, .. } = self.positions;
+        next_segment(self.start_lsn, backup_lsn, commit_lsn, self.wal_seg_size.bytes())
+    }
+
     /// Of a timeline that has just been brought to rest, or was found so.
     pub fn at_rest(control: &ControlFile) -> Self {
         let acceptor = &control.acceptor;
@@ -415,6 +441,7 @@ impl Summary {
             local_start_lsn: control.local_start_lsn,
             leader: None,
         };
-        Self { ttid: acceptor.identity.ttid, start_lsn: acceptor.timeline_start_lsn, positions }
+        let TimelineIdentity { ttid, wal_seg_size, .. } = acceptor.identity;
+        Self { ttid, start_lsn: acceptor.timeline_start_lsn, wal_seg_size, positions }
     }
 }

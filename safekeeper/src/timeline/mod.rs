@@ -28,7 +28,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use consensus::offload::next_segment;
 use consensus::{
     AcceptorMessage, AcceptorState, ConnectionId, MembershipAnswer, MembershipGeneration, MembershipRequest,
     PeerLog, PeerPosition, ProposerMessage, TimelineIdentity,
@@ -155,7 +154,8 @@ impl Timeline {
     }
 
     pub fn summary(&self) -> Summary {
-        Summary { ttid: self.ttid(), start_lsn: self.start_lsn, positions: self.positions() }
+        let TimelineIdentity { ttid, wal_seg_size, .. } = self.identity;
+        Summary { ttid, start_lsn: self.start_lsn, wal_seg_size, positions: self.positions() }
     }
 
     fn note_used(&self) {
@@ -170,9 +170,8 @@ impl Timeline {
 
     /// The first segment that is whole, and not known to be in object storage.
     pub fn next_to_offload(&self) -> Option<u64> {
-        let Positions { backup_lsn, commit_lsn, .. } = self.positions();
         self.remote.as_ref()?;
-        next_segment(self.start_lsn, backup_lsn, commit_lsn, self.segments.size())
+        self.summary().next_to_offload()
     }
 
     /// To be held by who puts its segments into object storage. None if it was deleted.
