@@ -11,6 +11,7 @@ use super::{NAME, Reach};
 pub struct Fetch {
     /// Who lacks it.
     pub node: NodeId,
+    pub number: u64,
     pub source: Address,
     pub reach: Reach,
     pub term: Term,
@@ -26,7 +27,7 @@ impl Fetch {
                 timeline = %self.reach.ttid, safekeeper = %self.node, lsn = %self.begin,
                 "WAL for it could not be read from {}: {reason}", self.source
             );
-            let _ = self.inputs.send(Input::FetchFailed { node: self.node }).await;
+            let _ = self.inputs.send(Input::FetchFailed { node: self.node, fetch: self.number }).await;
         }
     }
 
@@ -34,7 +35,7 @@ impl Fetch {
         let params = connect_params(self.source.clone(), self.reach.ttid, &self.reach.credentials, NAME);
         let mut range = WalRange::open(&params, self.begin, self.end, Until::Flushed(self.term)).await?;
         while let Some((begin, wal)) = range.next().await? {
-            let piece = Input::Fetched { node: self.node, term: self.term, begin, wal };
+            let piece = Input::Fetched { node: self.node, fetch: self.number, begin, wal };
             if self.inputs.send(piece).await.is_err() {
                 break;
             }

@@ -45,8 +45,8 @@ pub enum Input {
     Unlinked { node: NodeId, reason: String },
     Heard { node: NodeId, message: AcceptorMessage },
     StandbysNeed { node: NodeId, feedback: StandbyFeedback },
-    Fetched { node: NodeId, term: Term, begin: Lsn, wal: Bytes },
-    FetchFailed { node: NodeId },
+    Fetched { node: NodeId, fetch: u64, begin: Lsn, wal: Bytes },
+    FetchFailed { node: NodeId, fetch: u64 },
 }
 
 /// What the rest of compute_ctl wants of it.
@@ -260,8 +260,8 @@ impl Owner {
                 return Ok(None);
             }
             Input::Heard { node, message } => ProposerEvent::Message { node, message },
-            Input::Fetched { node, term, begin, wal } => ProposerEvent::Fetched { node, term, begin, wal },
-            Input::FetchFailed { node } => ProposerEvent::FetchFailed { node },
+            Input::Fetched { node, fetch, begin, wal } => ProposerEvent::Fetched { node, fetch, begin, wal },
+            Input::FetchFailed { node, fetch } => ProposerEvent::FetchFailed { node, fetch },
         };
         self.step(event)
     }
@@ -313,9 +313,9 @@ impl Owner {
                 self.unlinked(node, reason);
                 self.proposer.step(ProposerEvent::Disconnected { node });
             }
-            ProposerEffect::Fetch { node, source, term, begin, end } => {
+            ProposerEffect::Fetch { node, fetch, source, term, begin, end } => {
                 tracing::info!(timeline = %ttid, safekeeper = %node, %begin, %end, "WAL for it from safekeeper {source}");
-                self.fetch(node, source, term, begin, end)?;
+                self.fetch(node, fetch, source, term, begin, end)?;
             }
             ProposerEffect::Established { term, start_lsn } => {
                 tracing::info!(timeline = %ttid, %term, lsn = %start_lsn, "term established");
@@ -341,6 +341,7 @@ impl Owner {
     fn fetch(
         &mut self,
         node: NodeId,
+        number: u64,
         source: NodeId,
         term: Term,
         begin: Lsn,
@@ -349,7 +350,7 @@ impl Owner {
         let Some(peer) = self.peers.get(&source) else { return Ok(()) };
         let source = Address::parse(&peer.member.pg_connstr)?;
         let (reach, inputs) = (self.reach.clone(), self.inputs.clone());
-        self.tasks.spawn(Fetch { node, source, reach, term, begin, end, inputs }.run());
+        self.tasks.spawn(Fetch { node, number, source, reach, term, begin, end, inputs }.run());
         Ok(())
     }
 

@@ -14,12 +14,14 @@
 //!
 //! While leading, each acceptor is brought to X and beyond by the same stream of appends: what is no longer
 //! in memory is fetched from another acceptor. A quorum at X makes the term established, which is when
-//! PostgreSQL may start.
+//! PostgreSQL may start. If nobody who has the WAL up to X can be read, it campaigns again, and wins without them if the
+//! others are a quorum: what only they have was never committed.
 
 mod effects;
 mod peer;
 mod window;
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -34,7 +36,7 @@ use crate::message::{
     AcceptorGreeting, AcceptorMessage, AppendRequest, AppendResponse, Elected, ProposerGreeting,
     ProposerMessage, TimelineIdentity, VoteRequest, VoteResponse,
 };
-use peer::Peer;
+use peer::{Fetching, Peer};
 use window::Window;
 
 /// WAL sent to one acceptor that it has not yet said to be durable.
@@ -43,6 +45,11 @@ const MAX_IN_FLIGHT: u64 = 16 << 20;
 const WINDOW_BYTES: u64 = 64 << 20;
 /// One fetch from another acceptor.
 const FETCH_BYTES: u64 = 16 << 20;
+/// Fetches that may fail before a source is given up, while the term is not established.
+const MOST_FAILURES: u32 = 2;
+/// Campaigns without those who were given up, before it is tried with them again. More than one: the time for a campaign may
+/// be about to run out when the first begins.
+const PASSED_OVER: u32 = 2;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Phase {
@@ -68,6 +75,8 @@ pub struct Proposer {
     horizon_lsn: Lsn,
     tick: u64,
     confirmed_tick: u64,
+    /// How many fetches there were: the number of the last one.
+    fetches: u64,
 }
 
 impl Proposer {
@@ -87,6 +96,7 @@ impl Proposer {
             horizon_lsn: Lsn::INVALID,
             tick: 0,
             confirmed_tick: 0,
+            fetches: 0,
         }
     }
 
@@ -165,7 +175,12 @@ impl Proposer {
             }
             Event::Message { node, message } => self.message(node, message, effects),
             Event::CampaignAgain => match self.phase {
-                Phase::Greeting | Phase::Campaign { .. } => self.campaign_if_greeted(effects),
+                Phase::Greeting | Phase::Campaign { .. } => {
+                    for peer in self.peers.values_mut() {
+                        peer.passed_over = peer.passed_over.saturating_sub(1);
+                    }
+                    self.campaign_if_greeted(effects);
+                }
                 Phase::Leading { term, start_lsn, .. } if self.has_lost_the_donor(start_lsn) => {
                     self.step_down(term);
                     self.campaign_if_greeted(effects);
@@ -179,21 +194,16 @@ impl Proposer {
                     self.pump_all(effects);
                 }
             }
-            Event::Fetched { node, term, begin, wal } if self.term() == Some(term) => {
-                self.fetched(node, begin, wal, effects);
-            }
-            // Of another term's log: it may differ.
-            Event::Fetched { .. } => {}
-            Event::FetchFailed { node } => {
-                if let Some(peer) = self.peers.get_mut(&node) {
-                    peer.fetching = None;
-                }
-            }
+            Event::Fetched { node, fetch, begin, wal } => self.fetched(node, fetch, begin, wal, effects),
+            Event::FetchFailed { node, fetch } => self.fetch_failed(node, fetch, effects),
             Event::Tick => self.ticked(effects),
         }
     }
 
     fn connected(&mut self, node: NodeId, effects: &mut Vec<Effect>) {
+        for peer in self.peers.values_mut() {
+            peer.failed_sources.remove(&node);
+        }
         let Some(peer) = self.peers.get_mut(&node) else { return };
         peer.disconnected();
         peer.stage = Stage::Greeting;
@@ -213,6 +223,7 @@ impl Proposer {
             peer.durable_lsn = Lsn::INVALID;
             peer.next_lsn = Lsn::INVALID;
             peer.tick = 0;
+            peer.passed_over = 0;
             peers.insert(member.id, peer);
         }
         self.peers = peers;
@@ -363,12 +374,13 @@ impl Proposer {
 
     fn lead_if_elected(&mut self, effects: &mut Vec<Effect>) {
         let Phase::Campaign { term } = self.phase else { return };
-        if !self.quorum.reached(|id| self.peers.get(&id).is_some_and(|peer| peer.vote.is_some())) {
+        let counts = |peer: &&Peer| peer.vote.is_some() && peer.passed_over == 0;
+        if !self.quorum.reached(|id| self.peers.get(&id).is_some_and(|peer| counts(&peer))) {
             return;
         }
         // The donor is the voter whose log is the most advanced: every committed byte is in it, because the
         // quorum that holds the byte and the quorum that voted have a member in common.
-        let votes = self.peers.values().filter_map(|peer| peer.vote.as_ref());
+        let votes = self.peers.values().filter(counts).filter_map(|peer| peer.vote.as_ref());
         let Some(donor) = votes.max_by_key(|vote| (vote.history.last().term, vote.flush_lsn)).cloned() else {
             return;
         };
@@ -384,6 +396,8 @@ impl Proposer {
             peer.acknowledged_lsn = Lsn::INVALID;
             peer.durable_lsn = Lsn::INVALID;
             peer.next_lsn = Lsn::INVALID;
+            peer.failed_sources.clear();
+            peer.passed_over = 0;
         }
         for node in self.nodes(|peer| peer.stage == Stage::Voted) {
             match self.peers.get_mut(&node).and_then(|peer| peer.vote.take()) {
@@ -524,7 +538,8 @@ impl Proposer {
         effects.push(Effect::Send { node, message: ProposerMessage::AppendRequest(request) });
     }
 
-    /// What the window has no longer, another acceptor has: one that is known to hold this term's log.
+    /// What the window has no longer, another acceptor has: one that is known to hold this term's log. Whoever has failed
+    /// least is asked, and of those the most advanced one.
     fn fetch(&mut self, node: NodeId, effects: &mut Vec<Effect>) {
         let Phase::Leading { term, .. } = &self.phase else { return };
         let Some(peer) = self.peers.get(&node).filter(|peer| peer.fetching.is_none()) else { return };
@@ -532,27 +547,52 @@ impl Proposer {
         let sources = self.peers.iter().filter(|(id, source)| {
             **id != node && source.stage == Stage::Streaming && source.acknowledged_lsn > begin
         });
-        let Some((source, most_advanced)) = sources.max_by_key(|(_, source)| source.acknowledged_lsn) else {
-            return;
-        };
-        let end = self.window.start().min(most_advanced.acknowledged_lsn).min(begin + FETCH_BYTES);
-        effects.push(Effect::Fetch { node, source: *source, term: *term, begin, end });
+        let best = sources.max_by_key(|(id, source)| (Reverse(peer.failures(**id)), source.acknowledged_lsn));
+        let Some((source, has)) = best.map(|(id, source)| (*id, source.acknowledged_lsn)) else { return };
+        let end = self.window.start().min(has).min(begin + FETCH_BYTES);
+        self.fetches += 1;
+        let number = self.fetches;
+        effects.push(Effect::Fetch { node, fetch: number, source, term: *term, begin, end });
         if let Some(peer) = self.peers.get_mut(&node) {
-            peer.fetching = Some(end);
+            peer.fetching = Some(Fetching { number, source, end });
         }
     }
 
-    fn fetched(&mut self, node: NodeId, begin: Lsn, wal: Bytes, effects: &mut Vec<Effect>) {
-        // A fetch for an earlier connection may still deliver: nobody waits for that.
+    fn fetched(&mut self, node: NodeId, fetch: u64, begin: Lsn, wal: Bytes, effects: &mut Vec<Effect>) {
         let wanted = |peer: &&mut Peer| peer.stage == Stage::Streaming && peer.next_lsn == begin;
         let Some(peer) = self.peers.get_mut(&node).filter(wanted) else { return };
-        let Some(end) = peer.fetching else { return };
+        let Some(Fetching { source, end, .. }) = peer.fetching.filter(|it| it.number == fetch) else {
+            return;
+        };
         let wal = wal.slice(..wal.len().min((end - begin) as usize));
         if begin + wal.len() as u64 == end {
             peer.fetching = None;
+            peer.failed_sources.remove(&source);
         }
         self.send_append(node, wal, effects);
         self.pump(node, effects);
+    }
+
+    fn fetch_failed(&mut self, node: NodeId, fetch: u64, effects: &mut Vec<Effect>) {
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        let Some(failed) = peer.fetching.filter(|it| it.number == fetch) else { return };
+        peer.fetching = None;
+        *peer.failed_sources.entry(failed.source).or_default() += 1;
+        let Phase::Leading { term, start_lsn, .. } = self.phase else { return };
+        let holders = self.nodes(|peer| peer.stage == Stage::Streaming && peer.acknowledged_lsn >= start_lsn);
+        let is_given_up = |source: &NodeId| {
+            self.peers.get(&node).is_some_and(|peer| peer.failures(*source) >= MOST_FAILURES)
+        };
+        if self.commit_lsn.is_valid() || holders.is_empty() || !holders.iter().all(is_given_up) {
+            return;
+        }
+        self.step_down(term);
+        for holder in holders {
+            if let Some(holder) = self.peers.get_mut(&holder) {
+                holder.passed_over = PASSED_OVER;
+            }
+        }
+        self.campaign_if_greeted(effects);
     }
 
     fn ticked(&mut self, effects: &mut Vec<Effect>) {

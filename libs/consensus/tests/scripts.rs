@@ -13,13 +13,17 @@
 //! crash 3 / restart 3         what 3 has not flushed is lost / 3 comes back
 //! kill p1                     p1 is gone without a word
 //! campaign p1                 p1 begins another campaign
+//! tick p1                     time goes by for p1
+//! unreadable 3 / readable 3   WAL of 3 cannot be read, although it answers / can be read again
+//! hold                        from now on what proposers read from acceptors is under way until it arrives or fails
+//! arrive / fail               the first read that is under way arrives / fails
 //! status                      what everybody holds
 //! ```
 
 mod timeline;
 mod world;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::error::Error;
 use std::fmt::Write as _;
 
@@ -165,6 +169,17 @@ impl goldenscript::Runner for Scripts {
             }
             "kill" => drop(self.world.claims.remove(&first)),
             "campaign" => self.world.step_proposer(&first, ProposerEvent::CampaignAgain),
+            "tick" => self.world.step_proposer(&first, ProposerEvent::Tick),
+            "unreadable" => drop(self.world.unreadable.insert(node()?)),
+            "readable" => drop(self.world.unreadable.remove(&node()?)),
+            "hold" => self.world.held = Some(VecDeque::new()),
+            "arrive" | "fail" => {
+                let fetch = self.world.first_held().ok_or("nothing is under way")?;
+                match command.name.as_str() {
+                    "arrive" => self.world.fetch(fetch),
+                    _ => self.world.fail_fetch(fetch),
+                }
+            }
             "status" => out = self.status(),
             other => return Err(format!("unknown command {other}").into()),
         }
@@ -231,6 +246,12 @@ fn describe_happening(happening: &Happening) -> String {
         Happening::Dropped { proposer, node, why } => format!("{proposer} gives up on {node}: {why}"),
         Happening::Fetched { proposer, node, source, begin, end } => {
             format!("{proposer} reads {begin} to {end} from {source} for {node}")
+        }
+        Happening::Fetching { proposer, node, source } => {
+            format!("{proposer} begins to read from {source} for {node}")
+        }
+        Happening::NotFetched { proposer, node, source } => {
+            format!("{proposer} cannot read from {source} for {node}")
         }
         Happening::Established { proposer, term, start_lsn } => {
             format!("{proposer} is established in term {term} at {start_lsn}")

@@ -42,6 +42,18 @@ pub struct Compute {
     insert_lsn: Lsn,
 }
 
+/// WAL that a compute reads from one acceptor for another.
+#[derive(Clone, Copy, Debug)]
+pub struct Fetch {
+    compute: u32,
+    node: NodeId,
+    number: u64,
+    source: NodeId,
+    term: Term,
+    begin: Lsn,
+    end: Lsn,
+}
+
 impl World {
     pub(crate) fn new_compute(&mut self) {
         self.newest += 1;
@@ -233,9 +245,10 @@ impl World {
                 }
                 self.reconnect(number, node);
             }
-            ProposerEffect::Fetch { node, source, term, begin, end } => {
+            ProposerEffect::Fetch { node, fetch, source, term, begin, end } => {
                 let delay = self.random(500..5000);
-                self.after(delay, Action::Fetch { compute: number, node, source, term, begin, end });
+                let fetch = Fetch { compute: number, node, number: fetch, source, term, begin, end };
+                self.after(delay, Action::Fetch(fetch));
             }
             ProposerEffect::Established { term, start_lsn } => {
                 compute.established = Some((term, start_lsn));
@@ -275,19 +288,12 @@ impl World {
     }
 
     /// As START_REPLICATION with a term: up to the flush LSN, refused in another term. In small pieces.
-    pub(crate) fn fetch(
-        &mut self,
-        number: u32,
-        node: NodeId,
-        source: NodeId,
-        term: Term,
-        begin: Lsn,
-        end: Lsn,
-    ) {
+    pub(crate) fn fetch(&mut self, fetch: Fetch) {
+        let Fetch { compute: number, node, number: fetch, source, term, begin, end } = fetch;
         let from = &self.nodes[&source];
         let there = from.acceptor.as_ref().is_some_and(|it| it.term() == term && it.flush_lsn() >= end);
         if !there || self.computes.get(&number).is_some_and(|it| it.cut.blocks(Direction::ToProposer)) {
-            self.step_compute(number, ProposerEvent::FetchFailed { node });
+            self.step_compute(number, ProposerEvent::FetchFailed { node, fetch });
             return;
         }
         self.counts.fetches += 1;
@@ -298,7 +304,7 @@ impl World {
         let mut at = begin;
         for piece in wal.chunks(PIECE) {
             let wal = Bytes::copy_from_slice(piece);
-            self.step_compute(number, ProposerEvent::Fetched { node, term, begin: at, wal });
+            self.step_compute(number, ProposerEvent::Fetched { node, fetch, begin: at, wal });
             at += piece.len() as u64;
         }
     }

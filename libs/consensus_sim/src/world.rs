@@ -12,7 +12,7 @@ use types::{Lsn, NodeId, Term};
 
 use crate::administrator::Administrators;
 use crate::checker::{Counts, History, Violation, first_configuration, identity};
-use crate::compute::Compute;
+use crate::compute::{Compute, Fetch};
 use crate::disk::START;
 use crate::network::{Direction, Network};
 use crate::node::{Input, Node};
@@ -57,14 +57,7 @@ pub(crate) enum Action {
     Write {
         compute: u32,
     },
-    Fetch {
-        compute: u32,
-        node: NodeId,
-        source: NodeId,
-        term: Term,
-        begin: Lsn,
-        end: Lsn,
-    },
+    Fetch(Fetch),
     DiskDone {
         node: NodeId,
         incarnation: u64,
@@ -303,9 +296,7 @@ impl World {
             }
             Action::Write { compute } if self.computes.contains_key(&compute) => self.write(compute),
             Action::Write { .. } => {}
-            Action::Fetch { compute, node, source, term, begin, end } => {
-                self.fetch(compute, node, source, term, begin, end);
-            }
+            Action::Fetch(fetch) => self.fetch(fetch),
             Action::DiskDone { node, incarnation } => self.disk_done(node, incarnation),
             Action::Restart { node, incarnation } => self.restart(node, incarnation),
             Action::Publish { node } => self.publish(node),

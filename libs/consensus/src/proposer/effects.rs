@@ -30,13 +30,14 @@ pub enum Event {
     /// A piece of what [`Effect::Fetch`] asked for.
     Fetched {
         node: NodeId,
-        term: Term,
+        fetch: u64,
         begin: Lsn,
         wal: Bytes,
     },
-    /// The fetch for this node failed before its end. It is tried again at a later tick.
+    /// The fetch for this node failed before its end. It is tried again at a later tick, from another source if there is one.
     FetchFailed {
         node: NodeId,
+        fetch: u64,
     },
     /// Time goes by: say something to everybody, and try again what did not work.
     Tick,
@@ -54,9 +55,11 @@ pub enum Effect {
         reason: String,
     },
     /// WAL that the proposer has no longer: read it from acceptor `source` with START_REPLICATION in
-    /// `term`, and hand it over with [`Event::Fetched`], all of it or until [`Event::FetchFailed`].
+    /// `term`, and hand it over with [`Event::Fetched`], all of it or until [`Event::FetchFailed`]. `fetch` is its number,
+    /// and no other's: what comes of one that nobody waits for any more does no harm.
     Fetch {
         node: NodeId,
+        fetch: u64,
         source: NodeId,
         term: Term,
         begin: Lsn,

@@ -1,8 +1,9 @@
 //! [`Peer`]: what the proposer knows about one acceptor.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use types::{Lsn, Term};
+use types::{Lsn, NodeId, Term};
 
 use crate::message::VoteResponse;
 
@@ -64,14 +65,30 @@ pub(super) struct Peer {
     pub pageserver_lsn: Lsn,
     /// It followed us at some time after this tick, in the present configuration.
     pub tick: u64,
-    /// WAL for it, up to here, is on its way from another acceptor.
-    pub fetching: Option<Lsn>,
+    /// WAL for it that is on its way from another acceptor.
+    pub fetching: Option<Fetching>,
+    /// From whom it could not be fetched, and how often: in this term, and since they connected last.
+    pub failed_sources: BTreeMap<NodeId, u32>,
+    /// So many more campaigns have to be won without its vote: its log is the most advanced, and cannot be read.
+    pub passed_over: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fetching {
+    pub number: u64,
+    pub source: NodeId,
+    pub end: Lsn,
 }
 
 impl Peer {
     pub fn disconnected(&mut self) {
         self.stage = Stage::Offline;
         self.fetching = None;
+    }
+
+    /// How often WAL for it could not be had from `source`.
+    pub fn failures(&self, source: NodeId) -> u32 {
+        self.failed_sources.get(&source).copied().unwrap_or(0)
     }
 
     pub fn status(&self) -> PeerStatus {

@@ -3,7 +3,7 @@
 //!
 //! WAL records are eight bytes long here, so record ends are the multiples of eight.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use consensus::{
@@ -62,14 +62,65 @@ impl Packet {
 /// What a reader of a script, or a checker, wants to know about.
 #[derive(Clone, Debug)]
 pub enum Happening {
-    Truncated { node: NodeId, to: Lsn },
-    Refused { node: NodeId, why: String },
-    Dropped { proposer: String, node: NodeId, why: String },
-    Fetched { proposer: String, node: NodeId, source: NodeId, begin: Lsn, end: Lsn },
-    Established { proposer: String, term: Term, start_lsn: Lsn },
-    Committed { commit_lsn: Lsn },
-    Fenced { proposer: String, term: Term },
-    Reconfigured { proposer: String, generation: u32 },
+    Truncated {
+        node: NodeId,
+        to: Lsn,
+    },
+    Refused {
+        node: NodeId,
+        why: String,
+    },
+    Dropped {
+        proposer: String,
+        node: NodeId,
+        why: String,
+    },
+    /// It is under way until it is let through, or made to fail.
+    Fetching {
+        proposer: String,
+        node: NodeId,
+        source: NodeId,
+    },
+    Fetched {
+        proposer: String,
+        node: NodeId,
+        source: NodeId,
+        begin: Lsn,
+        end: Lsn,
+    },
+    NotFetched {
+        proposer: String,
+        node: NodeId,
+        source: NodeId,
+    },
+    Established {
+        proposer: String,
+        term: Term,
+        start_lsn: Lsn,
+    },
+    Committed {
+        commit_lsn: Lsn,
+    },
+    Fenced {
+        proposer: String,
+        term: Term,
+    },
+    Reconfigured {
+        proposer: String,
+        generation: u32,
+    },
+}
+
+/// WAL that a proposer reads from one acceptor for another.
+#[derive(Clone, Debug)]
+pub struct Fetch {
+    proposer: String,
+    node: NodeId,
+    number: u64,
+    source: NodeId,
+    term: Term,
+    begin: Lsn,
+    end: Lsn,
 }
 
 #[derive(Default)]
@@ -78,6 +129,10 @@ pub struct World {
     pub claims: BTreeMap<String, Claim>,
     pub packets: Vec<Packet>,
     pub happenings: Vec<Happening>,
+    /// Acceptors whose WAL cannot be read, although they answer.
+    pub unreadable: BTreeSet<NodeId>,
+    /// Where fetches wait, in their order. Without it none does.
+    pub held: Option<VecDeque<Fetch>>,
     connections: u64,
 }
 
@@ -256,8 +311,16 @@ impl World {
                 self.happenings.push(Happening::Dropped { proposer, node, why: reason });
                 self.disconnect(name, node);
             }
-            ProposerEffect::Fetch { node, source, term, begin, end } => {
-                self.fetch(name, node, source, term, begin, end)
+            ProposerEffect::Fetch { node, fetch, source, term, begin, end } => {
+                let fetch = Fetch { proposer, node, number: fetch, source, term, begin, end };
+                match &mut self.held {
+                    Some(held) => {
+                        let proposer = fetch.proposer.clone();
+                        self.happenings.push(Happening::Fetching { proposer, node, source });
+                        held.push_back(fetch);
+                    }
+                    None => self.fetch(fetch),
+                }
             }
             ProposerEffect::Established { term, start_lsn } => {
                 claim.established = Some((term, start_lsn));
@@ -278,22 +341,35 @@ impl World {
     }
 
     /// As START_REPLICATION (term=…): up to the flush LSN, refused in another term. In small pieces.
-    fn fetch(&mut self, name: &str, node: NodeId, source: NodeId, term: Term, begin: Lsn, end: Lsn) {
-        let from = &self.nodes[&source];
-        let there = from.acceptor.as_ref().filter(|it| it.term() == term && it.flush_lsn() >= end);
-        if there.is_none() {
-            self.step_proposer(name, ProposerEvent::FetchFailed { node });
+    pub fn fetch(&mut self, fetch: Fetch) {
+        let from = &self.nodes[&fetch.source];
+        let is_there = |it: &Acceptor| it.term() == fetch.term && it.flush_lsn() >= fetch.end;
+        if self.unreadable.contains(&fetch.source) || !from.acceptor.as_ref().is_some_and(is_there) {
+            self.fail_fetch(fetch);
             return;
         }
+        let Fetch { proposer, node, number, source, begin, end, .. } = fetch;
         let wal = Bytes::copy_from_slice(&from.wal_up_to(end)[(begin - START) as usize..]);
-        let proposer = name.to_owned();
+        let name = proposer.clone();
         self.happenings.push(Happening::Fetched { proposer, node, source, begin, end });
         let mut at = begin;
         for piece in wal.chunks(20) {
             let wal = Bytes::copy_from_slice(piece);
-            self.step_proposer(name, ProposerEvent::Fetched { node, term, begin: at, wal });
+            self.step_proposer(&name, ProposerEvent::Fetched { node, fetch: number, begin: at, wal });
             at += piece.len() as u64;
         }
+    }
+
+    pub fn fail_fetch(&mut self, fetch: Fetch) {
+        let Fetch { proposer, node, number, source, .. } = fetch;
+        let name = proposer.clone();
+        self.happenings.push(Happening::NotFetched { proposer, node, source });
+        self.step_proposer(&name, ProposerEvent::FetchFailed { node, fetch: number });
+    }
+
+    /// The first one that waits.
+    pub fn first_held(&mut self) -> Option<Fetch> {
+        self.held.as_mut()?.pop_front()
     }
 
     /// PostgreSQL writes. Nothing if the proposer may not take it.
