@@ -155,18 +155,19 @@ check_interrupts(void)
 	fail_if_exiting();
 }
 
-/* one wait for the latch, the socket (if events name it) or time; then interrupts */
-static void
+/* one wait for the latch, the socket (if events name it) or time; then interrupts. Which of them it was */
+static int
 wait_interruptibly(int events, long timeout_ms)
 {
 	pgsocket	socket = events != 0 ? PQsocket(connection) : PGINVALID_SOCKET;
+	int			occurred = WaitLatchOrSocket(MyLatch,
+											 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH |
+											 (socket != PGINVALID_SOCKET ? events : 0),
+											 socket, timeout_ms, PG_WAIT_EXTENSION);
 
-	(void) WaitLatchOrSocket(MyLatch,
-							 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH |
-							 (socket != PGINVALID_SOCKET ? events : 0),
-							 socket, timeout_ms, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
 	check_interrupts();
+	return occurred;
 }
 
 static void
@@ -215,6 +216,11 @@ begin_connecting(void)
 	}
 }
 
+/*
+ * libpq is asked to go on only when the socket is ready: asked earlier it would
+ * send on one that nobody has answered yet, and wait by itself until it may,
+ * which no interrupt and no time-out of ours ends.
+ */
 static bool
 finish_connecting(void)
 {
@@ -225,12 +231,13 @@ finish_connecting(void)
 		return false;
 	while (poll != PGRES_POLLING_OK)
 	{
+		int			wanted = poll == PGRES_POLLING_READING ? WL_SOCKET_READABLE : WL_SOCKET_WRITEABLE;
+
 		if (poll == PGRES_POLLING_FAILED ||
 			TimestampDifferenceExceeds(start, GetCurrentTimestamp(), CONNECT_TIMEOUT_MS))
 			return false;
-		wait_interruptibly(poll == PGRES_POLLING_READING ? WL_SOCKET_READABLE : WL_SOCKET_WRITEABLE,
-						   1000);
-		poll = PQconnectPoll(connection);
+		if (wait_interruptibly(wanted, 1000) & wanted)
+			poll = PQconnectPoll(connection);
 	}
 	return PQsetnonblocking(connection, 1) == 0;
 }
@@ -243,7 +250,7 @@ flush_output(void)
 
 	while ((left = PQflush(connection)) == 1)
 	{
-		wait_interruptibly(WL_SOCKET_READABLE | WL_SOCKET_WRITEABLE, 1000);
+		(void) wait_interruptibly(WL_SOCKET_READABLE | WL_SOCKET_WRITEABLE, 1000);
 		if (PQconsumeInput(connection) == 0)
 			return false;
 	}
@@ -262,7 +269,7 @@ begin_streaming(void)
 		return false;
 	while (PQisBusy(connection))
 	{
-		wait_interruptibly(WL_SOCKET_READABLE, 1000);
+		(void) wait_interruptibly(WL_SOCKET_READABLE, 1000);
 		if (PQconsumeInput(connection) == 0)
 			return false;
 	}
@@ -338,7 +345,7 @@ receive_message(const PageRequest *request, TimestampTz start, int *complaints, 
 	free_answer();
 	while ((*length = PQgetCopyData(connection, &answer_buffer, 1)) == 0)
 	{
-		wait_interruptibly(WL_SOCKET_READABLE, 1000);
+		(void) wait_interruptibly(WL_SOCKET_READABLE, 1000);
 		complain_if_slow(request, start, complaints);
 		if (PQconsumeInput(connection) == 0)
 			return false;
@@ -531,7 +538,7 @@ pause_before_retry(const PageRequest *request, TimestampTz start, int *complaint
 {
 	complain_if_slow(request, start, complaints);
 	disconnect();
-	wait_interruptibly(0, *pause_ms / 2 + pg_prng_uint64_range(&pg_global_prng_state, 0, *pause_ms / 2));
+	(void) wait_interruptibly(0, *pause_ms / 2 + pg_prng_uint64_range(&pg_global_prng_state, 0, *pause_ms / 2));
 	*pause_ms = Min(*pause_ms * 2, PAUSE_MAX_MS);
 }
 

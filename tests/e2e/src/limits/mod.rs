@@ -7,6 +7,7 @@ mod outage;
 mod prefetch;
 mod refusals;
 mod snapshot;
+mod unreachable;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
