@@ -12,10 +12,13 @@
  * other records are replayed by stock, which fetches what it changes, as of
  * the end of the record before.
  *
- * The race.  A reader puts its block into the buffers' table, then asks the
- * pageserver.  The startup process announces the end of the record that it is
- * about to pass over, then looks whether a block of it is in the buffers or
- * valid in the local file.
+ * The race.  A reader puts its block into the buffers' table, then reads the
+ * local file or asks the pageserver.  The startup process announces the end of
+ * the record that it is about to pass over, then looks whether a block of it is
+ * in the buffers or valid in the local file: at both in one moment, while
+ * nothing comes into the buffers or leaves them.  Between two looks the page
+ * could go from the one to the other, and by way of the file, which may be
+ * evicted, also back.
  *   - The reader came first: the block is found, stock replays the record, and
  *     waits for the reader's page to come in.
  *   - The announcement came first: the reader sees it, waits until that record
@@ -217,11 +220,19 @@ any_is_cached(const Touched *touched)
 	return false;
 }
 
-/* buffers first: what a reader has stored and let go by then is seen to be valid */
+/*
+ * With the block not in the buffers, and none of it able to come in, nobody is
+ * reading it or writing it out: valid or not, that it stays.
+ */
 static bool
 pass_over_block(const BlockTag *tag)
 {
-	return !is_buffered(tag) && sparse_cache_pass_over(tag->relation, tag->fork, tag->block);
+	LWLock	   *mapping_lock;
+	bool		passed = buffer_lookup(tag, &mapping_lock) < 0 &&
+		sparse_cache_pass_over(tag->relation, tag->fork, tag->block);
+
+	LWLockRelease(mapping_lock);
+	return passed;
 }
 
 static bool
