@@ -15,6 +15,8 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
+#include "access/xlogrecovery.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
@@ -274,6 +276,12 @@ chunk_clear_written(ChunkEntry *entry, const uint64 *blocks)
 	pg_atomic_fetch_sub_u32(&table->written_chunks, 1);
 }
 
+bool
+chunk_is_ahead_of_replay(const ChunkEntry *entry)
+{
+	return RecoveryInProgress() && entry->chunk.last_write > GetXLogReplayRecPtr(NULL);
+}
+
 static void
 forget_chunk(ChunkEntry *entry)
 {
@@ -371,14 +379,14 @@ chunk_table_raise_floor(ChunkEntry *relation_entry, uint32 fork, XLogRecPtr lsn)
 }
 
 /*
- * A chunk may go if this life wrote nothing in it that is not covered: what it
- * had cached is fetched again.  Shared catalogs have no floor to raise, but
+ * A chunk may go if this life wrote nothing in it that is not covered, or not
+ * replayed in full: what it had cached is fetched again.  Shared catalogs have no floor to raise, but
  * they are never evicted either, so such an entry has no LSN to hand over.
  */
 static bool
 recycle_chunk(ChunkEntry *entry)
 {
-	if (any_block_bit(entry->chunk.written))
+	if (any_block_bit(entry->chunk.written) || chunk_is_ahead_of_replay(entry))
 		return false;
 	if (!OidIsValid(entry->key.relation.db) && !XLogRecPtrIsInvalid(entry->chunk.not_modified_since))
 		return false;

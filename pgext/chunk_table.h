@@ -51,7 +51,12 @@ typedef struct ChunkState
 	 */
 	uint64		written[CHUNK_WORDS];
 	uint64		dropped[CHUNK_WORDS];	/* evicted, and not there again since */
-	XLogRecPtr	last_write;		/* W: insert LSN sampled before the last write; 0: none that is uncovered */
+
+	/*
+	 * W: insert LSN sampled before the last write; 0: none that is uncovered.
+	 * On a replica, where none is: end of the newest record in what redo wrote.
+	 */
+	XLogRecPtr	last_write;
 	XLogRecPtr	not_modified_since; /* P of the period that covered the writes so far; 0: none yet */
 	uint64		generation;
 	uint64		last_change;	/* the generation that the last write or truncation made; eviction makes others */
@@ -141,6 +146,13 @@ extern void chunk_table_purge_database(Oid db);
 
 /* floors of whole databases; database 0 has none (docs/sparse-cache.md C3) */
 extern void chunk_table_raise_database_floor(Oid db, XLogRecPtr lsn);
+
+/*
+ * true: redo has changed the chunk, and is still at work on the same record.  A
+ * reader who fetched a block of it now would get it as of before that record,
+ * and keep it.
+ */
+extern bool chunk_is_ahead_of_replay(const ChunkEntry *entry);
 
 /* true: so many chunks have uncovered writes that there may soon be no entry for another one */
 extern bool chunk_table_is_crowded(void);

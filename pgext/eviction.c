@@ -10,7 +10,8 @@
  * catalogs that take less than half of the cache go only when nothing else
  * helps, well over the hard limit or on a full disk: without them nobody can
  * log in while the pageserver is away (D2).
- * Never dropped: chunk_is_kept, and relations with an init fork.
+ * Never dropped: chunk_is_kept, and relations with an init fork.  Not yet: on a
+ * replica, what a record has changed that is not replayed in full.
  */
 #include "postgres.h"
 
@@ -150,7 +151,7 @@ eviction_drop(ChunkEntry *entry)
 	uint32		dropped = 0;
 	int			segment;
 
-	if (chunk_is_kept(entry) || !has_droppable(entry))
+	if (chunk_is_kept(entry) || !has_droppable(entry) || chunk_is_ahead_of_replay(entry))
 		return 0;
 	/* its files are not ours to judge, whatever the bits say */
 	if (init_fork_exists(entry->key.relation))
@@ -232,9 +233,12 @@ sweep(uint64 wanted, XLogRecPtr covered_before, bool catalogs)
 	return dropped;
 }
 
+/* what may go changes when this does; on a replica nothing needs covering, but its record has to be replayed */
 static XLogRecPtr
 covered_bound(XLogRecPtr ingested)
 {
+	if (RecoveryInProgress())
+		return GetXLogReplayRecPtr(NULL);
 	return sabotage_no_grace() ? PG_UINT64_MAX : grace_covered_before(ingested);
 }
 

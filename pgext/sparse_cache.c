@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "access/xlog.h"
+#include "access/xlogrecovery.h"
 #include "miscadmin.h"
 #include "storage/bufpage.h"
 
@@ -249,12 +250,30 @@ sparse_cache_begin_zeros(SMgrRelation relation, ForkNumber fork, BlockNumber blo
 	return write->count;
 }
 
+/*
+ * The page may be ahead of what counts as replayed, if its record changes
+ * others that redo is not done with.  No further than that record, whatever
+ * stands where a page has its LSN; a map's page is changed without a new one.
+ */
+static void
+note_redone(ChunkEntry *entry, const char *page)
+{
+	XLogRecPtr	lsn = GetCurrentReplayRecPtr(NULL);
+
+	if (entry->key.fork == MAIN_FORKNUM)
+		lsn = Min(lsn, PageGetLSN((Page) page));
+	entry->chunk.last_write = Max(entry->chunk.last_write, lsn);
+}
+
 void
 sparse_cache_end_write(WriteInProgress *write)
 {
 	ChunkEntry *entry = write->entry;
 	/* what a replica writes is in WAL, to the byte that matters */
 	bool		in_wal = RecoveryInProgress();
+
+	if (in_wal)
+		note_redone(entry, write->page);
 
 	for (BlockNumber block = write->block; block < write->block + write->count; block++)
 	{

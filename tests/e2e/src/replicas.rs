@@ -238,6 +238,76 @@ fn who_reads_a_page_whose_change_is_being_passed_over_gets_it_changed() {
     });
 }
 
+/// Redo is done with one page of a record and waits for another one: the first must not go meanwhile, to be fetched as it was
+/// before. An entry of a hash index comes with a change of the index's first page.
+#[test]
+fn a_page_stays_while_redo_is_at_work_on_its_record() {
+    const DELAY: Duration = Duration::from_secs(2);
+    let cluster = Cluster::up_with("replica-half-way", &["autovacuum=off"])
+        .need_not_evict("the replica is looked at by itself");
+    block_on(async {
+        let primary = with_marks(&cluster).await;
+        let statements = [
+            "CREATE EXTENSION pg_prewarm",
+            "CREATE TABLE t AS SELECT n FROM generate_series(1, 1000) n",
+            "CREATE INDEX ON t USING hash (n)",
+            "CREATE TABLE other AS SELECT repeat('x', 1000) FROM generate_series(1, 3000)",
+            "VACUUM",
+            "CHECKPOINT",
+        ];
+        run_each(&primary, &statements).await;
+        let mut create = vec!["endpoint", "create", "ro", "--branch-name", "main", "--hot-standby"];
+        for setting in ["shared_buffers=1MB", "varve.cache_size=0", "varve.chunk_blocks=16", "varve.debug=on"]
+        {
+            create.extend(["--set", setting]);
+        }
+        cluster.varve(&create);
+        cluster.varve(&["endpoint", "start", "ro"]);
+        let (replica, other) = (cluster.connect("ro").await, cluster.connect("ro").await);
+        caught_up(&primary, &replica).await;
+        for session in [&replica, &other] {
+            session.batch_execute("SET varve.test_delay = 0; SET enable_seqscan = off").await.unwrap();
+        }
+        let find = async |n: i32| number(&replica, &format!("SELECT count(*) FROM t WHERE n = {n}")).await;
+        // It remembers the index's first page from here on.
+        assert_eq!(find(1).await, 1);
+        let push_out = async || {
+            for _ in 0..2 {
+                other.batch_execute("SELECT pg_prewarm('other')").await.unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        };
+        let replayed = async || -> Lsn {
+            let query = "SELECT pg_last_wal_replay_lsn()::text";
+            other.query_one(query, &[]).await.unwrap().get::<_, String>(0).parse().unwrap()
+        };
+        cluster.varve(&[
+            "endpoint",
+            "reconfigure",
+            "ro",
+            "--set",
+            &format!("varve.test_delay={}", DELAY.as_micros()),
+        ]);
+        let mut half_way = 0;
+        for n in 5001..5004 {
+            push_out().await;
+            let before = replayed().await;
+            primary.batch_execute(&format!("INSERT INTO t VALUES ({n})")).await.unwrap();
+            let end = "SELECT pg_current_wal_flush_lsn()::text";
+            let end: Lsn = primary.query_one(end, &[]).await.unwrap().get::<_, String>(0).parse().unwrap();
+            eventually("the row is in the table", PATIENCE, async || replayed().await > before).await;
+            // The entry's page comes first, then that for which redo waits in the middle of the record.
+            tokio::time::sleep(DELAY.mul_f64(1.3)).await;
+            push_out().await;
+            find(n).await;
+            half_way += i32::from(replayed().await < end);
+            eventually("the commit is replayed", PATIENCE, async || replayed().await >= end).await;
+            assert_eq!(find(n).await, 1, "the index has lost {n}");
+        }
+        assert!(half_way > 0, "nobody looked while redo waited");
+    });
+}
+
 #[test]
 fn a_replica_that_begins_among_transactions_sees_none_of_them() {
     let cluster = Cluster::up_with("replica-begins", &["max_prepared_transactions=5"])
