@@ -10,6 +10,10 @@
  * delivered; a cancel has come too late and is dropped, as stock does with a
  * cancel that arrives after the commit.
  *
+ * Who notifies waits, guarded already, for a lock that another one holds until
+ * its commit is durable.  Locks are waited for before the commit record only,
+ * so a signal that comes in the middle of such a wait goes through.
+ *
  * The handlers are wrapped in the first transaction of each process, whatever
  * process it is, so background and autovacuum workers are covered too.  Since
  * something loaded later may set others, each transaction that has written
@@ -26,8 +30,12 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
+#include "utils/wait_event.h"
 
 #include "commit_guard.h"
+
+/* the highest byte of a wait event is its class */
+#define WAIT_EVENT_CLASS 0xFF000000U
 
 typedef struct WrappedSignal
 {
@@ -40,12 +48,26 @@ static WrappedSignal cancel_signal = {SIGINT, NULL, 0};
 static WrappedSignal terminate_signal = {SIGTERM, NULL, 0};
 static volatile sig_atomic_t guarded = 0;
 
+/*
+ * Asleep until a heavyweight lock is granted.  Being in its queue is not
+ * enough: ProcSleep looks at interrupts right after each sleep, but after the
+ * last look it may be granted the lock, and then the flag that a handler has set
+ * would be there for SyncRepWaitForLSN to find.  Nobody sleeps there with
+ * interrupts held off; the handler of SIGALRM, in which lock_timeout sends its
+ * SIGINT, holds them off itself.
+ */
+static bool
+sleeps_for_lock(void)
+{
+	return (*(volatile uint32 *) my_wait_event_info & WAIT_EVENT_CLASS) == PG_WAIT_LOCK;
+}
+
 static void
 guard_handler(SIGNAL_ARGS)
 {
 	WrappedSignal *wrapped = postgres_signal_arg == SIGINT ? &cancel_signal : &terminate_signal;
 
-	if (guarded)
+	if (guarded && !sleeps_for_lock())
 		wrapped->held_back = 1;
 	else
 		wrapped->stock_handler(postgres_signal_arg);

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use harness::{Cluster, block_on, connect};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, error::SqlState};
 
 async fn count(client: &Client, table: &str) -> i64 {
     client.query_one(&format!("SELECT count(*) FROM {table}"), &[]).await.expect("a count").get(0)
@@ -98,6 +98,80 @@ fn a_waiting_commit_prepared_stays_invisible() {
             })
             .await;
         }
+    });
+}
+
+/// Who notifies waits on its way to the commit for those who notified before. Nothing of it is in WAL by then, so that it
+/// may give up; the commit that it waits for may not.
+#[test]
+fn who_waits_for_the_notification_of_a_waiting_commit_can_be_ended() {
+    let cluster = Cluster::up("durable-notify").need_not_evict("next to nothing is written");
+    block_on(async {
+        let connstr = cluster.connstr("main");
+        let (writer, observer) = (connect(&connstr).await.unwrap(), connect(&connstr).await.unwrap());
+        observer.batch_execute("CREATE TABLE t (n int)").await.unwrap();
+        assert_eq!(count(&observer, "t").await, 0);
+        let mut notifiers = Vec::new();
+        for _ in 0..3 {
+            let notifier = connect(&connstr).await.unwrap();
+            notifier.batch_execute("INSERT INTO t VALUES (0); DELETE FROM t; NOTIFY x").await.unwrap();
+            notifiers.push(notifier);
+        }
+        cluster.kill("safekeeper-1");
+        cluster.kill("safekeeper-2");
+        let first = "BEGIN; INSERT INTO t VALUES (1); NOTIFY x; COMMIT";
+        let waiting = tokio::spawn(async move { writer.batch_execute(first).await });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!waiting.is_finished(), "the commit did not wait for a quorum");
+
+        for (notifier, how) in notifiers.iter().zip(["cancel", "terminate", "lock_timeout"]) {
+            let pid = backend_pid(notifier).await;
+            let limit = if how == "lock_timeout" { "2s" } else { "0" };
+            notifier.batch_execute(&format!("SET lock_timeout = '{limit}'")).await.unwrap();
+            let second = notifier.batch_execute("BEGIN; INSERT INTO t VALUES (2); NOTIFY x; COMMIT");
+            let ended = tokio::time::timeout(Duration::from_secs(10), second);
+            let (ended, ()) = tokio::join!(ended, async {
+                let waits = format!(
+                    "SELECT count(*) FROM pg_stat_activity WHERE pid = {pid} AND wait_event_type = 'Lock'"
+                );
+                harness::eventually("it waits for the first", Duration::from_secs(10), async || {
+                    harness::number(&observer, &waits).await == 1
+                })
+                .await;
+                match how {
+                    "cancel" => cancel(&observer, pid).await,
+                    "terminate" => terminate(&observer, pid).await,
+                    _ => (),
+                }
+            });
+            let error = ended.unwrap_or_else(|_| panic!("{how}: it goes on to wait")).expect_err(how);
+            let expected = match how {
+                "cancel" => SqlState::QUERY_CANCELED,
+                "terminate" => SqlState::ADMIN_SHUTDOWN,
+                _ => SqlState::LOCK_NOT_AVAILABLE,
+            };
+            assert_eq!(error.code(), Some(&expected), "{how}: {error}");
+            assert!(!waiting.is_finished(), "{how}: the first commit was ended");
+            assert_eq!(count(&observer, "t").await, 0, "{how}: visible without being durable");
+        }
+        // One that was cancelled while it waited is guarded as ever when its own commit waits.
+        notifiers[0].batch_execute("ROLLBACK").await.unwrap();
+        let pid = backend_pid(&notifiers[0]).await;
+        let third = notifiers.swap_remove(0);
+        let third = tokio::spawn(async move { third.batch_execute("INSERT INTO t VALUES (3)").await });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        cancel(&observer, pid).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!third.is_finished() && !waiting.is_finished());
+        assert_eq!(count(&observer, "t").await, 0, "visible without being durable");
+
+        cluster.varve(&["safekeeper", "start", "--id", "1"]);
+        cluster.varve(&["safekeeper", "start", "--id", "2"]);
+        for commit in [waiting, third] {
+            let ended = tokio::time::timeout(Duration::from_secs(60), commit).await;
+            ended.expect("the commit ends").unwrap().unwrap();
+        }
+        assert_eq!(harness::number(&observer, "SELECT sum(n) FROM t").await, 4);
     });
 }
 
