@@ -188,8 +188,8 @@ check_header(const KeptHeader *header, off_t length)
 		refuse("varve.chunk_blocks has changed");
 	if (length != sizeof(KeptHeader) + (off_t) header->chunks * sizeof(KeptChunk))
 		refuse("its length is not what it says");
-	/* each chunk may be the only one of its relation, which takes an entry too */
-	if (header->chunks > varve_cache_entries / 2)
+	/* with their relations they had room in the table; if it has fewer entries now, some may give way to others */
+	if (header->chunks > varve_cache_entries)
 		refuse("varve.cache_entries leaves no room for it");
 }
 

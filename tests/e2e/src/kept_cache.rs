@@ -135,6 +135,40 @@ fn what_is_not_true_any_more_is_not_gone_on_with() {
     });
 }
 
+/// The table of chunks may be full of those that are cached.
+#[test]
+fn a_full_table_is_gone_on_with() {
+    let cluster = Cluster::up_with("kept-full", &["autovacuum=off"])
+        .keeping_caches()
+        .need_not_evict("next to nothing is written");
+    block_on(async {
+        let main = cluster.connect("main").await;
+        let table =
+            "CREATE TABLE t AS SELECT n, repeat('x', 1000) AS filler FROM generate_series(1, 30000) n";
+        for statement in [table, "VACUUM FREEZE t", "CHECKPOINT"] {
+            main.batch_execute(statement).await.unwrap();
+        }
+        drop(main);
+        cluster.varve(&["endpoint", "stop", "main"]);
+        let least = ["--set", "varve.cache_entries=256", "--set", "varve.chunk_blocks=16"];
+        cluster.varve(&[&["endpoint", "reconfigure", "main"][..], &least].concat());
+        cluster.varve(&["endpoint", "start", "main", "--cold"]);
+        let main = cluster.connect("main").await;
+        let sum = number(&main, "SELECT sum(n)::bigint FROM t").await;
+        drop(main);
+        cluster.varve(&["endpoint", "stop", "main"]);
+        let kept = fs::read(cluster.pgdata("main").join("varve.kept")).unwrap();
+        let chunks = u32::from_ne_bytes(kept[16..20].try_into().unwrap());
+        assert!(chunks > 128, "{chunks} of 256 entries are of chunks that are cached");
+        cluster.varve(&["endpoint", "start", "main"]);
+        assert!(went_on(&cluster), "with {chunks} chunks");
+        let log = fs::read_to_string(cluster.postgres_log("main")).unwrap();
+        assert!(!log.contains("is not usable"), "{log}");
+        let main = cluster.connect("main").await;
+        assert_eq!(number(&main, "SELECT sum(n)::bigint FROM t").await, sum);
+    });
+}
+
 fn damage_a_byte(file: &std::path::Path) {
     let mut bytes = fs::read(file).unwrap();
     let middle = bytes.len() / 2;
