@@ -40,7 +40,8 @@ use_wal_log_strategy(CreatedbStmt *statement)
 	{
 		DefElem    *option = lfirst_node(DefElem, cell);
 
-		if (strcmp(option->defname, "strategy") != 0 ||
+		/* DEFAULT has no value */
+		if (strcmp(option->defname, "strategy") != 0 || option->arg == NULL ||
 			pg_strcasecmp(defGetString(option), "file_copy") != 0)
 			continue;
 		ereport(NOTICE,

@@ -103,6 +103,7 @@ fn databases_and_tablespaces() {
         for statement in [
             "CREATE DATABASE logged STRATEGY wal_log",
             "CREATE DATABASE copied STRATEGY file_copy",
+            "CREATE DATABASE usual STRATEGY = DEFAULT",
             "CREATE DATABASE moved",
             "CREATE DATABASE gone",
             &format!("CREATE TABLESPACE space LOCATION '{path}'"),
