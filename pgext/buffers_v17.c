@@ -13,6 +13,7 @@
 #include "storage/bufmgr.h"
 
 #include "buffers.h"
+#include "insert_lsn.h"
 #include "server.h"
 
 bool
@@ -58,8 +59,8 @@ page_is_of_permanent_relation(const char *page)
 	if (page >= BufferBlocks && offset < (size_t) NBuffers * BLCKSZ)
 		return (pg_atomic_read_u32(&GetBufferDescriptor(offset / BLCKSZ)->state) & BM_PERMANENT) != 0;
 
-	/* it is logged before it is written past the buffers, if it is logged at all (bulk_write.c) */
-	return PageGetLSN((Page) page) >= wal_segment_size;
+	/* it is logged right before it is written past the buffers, if it is logged at all (bulk_write.c) */
+	return lsn_is_recent(PageGetLSN((Page) page));
 }
 
 bool
