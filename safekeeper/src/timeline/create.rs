@@ -7,7 +7,7 @@ use std::time::Duration;
 use auth::Credentials;
 use consensus::{AcceptorState, Configuration, MembershipGeneration, TimelineIdentity};
 use durable_fs::{DurableFs, DurableFsError};
-use pg_format::wal::page_header_size;
+use pg_format::wal::can_begin_record;
 use pg_frontend::Address;
 use safekeeper_api::framed::Framed;
 use safekeeper_api::replication::{ReplicationError, Until, WalRange, connect_params};
@@ -79,10 +79,8 @@ impl TimelineSpec {
     pub fn check(&self, node_id: NodeId) -> Result<(), CreateError> {
         let invalid = |reason: String| Err(CreateError::Invalid(reason));
         let start = self.start_lsn;
-        let page_start = Lsn(start.0 - start.page_offset());
-        let header = page_header_size(page_start, self.identity.wal_seg_size) as u64;
-        let inside_header = (1..header).contains(&start.page_offset());
-        if start < Lsn(self.identity.wal_seg_size.bytes()) || !start.is_aligned() || inside_header {
+        let seg_size = self.identity.wal_seg_size;
+        if start < Lsn(seg_size.bytes()) || !can_begin_record(start, seg_size) {
             return invalid(format!("no WAL record can begin at {start}"));
         }
         if let Err(error) = self.configuration.validate() {
