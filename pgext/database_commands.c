@@ -6,6 +6,11 @@
  * database of a number is made (docs/sparse-cache.md A4).  STRATEGY = FILE_COPY
  * would copy holes; it becomes WAL_LOG, which reads through the cache.
  *
+ * SET TABLESPACE is one record in WAL, whatever the database holds, and the
+ * pageserver takes it in as one change, in memory: with too little of that it is
+ * lost to all its tenants, again and again.  So a large database is refused;
+ * CREATE DATABASE copies one of any size to another tablespace.
+ *
  * The object access hooks say which database it is, and are called while it
  * is locked against everybody.  A name looked up before the statement might be
  * that of another database by then, and after ALTER DATABASE, which commits
@@ -15,12 +20,16 @@
 
 #include "catalog/objectaccess.h"
 #include "catalog/pg_database.h"
+#include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "nodes/makefuncs.h"
 #include "nodes/parsenodes.h"
 #include "tcop/utility.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 
 #include "database_commands.h"
+#include "gucs.h"
 #include "sparse_cache.h"
 
 static ProcessUtility_hook_type next_utility_hook = NULL;
@@ -65,6 +74,26 @@ moves_database(const Node *statement)
 	return false;
 }
 
+/* stock says what is wrong with a name, and asks whose database it is */
+static void
+refuse_large(const char *name)
+{
+	Oid			db = get_database_oid(name, true);
+	int64		megabytes;
+
+	if (!OidIsValid(db))
+		return;
+	megabytes = DatumGetInt64(DirectFunctionCall1(pg_database_size_oid, ObjectIdGetDatum(db))) / (1024 * 1024);
+	if (megabytes > varve_max_moved_database)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("database \"%s\" is too large to be moved: %lld MB, of at most %d",
+						name, (long long) megabytes, varve_max_moved_database),
+				 errdetail("The pageserver takes such a move in as one change, in memory."),
+				 errhint("CREATE DATABASE ... TEMPLATE \"%s\" TABLESPACE ... copies a database of any size; varve.max_moved_database is the limit.",
+						 name)));
+}
+
 /*
  * The files are copied and their copying is in WAL, the move is not yet
  * committed.  The copies hold zeros where the source had holes, and what the
@@ -92,6 +121,8 @@ run_database_command(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 	ProcessUtility_hook_type next = next_utility_hook ? next_utility_hook : standard_ProcessUtility;
 
 	moving = moves_database(pstmt->utilityStmt);
+	if (moving)
+		refuse_large(((const AlterDatabaseStmt *) pstmt->utilityStmt)->dbname);
 	created = dropped = InvalidOid;
 	PG_TRY();
 	{

@@ -37,6 +37,7 @@ int			varve_disk_reserve = -1;
 int			varve_grace_interval = 1000;
 int			varve_read_lease = 10;
 int			varve_max_lag = 500;
+int			varve_max_moved_database = 1024;
 int			varve_readahead_blocks = CHUNK_BLOCKS_MAX;
 int			varve_log_cache_interval = 300;
 bool		varve_debug = false;
@@ -185,6 +186,8 @@ define_limits(void)
 	define_number("varve.max_lag",
 				  "WAL that the pageserver may lag behind before writers slow down; 0: they never do.",
 				  &varve_max_lag, 500, 0, INT_MAX / 1024, PGC_SIGHUP, GUC_UNIT_MB, NULL);
+	define_number("varve.max_moved_database", "Largest database that ALTER DATABASE may move to another tablespace.",
+				  &varve_max_moved_database, 1024, 0, INT_MAX / 1024, PGC_SUSET, GUC_UNIT_MB, NULL);
 	define_number("varve.read_lease",
 				  "Time for which queries begin after a quorum of safekeepers followed this server; 0: they always do.",
 				  &varve_read_lease, 10, 0, 24 * 3600, PGC_SUSET, GUC_UNIT_S, NULL);

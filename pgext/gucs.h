@@ -23,6 +23,7 @@ extern int	varve_disk_reserve; /* MB; -1: shared_buffers and some more */
 extern int	varve_grace_interval;	/* ms */
 extern int	varve_read_lease;	/* seconds; 0: queries never wait */
 extern int	varve_max_lag;		/* MB; 0: no back-pressure */
+extern int	varve_max_moved_database;	/* MB */
 extern int	varve_readahead_blocks;
 extern int	varve_log_cache_interval;	/* s; 0: never */
 

@@ -124,6 +124,11 @@ fn databases_and_tablespaces() {
             let statement = format!("CREATE DATABASE {copy} TEMPLATE logged STRATEGY {strategy}");
             client.batch_execute(&statement).await.unwrap();
         }
+        client.batch_execute("SET varve.max_moved_database = 1").await.unwrap();
+        let refused = client.batch_execute("ALTER DATABASE moved SET TABLESPACE space").await.unwrap_err();
+        let refused = refused.as_db_error().expect("an answer").message().to_owned();
+        assert!(refused.contains("database \"moved\" is too large to be moved"), "{refused}");
+        client.batch_execute("RESET varve.max_moved_database").await.unwrap();
         client.batch_execute("ALTER DATABASE moved SET TABLESPACE space").await.unwrap();
         client.batch_execute("DROP DATABASE gone").await.unwrap();
         client
