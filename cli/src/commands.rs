@@ -37,7 +37,8 @@ pub async fn run(arguments: Arguments, output: Output) -> anyhow::Result<ExitCod
         env.check_runs_here()?;
         anyhow::Ok(env)
     };
-    // Commands that change something wait here for one another; those that only look do not.
+    // Commands that change something wait here for one another; those that only look do not. What the one before has changed
+    // is read behind it.
     let lock = || LocalEnv::lock(directory);
     // The arms that `return` have a verdict of their own.
     match arguments.command {
@@ -52,21 +53,24 @@ pub async fn run(arguments: Arguments, output: Output) -> anyhow::Result<ExitCod
             up::init_alone(directory, &init, output)
         }
         Command::Start => {
-            let env = open_here()?;
+            open_here()?;
             let _lock = lock()?;
+            let env = open_here()?;
             up::start(&env, output).await
         }
         Command::Down(stop) | Command::Stop(stop) => {
-            let env = open_here()?;
+            open_here()?;
             let _lock = lock()?;
+            let env = open_here()?;
             up::stop(&env, stop.mode, output).await
         }
         Command::Status => return status::status(&open()?, output).await,
         Command::Top { every, rounds } => top::top(&open()?, every.0, rounds).await,
         Command::Doctor => return doctor::doctor(&open()?, output).await,
         Command::Recover => {
-            let env = open()?;
+            open()?;
             let _lock = lock()?;
+            let env = open()?;
             recover::recover(&env, output).await
         }
         Command::Console(arguments) => console::console(directory, arguments, output).await,
@@ -74,13 +78,15 @@ pub async fn run(arguments: Arguments, output: Output) -> anyhow::Result<ExitCod
         Command::Psql(psql) => connect::psql(&open_here()?, &psql),
         Command::Logs(logs) => logs::logs(&open_here()?, &logs, output).await,
         Command::Tenant(command) => {
-            let env = open()?;
+            open()?;
             let _lock = if tenant::only_reads(&command) { None } else { Some(lock()?) };
+            let env = open()?;
             tenant::run(&env, command, output).await
         }
         Command::Timeline(command) => {
-            let env = open()?;
+            open()?;
             let _lock = if timeline::only_reads(&command) { None } else { Some(lock()?) };
+            let env = open()?;
             timeline::run(&env, command, output).await
         }
         Command::Endpoint(command) => endpoint::run(&open_here()?, command, lock, output).await,

@@ -131,8 +131,16 @@ impl Endpoint {
     }
 
     pub fn connection_string(&self, env: &LocalEnv, database: &str) -> String {
-        let plain =
-            format!("postgresql://{ADMIN_ROLE}:{}@127.0.0.1:{}/{database}", self.password, self.pg_port);
+        self.connection_string_as(env, &format!("{ADMIN_ROLE}:{}", self.password), database)
+    }
+
+    /// For the arguments of a process, which everybody on the machine can read.
+    pub fn connection_string_without_password(&self, env: &LocalEnv, database: &str) -> String {
+        self.connection_string_as(env, ADMIN_ROLE, database)
+    }
+
+    fn connection_string_as(&self, env: &LocalEnv, user: &str, database: &str) -> String {
+        let plain = format!("postgresql://{user}@127.0.0.1:{}/{database}", self.pg_port);
         match env.certificates.of(Whose::Endpoints) {
             None => plain,
             Some(_) => {

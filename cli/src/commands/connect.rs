@@ -24,7 +24,8 @@ pub fn psql(env: &LocalEnv, arguments: &PsqlArguments) -> anyhow::Result<()> {
     }
     let program = env.config.pg_bin_dir(endpoint.pg_version).join("psql");
     let error = Command::new(&program)
-        .arg(endpoint.connection_string(env, "postgres"))
+        .arg(endpoint.connection_string_without_password(env, "postgres"))
+        .env("PGPASSWORD", &endpoint.password)
         .args(&arguments.psql_arguments)
         .exec();
     Err(error).with_context(|| format!("cannot run {}", program.display()))

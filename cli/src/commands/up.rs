@@ -33,22 +33,38 @@ pub async fn up(
     if branches.default_tenant().is_none() {
         tenant::create(&env, &mut branches, tenant::NewTenant::of(env.config.pg_version), output).await?;
     }
-    if !Endpoint::exists(&env, DEFAULT_ENDPOINT) {
-        endpoint::create(&env, endpoint::NewEndpoint::named(DEFAULT_ENDPOINT), output)?;
-    }
-    let mut main = Endpoint::load(&env, DEFAULT_ENDPOINT)?;
-    main.wanted = true;
-    main.save(&env)?;
+    let mut first = first_endpoint(&env, output)?;
+    first.wanted = true;
+    first.save(&env)?;
     start_wanted_endpoints(&env, output).await?;
     drop(lock);
 
-    let connection = main.connection_string(&env, "postgres");
+    let connection = first.connection_string(&env, "postgres");
     output.result(&json!({ "data_dir": env.directory, "connstr": connection }), || {
         let (varve, psql) = (env.varve(), psql_line(&connection));
         format!(
             "\nVarve is up. Connect with\n\n  {psql}\n\n`{varve} status` shows what runs, `{varve} down` stops it."
         )
     })
+}
+
+/// The endpoint `main`, which is made if need be. Or who writes to its branch in its place: that one would be fenced off.
+fn first_endpoint(env: &LocalEnv, output: Output) -> anyhow::Result<Endpoint> {
+    let new = endpoint::NewEndpoint::named(DEFAULT_ENDPOINT);
+    let main = Endpoint::exists(env, DEFAULT_ENDPOINT).then(|| Endpoint::load(env, DEFAULT_ENDPOINT));
+    let main = main.transpose()?;
+    let branch = match &main {
+        Some(main) if main.is_in_use(env) => return Endpoint::load(env, DEFAULT_ENDPOINT),
+        Some(main) => main.ttid(),
+        None => env.branches()?.find(new.tenant_id, &new.branch)?,
+    };
+    let mut others = Endpoint::writers_of(env, branch)?;
+    others.retain(|other| other.name != DEFAULT_ENDPOINT && (main.is_none() || other.is_in_use(env)));
+    match (others.into_iter().max_by_key(|other| other.is_in_use(env)), main) {
+        (Some(other), _) => Ok(other),
+        (None, Some(main)) => Ok(main),
+        (None, None) => endpoint::create(env, new, output),
+    }
 }
 
 /// `varve init`: no more than the directory.

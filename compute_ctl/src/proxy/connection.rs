@@ -2,9 +2,10 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy, split};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 
@@ -17,6 +18,8 @@ use crate::paths::socket_name;
 const FIRST_PACKET: Duration = Duration::from_secs(60);
 /// Of what a client says while it waits: more than the first packet may have. Beyond that it is left in its socket.
 const MOST_SAID: usize = 16 * 1024;
+/// For a client to hear that its server has ended, and to go.
+const LINGER: Duration = Duration::from_secs(5);
 /// After a server was not reached that is said to be there.
 const RETRY: Duration = Duration::from_millis(20);
 
@@ -46,7 +49,7 @@ impl Way {
     }
 }
 
-/// Ends when either side does.
+/// Ends soon after the server does, whatever the client does then: nobody is there for it any more.
 pub async fn pass_on(mut client: impl Stream, way: Way, shared: &Shared) {
     let mut said = vec![0; HEAD];
     // Who connects and says nothing, or goes again, is nobody to start a server for.
@@ -54,13 +57,36 @@ pub async fn pass_on(mut client: impl Stream, way: Way, shared: &Shared) {
     let Some(mut server) = server(&mut client, &mut said, &way, shared).await else { return };
     let work = async {
         server.write_all(&said).await?;
-        let mut client = Noted { stream: client, activity: &shared.activity };
-        let mut server = Noted { stream: server, activity: &shared.activity };
-        copy_bidirectional(&mut client, &mut server).await
+        let client = Noted { stream: client, activity: &shared.activity };
+        let server = Noted { stream: server, activity: &shared.activity };
+        both_ways(client, server).await
     };
     // A connection that breaks is the two sides' affair.
     if let Err(error) = work.await {
         tracing::debug!("a client's connection broke: {error}");
+    }
+}
+
+async fn both_ways(client: impl Stream, server: impl Stream) -> io::Result<()> {
+    let (mut from_client, mut to_client) = split(client);
+    let (mut from_server, mut to_server) = split(server);
+    let mut there = pin!(async {
+        copy(&mut from_client, &mut to_server).await?;
+        to_server.shutdown().await
+    });
+    let mut back = pin!(async {
+        copy(&mut from_server, &mut to_client).await?;
+        to_client.shutdown().await
+    });
+    tokio::select! {
+        asked = &mut there => {
+            asked?;
+            back.await
+        }
+        answered = &mut back => {
+            answered?;
+            tokio::time::timeout(LINGER, there).await.unwrap_or(Ok(()))
+        }
     }
 }
 

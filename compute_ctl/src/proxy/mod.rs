@@ -183,4 +183,33 @@ mod tests {
         session.read_exact(&mut heard[..4]).await.unwrap();
         assert_eq!(&heard[..4], b"more");
     }
+
+    /// As one whose password is wrong, and who does not hang up.
+    #[tokio::test]
+    async fn a_client_that_outstays_its_server_is_let_go() {
+        let home = tempfile::tempdir().unwrap();
+        let (proxy, port) = proxy(home.path()).await;
+        let free = || proxy.shared.slots.available_permits();
+        // Who listens has taken one, for the next client.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let at_rest = free();
+        let mut client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        client.write_all(&SSL_REQUEST).await.unwrap();
+        until_waiting(&proxy, 1).await;
+        let server = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        proxy.open(server.local_addr().unwrap().port());
+        let (mut session, _) = server.accept().await.unwrap();
+        session.read_exact(&mut [0; SSL_REQUEST.len()]).await.unwrap();
+        assert!(free() < at_rest);
+        session.write_all(b"E").await.unwrap();
+        drop(session);
+        assert_eq!(client.read_u8().await.unwrap(), b'E', "what the server has said comes");
+        assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
+        let let_go = async {
+            while free() < at_rest {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), let_go).await.expect("its place is free again");
+    }
 }

@@ -644,5 +644,15 @@ fn a_promoted_replica_writes_and_the_old_primary_is_fenced() {
         assert!(primary.batch_execute("UPDATE marks SET n = 0").await.is_err());
         assert_eq!(number(&promoted, "SELECT n FROM marks").await, 101);
         cluster.refuses(&["endpoint", "promote", "ro"], "is no read replica");
+
+        // What `up` starts is who writes now, also when nothing runs.
+        let said = cluster.varve_json(&["up"]);
+        assert_eq!(said["connstr"], cluster.connstr("ro"));
+        assert_eq!(number(&promoted, "SELECT n FROM marks").await, 101);
+        drop(promoted);
+        cluster.varve(&["down"]);
+        cluster.varve(&["up"]);
+        assert_eq!(cluster.pid("endpoint-main"), None);
+        assert_eq!(number(&cluster.connect("ro").await, "SELECT n FROM marks").await, 101);
     });
 }

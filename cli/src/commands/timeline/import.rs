@@ -8,12 +8,12 @@
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
-use nix::unistd::{User, chown, geteuid};
+use nix::unistd::{User, geteuid};
 use pageserver_api::models::TimelineInfo;
 use types::{PgVersion, TenantTimelineId};
 
@@ -55,6 +55,7 @@ pub async fn import(
         Source::Archives { base, wal } => {
             output.progress(format!("unpacking {}", base.display()));
             unpack(base, &data)?;
+            refuse_links(&data)?;
             if let Some(wal) = wal {
                 unpack(wal, &data.join("pg_wal"))?;
             }
@@ -63,7 +64,7 @@ pub async fn import(
     let version = version_of(&data)?;
     let bin = env.config.pg_bin_dir(version);
     check_version(&bin, version)?;
-    refuse_tablespaces(&data)?;
+    refuse_links(&data)?;
     output.progress("recovering it");
     recover(&bin, &data, scratch.path())?;
     // What it was recovered with is in its pages now.
@@ -125,6 +126,28 @@ fn version_of(data: &Path) -> anyhow::Result<PgVersion> {
     let text = std::fs::read_to_string(data.join("PG_VERSION"))
         .context("this is no base backup of a PostgreSQL server: it has no file PG_VERSION")?;
     text.trim().parse().with_context(|| format!("PostgreSQL {} is not known here", text.trim()))
+}
+
+/// What a link leads to is another's: it would be written to, and given to PostgreSQL's user.
+fn refuse_links(data: &Path) -> anyhow::Result<()> {
+    refuse_tablespaces(data)?;
+    let mut waiting = vec![data.to_owned()];
+    while let Some(directory) = waiting.pop() {
+        for entry in std::fs::read_dir(&directory)? {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                waiting.push(entry.path());
+            } else if !kind.is_file() {
+                let path = entry.path();
+                let path = path.strip_prefix(data).unwrap_or(&path).display().to_string();
+                bail!(
+                    "{path} in the base backup is a link, or no file at all: put what it leads to in its place"
+                );
+            }
+        }
+    }
+    Ok(())
 }
 
 fn refuse_tablespaces(data: &Path) -> anyhow::Result<()> {
@@ -216,13 +239,35 @@ fn give_to_postgres(path: &Path) -> anyhow::Result<()> {
     let user = User::from_name("postgres")?.context("there is no user postgres")?;
     let mut waiting = vec![path.to_owned()];
     while let Some(path) = waiting.pop() {
-        chown(&path, Some(user.uid), Some(user.gid))?;
-        // Links were refused before.
-        if path.is_dir() {
+        lchown(&path, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
+        if path.symlink_metadata()?.is_dir() {
             for entry in std::fs::read_dir(&path)? {
                 waiting.push(entry?.path());
             }
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_elsewhere_is_refused() {
+        let data = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(data.path().join("pg_tblspc")).unwrap();
+        std::fs::create_dir_all(data.path().join("base/5")).unwrap();
+        std::fs::write(data.path().join("base/5/16384"), "").unwrap();
+        refuse_links(data.path()).unwrap();
+        for (link, said) in
+            [("pg_wal", "pg_wal in the base backup is a link"), ("pg_tblspc/16400", "pg_default")]
+        {
+            let path = data.path().join(link);
+            std::os::unix::fs::symlink("/etc", &path).unwrap();
+            let refused = refuse_links(data.path()).unwrap_err().to_string();
+            assert!(refused.contains(said), "{refused}");
+            std::fs::remove_file(path).unwrap();
+        }
+    }
 }
