@@ -18,15 +18,19 @@
  */
 #include "postgres.h"
 
+#include <sys/stat.h>
+
+#include "access/htup_details.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
+#include "common/relpath.h"
 #include "nodes/makefuncs.h"
 #include "nodes/parsenodes.h"
+#include "storage/fd.h"
 #include "tcop/utility.h"
-#include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
+#include "utils/syscache.h"
 
 #include "database_commands.h"
 #include "gucs.h"
@@ -74,16 +78,55 @@ moves_database(const Node *statement)
 	return false;
 }
 
+/* what moves; a file that goes meanwhile counts for nothing */
+static int64
+bytes_in(const char *directory)
+{
+	DIR		   *open = AllocateDir(directory);
+	struct dirent *entry;
+	int64		bytes = 0;
+
+	if (open == NULL)
+		return 0;
+	while ((entry = ReadDirExtended(open, directory, LOG)) != NULL)
+	{
+		char		path[MAXPGPATH * 2];
+		struct stat status;
+
+		snprintf(path, sizeof(path), "%s/%s", directory, entry->d_name);
+		if (stat(path, &status) == 0 && S_ISREG(status.st_mode))
+			bytes += status.st_size;
+	}
+	FreeDir(open);
+	return bytes;
+}
+
+/* invalid if there is none of that name */
+static Oid
+tablespace_of(Oid db)
+{
+	HeapTuple	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(db));
+	Oid			tablespace = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		tablespace = ((Form_pg_database) GETSTRUCT(tuple))->dattablespace;
+		ReleaseSysCache(tuple);
+	}
+	return tablespace;
+}
+
 /* stock says what is wrong with a name, and asks whose database it is */
 static void
 refuse_large(const char *name)
 {
 	Oid			db = get_database_oid(name, true);
+	Oid			tablespace = OidIsValid(db) ? tablespace_of(db) : InvalidOid;
 	int64		megabytes;
 
-	if (!OidIsValid(db))
+	if (!OidIsValid(tablespace))
 		return;
-	megabytes = DatumGetInt64(DirectFunctionCall1(pg_database_size_oid, ObjectIdGetDatum(db))) / (1024 * 1024);
+	megabytes = bytes_in(GetDatabasePath(db, tablespace)) / (1024 * 1024);
 	if (megabytes > varve_max_moved_database)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
@@ -119,10 +162,12 @@ run_database_command(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 					 QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
 {
 	ProcessUtility_hook_type next = next_utility_hook ? next_utility_hook : standard_ProcessUtility;
+	bool		moves = moves_database(pstmt->utilityStmt);
 
-	moving = moves_database(pstmt->utilityStmt);
-	if (moving)
+	/* it may fail, and nothing moves then */
+	if (moves)
 		refuse_large(((const AlterDatabaseStmt *) pstmt->utilityStmt)->dbname);
+	moving = moves;
 	created = dropped = InvalidOid;
 	PG_TRY();
 	{

@@ -91,8 +91,8 @@ impl Ownership {
 /// The answers to one request about one tenant.
 #[derive(Clone, Debug, Default)]
 pub struct Canvass {
-    /// How many safekeepers the pageserver was told of at its start. For a timeline that none of them has, as they all
-    /// say, a majority of these is a quorum: there is nothing that another pageserver could have of it.
+    /// How many safekeepers the pageserver was told of at its start. For a timeline that none of them has, a majority
+    /// of these is a quorum: there is nothing that another pageserver could have of it.
     contacts: usize,
     answering_contacts: BTreeSet<NodeId>,
     answers: BTreeMap<NodeId, OwnershipAnswer>,
@@ -158,14 +158,7 @@ impl Canvass {
         let Some(newest) = self.newest(timeline) else {
             let somebody_has_it =
                 self.answers.values().any(|answer| answer.configurations.contains_key(&timeline));
-            // Whoever has not answered may know who the members are.
-            return match self.of_contacts() {
-                Verdict::Agreed if somebody_has_it || self.answering_contacts.len() < self.contacts => {
-                    Verdict::Open
-                }
-                Verdict::Refused if somebody_has_it => Verdict::Open,
-                verdict => verdict,
-            };
+            return if somebody_has_it { Verdict::Open } else { self.of_contacts() };
         };
         let (quorum, generation) = (newest.quorum(), newest.generation);
         let agrees = |id| {
@@ -274,10 +267,7 @@ mod tests {
     fn where_there_is_no_timeline_the_contacts_decide() {
         assert_eq!(canvass(&[(1, true, None)]).verdict([]), Verdict::Open);
         assert_eq!(canvass(&[(1, true, None), (3, true, None)]).verdict([]), Verdict::Agreed);
-        let two = canvass(&[(1, true, None), (3, true, None)]);
-        assert_eq!(two.verdict([TIMELINE]), Verdict::Open, "the other one may have it, and know its members");
-        let all = canvass(&[(1, true, None), (2, false, None), (3, true, None)]);
-        assert_eq!(all.verdict([TIMELINE]), Verdict::Agreed);
+        assert_eq!(canvass(&[(1, true, None), (3, true, None)]).verdict([TIMELINE]), Verdict::Agreed);
         assert_eq!(canvass(&[(1, true, None), (4, true, None)]).verdict([]), Verdict::Open);
         assert_eq!(canvass(&[(1, false, None), (3, false, None)]).verdict([]), Verdict::Refused);
         let mut unreadable = canvass(&[(1, true, None), (2, true, None)]);

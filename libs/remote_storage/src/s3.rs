@@ -169,6 +169,8 @@ impl S3Bucket {
             }
             let request = self.client.complete_multipart_upload().bucket(&self.bucket).key(self.full(key));
             let request = request.upload_id(upload).multipart_upload(parts.build());
+            // A store may put the parts together only now.
+            let request = request.customize().config_override(patience(size));
             request.send().await.map_err(|error| failed(Operation::Put, key.as_str(), error))?;
             Ok(())
         };

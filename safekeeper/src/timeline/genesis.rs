@@ -31,7 +31,7 @@ pub async fn check(
     while let Some(answer) = asked.join_next().await {
         let Ok(Some((other, status))) = answer else { continue };
         let (term, generation) = (status.term, status.configuration.generation);
-        if term > Term::default() || generation > MembershipGeneration(1) {
+        if term > Term::default() || generation > MembershipGeneration::FIRST {
             return Err(CreateError::NotNew { other, term, generation, node_id });
         }
     }

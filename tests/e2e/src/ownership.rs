@@ -146,7 +146,16 @@ fn a_timeline_without_a_quorum_holds_up_its_own_tenant_alone() {
             configuration: None,
             ancestor: Some(Ancestor { timeline_id: main.timeline_id }),
         };
-        safekeeper(1).create_timeline(&on_safekeepers).await.unwrap();
+        for id in [1, 2] {
+            safekeeper(id).create_timeline(&on_safekeepers).await.unwrap();
+        }
+        // One of them cannot read it, and the third has not got it.
+        let directory = cluster.directory().join(format!("safekeepers/2/{tenant}/{}", info.timeline_id));
+        let (control, aside) = (directory.join("control"), directory.join("aside"));
+        cluster.varve(&["safekeeper", "stop", "--id", "2"]);
+        std::fs::copy(&control, &aside).unwrap();
+        std::fs::write(&control, "damaged").unwrap();
+        cluster.varve(&["safekeeper", "start", "--id", "2"]);
         cluster.varve(&["endpoint", "stop", "main"]);
         cluster.varve(&["pageserver", "stop"]);
         cluster.varve(&["pageserver", "start"]);
@@ -158,7 +167,9 @@ fn a_timeline_without_a_quorum_holds_up_its_own_tenant_alone() {
         let log = cluster.log("pageserver");
         assert!(log.contains("no quorum of safekeepers has granted it"), "{log}");
 
-        safekeeper(2).create_timeline(&on_safekeepers).await.unwrap();
+        cluster.varve(&["safekeeper", "stop", "--id", "2"]);
+        std::fs::rename(&aside, &control).unwrap();
+        cluster.varve(&["safekeeper", "start", "--id", "2"]);
         eventually("it is granted", PATIENCE, async || client.timelines(tenant).await.is_ok()).await;
         // With a receiver for what is written there.
         cluster.varve(&["endpoint", "create", "late", "--tenant-id", &tenant.to_string()]);

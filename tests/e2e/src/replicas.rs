@@ -289,7 +289,8 @@ fn a_page_stays_while_redo_is_at_work_on_its_record() {
             &format!("varve.test_delay={}", DELAY.as_micros()),
         ]);
         let mut half_way = 0;
-        for n in 5001..5004 {
+        // On a slow machine a look may come too late.
+        for n in 5001..5013 {
             push_out().await;
             let before = replayed().await;
             primary.batch_execute(&format!("INSERT INTO t VALUES ({n})")).await.unwrap();
@@ -303,6 +304,9 @@ fn a_page_stays_while_redo_is_at_work_on_its_record() {
             half_way += i32::from(replayed().await < end);
             eventually("the commit is replayed", PATIENCE, async || replayed().await >= end).await;
             assert_eq!(find(n).await, 1, "the index has lost {n}");
+            if half_way == 3 {
+                break;
+            }
         }
         assert!(half_way > 0, "nobody looked while redo waited");
     });

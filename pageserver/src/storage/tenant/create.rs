@@ -150,9 +150,11 @@ impl TenantManager {
     ) -> Result<Arc<Timeline>, StorageError> {
         let name = with_generation(INDEX_STEM, index.generation);
         let key = self.environment.timeline_object(index.timeline, &name);
-        self.environment.remote.put(&key, index.encode()).await?;
         let granted = ancestor.clone().or_else(|| tenant.timelines().into_iter().next());
         let asked = granted.map_or(index.timeline, |timeline| timeline.id());
+        // Before, so that one which nobody would answer for is not put.
+        tenant.ownership.confirm(&self.environment, asked).await?;
+        self.environment.remote.put(&key, index.encode()).await?;
         tenant.ownership.confirm(&self.environment, asked).await?;
         let timeline =
             Timeline::open(&self.environment, &tenant.ownership, index, ancestor, layers, Orphans::default());

@@ -36,8 +36,9 @@ pub(super) enum Outcome {
     Gone,
     /// No quorum has granted it yet.
     Waits(Claim),
-    /// What there is of it cannot be read. It holds up no other.
-    Failed(StorageError),
+    /// What there is of it cannot be read. It holds up no other. With the generation that was granted before, if it came
+    /// to that.
+    Failed(StorageError, Option<Generation>),
 }
 
 pub(super) type Outcomes = BTreeMap<TenantId, Outcome>;
@@ -54,7 +55,7 @@ pub(super) async fn load_tenants(environment: &Arc<Environment>) -> Result<Outco
     while let Some((id, outcome)) = finding.next().await {
         match outcome {
             Ok(claim) => found.extend(claim.map(|claim| (id, claim))),
-            Err(error) => drop(failed.insert(id, Outcome::Failed(error))),
+            Err(error) => drop(failed.insert(id, Outcome::Failed(error, None))),
         }
     }
     let mut outcomes = load_some(environment, found, PATIENCE).await?;
@@ -63,7 +64,7 @@ pub(super) async fn load_tenants(environment: &Arc<Environment>) -> Result<Outco
     if outcomes.values().any(is_there) {
         return Ok(outcomes);
     }
-    let failure = |outcome| if let Outcome::Failed(error) = outcome { Some(error) } else { None };
+    let failure = |outcome| if let Outcome::Failed(error, _) = outcome { Some(error) } else { None };
     outcomes.into_values().find_map(failure).map_or(Ok(Outcomes::new()), Err)
 }
 
@@ -82,7 +83,7 @@ pub(super) async fn load_some(
             let outcome = match load_tenant(environment, id, generation, known).await {
                 Ok(Some(tenant)) => Outcome::Served(tenant),
                 Ok(None) => Outcome::Gone,
-                Err(error) => Outcome::Failed(error),
+                Err(error) => Outcome::Failed(error, Some(generation)),
             };
             (id, outcome)
         });
@@ -92,11 +93,25 @@ pub(super) async fn load_some(
     Ok(outcomes)
 }
 
-/// One that could not be loaded before, once it is granted again.
+/// The highest generation that has said in object storage that it owns the tenant.
+pub(super) async fn newest_generation(
+    environment: &Environment,
+    id: TenantId,
+) -> Result<Generation, StorageError> {
+    let newest = environment.newest_tenant_object(id, Generation(u32::MAX)).await?;
+    Ok(newest.and_then(|key| generation_of(key.file_name(), TENANT_STEM)).unwrap_or_default())
+}
+
+/// One that could not be loaded before, once it is granted again. Unless somebody has come after `ours`, who serves it: it
+/// is not taken away from there.
 pub(super) async fn load_again(
     environment: &Arc<Environment>,
     id: TenantId,
+    ours: Generation,
 ) -> Result<Outcome, StorageError> {
+    if newest_generation(environment, id).await? > ours {
+        return Err(StorageError::Superseded { tenant: id, generation: ours });
+    }
     let Some(claim) = find_tenant(environment, id).await? else { return Ok(Outcome::Gone) };
     let mut outcomes = load_some(environment, BTreeMap::from([(id, claim)]), Duration::ZERO).await?;
     Ok(outcomes.remove(&id).unwrap_or(Outcome::Gone))

@@ -190,9 +190,9 @@ impl TenantManager {
                     waiting.insert(id, claim);
                     Some(Absence::NotGranted)
                 }
-                Outcome::Failed(error) => {
+                Outcome::Failed(error, granted) => {
                     tracing::error!(tenant = %id, %error, "a tenant cannot be loaded and is not served, the others are");
-                    tokio::spawn(Arc::clone(self).load_later(id));
+                    tokio::spawn(Arc::clone(self).load_later(id, granted));
                     Some(Absence::Failed(error.to_string()))
                 }
             };
@@ -228,23 +228,36 @@ impl TenantManager {
         }
     }
 
-    /// One that could not be loaded: somebody may mend it.
-    async fn load_later(self: Arc<Self>, id: TenantId) {
+    /// One that could not be loaded: somebody may mend it. Until somebody else owns it, by what is known of generations:
+    /// the one that this pageserver was granted last, or where none was, the newest that there was.
+    async fn load_later(self: Arc<Self>, id: TenantId, granted: Option<Generation>) {
         let mut delay = FIRST_RELOAD;
+        let mut ours = granted;
         loop {
             let attempt = async {
+                if ours.is_none() {
+                    ours = load::newest_generation(&self.environment, id).await.ok();
+                }
                 tokio::time::sleep(delay).await;
-                load::load_again(&self.environment, id).await
+                match ours {
+                    Some(ours) => load::load_again(&self.environment, id, ours).await,
+                    None => Ok(Outcome::Waits(Claim::default())),
+                }
             };
             let outcome = tokio::select! {
                 outcome = attempt => outcome,
                 () = self.closed.cancelled() => return,
             };
             match outcome {
-                Err(error) | Ok(Outcome::Failed(error)) => {
-                    delay = (delay * 2).min(SLOWEST_RELOAD);
-                    tracing::error!(tenant = %id, %error, ?delay, "a tenant cannot be loaded, will try again");
+                Err(error @ StorageError::Superseded { .. }) => {
+                    tracing::error!(tenant = %id, %error, "a tenant that could not be loaded is somebody else's");
                     self.note_absence(id, Some(Absence::Failed(error.to_string())));
+                    return;
+                }
+                Err(error) => delay = self.note_failure(id, &error, delay),
+                Ok(Outcome::Failed(error, granted)) => {
+                    ours = granted.or(ours);
+                    delay = self.note_failure(id, &error, delay);
                 }
                 Ok(Outcome::Waits(_)) => {}
                 Ok(outcome) => {
@@ -253,6 +266,14 @@ impl TenantManager {
                 }
             }
         }
+    }
+
+    /// Returns after how long it is tried again.
+    fn note_failure(&self, id: TenantId, error: &StorageError, delay: Duration) -> Duration {
+        let delay = (delay * 2).min(SLOWEST_RELOAD);
+        tracing::error!(tenant = %id, %error, ?delay, "a tenant cannot be loaded, will try again");
+        self.note_absence(id, Some(Absence::Failed(error.to_string())));
+        delay
     }
 
     /// Changes whenever tenants come that had not been granted before.

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use durable_fs::DurableFs;
 use pageserver::storage::{Claim, FixedGeneration, Owners, StorageError};
-use remote_storage::{Faulty, ListMode, Operation, RemoteStorage};
+use remote_storage::{Faulty, ListMode, ObjectKey, Operation, RemoteStorage};
 use tokio::sync::watch;
 use types::{Generation, Lsn, TenantId, TenantTimelineId};
 
@@ -114,6 +115,39 @@ async fn a_superseded_pageserver_makes_no_branch() {
     let error = first.branch_timeline(ttid(2), ttid(1).timeline_id, None).await.map(|_| ()).unwrap_err();
     assert!(matches!(error, StorageError::Superseded { .. }), "{error}");
     second.get_timeline(ttid(2)).map(|_| ()).expect_err("it has looked before");
+    second.branch_timeline(ttid(2), ttid(1).timeline_id, None).await.unwrap();
+    first.shutdown().await.unwrap();
+    second.shutdown().await.unwrap();
+}
+
+/// It cannot load a tenant, and tries again; another one has it since, and keeps it.
+#[tokio::test]
+async fn a_tenant_that_another_pageserver_serves_is_not_taken_back() {
+    const BROKEN: TenantId = TenantId([0xBB; 16]);
+    let (first_disk, second_disk) = (Disk::new(), Disk::new());
+    let store = first_disk.store().await;
+    let highest = Highest(Arc::new(Mutex::new(Generation(1))));
+    let first = open(&first_disk, &highest, &store).await;
+    root(&first).await;
+    first.create_tenant(BROKEN).await.unwrap();
+    first.shutdown().await.unwrap();
+    let listing = store.list(None, ListMode::Recursive).await.unwrap();
+    let of_broken = |key: &ObjectKey| key.as_str().starts_with(&format!("tenants/{BROKEN}/"));
+    let key = listing.objects.into_iter().map(|object| object.key).find(of_broken).unwrap();
+    let whole = store.get(&key).await.unwrap();
+    store.put(&key, Bytes::from_static(b"damaged")).await.unwrap();
+
+    let first = open(&first_disk, &highest, &store).await;
+    let refused = first.list_timelines(BROKEN).map(drop).unwrap_err();
+    assert!(matches!(refused, StorageError::NotLoaded { .. }), "{refused}");
+    store.put(&key, whole).await.unwrap();
+    let second = open(&second_disk, &highest, &store).await;
+    second.list_timelines(BROKEN).unwrap();
+    let theirs = || first.list_timelines(BROKEN).map(drop).unwrap_err().to_string();
+    eventually("it sees that", || theirs().contains("belongs to another pageserver now")).await;
+    let generation = *highest.0.lock().unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(*highest.0.lock().unwrap(), generation, "it was claimed once more");
     second.branch_timeline(ttid(2), ttid(1).timeline_id, None).await.unwrap();
     first.shutdown().await.unwrap();
     second.shutdown().await.unwrap();
