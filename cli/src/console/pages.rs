@@ -14,7 +14,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Extension, Query, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::SET_COOKIE;
-use axum::middleware;
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
@@ -43,9 +43,19 @@ pub(super) fn router(console: Arc<Console>) -> Router {
         .route("/logout", post(log_out))
         .merge(assets::router())
         .fallback(async |request: Request| Failure::not_found(request.uri().path()))
+        .layer(middleware::from_fn(to_its_end))
         .layer(middleware::from_fn_with_state(Arc::clone(&console), guard))
         .layer(DefaultBodyLimit::max(MOST_BYTES))
         .with_state(console)
+}
+
+/// A browser that goes leaves nothing half done: no branch that only the pageserver has, no compute that nobody ends.
+async fn to_its_end(request: Request, next: Next) -> Response {
+    match tokio::spawn(next.run(request)).await {
+        Ok(response) => response,
+        // It panicked, and has said so.
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
 }
 
 /// The branch that a link names.

@@ -1,6 +1,8 @@
 //! The past is asked through computes of the console's own, which go when it ends.
 
-use harness::{Cluster, block_on};
+use std::time::Duration;
+
+use harness::{Cluster, block_on, eventually};
 
 use super::served::{Served, Visitor, between};
 
@@ -118,5 +120,27 @@ fn what_a_killed_console_left_the_next_one_ends() {
         assert_eq!(looks(&cluster), Vec::<String>::new());
         assert_eq!(cluster.pid("console.1"), None);
         next.end();
+    });
+}
+
+/// The browser goes while the compute starts.
+#[test]
+fn a_query_that_is_given_up_leaves_no_compute() {
+    let cluster = Cluster::up("console-given-up").need_not_evict("it reads little");
+    block_on(async {
+        let served = Served::start(&cluster);
+        let visitor = Visitor::log_in(&served).await;
+        let starts = eventually("a compute starts", Duration::from_secs(30), async || {
+            cluster.pid("console.1").is_some()
+        });
+        tokio::select! {
+            page = visitor.query("main", "", "SELECT 40 + 2") => panic!("it was answered before: {page}"),
+            () = starts => {}
+        }
+        // Its place is not given to the next one.
+        assert!(visitor.query("main", "", "SELECT 40 + 2").await.contains("<td>42</td>"));
+        served.end();
+        assert_eq!(looks(&cluster), Vec::<String>::new());
+        assert_eq!(cluster.pid("console.1"), None);
     });
 }
