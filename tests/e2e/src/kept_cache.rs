@@ -150,8 +150,12 @@ fn a_full_table_is_gone_on_with() {
         }
         drop(main);
         cluster.varve(&["endpoint", "stop", "main"]);
-        let least = ["--set", "varve.cache_entries=256", "--set", "varve.chunk_blocks=16"];
-        cluster.varve(&[&["endpoint", "reconfigure", "main"][..], &least].concat());
+        let mut reconfigure = vec!["endpoint", "reconfigure", "main"];
+        // Entries are what is scarce, however small the cache is in this run.
+        for setting in ["varve.cache_entries=256", "varve.chunk_blocks=16", "varve.cache_size=1GB"] {
+            reconfigure.extend(["--set", setting]);
+        }
+        cluster.varve(&reconfigure);
         cluster.varve(&["endpoint", "start", "main", "--cold"]);
         let main = cluster.connect("main").await;
         let sum = number(&main, "SELECT sum(n)::bigint FROM t").await;
