@@ -380,8 +380,9 @@ chunk_table_raise_floor(ChunkEntry *relation_entry, uint32 fork, XLogRecPtr lsn)
 
 /*
  * A chunk may go if this life wrote nothing in it that is not covered, or not
- * replayed in full: what it had cached is fetched again.  Shared catalogs have no floor to raise, but
- * they are never evicted either, so such an entry has no LSN to hand over.
+ * replayed in full: what it had cached is fetched again.  Shared catalogs have
+ * no floor to raise, but they are never evicted either, so such an entry has no
+ * LSN to hand over.
  */
 static bool
 recycle_chunk(ChunkEntry *entry)

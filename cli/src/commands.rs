@@ -37,9 +37,17 @@ pub async fn run(arguments: Arguments, output: Output) -> anyhow::Result<ExitCod
         env.check_runs_here()?;
         anyhow::Ok(env)
     };
-    // Commands that change something wait here for one another; those that only look do not. What the one before has changed
-    // is read behind it.
+    // Commands that change something wait here for one another; those that only look do not.
     let lock = || LocalEnv::lock(directory);
+    // What the one before has changed is read behind it. Before there is a cluster there is nothing to lock.
+    let behind_others = |waits: bool, open: &dyn Fn() -> anyhow::Result<LocalEnv>| {
+        let env = open()?;
+        if !waits {
+            return Ok((None, env));
+        }
+        let lock = lock()?;
+        anyhow::Ok((Some(lock), open()?))
+    };
     // The arms that `return` have a verdict of their own.
     match arguments.command {
         Command::Up(init) => {
@@ -53,24 +61,18 @@ pub async fn run(arguments: Arguments, output: Output) -> anyhow::Result<ExitCod
             up::init_alone(directory, &init, output)
         }
         Command::Start => {
-            open_here()?;
-            let _lock = lock()?;
-            let env = open_here()?;
+            let (_lock, env) = behind_others(true, &open_here)?;
             up::start(&env, output).await
         }
         Command::Down(stop) | Command::Stop(stop) => {
-            open_here()?;
-            let _lock = lock()?;
-            let env = open_here()?;
+            let (_lock, env) = behind_others(true, &open_here)?;
             up::stop(&env, stop.mode, output).await
         }
         Command::Status => return status::status(&open()?, output).await,
         Command::Top { every, rounds } => top::top(&open()?, every.0, rounds).await,
         Command::Doctor => return doctor::doctor(&open()?, output).await,
         Command::Recover => {
-            open()?;
-            let _lock = lock()?;
-            let env = open()?;
+            let (_lock, env) = behind_others(true, &open)?;
             recover::recover(&env, output).await
         }
         Command::Console(arguments) => console::console(directory, arguments, output).await,
@@ -78,15 +80,11 @@ pub async fn run(arguments: Arguments, output: Output) -> anyhow::Result<ExitCod
         Command::Psql(psql) => connect::psql(&open_here()?, &psql),
         Command::Logs(logs) => logs::logs(&open_here()?, &logs, output).await,
         Command::Tenant(command) => {
-            open()?;
-            let _lock = if tenant::only_reads(&command) { None } else { Some(lock()?) };
-            let env = open()?;
+            let (_lock, env) = behind_others(!tenant::only_reads(&command), &open)?;
             tenant::run(&env, command, output).await
         }
         Command::Timeline(command) => {
-            open()?;
-            let _lock = if timeline::only_reads(&command) { None } else { Some(lock()?) };
-            let env = open()?;
+            let (_lock, env) = behind_others(!timeline::only_reads(&command), &open)?;
             timeline::run(&env, command, output).await
         }
         Command::Endpoint(command) => endpoint::run(&open_here()?, command, lock, output).await,

@@ -51,19 +51,16 @@ pub async fn up(
 /// The endpoint `main`, which is made if need be. Or who writes to its branch in its place: that one would be fenced off.
 fn first_endpoint(env: &LocalEnv, output: Output) -> anyhow::Result<Endpoint> {
     let new = endpoint::NewEndpoint::named(DEFAULT_ENDPOINT);
-    let main = Endpoint::exists(env, DEFAULT_ENDPOINT).then(|| Endpoint::load(env, DEFAULT_ENDPOINT));
-    let main = main.transpose()?;
-    let branch = match &main {
-        Some(main) if main.is_in_use(env) => return Endpoint::load(env, DEFAULT_ENDPOINT),
-        Some(main) => main.ttid(),
-        None => env.branches()?.find(new.tenant_id, &new.branch)?,
+    let branch = match Endpoint::exists(env, DEFAULT_ENDPOINT) {
+        true => Endpoint::load(env, DEFAULT_ENDPOINT)?.ttid(),
+        false => env.branches()?.find(new.tenant_id, &new.branch)?,
     };
-    let mut others = Endpoint::writers_of(env, branch)?;
-    others.retain(|other| other.name != DEFAULT_ENDPOINT && (main.is_none() || other.is_in_use(env)));
-    match (others.into_iter().max_by_key(|other| other.is_in_use(env)), main) {
-        (Some(other), _) => Ok(other),
-        (None, Some(main)) => Ok(main),
-        (None, None) => endpoint::create(env, new, output),
+    let is_main = |endpoint: &Endpoint| endpoint.name == DEFAULT_ENDPOINT;
+    let mut candidates = Endpoint::all_of(env, branch)?;
+    candidates.retain(|endpoint| endpoint.is_primary() || is_main(endpoint));
+    match candidates.into_iter().max_by_key(|endpoint| (endpoint.is_in_use(env), is_main(endpoint))) {
+        Some(first) => Ok(first),
+        None => endpoint::create(env, new, output),
     }
 }
 

@@ -71,6 +71,12 @@ impl Environment {
         Ok(newest_of(&listing, TENANT_STEM, up_to))
     }
 
+    /// The highest one that has said in object storage that it owns the tenant; zero if none has.
+    pub(super) async fn newest_generation(&self, tenant: TenantId) -> Result<Generation, StorageError> {
+        let newest = self.newest_tenant_object(tenant, Generation(u32::MAX)).await?;
+        Ok(newest.and_then(|key| generation_of(key.file_name(), TENANT_STEM)).unwrap_or_default())
+    }
+
     pub(super) fn timelines_prefix(tenant: TenantId) -> ObjectKey {
         key(format!("tenants/{tenant}/timelines"))
     }

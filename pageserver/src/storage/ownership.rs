@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use types::{Generation, TenantId, TenantTimelineId, TimelineId};
 
 use super::StorageError;
-use super::environment::{Environment, TENANT_STEM, generation_of};
+use super::environment::Environment;
 
 /// What is known of a tenant that is to be claimed.
 #[derive(Clone, Debug, Default)]
@@ -87,9 +87,8 @@ impl Ownership {
     ) -> Result<(), StorageError> {
         let mut confirmed = environment.owners.confirm(timeline, self.generation).await;
         if confirmed.is_ok() {
-            let newest = environment.newest_tenant_object(self.tenant, Generation(u32::MAX)).await?;
-            let generation = newest.and_then(|key| generation_of(key.file_name(), TENANT_STEM));
-            if generation > Some(self.generation) {
+            let newest = environment.newest_generation(self.tenant).await?;
+            if newest > self.generation {
                 confirmed = Err(self.error());
             }
         }

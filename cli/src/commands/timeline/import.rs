@@ -131,23 +131,30 @@ fn version_of(data: &Path) -> anyhow::Result<PgVersion> {
 /// What a link leads to is another's: it would be written to, and given to PostgreSQL's user.
 fn refuse_links(data: &Path) -> anyhow::Result<()> {
     refuse_tablespaces(data)?;
-    let mut waiting = vec![data.to_owned()];
-    while let Some(directory) = waiting.pop() {
-        for entry in std::fs::read_dir(&directory)? {
-            let entry = entry?;
-            let kind = entry.file_type()?;
-            if kind.is_dir() {
-                waiting.push(entry.path());
-            } else if !kind.is_file() {
-                let path = entry.path();
-                let path = path.strip_prefix(data).unwrap_or(&path).display().to_string();
-                bail!(
-                    "{path} in the base backup is a link, or no file at all: put what it leads to in its place"
-                );
-            }
+    for path in with_all_in_it(data)? {
+        let kind = path.symlink_metadata()?.file_type();
+        if !kind.is_dir() && !kind.is_file() {
+            let path = path.strip_prefix(data).unwrap_or(&path).display();
+            bail!(
+                "{path} in the base backup is a link, or no file at all: put what it leads to in its place"
+            );
         }
     }
     Ok(())
+}
+
+/// What links lead to is not in it.
+fn with_all_in_it(path: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let (mut waiting, mut all) = (vec![path.to_owned()], Vec::new());
+    while let Some(path) = waiting.pop() {
+        if path.symlink_metadata()?.is_dir() {
+            for entry in std::fs::read_dir(&path)? {
+                waiting.push(entry?.path());
+            }
+        }
+        all.push(path);
+    }
+    Ok(all)
 }
 
 fn refuse_tablespaces(data: &Path) -> anyhow::Result<()> {
@@ -237,14 +244,8 @@ fn give_to_postgres(path: &Path) -> anyhow::Result<()> {
         return Ok(());
     }
     let user = User::from_name("postgres")?.context("there is no user postgres")?;
-    let mut waiting = vec![path.to_owned()];
-    while let Some(path) = waiting.pop() {
-        lchown(&path, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
-        if path.symlink_metadata()?.is_dir() {
-            for entry in std::fs::read_dir(&path)? {
-                waiting.push(entry?.path());
-            }
-        }
+    for path in with_all_in_it(path)? {
+        lchown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
     }
     Ok(())
 }

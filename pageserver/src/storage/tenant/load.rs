@@ -93,15 +93,6 @@ pub(super) async fn load_some(
     Ok(outcomes)
 }
 
-/// The highest generation that has said in object storage that it owns the tenant.
-pub(super) async fn newest_generation(
-    environment: &Environment,
-    id: TenantId,
-) -> Result<Generation, StorageError> {
-    let newest = environment.newest_tenant_object(id, Generation(u32::MAX)).await?;
-    Ok(newest.and_then(|key| generation_of(key.file_name(), TENANT_STEM)).unwrap_or_default())
-}
-
 /// One that could not be loaded before, once it is granted again. Unless somebody has come after `ours`, who serves it: it
 /// is not taken away from there.
 pub(super) async fn load_again(
@@ -109,7 +100,7 @@ pub(super) async fn load_again(
     id: TenantId,
     ours: Generation,
 ) -> Result<Outcome, StorageError> {
-    if newest_generation(environment, id).await? > ours {
+    if environment.newest_generation(id).await? > ours {
         return Err(StorageError::Superseded { tenant: id, generation: ours });
     }
     let Some(claim) = find_tenant(environment, id).await? else { return Ok(Outcome::Gone) };

@@ -236,7 +236,7 @@ impl TenantManager {
         loop {
             let attempt = async {
                 if ours.is_none() {
-                    ours = load::newest_generation(&self.environment, id).await.ok();
+                    ours = self.environment.newest_generation(id).await.ok();
                 }
                 tokio::time::sleep(delay).await;
                 match ours {
