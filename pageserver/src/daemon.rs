@@ -153,8 +153,7 @@ pub async fn run(
     );
     let router = http_server::described(api, Guard { verifier, part: Scope::Pageserver }, registry);
     let api = http_server::serve(http_listener, certificate, router, shutdown);
-    let (_, served) = tokio::join!(page_service, api);
-    served.context("HTTP server")?;
+    tokio::join!(page_service, api);
     tracing::info!("shutting down: flushing and uploading");
     receivers.stopped().await;
     let flushed = manager.shutdown().await.context("flushing at shutdown");

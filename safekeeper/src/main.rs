@@ -133,7 +133,7 @@ async fn run(arguments: Arguments, traces: &Traces) -> anyhow::Result<()> {
     };
     telemetry::stop_on_signals(&shutdown)?;
     tokio::select! {
-        (_, http, _, _, _, _) = Box::pin(servers) => http.context("serving HTTP ended")?,
+        _ = Box::pin(servers) => {}
         Some(error) = fatal.recv() => bail!("the process ends rather than go on with a disk it cannot trust: {error}"),
     }
     manager.wait().await;

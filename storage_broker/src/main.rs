@@ -63,7 +63,7 @@ async fn run(arguments: Arguments, traces: &Traces) -> anyhow::Result<()> {
     let shutdown = CancellationToken::new();
     telemetry::stop_on_signals(&shutdown)?;
     let router = service::router(verifier, registry, shutdown.clone())?;
-    http_server::serve(listener, certificate, router, shutdown).await.context("serving ended")?;
+    http_server::serve(listener, certificate, router, shutdown).await;
     tracing::info!("storage broker stopped");
     Ok(())
 }

@@ -271,6 +271,6 @@ mod tests {
         shutdown.cancel();
         assert!(subscription.next().await.is_none_or(|message| message.is_err()));
         drop((subscription, client));
-        server.await.unwrap().unwrap();
+        server.await.unwrap();
     }
 }

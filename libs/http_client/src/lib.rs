@@ -11,6 +11,9 @@ use serde::de::DeserializeOwned;
 
 /// For requests that do not say otherwise.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// An idle connection is used again within this, and no later: our servers end theirs after half a minute, and a request
+/// that crosses that end is lost.
+pub const MOST_IDLE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
@@ -52,7 +55,8 @@ pub fn absent_is_none<T>(answer: Result<T, HttpError>) -> Result<Option<T>, Http
 pub fn client(trust: Option<&Trust>) -> reqwest::Client {
     let config = trust.map_or_else(Trust::nobody, |trust| trust.client_config(&["http/1.1"]));
     #[allow(clippy::disallowed_methods, reason = "this is the one place")]
-    let built = reqwest::Client::builder().tls_backend_preconfigured(config).build();
+    let built =
+        reqwest::Client::builder().tls_backend_preconfigured(config).pool_idle_timeout(MOST_IDLE).build();
     built.expect("all that it takes was given to it")
 }
 

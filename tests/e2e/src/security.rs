@@ -6,6 +6,7 @@ mod http;
 mod parts;
 mod postgres;
 mod rotation;
+mod strangers;
 mod tls;
 mod tokens;
 
