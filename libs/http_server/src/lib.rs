@@ -14,6 +14,7 @@ mod tls;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
+use axum::http::header::CONNECTION;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -60,7 +61,8 @@ async fn check_token(State(guard): State<Guard>, request: Request, next: Next) -
             }
             next.run(request).await
         }
-        Err(error) => error.into_response(),
+        // Who asks again does it on another connection: this one may be about to end as a stranger's.
+        Err(error) => ([(CONNECTION, "close")], error).into_response(),
     }
 }
 

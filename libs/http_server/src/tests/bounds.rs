@@ -78,9 +78,17 @@ async fn nor_does_it_to_be_slow_or_to_ask_for_what_anybody_may() {
     };
     tokio::join!(
         again_and_again("GET /open HTTP/1.1\r\nHost: x\r\nX-Long: ", "x".into()),
-        again_and_again("", get_request("/v1/status", None, "")),
         again_and_again("", get_request("/open", None, "")),
     );
+}
+
+/// At once: a request that crosses the end of a stranger's connection is lost.
+#[tokio::test]
+async fn who_was_refused_asks_on_another_connection() {
+    let port = Port::open(LIMITS).await;
+    let mut stream = port.connect().await;
+    stream.write_all(get_request("/v1/status", None, "").as_bytes()).await.unwrap();
+    assert!(to_the_end(&mut stream).await.starts_with("HTTP/1.1 401"));
 }
 
 #[tokio::test]
