@@ -182,6 +182,14 @@ impl Redo for PageReader {
     fn value_of(&self, timeline: &TimelineMetadata, key: Key, found: &Reconstruct) -> Option<Bytes> {
         self.redo(timeline, key, found).ok()
     }
+
+    fn written_blocks(&self, size: &[u8]) -> Vec<Range<u32>> {
+        match RelSize::decode(size) {
+            Some(size) => size.written(0..size.blocks),
+            // Nothing is removed for the sake of what makes no sense.
+            None => vec![0..u32::MAX],
+        }
+    }
 }
 
 pub fn zero_page() -> Bytes {

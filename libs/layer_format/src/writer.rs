@@ -79,6 +79,11 @@ impl<W: Write> LayerWriter<W> {
         Ok(())
     }
 
+    /// Of the entry that was put last.
+    pub fn last_key(&self) -> Option<Key> {
+        self.last.map(|(key, _)| key)
+    }
+
     pub fn identity(&self) -> &Identity {
         &self.identity
     }

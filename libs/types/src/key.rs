@@ -201,6 +201,22 @@ impl Key {
         Key::pack(kind, 0, 0, 0, 0, 0)..Key(end)
     }
 
+    /// The sizes of the relations that blocks within `keys` are of.
+    pub fn rel_sizes_of_blocks(keys: &KeyRange) -> KeyRange {
+        let blocks = Key::kind_range(KeyKind::RelBlock);
+        let size = |key: Key, block: u32| {
+            let mut bytes = key.0;
+            bytes[0] = KeyKind::RelSize as u8;
+            bytes[14..].copy_from_slice(&block.to_be_bytes());
+            Key(bytes)
+        };
+        match (keys.start.max(blocks.start), keys.end.min(blocks.end)) {
+            (start, end) if start >= end => Key::MIN..Key::MIN,
+            (start, end) if end == blocks.end => size(start, 0)..Key::kind_range(KeyKind::RelSize).end,
+            (start, end) => size(start, 0)..size(end, u32::MAX),
+        }
+    }
+
     /// All sizes of relations of one database in one tablespace.
     pub fn rel_sizes_of_database(spc: Oid, db: Oid) -> KeyRange {
         Key::pack(KeyKind::RelSize, spc, db, 0, 0, 0)
@@ -352,6 +368,21 @@ mod tests {
             assert!(Key::kind_range(kind).start < Key::kind_range(kind).end);
             assert!(Key::kind_range(kind).end < Key::MAX);
         }
+    }
+
+    #[test]
+    fn blocks_have_the_sizes_of_their_relations() {
+        let [one, other] = [REL, RelTag { rel: 16390, ..REL }];
+        let of_both = Key::rel_sizes_of_blocks(&(Key::rel_block(one, 7)..Key::rel_block(other, 1)));
+        assert!(of_both.contains(&Key::rel_size(one)) && of_both.contains(&Key::rel_size(other)));
+        for outside in [RelTag { fork: Fork::Fsm, ..one }, RelTag { rel: 16391, ..REL }] {
+            assert!(!of_both.contains(&Key::rel_size(outside)), "{outside}");
+        }
+        let of_all = Key::rel_sizes_of_blocks(&(Key::MIN..Key::MAX));
+        assert_eq!(of_all.end, Key::kind_range(KeyKind::RelSize).end);
+        assert!(of_all.contains(&Key::rel_size(RelTag { spc: 0, db: 0, rel: 0, fork: Fork::Main })));
+        let none = Key::slru_block(SlruKind::Clog, 0, 0)..Key::MAX;
+        assert!(Key::rel_sizes_of_blocks(&none).is_empty());
     }
 
     #[test]

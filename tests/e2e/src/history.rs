@@ -126,3 +126,76 @@ fn what_is_older_than_the_interval_goes_and_branches_keep_theirs() {
         assert!(cutoff() > middle, "the cutoff is in the index");
     });
 }
+
+/// What is dropped, or cut, is replaced by nothing, and goes all the same.
+#[test]
+fn a_view_that_is_made_anew_takes_its_room_once() {
+    const REFRESHES: i64 = 20;
+    let settings = "checkpoint_distance = 1048576\n\
+                    storage.compaction_target_size = 1048576\nstorage.image_layer_size = 4194304\n\
+                    tenant_config.gc_period = \"1s\"\ntenant_config.lsn_lease_length = \"0s\"";
+    let cluster = Cluster::up_configured("refresh", "", settings).need_not_evict("it reads little");
+    block_on(async {
+        let main = cluster.connect("main").await;
+        let bytes = || {
+            let status = cluster.pageserver_timeline("main");
+            status["current_physical_size"].as_i64().expect("a size")
+        };
+        let at_initdb = bytes();
+        main.batch_execute(
+            "CREATE TABLE kept (id int PRIMARY KEY, n int); INSERT INTO kept SELECT i, 0 FROM generate_series(1, 2000) i; \
+             CREATE MATERIALIZED VIEW nightly AS \
+                 SELECT i AS id, md5(i::text || clock_timestamp()) AS text FROM generate_series(1, 40000) i; \
+             CREATE UNIQUE INDEX ON nightly (id)",
+        )
+        .await
+        .unwrap();
+        let sum = "SELECT sum(hashtext(text)::bigint)::bigint FROM nightly";
+        let at_first = number(&main, sum).await;
+        cluster.varve(&["timeline", "branch", "--branch-name", "old"]);
+        let view_bytes = number(&main, "SELECT pg_total_relation_size('nightly')").await;
+        for _ in 0..REFRESHES {
+            main.batch_execute("REFRESH MATERIALIZED VIEW nightly").await.unwrap();
+            main.batch_execute("UPDATE kept SET n = n + 1 WHERE id <= 100").await.unwrap();
+            // One that shares its layers with what goes, and stays.
+            main.batch_execute(
+                "CREATE TABLE IF NOT EXISTS beside AS SELECT 1 AS n; INSERT INTO beside VALUES (1)",
+            )
+            .await
+            .unwrap();
+        }
+        let of_today = number(&main, sum).await;
+        let all = bytes();
+        cluster.varve(&["tenant", "config", "--set", "pitr_interval=0", "--set", "gc_horizon=0"]);
+        let mut least = all;
+        // The views of the branch and of today, and the catalogs as they were and as they are; and some more.
+        let enough = 2 * at_initdb + 4 * view_bytes;
+        eventually("old pages are collected", PATIENCE, async || {
+            least = least.min(bytes());
+            least < enough
+        })
+        .await;
+        eprintln!("a view of {view_bytes} bytes: {all} bytes with all its past, {least} without");
+
+        cluster.varve(&["endpoint", "create", "old", "--branch-name", "old"]);
+        for round in 0..2 {
+            cluster.varve(&["endpoint", "stop", "main"]);
+            if round == 1 {
+                cluster.varve(&["endpoint", "stop", "old"]);
+                cluster.varve(&["pageserver", "stop"]);
+                std::fs::remove_dir_all(cluster.directory().join("pageserver/tenants")).expect("the cache");
+                cluster.varve(&["pageserver", "start"]);
+            }
+            for (name, wanted, changes) in [("main", of_today, REFRESHES * 100), ("old", at_first, 0)] {
+                cluster.varve(&["endpoint", "start", name, "--cold"]);
+                let there = cluster.connect(name).await;
+                assert_eq!(number(&there, sum).await, wanted, "{name}");
+                assert_eq!(number(&there, "SELECT sum(n) FROM kept").await, changes, "{name}");
+                there.batch_execute("CREATE EXTENSION IF NOT EXISTS amcheck").await.unwrap();
+                let check =
+                    "SELECT bt_index_check('nightly_id_idx', true), bt_index_check('kept_pkey', true)";
+                there.batch_execute(check).await.unwrap();
+            }
+        }
+    });
+}

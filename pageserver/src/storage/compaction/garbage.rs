@@ -1,8 +1,8 @@
 //! Which layers nobody can need any more, and where images would set more of them free.
 //!
 //! What may be read is everything from the *cutoff* on, and below it the *pins*: exact LSNs at which branches begin or
-//! that somebody has leased. A layer is needed if a read at one of those meets it; a read at any LSN above the cutoff
-//! meets layers that reach above it, and from there on the layers that a read at the cutoff meets.
+//! that somebody has leased; at each of them its live keys. A layer is needed if a read at one of those meets it; a read at
+//! any LSN above the cutoff meets layers that reach above it, and from there on the layers that a read at the cutoff meets.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -10,22 +10,29 @@ use layer_map::{Coverage, Descent, Extent, LayerMap};
 use types::{Key, KeyRange, Lsn};
 
 use super::plan::{first_run, is_unmakeable, split, weigh};
-use super::{ALL, Job, Layer, Limits};
+use super::{ALL, Job, Layer, Limits, LiveKeys};
 
-/// The layers that no read meets. `pins` above the cutoff do no harm.
-pub(in crate::storage) fn garbage<L: Layer>(map: &LayerMap<L>, cutoff: Lsn, pins: &[Lsn]) -> Vec<Extent> {
+/// The layers that no read meets. `reads` are the LSNs that [`read_lsns`] gives, with what is live there.
+pub(in crate::storage) fn garbage<L: Layer>(map: &LayerMap<L>, reads: &[LiveKeys]) -> Vec<Extent> {
+    let Some(at_cutoff) = reads.last() else { return Vec::new() };
     let mut needed = HashSet::new();
-    let mut meet = |keys: &KeyRange, end: Lsn| {
-        let descents = map.plan(keys, end);
-        let steps = descents.iter().flat_map(|descent| &descent.steps);
-        needed.extend(steps.map(|step| step.layer.extent()));
+    let mut meet = |live: &LiveKeys, keys: &KeyRange, end: Lsn| {
+        for Descent { keys, steps } in map.plan(keys, end) {
+            let is_live = live.meet(&keys);
+            // One without values costs nothing, and below it may be layers that are needed for other keys: without it these
+            // would look deep here, and images be made again.
+            let met = steps.into_iter().filter(|step| is_live || step.layer.entries() == Some(0));
+            needed.extend(met.map(|step| step.layer.extent()));
+        }
     };
-    for lsn in read_lsns(cutoff, pins) {
-        meet(&ALL, lsn + 1);
+    for live in reads {
+        meet(live, &ALL, live.at + 1);
     }
-    let is_above = |extent: &Extent| extent.lsns.end > cutoff + 1;
-    for (extent, _) in map.iter().filter(|(extent, _)| is_above(extent) && extent.lsns.start <= cutoff) {
-        meet(&extent.keys, extent.lsns.start);
+    let is_above = |extent: &Extent| extent.lsns.end > at_cutoff.at + 1;
+    for (extent, _) in map.iter().filter(|(extent, _)| is_above(extent) && extent.lsns.start <= at_cutoff.at)
+    {
+        // A block that is live again above the cutoff has its base there.
+        meet(at_cutoff, &extent.keys, extent.lsns.start);
     }
     let is_garbage = |extent: &Extent| !is_above(extent) && !needed.contains(extent);
     map.iter().map(|(extent, _)| extent).filter(|extent| is_garbage(extent)).cloned().collect()
@@ -39,32 +46,44 @@ pub(in crate::storage) fn read_lsns(cutoff: Lsn, pins: &[Lsn]) -> Vec<Lsn> {
     lsns
 }
 
-/// Images as of the cutoff or a pin that would make garbage of delta layers, where those are at least as large as the
-/// images that they lie on. The oldest first, since others then rest on its images.
+/// Images as of one of `reads` that would set free at least as many bytes as they take: of delta layers, and of blocks that
+/// are not live any more. The oldest first, since others then rest on its images.
 pub(in crate::storage) fn rewrite<L: Layer>(
     map: &LayerMap<L>,
-    cutoff: Lsn,
-    pins: &[Lsn],
+    reads: &[LiveKeys],
     unmakeable: &BTreeSet<Key>,
     limits: &Limits,
 ) -> Option<Job> {
-    for at in read_lsns(cutoff, pins).into_iter().filter(|_| limits.makes_images) {
+    let mut before = Lsn::INVALID;
+    for live in reads.iter().filter(|_| limits.makes_images) {
+        let at = live.at;
         let descents = map.plan(&ALL, at + 1);
         // One that reaches above stays in any case.
         let below = |extent: &Extent| extent.coverage == Coverage::Delta && extent.lsns.end <= at + 1;
+        // Of image layers that no older read meets.
+        let dead = |layer: &L| {
+            let Extent { keys, lsns, coverage } = layer.extent();
+            if coverage == Coverage::Image && before < lsns.start && lsns.start < at {
+                live.dead_bytes(&keys, layer.entries(), layer.bytes())
+            } else {
+                0
+            }
+        };
         let has_garbage = |descent: &Descent<L>| {
-            descent.steps.iter().any(|step| below(&step.layer.extent()))
-                && !is_unmakeable(&descent.keys, unmakeable)
+            let is_mostly_dead = |layer: &L| dead(layer) * 2 > layer.bytes();
+            let frees = |layer: &L| below(&layer.extent()) || is_mostly_dead(layer);
+            descent.steps.iter().any(|step| frees(&step.layer)) && !is_unmakeable(&descent.keys, unmakeable)
         };
         let mut rest = descents.as_slice();
         while let Some(keys) = first_run(rest, has_garbage, limits.job_bytes) {
             let (within, beyond) = split(rest, &keys);
-            let (deltas, images) = weigh(within, below);
-            if images > 0 && deltas >= images {
+            let weight = weigh(within, below, dead);
+            if weight.images > 0 && weight.deltas + weight.dead >= weight.images - weight.dead {
                 return Some(Job::Images { keys, at });
             }
             rest = beyond;
         }
+        before = at;
     }
     None
 }

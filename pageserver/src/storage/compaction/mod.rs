@@ -16,11 +16,13 @@
 //! ```
 
 mod garbage;
+mod live;
 mod plan;
 #[cfg(test)]
 mod tests;
 
 pub(super) use garbage::{garbage, read_lsns, rewrite};
+pub(super) use live::{LiveKeys, end_of_blocks};
 pub(super) use plan::{Job, Limits, first_run, is_unmakeable, level0, next_job};
 
 use layer_map::Extent;
@@ -34,4 +36,6 @@ pub(super) trait Layer: Clone {
     fn extent(&self) -> Extent;
     /// Length of its file.
     fn bytes(&self) -> u64;
+    /// How many it holds. None: that is not known.
+    fn entries(&self) -> Option<u64>;
 }

@@ -66,7 +66,7 @@ pub(in crate::storage) fn next_job<L: Layer>(
     let mut rest = descents.as_slice();
     while let Some(keys) = first_run(rest, is_deep, limits.job_bytes) {
         let (within, beyond) = split(rest, &keys);
-        let (deltas, images) = weigh(within, |_| true);
+        let Weight { deltas, images, .. } = weigh(within, |_| true, |_| 0);
         // Without any image of their own, values lie in the ancestor, and nobody knows here how large they are.
         if images > 0 && deltas.saturating_mul(CHANGES_TO_VALUES) >= images {
             return Some(Job::Images { keys, at: Lsn(end.0.checked_sub(1)?) });
@@ -155,20 +155,37 @@ pub(super) fn split<'a, L>(
     (&descents[first..end], &descents[end..])
 }
 
-/// Bytes of those delta layers that count, and of image layers, that the descents meet; each layer once.
-pub(super) fn weigh<L: Layer>(descents: &[Descent<L>], counts: impl Fn(&Extent) -> bool) -> (u64, u64) {
+/// Bytes of layers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Weight {
+    /// Of those delta layers that count.
+    pub(super) deltas: u64,
+    pub(super) images: u64,
+    /// Of `images`, what nobody reads.
+    pub(super) dead: u64,
+}
+
+/// Of the layers that the descents meet, each once.
+pub(super) fn weigh<L: Layer>(
+    descents: &[Descent<L>],
+    counts: impl Fn(&Extent) -> bool,
+    dead: impl Fn(&L) -> u64,
+) -> Weight {
     let mut seen = HashSet::new();
-    let (mut deltas, mut images) = (0, 0);
+    let mut weight = Weight::default();
     for step in descents.iter().flat_map(|descent| &descent.steps) {
         let extent = step.layer.extent();
         let counts = counts(&extent);
         if seen.insert(extent) {
             match step.coverage {
                 Coverage::Delta if !counts => {}
-                Coverage::Delta => deltas += step.layer.bytes(),
-                Coverage::Image => images += step.layer.bytes(),
+                Coverage::Delta => weight.deltas += step.layer.bytes(),
+                Coverage::Image => {
+                    weight.images += step.layer.bytes();
+                    weight.dead += dead(&step.layer);
+                }
             }
         }
     }
-    (deltas, images)
+    weight
 }

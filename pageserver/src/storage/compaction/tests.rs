@@ -6,12 +6,13 @@ use std::ops::Range;
 use layer_map::{Coverage, Extent, LayerMap};
 use types::{Fork, Key, Lsn, RelTag};
 
-use super::{Job, Layer, Limits, garbage, next_job, rewrite};
+use super::{Job, Layer, Limits, LiveKeys, garbage, next_job, read_lsns, rewrite};
 
 #[derive(Clone, Debug)]
 struct Drawn {
     extent: Extent,
     bytes: u64,
+    entries: Option<u64>,
 }
 
 impl Layer for Drawn {
@@ -22,15 +23,22 @@ impl Layer for Drawn {
     fn bytes(&self) -> u64 {
         self.bytes
     }
+
+    fn entries(&self) -> Option<u64> {
+        self.entries
+    }
 }
 
+const REL: RelTag = RelTag { spc: 1663, db: 5, rel: 16384, fork: Fork::Main };
+
 fn key(block: u32) -> Key {
-    Key::rel_block(RelTag { spc: 1663, db: 5, rel: 16384, fork: Fork::Main }, block)
+    Key::rel_block(REL, block)
 }
 
 fn delta(keys: Range<u32>, lsns: Range<u64>, bytes: u64) -> Drawn {
     let keys = key(keys.start)..key(keys.end);
-    Drawn { extent: Extent { keys, lsns: Lsn(lsns.start)..Lsn(lsns.end), coverage: Coverage::Delta }, bytes }
+    let extent = Extent { keys, lsns: Lsn(lsns.start)..Lsn(lsns.end), coverage: Coverage::Delta };
+    Drawn { extent, bytes, entries: Some(bytes) }
 }
 
 fn flushed(lsns: Range<u64>, bytes: u64) -> Drawn {
@@ -40,9 +48,10 @@ fn flushed(lsns: Range<u64>, bytes: u64) -> Drawn {
 }
 
 fn image(keys: Range<u32>, at: u64, bytes: u64) -> Drawn {
+    let entries = Some(u64::from(keys.end - keys.start));
     let mut layer = delta(keys, at..at + 1, bytes);
     layer.extent.coverage = Coverage::Image;
-    layer
+    Drawn { entries, ..layer }
 }
 
 fn map(layers: &[Drawn]) -> LayerMap<Drawn> {
@@ -132,9 +141,19 @@ fn runs_of_about_one_size_are_merged() {
     assert_eq!(job(&beside, 39), Some(Job::Merge(extents(&beside))));
 }
 
-fn collected(layers: &[Drawn], cutoff: u64, pins: &[u64]) -> Vec<Extent> {
+/// All is live.
+fn reads(cutoff: u64, pins: &[u64]) -> Vec<LiveKeys> {
     let pins: Vec<Lsn> = pins.iter().map(|pin| Lsn(*pin)).collect();
-    garbage(&map(layers), Lsn(cutoff), &pins)
+    read_lsns(Lsn(cutoff), &pins).into_iter().map(LiveKeys::all).collect()
+}
+
+/// The relation has these blocks.
+fn read(at: u64, blocks: &[Range<u32>]) -> LiveKeys {
+    LiveKeys::of_relations(Lsn(at), [(REL, blocks.to_vec())])
+}
+
+fn collected(layers: &[Drawn], cutoff: u64, pins: &[u64]) -> Vec<Extent> {
+    garbage(&map(layers), &reads(cutoff, pins))
 }
 
 #[test]
@@ -167,8 +186,7 @@ fn garbage_is_what_no_allowed_read_meets() {
 #[test]
 fn images_at_the_cutoff_set_garbage_free_where_there_is_enough_of_it() {
     let chosen = |layers: &[Drawn], cutoff: u64, pins: &[u64]| {
-        let pins: Vec<Lsn> = pins.iter().map(|pin| Lsn(*pin)).collect();
-        rewrite(&map(layers), Lsn(cutoff), &pins, &BTreeSet::new(), &LIMITS)
+        rewrite(&map(layers), &reads(cutoff, pins), &BTreeSet::new(), &LIMITS)
     };
     let layers = |bytes| {
         [
@@ -184,4 +202,53 @@ fn images_at_the_cutoff_set_garbage_free_where_there_is_enough_of_it() {
     assert_eq!(chosen(&layers(20)[..3], 35, &[19]), images(0..10, 19));
     // A branch of its own has none to compare with.
     assert_eq!(chosen(&layers(20)[1..3], 35, &[]), None);
+}
+
+#[test]
+fn a_layer_is_garbage_where_no_read_has_live_keys_of_it() {
+    let [base, dropped, kept] = [image(0..30, 5, 10), delta(0..10, 10..20, 10), delta(20..30, 10..20, 10)];
+    let layers = [base.clone(), dropped.clone(), kept.clone()];
+    let garbage = |layers: &[Drawn], reads: &[LiveKeys]| garbage(&map(layers), reads);
+    // A table was cut at 25.
+    let cut = read(25, &[10..30]);
+    assert_eq!(garbage(&layers, std::slice::from_ref(&cut)), extents(std::slice::from_ref(&dropped)));
+    // All of it goes, and what is no block of a relation stays.
+    let beyond = Drawn { extent: Extent { keys: Key::MIN..Key::MAX, ..base.extent.clone() }, ..base.clone() };
+    let all = [&layers[1..], &[beyond]].concat();
+    assert_eq!(garbage(&all, &[read(25, &[])]), extents(&layers[1..]));
+    // Not while it reaches above the cutoff, or a branch that begins below reads some of it.
+    let above = [&layers[..], &[delta(0..10, 20..40, 10)]].concat();
+    assert_eq!(garbage(&above, std::slice::from_ref(&cut)), extents(std::slice::from_ref(&dropped)));
+    assert_eq!(garbage(&layers, &[read(15, &[9..30]), cut.clone()]), []);
+    assert_eq!(garbage(&layers, &[read(9, &[0..30]), cut.clone()]), extents(std::slice::from_ref(&dropped)));
+    // One without values keeps reads from what lies below, for nothing.
+    let ends_reads = Drawn { entries: Some(0), ..image(0..10, 20, 1) };
+    let shut = [&layers[..], std::slice::from_ref(&ends_reads)].concat();
+    assert_eq!(garbage(&shut, std::slice::from_ref(&cut)), extents(std::slice::from_ref(&dropped)));
+}
+
+#[test]
+fn images_that_are_mostly_dead_are_made_again_without_what_is() {
+    let chosen =
+        |layers: &[Drawn], reads: &[LiveKeys]| rewrite(&map(layers), reads, &BTreeSet::new(), &LIMITS);
+    let layers = [image(0..10, 5, 20), image(10..20, 5, 20)];
+    assert_eq!(chosen(&layers, &[read(35, &[0..4, 10..20])]), images(0..10, 35));
+    assert_eq!(chosen(&layers, &[read(35, &[0..5, 10..20])]), None, "half of it is live");
+    assert_eq!(chosen(&layers, &[read(35, &[0..4, 10..12, 18..19])]), images(0..20, 35));
+    // Where it is still live a branch begins; another begins below the images.
+    assert_eq!(chosen(&layers, &[read(9, &[0..20]), read(35, &[0..4])]), None);
+    assert_eq!(chosen(&layers, &[read(4, &[0..20]), read(35, &[0..4, 10..20])]), images(0..10, 35));
+    // As of the first that reads it, on which later reads then rest.
+    assert_eq!(chosen(&layers, &[read(9, &[0..4, 10..20]), read(35, &[])]), images(0..10, 9));
+    // It would have their names.
+    assert_eq!(chosen(&layers, &[read(5, &[0..4, 10..20])]), None);
+    // How many values there are is not known, or not how many are blocks.
+    let unknown = Drawn { entries: None, ..layers[0].clone() };
+    assert_eq!(chosen(&[unknown], &[read(35, &[0..4])]), None);
+    let beyond = Extent { keys: key(0)..Key::MAX, ..layers[0].extent() };
+    assert_eq!(chosen(&[Drawn { extent: beyond, ..layers[0].clone() }], &[read(35, &[0..4])]), None);
+    // Together with what changes set free.
+    let changed = [&layers[..1], &[delta(0..10, 10..20, 8)]].concat();
+    assert_eq!(chosen(&changed, &[read(35, &[0..8])]), None, "8 and 4 free, 16 to write");
+    assert_eq!(chosen(&changed, &[read(35, &[0..7])]), images(0..10, 35), "8 and 6, 14");
 }

@@ -28,6 +28,8 @@ pub(in crate::storage) struct DiskLayer {
     pub(in crate::storage) identity: Identity,
     pub(in crate::storage) file_name: LayerFileName,
     pub(in crate::storage) file_size: u64,
+    /// How many values and changes it has. None: written before indexes said so.
+    pub(in crate::storage) entries: Option<u64>,
     pub(in crate::storage) path: PathBuf,
     pub(in crate::storage) remote_key: ObjectKey,
     /// A put of it has succeeded; an index may name it.
@@ -75,6 +77,7 @@ impl DiskLayer {
         identity: Identity,
         file_name: LayerFileName,
         file_size: u64,
+        entries: Option<u64>,
         uploaded: bool,
     ) -> Self {
         let text = file_name.to_string();
@@ -88,6 +91,7 @@ impl DiskLayer {
             identity,
             file_name,
             file_size,
+            entries,
             uploaded: AtomicBool::new(uploaded),
             obsolete: AtomicBool::new(false),
             reader: Mutex::new(None),

@@ -15,6 +15,7 @@ use types::{Generation, Key, KeyRange, Lsn, TenantTimelineId};
 use super::shortener::{Images, Shortener};
 use super::{DiskLayer, LayerFileName, MemoryLayer};
 use crate::storage::StorageError;
+use crate::storage::compaction::end_of_blocks;
 use crate::storage::environment::Environment;
 
 /// Each attempt has its own name: one whose waiter went away may still be writing when the next begins.
@@ -65,7 +66,8 @@ impl FileWriter {
             .into_inner()
             .map_err(|error| StorageError::io("write", &self.temporary)(error.into_error()))?;
         let file_name = LayerFileName { name: identity.name.clone(), generation: self.generation };
-        let layer = DiskLayer::new(&self.environment, identity, file_name, summary.file_length, false);
+        let (size, entries) = (summary.file_length, Some(summary.entries));
+        let layer = DiskLayer::new(&self.environment, identity, file_name, size, entries, false);
         self.environment.fs.sync_data(&file, &self.temporary)?;
         self.environment.fs.rename_durably(&self.temporary, &layer.path)?;
         layer.set_local(true);
@@ -256,6 +258,13 @@ impl ImageLayersWriter {
         if image.is_empty() {
             // Dropped, which in an image layer is to be absent.
             return Ok(());
+        }
+        // Of a layer that has nothing but blocks, it is known how many of them nobody reads any more.
+        let ends_in_block =
+            |file: &mut FileWriter| file.writer().last_key().is_some_and(|last| last < end_of_blocks());
+        if key >= end_of_blocks() && self.current.as_mut().is_some_and(ends_in_block) {
+            self.close(end_of_blocks())?;
+            self.open(end_of_blocks())?;
         }
         let target = self.environment.config.image_layer_size;
         if self.current.as_mut().is_some_and(|file| file.writer().written() >= target) {

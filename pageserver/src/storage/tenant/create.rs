@@ -85,8 +85,7 @@ impl TenantManager {
         for layer in &layers {
             self.environment.remote.put_file(&layer.remote_key, &layer.path).await?;
             layer.set_uploaded();
-            let entry = IndexLayer { file_size: layer.file_size, generation: layer.file_name.generation };
-            index.layers.insert(layer.file_name.name.to_string(), entry);
+            index.layers.insert(layer.file_name.name.to_string(), IndexLayer::of(layer));
         }
         let layers = layers.into_iter().map(|layer| (extent(&layer.identity.name), Arc::new(layer)));
         self.publish(&tenant, &index, None, LayerMap::default().with_changes(&[], layers)).await

@@ -332,7 +332,7 @@ async fn load_layers(
         let identity = Identity { timeline: index.timeline, name: name.clone() };
         let file_name = LayerFileName { name, generation: entry.generation };
         let text = file_name.to_string();
-        let layer = DiskLayer::new(environment, identity, file_name, entry.file_size, true);
+        let layer = DiskLayer::new(environment, identity, file_name, entry.file_size, entry.entries, true);
         layers.insert(text, Arc::new(layer));
     }
     let directory = environment.timeline_dir(index.timeline);

@@ -6,7 +6,17 @@ use std::time::Instant;
 use types::Lsn;
 
 use super::{Horizon, Timeline};
+use crate::storage::compaction::LiveKeys;
 use crate::storage::{StorageError, compaction};
+
+/// A round of collection that found nothing more to do, by what it depends on. Layers that are flushed meanwhile lie above
+/// its cutoff.
+#[derive(PartialEq, Eq)]
+pub(super) struct Collected {
+    horizon: Horizon,
+    /// Of the view.
+    changes: u64,
+}
 
 impl Timeline {
     pub fn gc_cutoff(&self) -> Lsn {
@@ -29,12 +39,25 @@ impl Timeline {
     /// Removes what the horizon has made garbage; makes images where that sets more free than it costs. Returns how
     /// many layers were removed. Their objects are deleted by and by.
     pub(in crate::storage) async fn collect_garbage(self: &Arc<Self>) -> Result<usize, StorageError> {
+        let (horizon, reads) = loop {
+            let horizon = self.horizon.load_full();
+            // A timeline that nobody writes to is not read again and again for it.
+            if self.collected.load().as_deref() == Some(&self.collected_by(&horizon)) {
+                return Ok(0);
+            }
+            let _turn = self.turn().await?;
+            match self.reads(&horizon).await {
+                // The cutoff has moved on meanwhile.
+                Err(StorageError::Collected { .. }) if !Arc::ptr_eq(&horizon, &self.horizon.load()) => {}
+                reads => break (horizon, reads?),
+            }
+        };
+        let Some(LiveKeys { at: cutoff, .. }) = reads.last() else { return Ok(0) };
         let mut removed = 0;
         loop {
             let _turn = self.turn().await?;
             let _compacting = self.compacting.lock().await;
-            let Horizon { cutoff, pins } = &*self.horizon.load_full();
-            let garbage = compaction::garbage(&self.view.load().layers, *cutoff, pins);
+            let garbage = compaction::garbage(&self.view.load().layers, &reads);
             if !garbage.is_empty() {
                 self.replace_layers(&garbage, Vec::new())?;
                 self.environment.metrics.collected_layers.inc_by(garbage.len() as u64);
@@ -44,12 +67,19 @@ impl Timeline {
             let job = {
                 let unmakeable = self.unmakeable.lock().expect("no holder panics");
                 let layers = &self.view.load().layers;
-                compaction::rewrite(layers, *cutoff, pins, &unmakeable, &self.limits())
+                compaction::rewrite(layers, &reads, &unmakeable, &self.limits())
             };
             match job {
                 Some(job) => self.run_job(job).await?,
-                None => return Ok(removed),
+                None => {
+                    self.collected.store(Some(Arc::new(self.collected_by(&horizon))));
+                    return Ok(removed);
+                }
             }
         }
+    }
+
+    fn collected_by(&self, horizon: &Horizon) -> Collected {
+        Collected { horizon: horizon.clone(), changes: self.view.load().changes }
     }
 }

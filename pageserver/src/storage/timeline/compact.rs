@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,8 +19,8 @@ use types::{Key, KeyRange, Lsn};
 
 use super::read::Level;
 use super::view::View;
-use super::{Horizon, Obsolete, Timeline, extent};
-use crate::storage::compaction::{Job, Limits, read_lsns};
+use super::{Obsolete, Timeline, extent};
+use crate::storage::compaction::{Job, Limits, LiveKeys};
 use crate::storage::layers::{
     DeltaLayersWriter, DiskLayer, EntrySink, Held, ImageLayersWriter, Images, Merge, Pruner, Shortener,
 };
@@ -123,10 +124,15 @@ impl Timeline {
             .map(|(_, layer)| Arc::clone(layer))
             .collect();
         layers.sort_by_key(|layer| layer.identity.name.lsn_range().start);
+        let ranges = layers.iter().map(|layer| layer.identity.name.lsn_range());
+        let lsns = ranges
+            .reduce(|one, other| one.start.min(other.start)..one.end.max(other.end))
+            .unwrap_or(Lsn::INVALID..Lsn::INVALID);
+        let reads = self.reads_of(&lsns).await;
         let _held = self.hold(&layers).await?;
         let timeline = Arc::clone(self);
         let inputs = layers.clone();
-        let written = run_blocking(move || timeline.write_merged(&inputs)).await?;
+        let written = run_blocking(move || timeline.write_merged(&inputs, lsns, reads)).await?;
         tracing::info!(
             timeline = %self.id,
             layers = layers.len(),
@@ -148,15 +154,16 @@ impl Timeline {
         Ok(held)
     }
 
-    fn write_merged(self: &Arc<Self>, layers: &[Arc<DiskLayer>]) -> Result<Vec<DiskLayer>, StorageError> {
-        let ranges = layers.iter().map(|layer| layer.identity.name.lsn_range());
-        let lsns = ranges
-            .reduce(|one, other| one.start.min(other.start)..one.end.max(other.end))
-            .unwrap_or(Lsn::INVALID..Lsn::INVALID);
+    fn write_merged(
+        self: &Arc<Self>,
+        layers: &[Arc<DiskLayer>],
+        lsns: Range<Lsn>,
+        reads: Vec<LiveKeys>,
+    ) -> Result<Vec<DiskLayer>, StorageError> {
         let readers: Vec<Reader> = layers.iter().map(DiskLayer::local_reader).collect::<Result<_, _>>()?;
         let writer =
             DeltaLayersWriter::new(&self.environment, self.id, self.ownership.generation, lsns.clone());
-        let mut writer = Pruner::new(writer, self.lsns_to_keep());
+        let mut writer = Pruner::new(writer, reads);
         let spacing = self.environment.config.merged_spacing();
         let makes_images = self.environment.redo.is_some();
         let images = TimelineImages::new(self);
@@ -182,12 +189,6 @@ impl Timeline {
         writer.finish()
     }
 
-    /// Up to the cutoff, what may still be read.
-    fn lsns_to_keep(&self) -> Vec<Lsn> {
-        let Horizon { cutoff, pins } = &*self.horizon.load_full();
-        if *cutoff <= self.start_lsn() { Vec::new() } else { read_lsns(*cutoff, pins) }
-    }
-
     fn look_whether_closed(&self, number: usize) -> Result<(), StorageError> {
         if number.is_multiple_of(ENTRIES_PER_LOOK) && self.closed.is_cancelled() {
             return Err(StorageError::ShuttingDown);
@@ -197,6 +198,7 @@ impl Timeline {
 
     /// The values of all keys of a range at an LSN up to which layers hold everything.
     async fn make_images(self: &Arc<Self>, keys: KeyRange, at: Lsn) -> Result<(), StorageError> {
+        let live = self.live_for_images(&keys, at).await?;
         let levels = self.levels_for_images(at).await?;
         let descents = descend(&levels, &keys);
         let steps = descents.iter().flat_map(|descent| &descent.steps);
@@ -204,7 +206,7 @@ impl Timeline {
         let _held = self.hold(&layers.into_values().collect::<Vec<_>>()).await?;
         let timeline = Arc::clone(self);
         let range = keys.clone();
-        let written = run_blocking(move || timeline.write_images(range, at, &descents)).await?;
+        let written = run_blocking(move || timeline.write_images(range, &live, &descents)).await?;
         tracing::info!(
             timeline = %self.id,
             lsn = %at,
@@ -228,11 +230,11 @@ impl Timeline {
     fn write_images(
         self: &Arc<Self>,
         keys: KeyRange,
-        at: Lsn,
+        live: &LiveKeys,
         descents: &[FileDescent],
     ) -> Result<Vec<DiskLayer>, StorageError> {
         let generation = self.ownership.generation;
-        let mut writer = ImageLayersWriter::create(&self.environment, self.id, generation, keys, at)?;
+        let mut writer = ImageLayersWriter::create(&self.environment, self.id, generation, keys, live.at)?;
         let mut number = 0;
         for FileDescent { keys, steps } in descents {
             let open =
@@ -247,6 +249,9 @@ impl Timeline {
                 let entry = entry?;
                 if current.as_ref().is_some_and(|(key, _)| *key != entry.key) {
                     self.put_value(&mut writer, current.take())?;
+                }
+                if !live.contain(entry.key) {
+                    continue;
                 }
                 let (_, found) = current.get_or_insert_with(|| (entry.key, Reconstruct::default()));
                 found.add(entry.lsn, entry.value);

@@ -43,16 +43,16 @@ impl Timeline {
         if self.disk_consistent_lsn() < lsn {
             self.flush().await?;
         }
-        if self.disk_consistent_lsn() < lsn {
-            let (last_record_lsn, timeout) = (self.last_record_lsn(), Duration::ZERO);
-            return Err(StorageError::WaitLsnTimeout {
-                timeline: self.id,
-                wanted: lsn,
-                last_record_lsn,
-                timeout,
-            });
+        self.check_arrived(self.disk_consistent_lsn(), lsn)
+    }
+
+    /// For who does not wait: an error if the timeline has come only to `reached`, and not to `wanted`.
+    pub(super) fn check_arrived(&self, reached: Lsn, wanted: Lsn) -> Result<(), StorageError> {
+        if reached >= wanted {
+            return Ok(());
         }
-        Ok(())
+        let (last_record_lsn, timeout) = (self.last_record_lsn(), Duration::ZERO);
+        Err(StorageError::WaitLsnTimeout { timeline: self.id, wanted, last_record_lsn, timeout })
     }
 
     async fn write_frozen(

@@ -24,6 +24,7 @@ mod explain;
 mod flush;
 mod leases;
 mod list;
+mod live;
 mod read;
 mod scan;
 mod upload;
@@ -50,6 +51,7 @@ use super::layers::DiskLayer;
 use super::ownership::Ownership;
 use super::upload::{IndexPart, Said};
 use super::{StorageError, TimelineMetadata};
+use collect::Collected;
 pub use compact::Compacted;
 pub use explain::{ReadPlan, VisitedLayer};
 use leases::Leases;
@@ -134,6 +136,7 @@ pub struct Timeline {
     /// Keys whose values could not be made when images were.
     unmakeable: Mutex<BTreeSet<Key>>,
     horizon: ArcSwap<Horizon>,
+    collected: ArcSwapOption<Collected>,
     /// Locked before the horizon is changed.
     leases: Mutex<Leases>,
     obsolete: Mutex<Vec<Obsolete>>,
@@ -185,6 +188,7 @@ impl Timeline {
             compaction_fails: AtomicBool::new(false),
             unmakeable: Mutex::default(),
             horizon: ArcSwap::from_pointee(Horizon { cutoff: index.gc_cutoff, pins: index.leased.clone() }),
+            collected: ArcSwapOption::empty(),
             leases: Mutex::new(Leases::again(&index.leased, environment.config.lease_length)),
             obsolete: Mutex::new(obsolete),
             said: Mutex::new(said),

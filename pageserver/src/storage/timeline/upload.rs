@@ -52,10 +52,7 @@ impl Timeline {
         let layers: BTreeMap<String, IndexLayer> = view
             .layers
             .iter()
-            .map(|(_, layer)| {
-                let entry = IndexLayer { file_size: layer.file_size, generation: layer.file_name.generation };
-                (layer.file_name.name.to_string(), entry)
-            })
+            .map(|(_, layer)| (layer.file_name.name.to_string(), IndexLayer::of(layer)))
             .collect();
         let ancestor = self.ancestor().filter(|_| !self.is_whole());
         IndexPart {

@@ -64,6 +64,10 @@ impl compaction::Layer for Arc<DiskLayer> {
     fn bytes(&self) -> u64 {
         self.file_size
     }
+
+    fn entries(&self) -> Option<u64> {
+        self.entries
+    }
 }
 
 /// The rectangle that a layer file covers.

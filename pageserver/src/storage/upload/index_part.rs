@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use types::{Generation, Lsn, TenantTimelineId, TimelineId};
 
+use crate::storage::layers::DiskLayer;
 use crate::storage::{StorageError, TimelineMetadata};
 
 pub(in crate::storage) const INDEX_STEM: &str = "index_part.json";
@@ -51,6 +52,15 @@ fn is_invalid(lsn: &Lsn) -> bool {
 pub(in crate::storage) struct IndexLayer {
     pub(in crate::storage) file_size: u64,
     pub(in crate::storage) generation: Generation,
+    /// How many values and changes it has. Layers of versions that did not write it down go without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::storage) entries: Option<u64>,
+}
+
+impl IndexLayer {
+    pub(in crate::storage) fn of(layer: &DiskLayer) -> Self {
+        Self { file_size: layer.file_size, generation: layer.file_name.generation, entries: layer.entries }
+    }
 }
 
 impl IndexPart {
@@ -139,7 +149,10 @@ mod tests {
         let id = TenantTimelineId::new(TenantId([1; 16]), TimelineId([2; 16]));
         let mut part =
             IndexPart::new(id, Generation(1), metadata, Some((TimelineId([3; 16]), Lsn(0x16A_0000))));
-        part.layers.insert("layer".to_owned(), IndexLayer { file_size: 12, generation: Generation(1) });
+        part.layers.insert(
+            "layer".to_owned(),
+            IndexLayer { file_size: 12, generation: Generation(1), entries: Some(3) },
+        );
         part
     }
 

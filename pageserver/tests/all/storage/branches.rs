@@ -1,5 +1,6 @@
 //! Branches read what their ancestor had, and neither sees what the other writes.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -107,6 +108,10 @@ async fn a_branch_that_cannot_be_detached_lists_nothing_that_was_dropped() {
     impl Redo for AllButOne {
         fn value_of(&self, _: &TimelineMetadata, key: Key, found: &Reconstruct) -> Option<Bytes> {
             found.image.as_ref().map(|(_, image)| image.clone()).filter(|_| key != rel_size(20))
+        }
+
+        fn written_blocks(&self, size: &[u8]) -> Vec<Range<u32>> {
+            written(size)
         }
     }
 

@@ -1,6 +1,7 @@
 //! Random work, crashes and branches, compared with a model that keeps everything in a list.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -64,6 +65,10 @@ impl Redo for Digest {
     fn value_of(&self, _timeline: &TimelineMetadata, key: Key, found: &Reconstruct) -> Option<Bytes> {
         (!self.unknown.contains(&key)).then(|| digest(found))
     }
+
+    fn written_blocks(&self, size: &[u8]) -> Vec<Range<u32>> {
+        written(size)
+    }
 }
 
 fn digest(found: &Reconstruct) -> Bytes {
@@ -75,11 +80,50 @@ fn digest(found: &Reconstruct) -> Bytes {
     })
 }
 
+/// Relations with pages; each grows to so many, is cut, dropped, and begins anew.
+const RELATIONS: Range<u32> = 100..104;
+const PAGES: u32 = 10;
+
 fn random_key(random: &mut Random) -> Key {
     match random.below(4) {
         0 => rel_size(random.below(12) as u32),
         _ => block(random.below(40) as u32),
     }
+}
+
+fn all_keys() -> impl Iterator<Item = Key> {
+    let relations = RELATIONS.flat_map(|rel| (0..PAGES).map(move |n| page(rel, n)).chain([rel_size(rel)]));
+    (0..40).map(block).chain((0..12).map(rel_size)).chain(relations)
+}
+
+/// How many blocks the relation has.
+fn size(model: &Model, number: u8, rel: u32, upto: Lsn) -> u32 {
+    let size = expected(model, number, rel_size(rel), upto).image;
+    size.and_then(|(_, size)| written(&size).pop()).map_or(0, |blocks| blocks.end)
+}
+
+/// A change of a relation, as whoever translates WAL makes it: a block that the relation comes to have begins with a base.
+fn random_relation(random: &mut Random, sizes: &mut BTreeMap<u32, u32>, lsn: Lsn) -> Vec<Version> {
+    let rel = RELATIONS.start + random.below(RELATIONS.len() as u64) as u32;
+    let size = sizes.get_mut(&rel).expect("all of them are there");
+    if random.one_in(6) {
+        *size = if random.one_in(2) { 0 } else { random.below(u64::from(*size) + 1) as u32 };
+        let dropped = *size == 0 && random.one_in(2);
+        return vec![(rel_size(rel), lsn, if dropped { image("") } else { blocks(*size) })];
+    }
+    let number = random.below(u64::from(PAGES)) as u32;
+    let key = page(rel, number);
+    if number < *size {
+        return vec![(key, lsn, random_value(random, key))];
+    }
+    let mut changes: Vec<Version> = (*size..number).map(|gap| (page(rel, gap), lsn, image(""))).collect();
+    let base = match random_value(random, key) {
+        Value::Delta { change, .. } => Value::Delta { will_init: true, change },
+        image => image,
+    };
+    *size = number + 1;
+    changes.extend([(key, lsn, base), (rel_size(rel), lsn, blocks(*size))]);
+    changes
 }
 
 fn random_value(random: &mut Random, key: Key) -> Value {
@@ -93,15 +137,21 @@ fn random_value(random: &mut Random, key: Key) -> Value {
     }
 }
 
-fn random_batch(random: &mut Random, last: u64) -> WriteBatch {
+fn random_batch(random: &mut Random, model: &Model, number: u8) -> WriteBatch {
+    let last = model[&number].last;
+    let mut sizes = RELATIONS.map(|rel| (rel, size(model, number, rel, Lsn(last)))).collect();
     let mut lsn = last;
     let mut entries = Vec::new();
     for _ in 0..random.below(40) {
         // Often several changes at one LSN, also of one key.
         lsn += if lsn == last || random.one_in(2) { 8 * (1 + random.below(4)) } else { 0 };
-        let key = random_key(random);
-        let value = random_value(random, key);
-        entries.push((key, Lsn(lsn), value));
+        if random.one_in(2) {
+            entries.extend(random_relation(random, &mut sizes, Lsn(lsn)));
+        } else {
+            let key = random_key(random);
+            let value = random_value(random, key);
+            entries.push((key, Lsn(lsn), value));
+        }
     }
     let end = lsn + 8 * (1 + random.below(3));
     WriteBatch { entries, end_lsn: Lsn(end), prev_record_lsn: Lsn(lsn) }
@@ -156,8 +206,7 @@ fn root_history() -> History {
 /// What a branch has from its ancestors is its own from now on.
 fn detach(model: &mut Model, number: u8) {
     let Some((ancestor, at)) = model[&number].ancestor else { return };
-    let keys = (0..40).map(block).chain((0..12).map(rel_size));
-    let inherited = keys.flat_map(|key| {
+    let inherited = all_keys().flat_map(|key| {
         versions(model, ancestor, key, at).into_iter().map(move |(lsn, value)| (key, lsn, value))
     });
     let inherited = inherited.collect();
@@ -204,7 +253,14 @@ async fn insist<T, F: Future<Output = Result<T, StorageError>>>(
     }
 }
 
-async fn check(random: &mut Random, model: &Model, number: u8, timeline: &Timeline, shortened: bool) {
+/// Returns how many blocks that their relations do not have any more are forgotten.
+async fn check(
+    random: &mut Random,
+    model: &Model,
+    number: u8,
+    timeline: &Timeline,
+    shortened: bool,
+) -> usize {
     let upto = Lsn(INITDB.0 + random.below(model[&number].last - INITDB.0 + 20));
     if upto < model[&holder(model, number, upto)].start {
         let refused = timeline.get_reconstruct(block(0), upto).await;
@@ -212,20 +268,32 @@ async fn check(random: &mut Random, model: &Model, number: u8, timeline: &Timeli
             matches!(refused, Err(StorageError::BeforeHistory { .. })),
             "{number} at {upto}: {refused:?}"
         );
-        return;
+        return 0;
     }
     if !is_readable(model, number, upto) {
         let refused = timeline.get_reconstruct(block(0), upto).await;
         assert!(matches!(refused, Err(StorageError::Collected { .. })), "{number} at {upto}: {refused:?}");
-        return;
+        return 0;
     }
+    let agree = |found: &Reconstruct, key: Key| {
+        let expected = expected(model, number, key, upto);
+        assert_eq!(digest(found), digest(&expected), "{key:?} of {number} at {upto}");
+        if !shortened {
+            assert_eq!(*found, expected, "{key:?} of {number} at {upto}");
+        }
+    };
     let first = random.below(40) as u32;
     let run = insist(|| timeline.get_reconstruct_run(block(first), 8, upto)).await.unwrap();
-    for (found, n) in run.iter().zip(first..) {
-        let expected = expected(model, number, block(n), upto);
-        assert_eq!(digest(found), digest(&expected), "block {n} of {number} at {upto}");
-        if !shortened {
-            assert_eq!(*found, expected, "block {n} of {number} at {upto}");
+    run.iter().zip(first..).for_each(|(found, n)| agree(found, block(n)));
+    let rel = RELATIONS.start + random.below(RELATIONS.len() as u64) as u32;
+    let run = insist(|| timeline.get_reconstruct_run(page(rel, 0), PAGES, upto)).await.unwrap();
+    let mut forgotten = 0;
+    for (found, n) in run.iter().zip(0..) {
+        if n < size(model, number, rel, upto) {
+            agree(found, page(rel, n));
+        } else {
+            let expected = digest(&expected(model, number, page(rel, n), upto));
+            forgotten += usize::from(found.is_empty() && !expected.is_empty());
         }
     }
     let key = random_key(random);
@@ -239,6 +307,7 @@ async fn check(random: &mut Random, model: &Model, number: u8, timeline: &Timeli
     let wanted: Vec<(Key, Bytes)> =
         images.filter(|(_, bytes)| !bytes.is_empty()).map(|(rel, bytes)| (rel_size(rel), bytes)).collect();
     assert_eq!(sizes, wanted, "sizes of relations {from} to {to} of {number} at {upto}");
+    forgotten
 }
 
 /// What the safekeepers do after a restart: they send again what came after the timeline's last record.
@@ -285,6 +354,7 @@ struct Seen {
     not_detached: usize,
     faults: usize,
     leases: usize,
+    forgotten: usize,
 }
 
 async fn run(seed: u64, steps: usize, shortened: bool, storms: bool) -> Seen {
@@ -301,7 +371,7 @@ async fn run(seed: u64, steps: usize, shortened: bool, storms: bool) -> Seen {
     disk.config.target_layer_size = 4 << 10 << random.below(5);
     disk.config.image_layer_size = 4 << 10 << random.below(5);
     disk.config.compaction_job_bytes = 1 << 10 << random.below(10);
-    let unknown = if seed.is_multiple_of(2) { vec![block(13), block(14)] } else { Vec::new() };
+    let unknown = if seed.is_multiple_of(2) { vec![block(13), block(14), page(101, 4)] } else { Vec::new() };
     let redo = Arc::new(Digest { unknown: unknown.clone() });
     let weather = Arc::new(Weather::default());
     weather.turn.store(seed << 32, Ordering::Relaxed);
@@ -332,13 +402,13 @@ async fn run(seed: u64, steps: usize, shortened: bool, storms: bool) -> Seen {
         let timeline: Arc<Timeline> = manager.get_timeline(ttid(number)).unwrap();
         match random.below(41) {
             0..24 => {
+                let batch = random_batch(&mut random, &model, number);
                 let history = model.get_mut(&number).unwrap();
-                let batch = random_batch(&mut random, history.last);
                 history.last = batch.end_lsn.0;
                 history.batches.push(batch.clone());
                 timeline.put_batch(batch).await.unwrap();
             }
-            24..33 => check(&mut random, &model, number, &timeline, shortened).await,
+            24..33 => seen.forgotten += check(&mut random, &model, number, &timeline, shortened).await,
             33 => insist(|| timeline.flush_and_upload()).await.unwrap(),
             34 => {
                 insist(|| timeline.flush_and_upload()).await.unwrap();
@@ -454,7 +524,7 @@ async fn run(seed: u64, steps: usize, shortened: bool, storms: bool) -> Seen {
     for number in model.keys() {
         for _ in 0..20 {
             let timeline = manager.get_timeline(ttid(*number)).unwrap();
-            check(&mut random, &model, *number, &timeline, shortened).await;
+            seen.forgotten += check(&mut random, &model, *number, &timeline, shortened).await;
         }
     }
     close(&manager).await;
@@ -477,6 +547,7 @@ async fn runs(first: u64, seeds: u64, shortened: bool, storms: bool) {
         all.evictions += seen.evictions;
         all.deletions += seen.deletions;
         all.leases += seen.leases;
+        all.forgotten += seen.forgotten;
         all.detached += seen.detached;
         all.not_detached += seen.not_detached;
         all.faults += seen.faults;
@@ -488,6 +559,8 @@ async fn runs(first: u64, seeds: u64, shortened: bool, storms: bool) {
     // Only above images is anything garbage.
     assert_eq!((all.detached > 0, all.not_detached > 0), (shortened, shortened), "{all:?}");
     assert_eq!((all.images > 0, all.removed_layers > 0), (shortened, shortened), "{all:?}");
+    // Who knows no sizes forgets nothing.
+    assert_eq!(all.forgotten > 0, shortened, "{all:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

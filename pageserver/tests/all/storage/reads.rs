@@ -1,6 +1,7 @@
 //! What is put is read, wherever it lies.
 
 use std::convert::Infallible;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -155,6 +156,10 @@ impl Redo for Concatenate {
     fn value_of(&self, _timeline: &TimelineMetadata, _key: Key, found: &Reconstruct) -> Option<Bytes> {
         let image = found.image.iter().chain(&found.deltas).map(|(_, bytes)| bytes.as_ref());
         Some(image.collect::<Vec<_>>().concat().into())
+    }
+
+    fn written_blocks(&self, size: &[u8]) -> Vec<Range<u32>> {
+        written(size)
     }
 }
 

@@ -1,6 +1,7 @@
 //! A pageserver's storage in a temporary directory, and small words for what the tests put and expect.
 
 use std::convert::Infallible;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,8 @@ use pageserver::storage::{
 use remote_storage::{Faulty, LocalDir, Operation, RemoteStorage};
 use tempfile::TempDir;
 use types::{
-    Fork, Generation, Key, Lsn, PgVersion, RelTag, TenantId, TenantTimelineId, TimelineId, WalSegmentSize,
+    Fork, Generation, Key, Lsn, PgVersion, RelTag, SlruKind, TenantId, TenantTimelineId, TimelineId,
+    WalSegmentSize,
 };
 
 pub const TENANT: TenantId = TenantId([0xAA; 16]);
@@ -25,12 +27,32 @@ pub fn ttid(number: u8) -> TenantTimelineId {
     TenantTimelineId::new(TENANT, TimelineId([number; 16]))
 }
 
+/// Of no relation: what size there is says nothing about it.
 pub fn block(number: u32) -> Key {
-    Key::rel_block(RelTag { spc: 1663, db: 5, rel: 16384, fork: Fork::Main }, number)
+    Key::slru_block(SlruKind::Clog, 0, number)
+}
+
+fn relation(rel: u32) -> RelTag {
+    RelTag { spc: 1663, db: 5, rel, fork: Fork::Main }
+}
+
+/// A block of a relation.
+pub fn page(rel: u32, number: u32) -> Key {
+    Key::rel_block(relation(rel), number)
 }
 
 pub fn rel_size(rel: u32) -> Key {
-    Key::rel_size(RelTag { spc: 1663, db: 5, rel, fork: Fork::Main })
+    Key::rel_size(relation(rel))
+}
+
+/// The size of a relation, of which all blocks are written.
+pub fn blocks(number: u32) -> Value {
+    Value::Image(Bytes::copy_from_slice(&number.to_le_bytes()))
+}
+
+/// The blocks that a relation of that size has, also one that makes no sense.
+pub fn written(size: &[u8]) -> Vec<Range<u32>> {
+    size.first_chunk().map(|blocks| 0..u32::from_le_bytes(*blocks)).into_iter().collect()
 }
 
 pub fn image(text: &str) -> Value {
