@@ -187,7 +187,7 @@ fn a_view_that_is_made_anew_takes_its_room_once() {
                 cluster.varve(&["pageserver", "start"]);
             }
             for (name, wanted, changes) in [("main", of_today, REFRESHES * 100), ("old", at_first, 0)] {
-                cluster.varve(&["endpoint", "start", name, "--cold"]);
+                cluster.varve(&["endpoint", "start", name]);
                 let there = cluster.connect(name).await;
                 assert_eq!(number(&there, sum).await, wanted, "{name}");
                 assert_eq!(number(&there, "SELECT sum(n) FROM kept").await, changes, "{name}");
