@@ -187,7 +187,7 @@ impl Redo for PageReader {
         match RelSize::decode(size) {
             Some(size) => size.written(0..size.blocks),
             // Nothing is removed for the sake of what makes no sense.
-            None => vec![0..u32::MAX],
+            None => std::iter::once(0..u32::MAX).collect(),
         }
     }
 }

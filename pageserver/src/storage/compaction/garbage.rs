@@ -19,9 +19,9 @@ pub(in crate::storage) fn garbage<L: Layer>(map: &LayerMap<L>, reads: &[LiveKeys
     let mut meet = |live: &LiveKeys, keys: &KeyRange, end: Lsn| {
         for Descent { keys, steps } in map.plan(keys, end) {
             let is_live = live.meet(&keys);
-            // One without values costs nothing, and below it may be layers that are needed for other keys: without it these
-            // would look deep here, and images be made again.
-            let met = steps.into_iter().filter(|step| is_live || step.layer.entries() == Some(0));
+            // Images stay until others cover their keys, and be they without a value: a range that no image covers would pass
+            // for one whose values lie in an ancestor.
+            let met = steps.into_iter().filter(|step| is_live || step.coverage == Coverage::Image);
             needed.extend(met.map(|step| step.layer.extent()));
         }
     };

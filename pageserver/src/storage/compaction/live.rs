@@ -12,8 +12,8 @@ use types::{Key, KeyKind, KeyRange, Lsn, RelTag};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::storage) struct LiveKeys {
     pub(in crate::storage) at: Lsn,
-    /// In order, none overlaps another. None: all that there are.
-    blocks: Option<Vec<KeyRange>>,
+    /// In order, none overlaps another; each with how many there are before it. None: all that there can be.
+    blocks: Option<Vec<(KeyRange, u64)>>,
 }
 
 impl LiveKeys {
@@ -27,46 +27,60 @@ impl LiveKeys {
         at: Lsn,
         relations: impl IntoIterator<Item = (RelTag, Vec<Range<u32>>)>,
     ) -> Self {
-        let keys = |rel: RelTag| {
-            move |blocks: Range<u32>| Key::rel_block(rel, blocks.start)..Key::rel_block(rel, blocks.end)
-        };
-        let blocks = relations.into_iter().flat_map(|(rel, blocks)| blocks.into_iter().map(keys(rel)));
-        Self { at, blocks: Some(blocks.filter(|keys| !keys.is_empty()).collect()) }
+        let mut live = Vec::new();
+        let mut before = 0;
+        for (rel, blocks) in relations {
+            for blocks in blocks.into_iter().filter(|blocks| !blocks.is_empty()) {
+                live.push((Key::rel_block(rel, blocks.start)..Key::rel_block(rel, blocks.end), before));
+                before += u64::from(blocks.end - blocks.start);
+            }
+        }
+        Self { at, blocks: Some(live) }
+    }
+
+    /// As of another LSN, for which it counts as well.
+    pub(in crate::storage) fn for_images(self, at: Lsn) -> Self {
+        Self { at, ..self }
     }
 
     /// Whether somebody may read one of these.
     pub(in crate::storage) fn meet(&self, keys: &KeyRange) -> bool {
         let Some(blocks) = &self.blocks else { return true };
-        let next = blocks.partition_point(|live| live.end <= keys.start);
-        keys.end > end_of_blocks() || blocks.get(next).is_some_and(|live| live.start < keys.end)
+        let next = blocks.partition_point(|(live, _)| live.end <= keys.start);
+        keys.end > end_of_blocks() || blocks.get(next).is_some_and(|(live, _)| live.start < keys.end)
     }
 
     pub(in crate::storage) fn contain(&self, key: Key) -> bool {
         key.kind() != Some(KeyKind::RelBlock) || self.meet(&(key..key.next().unwrap_or(Key::MAX)))
     }
 
-    /// How many there are of `keys`, which are those of blocks.
+    /// How many blocks there are of `keys`.
     fn count(&self, keys: &KeyRange) -> u64 {
         let Some(blocks) = &self.blocks else { return u64::MAX };
-        let first = blocks.partition_point(|live| live.end <= keys.start);
-        let within = blocks[first..].iter().take_while(|live| live.start < keys.end);
-        within
-            .map(|live| {
-                let (start, end) = (live.start.max(keys.start), live.end.min(keys.end));
-                u64::from(end.block().saturating_sub(start.block()))
-            })
-            .sum()
+        let before = |key: Key| match blocks.partition_point(|(live, _)| live.start < key).checked_sub(1) {
+            Some(last) => {
+                let (live, before) = &blocks[last];
+                before + u64::from(live.end.min(key).block() - live.start.block())
+            }
+            None => 0,
+        };
+        before(keys.end).saturating_sub(before(keys.start))
     }
 
     /// Of an image layer's bytes, those of blocks that nobody reads: at least so many, if all its values are about as long
-    /// as each other. `entries` are the values that it has.
+    /// as each other. `entries` are the values that it has, if that is known.
     pub(in crate::storage) fn dead_bytes(&self, keys: &KeyRange, entries: Option<u64>, bytes: u64) -> u64 {
-        match entries {
-            Some(entries) if entries > 0 && keys.end <= end_of_blocks() => {
-                let dead = entries.saturating_sub(self.count(keys));
-                u64::try_from(u128::from(bytes) * u128::from(dead) / u128::from(entries)).unwrap_or(bytes)
+        if keys.end > end_of_blocks() {
+            return 0;
+        }
+        match (entries, self.count(keys)) {
+            (Some(0), _) => 0,
+            (_, 0) => bytes,
+            (Some(entries), live) => {
+                let dead = u128::from(entries.saturating_sub(live));
+                u64::try_from(u128::from(bytes) * dead / u128::from(entries)).unwrap_or(bytes)
             }
-            _ => 0,
+            (None, _) => 0,
         }
     }
 }

@@ -221,10 +221,17 @@ fn a_layer_is_garbage_where_no_read_has_live_keys_of_it() {
     assert_eq!(garbage(&above, std::slice::from_ref(&cut)), extents(std::slice::from_ref(&dropped)));
     assert_eq!(garbage(&layers, &[read(15, &[9..30]), cut.clone()]), []);
     assert_eq!(garbage(&layers, &[read(9, &[0..30]), cut.clone()]), extents(std::slice::from_ref(&dropped)));
-    // One without values keeps reads from what lies below, for nothing.
-    let ends_reads = Drawn { entries: Some(0), ..image(0..10, 20, 1) };
-    let shut = [&layers[..], std::slice::from_ref(&ends_reads)].concat();
-    assert_eq!(garbage(&shut, std::slice::from_ref(&cut)), extents(std::slice::from_ref(&dropped)));
+    // Images stay until there are others, which then have no value.
+    let dead = [image(0..10, 5, 10), image(10..30, 5, 20)];
+    assert_eq!(garbage(&dead, std::slice::from_ref(&cut)), []);
+    let chosen =
+        |layers: &[Drawn]| rewrite(&map(layers), std::slice::from_ref(&cut), &BTreeSet::new(), &LIMITS);
+    assert_eq!(chosen(&dead), images(0..10, 25));
+    let covered = [&dead[..], &[Drawn { entries: Some(0), ..image(0..10, 25, 1) }]].concat();
+    assert_eq!(garbage(&covered, std::slice::from_ref(&cut)), extents(&dead[..1]));
+    assert_eq!(chosen(&covered), None);
+    // As well if nobody has written down how many values there were.
+    assert_eq!(chosen(&dead.map(|layer| Drawn { entries: None, ..layer })), images(0..10, 25));
 }
 
 #[test]

@@ -43,10 +43,14 @@ impl TenantManager {
             let _creating = tenant.creating.lock().await;
             tenant.set_horizons(cutoffs);
         }
-        let mut removed = 0;
+        let (mut removed, mut failed) = (0, None);
         for timeline in tenant.timelines() {
-            removed += timeline.collect_garbage().await?;
+            match timeline.collect_garbage().await {
+                Ok(layers) => removed += layers,
+                // The others go on.
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
-        Ok(removed)
+        failed.map_or(Ok(removed), Err)
     }
 }

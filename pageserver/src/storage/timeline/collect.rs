@@ -39,24 +39,41 @@ impl Timeline {
     /// Removes what the horizon has made garbage; makes images where that sets more free than it costs. Returns how
     /// many layers were removed. Their objects are deleted by and by.
     pub(in crate::storage) async fn collect_garbage(self: &Arc<Self>) -> Result<usize, StorageError> {
-        let (horizon, reads) = loop {
+        let mut removed = 0;
+        loop {
             let horizon = self.horizon.load_full();
             // A timeline that nobody writes to is not read again and again for it.
             if self.collected.load().as_deref() == Some(&self.collected_by(&horizon)) {
-                return Ok(0);
+                return Ok(removed);
             }
-            let _turn = self.turn().await?;
-            match self.reads(&horizon).await {
-                // The cutoff has moved on meanwhile.
-                Err(StorageError::Collected { .. }) if !Arc::ptr_eq(&horizon, &self.horizon.load()) => {}
-                reads => break (horizon, reads?),
+            match self.collect_below(&horizon).await {
+                Ok((layers, is_done)) => {
+                    removed += layers;
+                    if is_done {
+                        return Ok(removed);
+                    }
+                }
+                Err(StorageError::Collected { .. }) if horizon != self.horizon.load_full() => {}
+                Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// How many layers went, and whether that was all; it is not if the horizon has moved meanwhile: what is live at the LSNs
+    /// of the old one may not be known any more.
+    async fn collect_below(self: &Arc<Self>, horizon: &Arc<Horizon>) -> Result<(usize, bool), StorageError> {
+        let reads = self.reads(horizon).await?;
+        let Some(LiveKeys { at: cutoff, .. }) = reads.last() else {
+            // Whether it is closed.
+            return self.turn().await.map(|_| (0, true));
         };
-        let Some(LiveKeys { at: cutoff, .. }) = reads.last() else { return Ok(0) };
         let mut removed = 0;
         loop {
             let _turn = self.turn().await?;
             let _compacting = self.compacting.lock().await;
+            if *horizon != self.horizon.load_full() {
+                return Ok((removed, false));
+            }
             let garbage = compaction::garbage(&self.view.load().layers, &reads);
             if !garbage.is_empty() {
                 self.replace_layers(&garbage, Vec::new())?;
@@ -69,13 +86,11 @@ impl Timeline {
                 let layers = &self.view.load().layers;
                 compaction::rewrite(layers, &reads, &unmakeable, &self.limits())
             };
-            match job {
-                Some(job) => self.run_job(job).await?,
-                None => {
-                    self.collected.store(Some(Arc::new(self.collected_by(&horizon))));
-                    return Ok(removed);
-                }
-            }
+            let Some(job) = job else {
+                self.collected.store(Some(Arc::new(self.collected_by(horizon))));
+                return Ok((removed, true));
+            };
+            self.run_job(job).await?;
         }
     }
 

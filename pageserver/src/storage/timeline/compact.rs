@@ -200,7 +200,9 @@ impl Timeline {
     async fn make_images(self: &Arc<Self>, keys: KeyRange, at: Lsn) -> Result<(), StorageError> {
         let live = self.live_for_images(&keys, at).await?;
         let levels = self.levels_for_images(at).await?;
-        let descents = descend(&levels, &keys);
+        let mut descents = descend(&levels, &keys);
+        // What nobody reads need not be fetched.
+        descents.retain(|descent| live.meet(&descent.keys));
         let steps = descents.iter().flat_map(|descent| &descent.steps);
         let layers: BTreeMap<_, _> = steps.map(|step| (&step.layer.path, Arc::clone(&step.layer))).collect();
         let _held = self.hold(&layers.into_values().collect::<Vec<_>>()).await?;

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 
 use types::{KeyRange, Lsn};
 
-use super::compact::{descend, ends_in_images};
+use super::compact::descend;
 use super::view::View;
 use super::{Horizon, Timeline};
 use crate::storage::StorageError;
@@ -49,7 +49,7 @@ impl Timeline {
         let own = |keys: &KeyRange| self.view.load().layers.image(&keys.start, at + 1).is_some();
         let Some(keys) = first_run(
             &descents,
-            |descent| ends_in_images(descent) && !own(&descent.keys),
+            |descent| !descent.steps.is_empty() && !own(&descent.keys),
             self.limits().job_bytes,
         ) else {
             return Ok(None);

@@ -26,12 +26,17 @@ impl Timeline {
         Ok(LiveKeys::of_relations(at, relations))
     }
 
-    /// For an image layer, which may be made as of any LSN.
+    /// For image layers as of an LSN, which need not be one that may be read: what is live at the first one from there on
+    /// that may be. What is not is met by no read that comes to these layers; and sizes of other LSNs need not be true.
     pub(super) async fn live_for_images(&self, keys: &KeyRange, at: Lsn) -> Result<LiveKeys, StorageError> {
-        match self.live_keys(keys, at).await {
-            // Of an LSN that may be read no more, sizes need not be true: versions of theirs may have been removed.
-            Err(StorageError::Collected { .. }) => Ok(LiveKeys::all(at)),
-            outcome => outcome,
+        loop {
+            let horizon = self.horizon.load_full();
+            let read_at = self.read_lsns(&horizon).into_iter().find(|read| *read >= at).unwrap_or(at);
+            match self.live_keys(keys, read_at).await {
+                // The cutoff has moved on meanwhile.
+                Err(StorageError::Collected { .. }) if horizon != self.horizon.load_full() => {}
+                live => return live.map(|live| live.for_images(at)),
+            }
         }
     }
 
@@ -58,6 +63,8 @@ impl Timeline {
     pub(super) async fn reads(&self, horizon: &Horizon) -> Result<Vec<LiveKeys>, StorageError> {
         let mut reads = Vec::new();
         for at in self.read_lsns(horizon) {
+            // Others get theirs after each.
+            let _turn = self.turn().await?;
             reads.push(self.live_keys(&ALL, at).await?);
         }
         Ok(reads)

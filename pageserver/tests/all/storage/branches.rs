@@ -142,3 +142,41 @@ async fn a_branch_that_cannot_be_detached_lists_nothing_that_was_dropped() {
     assert!(branch.stats().layers > before, "nothing was copied");
     assert_eq!(listed().await, [rel_size(4), rel_size(5)]);
 }
+
+/// Where a table was dropped, and another has come since, the ancestor has no value but in its changes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_detached_branch_has_what_came_where_something_was_dropped() {
+    let disk = Disk::new();
+    let manager = disk.open_with_redo(Arc::new(Whole)).await;
+    manager.create_tenant(TENANT).await.unwrap();
+    let two = Bytes::copy_from_slice(&2u32.to_le_bytes());
+    let entries = [(page(20, 0), "dropped".into()), (page(20, 1), "too".into()), (rel_size(20), two)];
+    let entries = entries.into_iter().map(Ok::<_, std::convert::Infallible>);
+    let main = manager.create_root_timeline(ttid(1), metadata(), Lsn(990), entries).await.unwrap();
+    main.put_batch(batch(1100, vec![(rel_size(20), 1100, image(""))])).await.unwrap();
+    main.flush_and_upload().await.unwrap();
+    let before = main.stats();
+    let cutoffs = [(ttid(1).timeline_id, Lsn(1100))].into();
+    assert!(manager.collect_garbage(TENANT, &cutoffs).await.unwrap() > 0, "{before:?}");
+    assert!(main.get_reconstruct(page(20, 0), Lsn(1100)).await.unwrap().is_empty(), "it is there");
+
+    let grown = vec![(page(21, 0), 1200, image("new")), (rel_size(21), 1200, blocks(1))];
+    main.put_batch(batch(1200, grown)).await.unwrap();
+    main.flush_and_upload().await.unwrap();
+    let branch = manager.branch_timeline(ttid(2), ttid(1).timeline_id, Some(Lsn(1200))).await.unwrap();
+    manager.detach_ancestor(ttid(2)).await.unwrap();
+    assert_eq!(text(&branch.get_reconstruct(page(21, 0), Lsn(1200)).await.unwrap()), ["1200 new"]);
+}
+
+/// Pages without changes.
+struct Whole;
+
+impl Redo for Whole {
+    fn value_of(&self, _: &TimelineMetadata, _: Key, found: &Reconstruct) -> Option<Bytes> {
+        found.image.as_ref().map(|(_, image)| image.clone())
+    }
+
+    fn written_blocks(&self, size: &[u8]) -> Vec<Range<u32>> {
+        written(size)
+    }
+}
