@@ -1,6 +1,7 @@
 //! Random work, crashes and branches, compared with a model that keeps everything in a list.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -198,9 +199,24 @@ fn holder(model: &Model, mut number: u8, lsn: Lsn) -> u8 {
     number
 }
 
+/// What the root timeline begins with, in order; blocks of a relation have a layer of their own.
+fn first_values() -> Vec<(Key, Bytes)> {
+    let rel = RELATIONS.start;
+    let pages = (0..PAGES).map(|n| (page(rel, n), Bytes::from(format!("page {n} of a relation"))));
+    let others = (0..10).map(|n| (block(n), Bytes::from(format!("page {n}"))));
+    let size = (rel_size(rel), Bytes::copy_from_slice(&PAGES.to_le_bytes()));
+    pages.chain(others).chain([size]).collect()
+}
+
+async fn root(manager: &TenantManager) {
+    manager.create_tenant(TENANT).await.unwrap();
+    let values = first_values().into_iter().map(Ok::<_, Infallible>);
+    manager.create_root_timeline(ttid(1), metadata(), Lsn(990), values).await.unwrap();
+}
+
 fn root_history() -> History {
-    let inherited = (0..10).map(|n| (block(n), INITDB, image(&format!("page {n}")))).collect();
-    History { start: INITDB, last: INITDB.0, inherited, ..History::default() }
+    let inherited = first_values().into_iter().map(|(key, value)| (key, INITDB, Value::Image(value)));
+    History { start: INITDB, last: INITDB.0, inherited: inherited.collect(), ..History::default() }
 }
 
 /// What a branch has from its ancestors is its own from now on.
