@@ -126,6 +126,27 @@ impl LocalEnv {
         }
     }
 
+    /// Signs the certificate of endpoints for `names`; without any, for those that were given before.
+    pub fn certify_endpoints(&mut self, names: &[String]) -> anyhow::Result<()> {
+        let names = match &self.config.tls_names {
+            _ if !names.is_empty() => names.to_vec(),
+            Some(known) => known.clone(),
+            None if self.certificates.has_signed(Whose::Endpoints)? => bail!(
+                "the names in the certificate of endpoints were given to a version that did not keep them: say with --tls-name \
+                 each that clients use, or `--tls-name {LOCAL}` if they use none but this machine's own"
+            ),
+            None => Vec::new(),
+        };
+        self.certificates.sign(Whose::Endpoints, &names)?;
+        self.config.tls_names = Some(names);
+        self.save_config()
+    }
+
+    /// The same, where there is none yet.
+    pub fn complete_endpoints(&mut self, names: &[String]) -> anyhow::Result<()> {
+        if self.certificates.of(Whose::Endpoints).is_some() { Ok(()) } else { self.certify_endpoints(names) }
+    }
+
     pub fn save_config(&self) -> anyhow::Result<()> {
         self.config.save(&self.directory.join("config.toml"))
     }
@@ -227,6 +248,40 @@ mod tests {
         let refusal = env.check_runs_here().unwrap_err().to_string();
         assert!(refusal.contains("docker compose"), "{refusal}");
         assert!(!env.run_directory().exists());
+    }
+
+    #[test]
+    fn names_of_endpoints_stay_until_others_are_given() {
+        let place = tempfile::tempdir().unwrap();
+        let config = Config::new(None, 3, Installation::of_a_test()).unwrap();
+        LocalEnv::create(place.path(), config).unwrap();
+        let open = || LocalEnv::load(place.path()).unwrap();
+        let is_of = |name: &str| {
+            let (certificate, _) = open().certificates.of(Whose::Endpoints).unwrap();
+            let authority = open().certificates.authority(Whose::Endpoints);
+            auth::doubt(&certificate, &authority, name).unwrap().is_none()
+        };
+        let certify = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+            open().certify_endpoints(&names)
+        };
+        certify(&["db.example.com", "10.1.2.3"]).unwrap();
+        certify(&[]).unwrap();
+        assert!(is_of("db.example.com") && is_of("10.1.2.3") && is_of("localhost"));
+        certify(&["db2.example.com"]).unwrap();
+        certify(&[]).unwrap();
+        assert!(is_of("db2.example.com") && !is_of("db.example.com"));
+        certify(&["localhost"]).unwrap();
+        assert!(is_of("localhost") && !is_of("db2.example.com"));
+
+        // As a version has left it that did not keep them.
+        let mut env = open();
+        env.config.tls_names = None;
+        env.save_config().unwrap();
+        let said = certify(&[]).unwrap_err().to_string();
+        assert!(said.contains("--tls-name localhost"), "{said}");
+        certify(&["db.example.com"]).unwrap();
+        assert!(is_of("db.example.com"));
     }
 
     #[test]

@@ -33,10 +33,10 @@ pub enum AuthCommand {
     /// Make a certificate for endpoints, or another one in its place; and others for the parts, if they speak TLS.
     ///
     /// Whoever has one takes the new one on while they run; endpoints that had none need a restart. Clients that believe the
-    /// cluster's authority (tls/ca.pem) need nothing new.
+    /// cluster's authority (tls/ca.pem) need nothing new. A certificate of your own stays as it is: move it away first.
     Certificate {
         /// A name or an address under which clients reach endpoints, or with --host a further one of that host. May be given
-        /// several times; this machine's own are always among them.
+        /// several times; this machine's own are always among them. Those of before are replaced; without any they stay.
         #[arg(long, value_name = "NAME")]
         tls_name: Vec<String>,
         /// Those of the parts alone.

@@ -13,7 +13,7 @@ use types::PgVersion;
 use super::{endpoint, tenant};
 use crate::arguments::{InitArguments, StopMode};
 use crate::endpoints::{Endpoint, psql_line};
-use crate::local_env::{Config, Installation, LocalEnv, Whose};
+use crate::local_env::{Config, Installation, LocalEnv};
 use crate::output::Output;
 use crate::storage::{Daemon, pageserver_client};
 use crate::template;
@@ -74,7 +74,7 @@ pub fn init_alone(directory: &Path, arguments: &InitArguments, output: Output) -
 
 /// Makes what is missing of the cluster's directory. What exists stays as it is.
 pub fn init(directory: &Path, arguments: &InitArguments, output: Output) -> anyhow::Result<LocalEnv> {
-    let env = if LocalEnv::exists(directory) {
+    let mut env = if LocalEnv::exists(directory) {
         let env = LocalEnv::load(directory)?;
         refuse_changes(&env, arguments)?;
         if arguments.tls && !env.config.tls { begin_tls(env)? } else { env }
@@ -93,7 +93,7 @@ pub fn init(directory: &Path, arguments: &InitArguments, output: Output) -> anyh
         LocalEnv::create(directory, config)?
     };
     if arguments.tls {
-        env.certificates.complete(Whose::Endpoints, &arguments.tls_name)?;
+        env.complete_endpoints(&arguments.tls_name)?;
     }
     make_template(&env, env.config.pg_version, output)?;
     Ok(env)

@@ -12,6 +12,8 @@
 //! ```
 //! Where parts have hosts of their own, each host has a pair of its own instead of tls/parts: see hosts.rs.
 //!
+//! What neither of them has signed is the user's own, and nothing here takes its place.
+//!
 //! There are two authorities, since whoever is a superuser of a database can read its endpoint's key, and must not be able to
 //! pass for a part with it. A certificate is shown if there is one, a replaced one is taken on while everything runs, and
 //! nobody is let in without TLS then.
@@ -20,7 +22,8 @@ mod hosts;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use auth::is_signed_by;
 use durable_fs::DurableFs;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
@@ -102,8 +105,32 @@ impl Certificates {
         self.issue(whose, names, &self.pair(whose))
     }
 
-    /// The same, where it is to lie.
+    /// Whether what is shown was signed here.
+    pub fn has_signed(&self, whose: Whose) -> anyhow::Result<bool> {
+        self.is_its(whose, &self.pair(whose).0)
+    }
+
+    /// Whether the authority has signed it. What others have signed may be believed as well: the file of whom they believe does
+    /// not tell.
+    fn is_its(&self, whose: Whose, certificate: &Path) -> anyhow::Result<bool> {
+        if !self.can_sign(whose) {
+            return Ok(false);
+        }
+        let authority = authority(whose)?.self_signed(&self.authority_key(whose)?)?;
+        Ok(is_signed_by(certificate, &authority.pem()).unwrap_or(false))
+    }
+
+    /// Signs one for whoever shows what lies there.
     fn issue(&self, whose: Whose, names: &[String], pair: &(PathBuf, PathBuf)) -> anyhow::Result<()> {
+        let (certificate_file, key_file) = pair;
+        if certificate_file.exists() && !self.is_its(whose, certificate_file)? {
+            bail!(
+                "{} was not signed by this cluster's authority, and stays: move it and {} away, and the same command makes another \
+                 one in its place",
+                certificate_file.display(),
+                key_file.display()
+            );
+        }
         let issuer = Issuer::new(authority(whose)?, self.authority_key(whose)?);
         let mut all: Vec<String> = HERE.map(str::to_owned).into();
         all.extend(names.iter().filter(|name| !HERE.contains(&name.as_str())).cloned());
@@ -117,7 +144,6 @@ impl Certificates {
         let signed = parameters.signed_by(&key, &issuer)?;
         // A server that sees one of the two replaced keeps what it has until the other one is too. With the certificate the
         // pair is complete.
-        let (certificate_file, key_file) = pair;
         let directory = key_file.parent().context("a file in a directory")?;
         std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
         write_secret(key_file, &key.serialize_pem())?;
@@ -230,6 +256,46 @@ mod tests {
         assert_ne!(std::fs::read(&certificate).unwrap(), first);
         assert!(verify(&["-verify_hostname", "db2.example.com"]).contains(": OK"));
         assert!(!verify(&["-verify_hostname", "db.example.com"]).contains(": OK"));
+    }
+
+    #[test]
+    fn what_others_have_signed_stays() {
+        let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let [ours, theirs] = [&here, &there].map(|place| {
+            std::fs::create_dir_all(place.path().join("auth/private")).unwrap();
+            Certificates::new(place.path())
+        });
+        theirs.sign(Whose::Parts, &[]).unwrap();
+        let (certificate, key) = ours.pair(Whose::Parts);
+        let refused = || {
+            let before = [&certificate, &key].map(|file| std::fs::read(file).unwrap());
+            let said = ours.sign(Whose::Parts, &[]).unwrap_err().to_string();
+            assert!(
+                said.contains("tls/parts.pem was not signed by") && said.contains("parts-key.pem"),
+                "{said}"
+            );
+            assert_eq!([&certificate, &key].map(|file| std::fs::read(file).unwrap()), before);
+        };
+        let put = || {
+            let (their_certificate, their_key) = theirs.of(Whose::Parts).unwrap();
+            std::fs::copy(their_certificate, &certificate).unwrap();
+            std::fs::copy(their_key, &key).unwrap();
+        };
+        // Before anything was signed here, and after.
+        std::fs::create_dir(here.path().join("tls")).unwrap();
+        put();
+        refused();
+        std::fs::remove_file(&certificate).unwrap();
+        ours.sign(Whose::Parts, &[]).unwrap();
+        assert!(ours.has_signed(Whose::Parts).unwrap() && !ours.has_signed(Whose::Endpoints).unwrap());
+        put();
+        refused();
+        // Who is believed makes no difference.
+        let believed = std::fs::read(theirs.authority(Whose::Parts)).unwrap();
+        std::fs::write(ours.authority(Whose::Parts), believed).unwrap();
+        refused();
+        std::fs::write(&certificate, "no certificate").unwrap();
+        refused();
     }
 
     #[test]

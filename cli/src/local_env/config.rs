@@ -41,6 +41,10 @@ pub struct Config {
     /// whatever starts parts elsewhere: docker/storage-entrypoint, packaging/lib/with-tls.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tls: bool,
+    /// Names in the certificate of endpoints, beside this machine's own. Absent: none were ever given, or to a version that did
+    /// not keep them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_names: Option<Vec<String>>,
     /// The OpenTelemetry collector that all parts send spans to. Absent: nothing is traced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub otlp_endpoint: Option<String>,
@@ -120,6 +124,7 @@ impl Config {
             compute_directory: None,
             remote_storage: None,
             tls: false,
+            tls_names: None,
             otlp_endpoint: None,
             trace_ratio: None,
             hosts: None,

@@ -1,9 +1,10 @@
-//! What would be said of a certificate that lies in a file: when it runs out, and whether whoever is shown it would believe it.
-//! The one who says it is the verifier of those who connect.
+//! What would be said of a certificate that lies in a file: when it runs out, who has signed it, and whether whoever is shown it
+//! would believe it. The one who says it is the verifier of those who connect.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use tokio_rustls::rustls::client::WebPkiServerVerifier;
 use tokio_rustls::rustls::client::danger::ServerCertVerifier;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{CertificateError, Error};
@@ -45,12 +46,31 @@ fn end_of(file: &Path, certificate: &CertificateDer<'static>) -> Result<Option<S
     }
 }
 
+/// Whether an authority has signed it, whenever it was good and whoever's it is. `authority` is that one's own, in PEM.
+pub fn is_signed_by(file: &Path, authority: &str) -> Result<bool, AuthError> {
+    let certificate = certificates(file, &bytes(file)?)?.swap_remove(0);
+    let verifier = verifier(file, certificates(file, authority.as_bytes())?)?;
+    // In its last second it was good.
+    let end = end_of(file, &certificate)?.and_then(|end| end.duration_since(SystemTime::UNIX_EPOCH).ok());
+    let at = end.map_or_else(UnixTime::now, UnixTime::since_unix_epoch);
+    Ok(matches!(verdict(&verifier, &[certificate], "localhost", at), None | Some(Doubt::Name)))
+}
+
 /// What who believes these authorities would say now if `host` showed that certificate. `None`: nothing against it.
 pub fn doubt(file: &Path, authorities: &Path, host: &str) -> Result<Option<Doubt>, AuthError> {
     let chain = certificates(file, &bytes(file)?)?;
     let verifier = verifier(authorities, certificates(authorities, &bytes(authorities)?)?)?;
-    let Ok(name) = ServerName::try_from(host) else { return Ok(Some(Doubt::Name)) };
-    Ok(match verifier.verify_server_cert(&chain[0], &chain[1..], &name, &[], UnixTime::now()) {
+    Ok(verdict(&verifier, &chain, host, UnixTime::now()))
+}
+
+fn verdict(
+    verifier: &WebPkiServerVerifier,
+    chain: &[CertificateDer<'static>],
+    host: &str,
+    at: UnixTime,
+) -> Option<Doubt> {
+    let Ok(name) = ServerName::try_from(host) else { return Some(Doubt::Name) };
+    match verifier.verify_server_cert(&chain[0], &chain[1..], &name, &[], at) {
         Ok(_) => None,
         Err(Error::InvalidCertificate(error)) => match error {
             // The second is that of another one who is called the same.
@@ -62,7 +82,7 @@ pub fn doubt(file: &Path, authorities: &Path, host: &str) -> Result<Option<Doubt
             other => Some(Doubt::Other(other.to_string())),
         },
         Err(other) => Some(Doubt::Other(other.to_string())),
-    })
+    }
 }
 
 #[cfg(test)]
@@ -137,5 +157,14 @@ mod tests {
         assert_eq!(doubt(&certificate(&ours, "storage_broker", 2001), "storage_broker"), None);
         let authority = std::fs::read_to_string(&believed).unwrap();
         assert!(matches!(doubt(&authority, "storage_broker"), Some(Doubt::Other(_))));
+
+        let ours_signed = |text: &str| is_signed_by(&place.file("shown", text), &authority);
+        let other = certificate(&theirs, "storage_broker", 2080);
+        assert!(ours_signed(&good).unwrap() && !ours_signed(&other).unwrap());
+        assert!(ours_signed(&certificate(&ours, "storage_broker", 2001)).unwrap());
+        assert!(!ours_signed(&certificate(&theirs, "storage_broker", 2001)).unwrap());
+        // What comes behind it only leads to whom others believe.
+        assert!(!ours_signed(&[other, good].concat()).unwrap());
+        assert!(!ours_signed(&authority).unwrap() && ours_signed("nothing").is_err());
     }
 }

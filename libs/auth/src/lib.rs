@@ -40,7 +40,7 @@ pub use certificate::{Certificate, CertificateFiles, begins_with_tls};
 pub use claims::Claims;
 pub use credentials::Credentials;
 pub use error::{AuthError, Refusal};
-pub use examination::{Doubt, doubt, runs_out};
+pub use examination::{Doubt, doubt, is_signed_by, runs_out};
 pub use scope::{Identity, Need, Scope, Scopes};
 pub use signing::SigningKey;
 pub use tokio_rustls::server::TlsStream as ServerStream;

@@ -6,22 +6,25 @@ use serde_json::json;
 use crate::local_env::{LocalEnv, Whose, check_host};
 use crate::output::Output;
 
-/// Of endpoints, and of the parts if they have any.
-pub fn all(env: LocalEnv, names: &[String], output: Output) -> anyhow::Result<()> {
+/// Of endpoints, and of the parts if they have any. Where one is the user's own, the others are made all the same.
+pub fn all(mut env: LocalEnv, names: &[String], output: Output) -> anyhow::Result<()> {
     let had_one = env.certificates.of(Whose::Endpoints).is_some();
-    env.certificates.sign(Whose::Endpoints, names)?;
     let between_parts = env.config.tls;
-    if between_parts {
-        sign_parts(&env)?;
+    let endpoints = env.certify_endpoints(names).map(|()| made(&env, had_one));
+    let parts = match between_parts {
+        true => sign_parts(&env).map(|()| taken_on(&env)),
+        false => Ok(none_between_parts(&env)),
+    };
+    let are_made = endpoints.is_ok() && parts.is_ok();
+    let said = [endpoints, parts].map(|said| said.unwrap_or_else(|error| format!("{error:#}."))).join(" ");
+    if !are_made {
+        bail!(said);
     }
     let authority = env.certificates.authority(Whose::Endpoints);
-    let value = json!({ "authority": authority, "replaced": had_one, "between_parts": between_parts });
-    output.result(&value, || {
-        let when =
-            if had_one { "endpoints take it on now" } else { "endpoints show it from their next start on" };
-        let parts = if between_parts { taken_on(&env) } else { none_between_parts(&env) };
-        format!("the certificate is made; {when}. Clients believe {}. {parts}", authority.display())
-    })
+    let value = json!({
+        "authority": authority, "names": env.config.tls_names, "replaced": had_one, "between_parts": between_parts,
+    });
+    output.result(&value, || said)
 }
 
 pub fn of_parts(env: LocalEnv, output: Output) -> anyhow::Result<()> {
@@ -61,6 +64,17 @@ pub fn of_host(mut env: LocalEnv, host: &str, names: &[String], output: Output) 
     })
 }
 
+fn made(env: &LocalEnv, had_one: bool) -> String {
+    let names = env.config.tls_names.iter().flatten().map(|name| format!("{name} and "));
+    let when =
+        if had_one { "endpoints take it on now" } else { "endpoints show it from their next start on" };
+    format!(
+        "The certificate for {}this machine's own names is made; {when}. Clients believe {}.",
+        names.collect::<String>(),
+        env.certificates.authority(Whose::Endpoints).display()
+    )
+}
+
 fn sign_parts(env: &LocalEnv) -> anyhow::Result<()> {
     match &env.config.hosts {
         None => env.certificates.sign(Whose::Parts, &[]),
@@ -85,4 +99,35 @@ fn none_between_parts(env: &LocalEnv) -> String {
         Some(_) => format!("`{varve} machine init --tls`, as docs/security.md has it, has them do so"),
     };
     format!("Parts speak no TLS among themselves: {how}.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::local_env::{Config, Installation};
+
+    #[test]
+    fn one_of_the_users_own_keeps_no_other_from_being_replaced() {
+        let place = tempfile::tempdir().unwrap();
+        let mut config = Config::new(None, 3, Installation::of_a_test()).unwrap();
+        config.tls = true;
+        let mut env = LocalEnv::create(place.path(), config).unwrap();
+        env.certify_endpoints(&[]).unwrap();
+        let [endpoints, parts] =
+            [Whose::Endpoints, Whose::Parts].map(|whose| env.certificates.of(whose).unwrap().0);
+        for (own, other, says) in [
+            (&endpoints, &parts, "tls/server.pem was not signed by"),
+            (&parts, &endpoints, "tls/parts.pem was not signed by"),
+        ] {
+            let kept = std::fs::read(own).unwrap();
+            std::fs::write(own, "their own").unwrap();
+            let before = std::fs::read(other).unwrap();
+            let env = LocalEnv::load(place.path()).unwrap();
+            let said = all(env, &[], Output { json: false }).unwrap_err().to_string();
+            assert!(said.contains(says) && said.contains("take"), "{said}");
+            assert_eq!(std::fs::read(own).unwrap(), b"their own");
+            assert_ne!(std::fs::read(other).unwrap(), before);
+            std::fs::write(own, kept).unwrap();
+        }
+    }
 }

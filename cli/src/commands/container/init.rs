@@ -12,7 +12,7 @@ use super::first_start::{Owner, first_start};
 use super::first_tenant::FirstTenant;
 use crate::arguments::ContainerInitArguments;
 use crate::commands::{tenant, up};
-use crate::local_env::{Config, Hosts, Installation, LocalEnv, Whose, check_host};
+use crate::local_env::{Config, Hosts, Installation, LocalEnv, check_host};
 use crate::output::Output;
 use crate::storage::{Daemon, pageserver_client};
 
@@ -27,23 +27,23 @@ pub async fn init(
     let _lock = LocalEnv::lock(directory)?;
     // Compose passes on a variable that is not set as an empty one.
     let tls_names: Vec<String> = arguments.tls_name.iter().filter(|name| !name.is_empty()).cloned().collect();
-    let complete_certificate = |env: &LocalEnv| match tls_names[..] {
+    let complete_certificate = |env: &mut LocalEnv| match tls_names[..] {
         [] => Ok(()),
-        [..] => env.certificates.complete(Whose::Endpoints, &tls_names),
+        [..] => env.complete_endpoints(&tls_names),
     };
     let begun = FirstTenant::load(directory)?;
     if let Some(first) = begun.as_ref().filter(|first| first.complete) {
         // One of a version that had one token for everything gets keys here, and its computes their tokens.
-        let env = complete_tls(LocalEnv::load(directory)?, arguments, output)?;
+        let mut env = complete_tls(LocalEnv::load(directory)?, arguments, output)?;
         for (tenant, _) in env.branches()?.tenants() {
             env.keys.tenant_token_file(tenant)?;
         }
-        complete_certificate(&env)?;
+        complete_certificate(&mut env)?;
         return report(first, "was made before; nothing is changed", output);
     }
     if arguments.keys_only {
-        let env = open_or_create(directory, arguments, output)?;
-        complete_certificate(&env)?;
+        let mut env = open_or_create(directory, arguments, output)?;
+        complete_certificate(&mut env)?;
         let auth = directory.join("auth");
         let tls = env.config.tls;
         return output.result(&json!({ "auth": auth, "tls": tls }), || {
@@ -56,8 +56,8 @@ pub async fn init(
     }
     // Before anything is made, so that it is not made for somebody who cannot come in.
     let owner = Owner::new(arguments)?;
-    let env = open_or_create(directory, arguments, output)?;
-    complete_certificate(&env)?;
+    let mut env = open_or_create(directory, arguments, output)?;
+    complete_certificate(&mut env)?;
     for daemon in Daemon::all(&env) {
         wait_for(daemon, &env, output).await?;
     }

@@ -129,7 +129,7 @@ fn of_endpoints(env: &LocalEnv) -> Option<Shown> {
         authority: Some(env.certificates.authority(Whose::Endpoints)).filter(|file| file.exists()),
         host: None,
         renew: format!(
-            "`{} auth certificate` makes another one, with --tls-name for each name that clients use; or put your own in its place.",
+            "`{} auth certificate` makes another one, for other names with --tls-name; or put your own in its place.",
             env.varve()
         ),
     })
@@ -272,6 +272,7 @@ mod tests {
         std::fs::copy(&certificate, &parts.0).unwrap();
         std::fs::copy(&key, &parts.1).unwrap();
         says(&examine(&env), Verdict::Bad, "none of those who are believed has signed it", command);
+        std::fs::remove_file(&parts.0).unwrap();
         env.certificates.sign(Whose::Parts, &[]).unwrap();
         says(&examine(&env), Verdict::Good, "2 of", "");
 

@@ -59,8 +59,11 @@ impl Certificates {
         self.issue(Whose::Parts, &hosts.names_of(host), &self.of_host(hosts, host))
     }
 
+    /// Those of all hosts, also where that of one cannot be replaced.
     pub fn sign_hosts(&self, hosts: &Hosts) -> anyhow::Result<()> {
-        hosts.certified().into_keys().try_for_each(|host| self.sign_host(hosts, host))
+        let failed = hosts.certified().into_keys().filter_map(|host| self.sign_host(hosts, host).err());
+        let failed: Vec<String> = failed.map(|error| format!("{error:#}")).collect();
+        if failed.is_empty() { Ok(()) } else { bail!(failed.join("; ")) }
     }
 
     /// The same for those that have none yet. A key may have gone to its host; its certificate is left.
@@ -158,6 +161,15 @@ mod tests {
         assert!(!key.exists() && std::fs::read(&certificate).unwrap() == before);
         certificates.sign_hosts(&hosts).unwrap();
         assert!(key.exists() && std::fs::read(&certificate).unwrap() != before);
+
+        // One of somebody's own keeps no other from being replaced.
+        let (other, _) = certificates.of_host(&hosts, "pageserver");
+        std::fs::write(&other, "their own").unwrap();
+        let before = std::fs::read(&certificate).unwrap();
+        let said = certificates.sign_hosts(&hosts).unwrap_err().to_string();
+        assert!(said.contains("auth/hosts/pageserver/parts.pem was not") && !said.contains(';'), "{said}");
+        assert_eq!(std::fs::read(&other).unwrap(), b"their own");
+        assert_ne!(std::fs::read(&certificate).unwrap(), before);
     }
 
     #[test]

@@ -69,7 +69,13 @@ fn clients_know_whom_they_talk_to_and_nobody_talks_in_clear() {
         assert!(said.contains("take it on now"), "{said}");
         eventually("the new name is shown", PATIENCE, async || named("other.example.com").is_ok()).await;
         assert!(named("db.example.com").is_err());
-        assert_ne!(shown(&cluster), before);
+        let first = shown(&cluster);
+        assert_ne!(first, before);
+        // The next one is of the same name.
+        let said = cluster.varve(&["auth", "certificate"]);
+        assert!(said.contains("for other.example.com and this machine's own names"), "{said}");
+        eventually("the next one is shown", PATIENCE, async || shown(&cluster) != first).await;
+        assert_eq!(named("other.example.com").as_deref(), Ok("1"));
         // A key that does not fit changes nothing.
         let key = std::fs::read(other.directory().join("tls/server-key.pem")).unwrap();
         let good = std::fs::read(cluster.directory().join("tls/server-key.pem")).unwrap();
@@ -82,11 +88,32 @@ fn clients_know_whom_they_talk_to_and_nobody_talks_in_clear() {
         assert_eq!(named("other.example.com").as_deref(), Ok("1"));
         std::fs::write(cluster.directory().join("tls/server-key.pem"), good).unwrap();
     });
+    one_of_somebodys_own_stays(&cluster, &other);
     // Without a certificate the next start is one in clear again.
     cluster.varve(&["endpoint", "stop", "main"]);
     std::fs::rename(cluster.directory().join("tls"), cluster.directory().join("no-tls")).unwrap();
     cluster.varve(&["endpoint", "start", "main"]);
     assert_eq!(psql(&cluster.connstr("main"), ENCRYPTED).unwrap(), "f|");
+}
+
+/// Instead of that of an endpoint, as of a part.
+fn one_of_somebodys_own_stays(cluster: &Cluster, other: &Cluster) {
+    let file = |cluster: &Cluster, name: &str| cluster.directory().join("tls").join(name);
+    let kept = ["server.pem", "server-key.pem"].map(|name| {
+        std::fs::copy(file(other, name), file(cluster, name)).unwrap();
+        std::fs::read(file(cluster, name)).unwrap()
+    });
+    cluster.refuses(
+        &["auth", "certificate", "--tls-name", "db.example.com"],
+        "tls/server.pem was not signed by",
+    );
+    assert_eq!(
+        ["server.pem", "server-key.pem"].map(|name| std::fs::read(file(cluster, name)).unwrap()),
+        kept
+    );
+    std::fs::rename(file(cluster, "server.pem"), file(cluster, "own.pem")).unwrap();
+    let said = cluster.varve(&["auth", "certificate"]);
+    assert!(said.contains("for other.example.com and"), "{said}");
 }
 
 /// The certificate that a client is shown, as the server's own copy of it.
