@@ -23,7 +23,7 @@ mod up;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::arguments::{Arguments, AuthCommand, Command, PageserverCommand, SafekeeperCommand};
+use crate::arguments::{Arguments, Command, PageserverCommand, SafekeeperCommand};
 use crate::console;
 use crate::local_env::LocalEnv;
 use crate::output::Output;
@@ -87,36 +87,39 @@ pub async fn run(arguments: Arguments, output: Output) -> anyhow::Result<ExitCod
             let (_lock, env) = behind_others(!timeline::only_reads(&command), &open)?;
             timeline::run(&env, command, output).await
         }
-        Command::Endpoint(command) => endpoint::run(&open_here()?, command, lock, output).await,
+        Command::Endpoint(command) => {
+            let (lock, env) = behind_others(!endpoint::only_reads(&command), &open_here)?;
+            endpoint::run(&env, lock, command, output).await
+        }
         Command::Pageserver(PageserverCommand::ExplainRead { block, branch_name, tenant_id }) => {
             explain_read::explain(&open()?, block, &branch_name, tenant_id, output).await
         }
         Command::Pageserver(PageserverCommand::Daemon(command)) => {
-            return daemon::run(&open_here()?, |_| vec![Daemon::Pageserver], command, lock, output).await;
+            let (_lock, env) = behind_others(!daemon::only_reads(&command), &open_here)?;
+            return daemon::run(&env, |_| vec![Daemon::Pageserver], command, output).await;
         }
         Command::Broker(command) => {
-            return daemon::run(&open_here()?, |_| vec![Daemon::Broker], command, lock, output).await;
+            let (_lock, env) = behind_others(!daemon::only_reads(&command), &open_here)?;
+            return daemon::run(&env, |_| vec![Daemon::Broker], command, output).await;
         }
         Command::Safekeeper(SafekeeperCommand::Daemon(command)) => {
-            return daemon::run(&open_here()?, daemon::all_safekeepers, command, lock, output).await;
+            let (_lock, env) = behind_others(!daemon::only_reads(&command), &open_here)?;
+            return daemon::run(&env, daemon::all_safekeepers, command, output).await;
         }
         Command::Safekeeper(SafekeeperCommand::DumpControl { id, timeline_id }) => {
             control_files::dump(&open_here()?, id, timeline_id, output)
         }
         Command::Safekeeper(SafekeeperCommand::Add { id, host }) => {
-            let _lock = lock()?;
-            membership::add(&mut open()?, id, host, output).await
+            let (_lock, mut env) = behind_others(true, &open)?;
+            membership::add(&mut env, id, host, output).await
         }
         Command::Safekeeper(SafekeeperCommand::Remove { id }) => {
-            let _lock = lock()?;
-            membership::remove(&mut open()?, id, output).await
+            let (_lock, mut env) = behind_others(true, &open)?;
+            membership::remove(&mut env, id, output).await
         }
         Command::Auth(command) => {
-            let _lock = match &command {
-                AuthCommand::Rotate | AuthCommand::Certificate { .. } => Some(lock()?),
-                AuthCommand::Token { .. } => None,
-            };
-            auth::run(open()?, command, output).await
+            let (_lock, env) = behind_others(!auth::only_reads(&command), &open)?;
+            auth::run(env, command, output).await
         }
         Command::Container(command) => container::run(directory, command, output).await,
         Command::Completions(arguments) => completions::completions(&arguments),

@@ -20,6 +20,10 @@ const SETTLING: Duration = Duration::from_secs(4);
 const PATIENCE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(200);
 
+pub const fn only_reads(command: &AuthCommand) -> bool {
+    matches!(command, AuthCommand::Token { .. })
+}
+
 pub async fn run(env: LocalEnv, command: AuthCommand, output: Output) -> anyhow::Result<()> {
     match command {
         AuthCommand::Token { scopes, tenant_id, valid_for, subject } => {

@@ -1,11 +1,9 @@
 //! `pageserver`, `safekeeper`, `broker`: one daemon, or all of a kind.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::process::ExitCode;
 
 use anyhow::bail;
-use nix::fcntl::Flock;
 use serde_json::json;
 use types::NodeId;
 
@@ -19,24 +17,25 @@ pub fn all_safekeepers(env: &LocalEnv) -> Vec<Daemon> {
     env.config.safekeeper_ids().into_iter().map(Daemon::Safekeeper).collect()
 }
 
+pub const fn only_reads(command: &DaemonCommand) -> bool {
+    matches!(command, DaemonCommand::Status { .. })
+}
+
 pub async fn run(
     env: &LocalEnv,
     kind: impl Fn(&LocalEnv) -> Vec<Daemon>,
     command: DaemonCommand,
-    lock: impl FnOnce() -> anyhow::Result<Flock<File>>,
     output: Output,
 ) -> anyhow::Result<ExitCode> {
     let mut reports = Vec::new();
     match command {
         DaemonCommand::Start { id } => {
-            let _lock = lock()?;
             for daemon in choose(kind(env), id)? {
                 let started = daemon.start(env, output).await?;
                 reports.push((daemon.name(), if started { "started" } else { "running already" }));
             }
         }
         DaemonCommand::Stop { id, stop } => {
-            let _lock = lock()?;
             for daemon in choose(kind(env), id)? {
                 let stopped = daemon.stop(env, stop.mode, output).await?;
                 reports.push((daemon.name(), if stopped { "stopped" } else { "not running" }));

@@ -60,10 +60,16 @@ impl NewEndpoint {
     }
 }
 
+pub const fn only_reads(command: &EndpointCommand) -> bool {
+    matches!(command, EndpointCommand::List { .. })
+}
+
+/// `lock` is the cluster's, behind which `env` was read. Starts and stops, which take long, let go of it when it is noted what
+/// is to run.
 pub async fn run(
     env: &LocalEnv,
+    lock: Option<Flock<File>>,
     command: EndpointCommand,
-    lock: impl FnOnce() -> anyhow::Result<Flock<File>>,
     output: Output,
 ) -> anyhow::Result<()> {
     match command {
@@ -81,7 +87,6 @@ pub async fn run(
             time,
         } => {
             let mode = mode(env, tenant_id, &branch_name, Wanted { hot_standby, lsn, time }).await?;
-            let _lock = lock()?;
             let new = NewEndpoint {
                 name: endpoint,
                 branch: branch_name,
@@ -103,7 +108,7 @@ pub async fn run(
         }
         EndpointCommand::Start { endpoint, start_timeout, allow_multiple, cold } => {
             let how = Start { timeout: Duration::from_secs(start_timeout), cold };
-            let connection = start_named(env, &endpoint, how, allow_multiple, lock, output).await?;
+            let connection = start_named(env, lock, &endpoint, how, allow_multiple, output).await?;
             output.result(&json!({ "endpoint": endpoint, "connstr": connection }), || {
                 format!("endpoint {endpoint:?} is ready:\n\n  {}", psql_line(&connection))
             })
@@ -114,12 +119,10 @@ pub async fn run(
                 bail!("endpoint {endpoint:?} is no read replica; `varve endpoint list` shows which ones are");
             }
             stop_process(env, &promoted, StopMode::Fast, output).await?;
-            {
-                let _lock = lock()?;
-                (promoted.mode, promoted.wanted) = (ComputeMode::Primary, true);
-                promoted.save(env)?;
-                give_up_fenced(env, &promoted)?;
-            }
+            (promoted.mode, promoted.wanted) = (ComputeMode::Primary, true);
+            promoted.save(env)?;
+            give_up_fenced(env, &promoted)?;
+            drop(lock);
             let connection = promoted.connection_string(env, "postgres");
             let how = Start { timeout: Duration::from_secs(start_timeout), cold: false };
             start_and_fence(env, promoted, how, output).await?;
@@ -128,7 +131,7 @@ pub async fn run(
             })
         }
         EndpointCommand::Stop { endpoint, stop, destroy } => {
-            let stopped = stop_named(env, &endpoint, stop.mode, destroy, lock, output).await?;
+            let stopped = stop_named(env, lock, &endpoint, stop.mode, destroy, output).await?;
             let state = if stopped { "stopped" } else { "not running" };
             output.result(&json!({ "endpoint": endpoint, "state": state }), || {
                 format!("endpoint {endpoint:?}: {state}")
@@ -136,14 +139,12 @@ pub async fn run(
         }
         EndpointCommand::List { tenant_id } => list(env, tenant_id, output).await,
         EndpointCommand::Delete { endpoint } => {
-            let _lock = lock()?;
             delete_named(env, &endpoint)?;
             output.result(&json!({ "deleted": endpoint }), || {
                 format!("endpoint {endpoint:?} is deleted; its branch stays")
             })
         }
         EndpointCommand::Reconfigure { endpoint, settings, unset, suspend_timeout } => {
-            let _lock = lock()?;
             let changes = Changes { set: settings, unset, suspend_timeout };
             reconfigure(env, Endpoint::load(env, &endpoint)?, changes, output).await
         }
@@ -153,22 +154,19 @@ pub async fn run(
 /// Starts it as `endpoint start` does. Returns how one connects.
 pub async fn start_named(
     env: &LocalEnv,
+    lock: Option<Flock<File>>,
     name: &str,
     how: Start,
     allow_multiple: bool,
-    lock: impl FnOnce() -> anyhow::Result<Flock<File>>,
     output: Output,
 ) -> anyhow::Result<String> {
-    let wanted = {
-        let _lock = lock()?;
-        let mut endpoint = Endpoint::load(env, name)?;
-        refuse_second(env, &endpoint, allow_multiple)?;
-        endpoint.wanted = true;
-        share_password(env, &mut endpoint)?;
-        endpoint.save(env)?;
-        give_up_fenced(env, &endpoint)?;
-        endpoint
-    };
+    let mut wanted = Endpoint::load(env, name)?;
+    refuse_second(env, &wanted, allow_multiple)?;
+    wanted.wanted = true;
+    share_password(env, &mut wanted)?;
+    wanted.save(env)?;
+    give_up_fenced(env, &wanted)?;
+    drop(lock);
     let connection = wanted.connection_string(env, "postgres");
     start_and_fence(env, wanted, how, output).await?;
     Ok(connection)
@@ -177,19 +175,16 @@ pub async fn start_named(
 /// Stops it as `endpoint stop` does. False if it did not run.
 pub async fn stop_named(
     env: &LocalEnv,
+    lock: Option<Flock<File>>,
     name: &str,
     mode: StopMode,
     destroy: bool,
-    lock: impl FnOnce() -> anyhow::Result<Flock<File>>,
     output: Output,
 ) -> anyhow::Result<bool> {
-    let endpoint = {
-        let _lock = lock()?;
-        let mut endpoint = Endpoint::load(env, name)?;
-        endpoint.wanted = false;
-        endpoint.save(env)?;
-        endpoint
-    };
+    let mut endpoint = Endpoint::load(env, name)?;
+    endpoint.wanted = false;
+    endpoint.save(env)?;
+    drop(lock);
     let stopped = stop_process(env, &endpoint, mode, output).await?;
     if destroy {
         remove(env, &endpoint)?;

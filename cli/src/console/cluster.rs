@@ -32,10 +32,11 @@ impl Console {
         Ok(Cluster { env, branches, tenant })
     }
 
-    /// Waits for commands that change the cluster, without holding up other requests.
-    pub async fn lock(&self) -> anyhow::Result<Flock<File>> {
+    /// Waits for commands that change the cluster, without holding up other requests, and reads behind them.
+    pub async fn behind_others(&self, tenant: &str) -> anyhow::Result<(Flock<File>, Cluster)> {
         let directory = self.directory.clone();
-        tokio::task::spawn_blocking(move || LocalEnv::lock(&directory)).await?
+        let lock = tokio::task::spawn_blocking(move || LocalEnv::lock(&directory)).await??;
+        Ok((lock, self.open(tenant)?))
     }
 }
 

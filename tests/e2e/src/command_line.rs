@@ -1,6 +1,11 @@
 //! The command line: what it prints, what it refuses, and that it may be run twice.
 
+use std::fs::File;
+use std::process::Stdio;
+use std::time::Duration;
+
 use harness::Cluster;
+use nix::fcntl::{Flock, FlockArg};
 
 fn refusal(cluster: &Cluster, arguments: &[&str]) -> String {
     let output = cluster.try_varve(arguments);
@@ -71,4 +76,21 @@ fn every_command_may_be_run_twice() {
     assert!(pids(&all).iter().all(Option::is_some));
     let listed = cluster.varve_json(&["endpoint", "list"]);
     assert_eq!(listed[0]["branch_name"], "main", "{listed}");
+}
+
+#[test]
+fn who_waits_for_another_command_acts_on_what_that_one_has_changed() {
+    let cluster = Cluster::init("behind-others");
+    let file = File::create(cluster.directory().join("lock")).unwrap();
+    let another = Flock::lock(file, FlockArg::LockExclusive).unwrap();
+    let mut waiting = cluster.command(&["safekeeper", "start"]);
+    let mut waiting = waiting.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(waiting.try_wait().unwrap(), None, "it does not wait");
+    // As `safekeeper add 4` and `safekeeper remove 3` leave it.
+    cluster.configure("config.toml", "safekeepers = [1, 2, 4]");
+    drop(another);
+    assert!(waiting.wait().unwrap().success());
+    let run = [1, 2, 3, 4].map(|id| cluster.pid(&format!("safekeeper-{id}")).is_some());
+    assert_eq!(run, [true, true, false, true]);
 }

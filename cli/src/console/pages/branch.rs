@@ -150,8 +150,7 @@ async fn take_back(console: &Console, back: Back) -> anyhow::Result<String> {
     if point.is_now() {
         bail!("say where to: an LSN or a time");
     }
-    let _lock = console.lock().await?;
-    let mut cluster = console.open(&back.tenant)?;
+    let (_lock, mut cluster) = console.behind_others(&back.tenant).await?;
     let restore = Restore {
         tenant: cluster.tenant,
         branch: back.branch,
@@ -189,8 +188,7 @@ async fn remove(console: &Console, tenant: TenantId, doomed: &Doomed) -> anyhow:
     if doomed.confirm.trim() != doomed.branch {
         bail!("{:?} is not the name of the branch: nothing was deleted", doomed.confirm);
     }
-    let _lock = console.lock().await?;
-    let mut cluster = console.open(&tenant.to_string())?;
+    let (_lock, mut cluster) = console.behind_others(&tenant.to_string()).await?;
     let ttid = cluster.branch(&doomed.branch)?;
     let name = delete_branch(&cluster.env, &mut cluster.branches, ttid).await?;
     Ok(format!("branch {name} is deleted"))

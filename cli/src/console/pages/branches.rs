@@ -206,9 +206,7 @@ pub async fn create(
 
 async fn make(console: &Console, new: &New) -> anyhow::Result<String> {
     let point = Point::parse(&new.at)?;
-    let _lock = console.lock().await?;
-    // Read behind the lock.
-    let mut cluster = console.open(&new.tenant)?;
+    let (_lock, mut cluster) = console.behind_others(&new.tenant).await?;
     let wanted = NewBranch {
         tenant: cluster.tenant,
         name: new.name.trim().to_owned(),

@@ -1,11 +1,14 @@
 //! Endpoints: which there are, how one connects, and forms that make, start, stop and delete them.
 
+use std::fs::File;
+
 use anyhow::bail;
 use axum::extract::{Extension, Query, State};
 use axum::response::Response;
 use compute_api::ComputeMode;
 use futures_util::future::join_all;
 use maud::{Markup, html};
+use nix::fcntl::Flock;
 use serde::Deserialize;
 
 use super::OfTenant;
@@ -161,24 +164,25 @@ pub async fn create(
 }
 
 async fn make(console: &Console, new: &New) -> anyhow::Result<String> {
-    let cluster = console.open(&new.tenant)?;
-    cluster.env.check_runs_here()?;
-    let mode = mode(&cluster, new).await?;
-    let name = new.name.trim();
-    let made = {
-        let _lock = console.lock().await?;
-        let wanted = NewEndpoint {
-            branch: new.branch.clone(),
-            tenant_id: Some(cluster.tenant),
-            mode,
-            ..NewEndpoint::named(name)
-        };
-        commands::create(&cluster.env, wanted, console.output)?
+    let (lock, cluster) = behind_others(console, &new.tenant).await?;
+    let wanted = NewEndpoint {
+        branch: new.branch.clone(),
+        tenant_id: Some(cluster.tenant),
+        mode: mode(&cluster, new).await?,
+        ..NewEndpoint::named(new.name.trim())
     };
+    let made = commands::create(&cluster.env, wanted, console.output)?;
     if new.start.is_empty() {
         return Ok(format!("endpoint {:?} has port {}", made.name, made.pg_port));
     }
-    start_it(console, &cluster.env, &made.name).await
+    start_it(console, &cluster.env, lock, &made.name).await
+}
+
+/// Where endpoints are processes of this machine.
+async fn behind_others(console: &Console, tenant: &str) -> anyhow::Result<(Flock<File>, Cluster)> {
+    let (lock, cluster) = console.behind_others(tenant).await?;
+    cluster.env.check_runs_here()?;
+    Ok((lock, cluster))
 }
 
 async fn mode(cluster: &Cluster, new: &New) -> anyhow::Result<ComputeMode> {
@@ -197,9 +201,13 @@ async fn mode(cluster: &Cluster, new: &New) -> anyhow::Result<ComputeMode> {
     }
 }
 
-async fn start_it(console: &Console, env: &LocalEnv, name: &str) -> anyhow::Result<String> {
-    let lock = || tokio::task::block_in_place(|| LocalEnv::lock(&env.directory));
-    Box::pin(start_named(env, name, Start::default(), false, lock, console.output)).await?;
+async fn start_it(
+    console: &Console,
+    env: &LocalEnv,
+    lock: Flock<File>,
+    name: &str,
+) -> anyhow::Result<String> {
+    Box::pin(start_named(env, Some(lock), name, Start::default(), false, console.output)).await?;
     Ok(format!("endpoint {name:?} is ready"))
 }
 
@@ -216,9 +224,8 @@ pub async fn start(
     Posted(Named { endpoint, tenant }): Posted<Named>,
 ) -> Result<Response, Failure> {
     let outcome = async {
-        let cluster = console.open(&tenant)?;
-        cluster.env.check_runs_here()?;
-        start_it(&console, &cluster.env, &endpoint).await
+        let (lock, cluster) = behind_others(&console, &tenant).await?;
+        start_it(&console, &cluster.env, lock, &endpoint).await
     };
     let outcome = outcome.await;
     back(&console, &visitor, &tenant, outcome)
@@ -230,10 +237,8 @@ pub async fn stop(
     Posted(Named { endpoint, tenant }): Posted<Named>,
 ) -> Result<Response, Failure> {
     let outcome = async {
-        let env = console.open(&tenant)?.env;
-        env.check_runs_here()?;
-        let lock = || tokio::task::block_in_place(|| LocalEnv::lock(&env.directory));
-        let ran = stop_named(&env, &endpoint, StopMode::Fast, false, lock, console.output).await?;
+        let (lock, Cluster { env, .. }) = behind_others(&console, &tenant).await?;
+        let ran = stop_named(&env, Some(lock), &endpoint, StopMode::Fast, false, console.output).await?;
         let state = if ran { "is stopped" } else { "did not run" };
         Ok(format!("endpoint {endpoint:?} {state}"))
     };
@@ -247,9 +252,7 @@ pub async fn delete(
     Posted(Named { endpoint, tenant }): Posted<Named>,
 ) -> Result<Response, Failure> {
     let outcome = async {
-        let env = console.open(&tenant)?.env;
-        env.check_runs_here()?;
-        let _lock = console.lock().await?;
+        let (_lock, Cluster { env, .. }) = behind_others(&console, &tenant).await?;
         delete_named(&env, &endpoint)?;
         Ok(format!("endpoint {endpoint:?} is deleted; its branch stays"))
     };
