@@ -16,7 +16,8 @@ use crate::storage::environment::{Environment, TENANT_STEM, generation_of};
 use crate::storage::{StorageError, Timeline};
 
 impl TenantManager {
-    /// Deletes a timeline that has no branches. Of one that was deleted before, what is left goes.
+    /// Deletes a timeline that has no branches. Of one that was deleted before, or that was never made to the end, what is left
+    /// goes.
     pub async fn delete_timeline(&self, id: TenantTimelineId) -> Result<(), StorageError> {
         let tenant = self.tenant(id.tenant_id)?;
         {
@@ -24,10 +25,29 @@ impl TenantManager {
             match tenant.timeline(id.timeline_id) {
                 Some(timeline) => self.forget_timeline(&tenant, &timeline).await?,
                 None if tenant.record().deleted_timelines.contains(&id.timeline_id) => {}
+                None if self.is_begun(id).await? => self.forget_begun(&tenant, id).await?,
                 None => return Err(StorageError::TimelineNotFound(id)),
             }
         }
         remove_timeline(&self.environment, id).await
+    }
+
+    /// Whether there is something of a timeline that nobody was told of.
+    async fn is_begun(&self, id: TenantTimelineId) -> Result<bool, StorageError> {
+        let prefix = Environment::timeline_prefix(id);
+        let listing = self.environment.remote.list(Some(&prefix), ListMode::Children).await?;
+        Ok(!listing.objects.is_empty() || self.environment.timeline_dir(id).exists())
+    }
+
+    /// With `creating` held.
+    async fn forget_begun(&self, tenant: &Tenant, id: TenantTimelineId) -> Result<(), StorageError> {
+        let mut record = tenant.record();
+        record.deleted_timelines.insert(id.timeline_id);
+        // Of another one safekeepers know whose it is.
+        let asked = tenant.timelines().first().map_or(id, |timeline| timeline.id());
+        self.put_confirmed(tenant, record, &[asked]).await?;
+        tracing::info!(timeline = %id, "deleted what there was of a timeline that was never made to the end");
+        Ok(())
     }
 
     /// With `creating` held.

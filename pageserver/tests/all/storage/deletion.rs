@@ -77,6 +77,25 @@ async fn branches_go_before_what_they_left() {
     manager.shutdown().await.unwrap();
 }
 
+/// Its index could not be put: nobody was told of it, and its layers are there all the same.
+#[tokio::test]
+async fn what_was_never_made_to_the_end_can_be_deleted() {
+    let disk = Disk::new();
+    let no_index = |operation, key: &str| operation == Operation::Put && key.contains("index_part");
+    let store: Arc<dyn RemoteStorage> = Arc::new(Faulty::refusing(disk.store().await, no_index));
+    let manager = disk.open_with(store.clone(), DurableFs::default()).await;
+    manager.create_tenant(TENANT).await.unwrap();
+    root_timeline(&manager).await.map(|_| ()).unwrap_err();
+    assert_ne!(objects_of(&store, "timelines/").await, [""; 0]);
+    assert!(!disk.layer_files(1).is_empty());
+    manager.delete_timeline(ttid(1)).await.unwrap();
+    assert_eq!(objects_of(&store, "timelines/").await, [""; 0]);
+    assert!(!disk.timeline_dir(1).exists());
+    let error = root_timeline(&manager).await.map(|_| ()).unwrap_err();
+    assert!(matches!(error, StorageError::TimelineDeleted(_)), "{error}");
+    manager.shutdown().await.unwrap();
+}
+
 /// The object store fails when objects are to be deleted: the timeline is gone all the same, and what is left of it goes
 /// when somebody asks again, or after the next start.
 #[tokio::test]
