@@ -6,6 +6,7 @@
 //!   branches.json          names of branches and their PostgreSQL, default tenant
 //!   auth/                  keys and tokens: see keys.rs
 //!   tls/                   certificates of endpoints and parts: see certificates.rs
+//!   import                 a link to what an import has in hand, while there is one: see commands/timeline/import/scratch.rs
 //!   template/              pgNN.tar.zst: initdb's output, of which root timelines are made
 //!   broker/ safekeepers/N/ pageserver/ remote_storage/
 //!   endpoints/NAME/        endpoint.json, spec.json

@@ -13,6 +13,7 @@ use prometheus::Registry;
 use remote_storage::{Counted, Crashing, RemoteStorage};
 use telemetry::{Identity, Traces};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use types::Generation;
 
@@ -140,7 +141,7 @@ pub async fn run(
         ingest,
         gc,
         scratch,
-        importing: Arc::default(),
+        importing: Arc::new(Semaphore::new(1)),
     });
     tracing::info!(id = %config.id, pg = %config.listen_pg_addr, http = %config.listen_http_addr, "pageserver is up");
     let page_service = pg_backend::serve(

@@ -28,7 +28,8 @@ pub enum TimelineCommand {
     },
     /// Make a root branch of a base backup, or of a server that runs.
     ///
-    /// PostgreSQL's own recovery runs on a copy first, in the directory for temporary files (TMPDIR).
+    /// PostgreSQL's own recovery runs on a copy first, in the directory for temporary files (TMPDIR). One that was cut short goes on
+    /// when it is repeated with --timeline-id: what the pageserver has got is not taken anew.
     #[command(after_help = import_examples())]
     #[command(group = ArgGroup::new("what").required(true).args(["base_tarfile", "from"]))]
     Import {

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use consensus::Member;
 use futures_util::future::join_all;
+use http_client::absent_is_none;
 use jiff::Timestamp;
 use pageserver_api::history::LsnKind;
 use pageserver_api::models::{TimelineCreateRequest, TimelineInfo};
@@ -35,6 +36,8 @@ use tree::draw_tree;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long WAL that a compute has written may take to be on safekeepers.
 const WRITTEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a pageserver may take to be granted a tenant again; it asks every other second.
+const GRANT_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
 
 pub const fn only_reads(command: &TimelineCommand) -> bool {
@@ -64,8 +67,10 @@ pub async fn run(env: &LocalEnv, command: TimelineCommand, output: Output) -> an
                 (None, Some(connstr)) => import::Source::Server(connstr),
                 (None, None) => bail!("name a base backup or a server"),
             };
-            let ttid = TenantTimelineId::new(tenant, new_timeline(&branches, tenant, timeline_id)?);
-            let info = import::import(env, ttid, source, output).await?;
+            let timeline = timeline_id.unwrap_or_else(TimelineId::generate);
+            branches.check_unnamed(tenant, timeline)?;
+            let ttid = TenantTimelineId::new(tenant, timeline);
+            let info = import::import(env, &mut branches, ttid, source, output).await?;
             branches.add_branch(tenant, &branch_name, info.timeline_id, info.pg_version)?;
             announce(&branch_name, &info, output)
         }
@@ -165,6 +170,7 @@ pub async fn branch(
     branches.check_new_name(new.tenant, &new.name)?;
     let timeline = new_timeline(branches, new.tenant, new.timeline_id)?;
     let ancestor = branches.timeline(new.tenant, &new.ancestor)?;
+    storage_is_ready(env, TenantTimelineId::new(new.tenant, timeline)).await?;
     let start = start_of_branch(env, TenantTimelineId::new(new.tenant, ancestor), new.lsn, new.time).await?;
     let info = create(env, new.tenant, TimelineCreateRequest::branch(timeline, ancestor, start)).await?;
     branches.add_branch(new.tenant, &new.name, timeline, info.pg_version)?;
@@ -207,6 +213,7 @@ pub async fn create_root(
     pg_version: PgVersion,
     output: Output,
 ) -> anyhow::Result<TimelineInfo> {
+    storage_is_ready(env, TenantTimelineId::new(tenant, timeline)).await?;
     up::put_template(env, pg_version, output).await?;
     create(env, tenant, TimelineCreateRequest::root(timeline, pg_version)).await
 }
@@ -324,20 +331,54 @@ impl Head {
     }
 }
 
-/// On the pageserver, then on all safekeepers. Every step may be repeated, so after a failure the same
-/// command with the same ids goes on where it ended.
+/// On the pageserver, then on all safekeepers, once [`storage_is_ready`]. Every step may be repeated, so after a failure the
+/// same command with the same ids goes on where it ended.
 async fn create(
     env: &LocalEnv,
     tenant: TenantId,
     request: TimelineCreateRequest,
 ) -> anyhow::Result<TimelineInfo> {
     let ancestor = request.ancestor_timeline_id;
-    // Before anything is made: a timeline that only the pageserver knows keeps it from being granted its tenant again.
-    let there = on_all_safekeepers(env, async |safekeeper| safekeeper.status().await).await;
-    there.context("a timeline is made on all safekeepers, and so all of them must run; nothing was made")?;
     let info = pageserver_client(env).create_timeline(tenant, &request).await?;
     create_on_safekeepers(env, tenant, &info, ancestor).await?;
     Ok(info)
+}
+
+/// Before anything is made: a timeline that not all safekeepers have can keep the pageserver from being granted its tenant
+/// again. Where a command that was killed has left this one so, the others get it now.
+async fn storage_is_ready(env: &LocalEnv, ttid: TenantTimelineId) -> anyhow::Result<()> {
+    let there = on_all_safekeepers(env, move |safekeeper: safekeeper::Client| async move {
+        absent_is_none(safekeeper.timeline(ttid).await)
+    });
+    let there = there
+        .await
+        .context("a timeline is made on all safekeepers, and so all of them must run; nothing was made")?;
+    let Some(status) = there.into_iter().flatten().next() else { return Ok(()) };
+    if is_served(env, ttid.tenant_id).await {
+        return Ok(());
+    }
+    let request = safekeeper::TimelineCreateRequest {
+        tenant_id: status.tenant_id,
+        timeline_id: status.timeline_id,
+        pg_version: status.pg_version,
+        system_id: status.system_id,
+        wal_seg_size: status.wal_seg_size,
+        start_lsn: status.timeline_start_lsn,
+        members: members(env),
+        configuration: None,
+        ancestor: status.ancestor.map(|timeline_id| safekeeper::Ancestor { timeline_id }),
+    };
+    put_on_safekeepers(env, &request).await?;
+    let started = Instant::now();
+    while !is_served(env, ttid.tenant_id).await && started.elapsed() < GRANT_TIMEOUT {
+        tokio::time::sleep(POLL).await;
+    }
+    Ok(())
+}
+
+/// A pageserver that waits for all its tenants does not answer at all.
+async fn is_served(env: &LocalEnv, tenant: TenantId) -> bool {
+    pageserver_client(env).tenant_config(tenant).await.is_ok()
 }
 
 pub async fn create_on_safekeepers(
@@ -360,13 +401,20 @@ pub async fn create_on_safekeepers(
         configuration: None,
         ancestor: ancestor.map(|timeline_id| safekeeper::Ancestor { timeline_id }),
     };
+    put_on_safekeepers(env, &request).await
+}
+
+async fn put_on_safekeepers(
+    env: &LocalEnv,
+    request: &safekeeper::TimelineCreateRequest,
+) -> anyhow::Result<()> {
     // All of them, whoever fails: a timeline that a quorum lacks is one that nobody can own.
     let made = join_all(env.config.safekeeper_ids().into_iter().map(async |id| {
-        safekeeper_client(env, id).create_timeline(&request).await.with_context(|| {
+        safekeeper_client(env, id).create_timeline(request).await.with_context(|| {
             format!(
-                "safekeeper {id} did not make timeline {} (all of them must run for that); `varve start` starts them, and \
-                 the same command with --timeline-id {} goes on",
-                info.timeline_id, info.timeline_id
+                "safekeeper {id} did not make timeline {0} (all of them must run for that); `varve start` starts them, and \
+                 the same command with --timeline-id {0} goes on",
+                request.timeline_id
             )
         })
     }));

@@ -1,6 +1,6 @@
 //! `branches.json`: names that people gave to timelines. Storage knows ids only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -28,6 +28,9 @@ struct Content {
     /// Major version of PostgreSQL. Timelines from when there was only one are not named.
     #[serde(default)]
     pg_versions: BTreeMap<TimelineId, PgVersion>,
+    /// Timelines that imports have sent to the pageserver, and that are no branches yet.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    imports: BTreeSet<TimelineId>,
 }
 
 impl Branches {
@@ -37,7 +40,14 @@ impl Branches {
                 .with_context(|| format!("{} is not understood", path.display()))?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let (tenants, pg_versions) = (BTreeMap::new(), BTreeMap::new());
-                Content { format_version: FORMAT_VERSION, default_tenant: None, tenants, pg_versions }
+                let imports = BTreeSet::new();
+                Content {
+                    format_version: FORMAT_VERSION,
+                    default_tenant: None,
+                    tenants,
+                    pg_versions,
+                    imports,
+                }
             }
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
         };
@@ -137,12 +147,37 @@ impl Branches {
     }
 
     /// Refuses the id of a timeline that is a branch already. One whose creation did not come to its end has no name, so
-    /// that the same command may be repeated.
+    /// that the same command may be repeated; but what was imported is not what `timeline create` makes.
     pub fn check_new_timeline(&self, tenant: TenantId, timeline: TimelineId) -> anyhow::Result<()> {
+        if self.has_begun_import(timeline) {
+            bail!(
+                "an import of timeline {timeline} did not come to its end: repeat that, or `varve timeline delete --timeline-id \
+                 {timeline}`"
+            );
+        }
+        self.check_unnamed(tenant, timeline)
+    }
+
+    pub fn check_unnamed(&self, tenant: TenantId, timeline: TimelineId) -> anyhow::Result<()> {
         if let Some(name) = self.name_of(tenant, timeline) {
             bail!("timeline {timeline} is branch {name:?} already: take another id, or leave it out");
         }
         Ok(())
+    }
+
+    /// From now on it may come to be on the pageserver, until it is a branch, is deleted, or did not come to be.
+    pub fn begin_import(&mut self, timeline: TimelineId) -> anyhow::Result<()> {
+        self.content.imports.insert(timeline);
+        self.save()
+    }
+
+    pub fn has_begun_import(&self, timeline: TimelineId) -> bool {
+        self.content.imports.contains(&timeline)
+    }
+
+    pub fn forget_import(&mut self, timeline: TimelineId) -> anyhow::Result<()> {
+        self.content.imports.remove(&timeline);
+        self.save()
     }
 
     pub fn add_tenant(&mut self, tenant: TenantId, make_default: bool) -> anyhow::Result<()> {
@@ -164,7 +199,7 @@ impl Branches {
             branches.retain(|_, timeline| *timeline != ttid.timeline_id);
         }
         self.content.pg_versions.remove(&ttid.timeline_id);
-        self.save()
+        self.forget_import(ttid.timeline_id)
     }
 
     /// Forgets its names. If it was the default tenant, there is none from now on.
@@ -198,7 +233,7 @@ impl Branches {
     ) -> anyhow::Result<()> {
         self.content.pg_versions.insert(timeline, pg_version);
         self.content.tenants.entry(tenant).or_default().insert(branch.to_owned(), timeline);
-        self.save()
+        self.forget_import(timeline)
     }
 }
 
@@ -231,5 +266,23 @@ mod tests {
             assert!(branches.check_new_name(tenant, bad).is_err(), "{bad:?}");
         }
         assert!(branches.check_new_name(tenant, "feature/x-1").is_ok());
+    }
+
+    #[test]
+    fn what_an_import_has_begun_is_an_imports() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || Branches::load(&directory.path().join("branches.json")).unwrap();
+        let (tenant, timeline) = (TenantId([1; 16]), TimelineId([2; 16]));
+        open().begin_import(timeline).unwrap();
+        let refused = open().check_new_timeline(tenant, timeline).unwrap_err().to_string();
+        assert!(refused.contains(&format!("delete --timeline-id {timeline}")), "{refused}");
+        open().check_unnamed(tenant, timeline).unwrap();
+        open().remove_timeline(TenantTimelineId::new(tenant, timeline)).unwrap();
+        open().check_new_timeline(tenant, timeline).unwrap();
+
+        open().begin_import(timeline).unwrap();
+        open().add_branch(tenant, "mine", timeline, PgVersion::V17).unwrap();
+        assert!(!open().has_begun_import(timeline));
+        assert!(open().check_unnamed(tenant, timeline).is_err());
     }
 }

@@ -148,6 +148,12 @@ impl PageserverClient {
         absent_is_none(self.0.json(self.0.request(Method::GET, &path)).await)
     }
 
+    /// Whether a data directory could be imported now: 409 if the timeline exists or was deleted, 503 while another is imported.
+    pub async fn check_import(&self, tenant: TenantId, timeline: TimelineId) -> Result<(), HttpError> {
+        let path = format!("/v1/tenant/{tenant}/timeline/{timeline}/import_basebackup");
+        self.0.send(self.0.request(Method::GET, &path)).await
+    }
+
     /// Makes a root timeline of a data directory that was stopped cleanly, as a tar compressed with zstd.
     pub async fn import_timeline(
         &self,

@@ -57,6 +57,26 @@ impl Drop for Scratch {
     }
 }
 
+/// Whether a data directory could be imported now
+///
+/// 409 if the timeline exists or was deleted, 503 while another one is imported.
+#[utoipa::path(get, path = "/import_basebackup", operation_id = "check_import", tag = "Timelines", params(TimelinePath),
+    responses((status = 200, description = "It could."), ApiError))]
+pub(super) async fn check(
+    State(state): State<ApiState>,
+    Path(path): Path<TimelinePath>,
+) -> Result<Json<()>, ApiError> {
+    state.manager.check_new_timeline(path.id()).map_err(error::storage)?;
+    if state.importing.available_permits() == 0 {
+        return Err(busy());
+    }
+    Ok(Json(()))
+}
+
+fn busy() -> ApiError {
+    ApiError::unavailable("another import is under way: try again when it has ended")
+}
+
 /// Import a data directory
 ///
 /// The body is a tar, compressed with zstd, of a data directory that was stopped cleanly. It becomes a root timeline.
@@ -71,15 +91,8 @@ pub(super) async fn import(
 ) -> Result<(StatusCode, Json<TimelineInfo>), ApiError> {
     let id = path.id();
     // Early, since an archive may be large.
-    state.manager.list_timelines(id.tenant_id).map_err(error::storage)?;
-    if state.manager.get_timeline(id).is_ok() {
-        return Err(ApiError::conflict(format!("timeline {id} exists already")));
-    }
-    let alone = state
-        .importing
-        .clone()
-        .try_lock_owned()
-        .map_err(|_| ApiError::unavailable("another import is under way: try again when it has ended"))?;
+    state.manager.check_new_timeline(id).map_err(error::storage)?;
+    let alone = state.importing.clone().try_acquire_owned().map_err(|_| busy())?;
     let scratch = Scratch::new(&state, id)
         .map_err(|error| ApiError::internal(format!("no room to import: {error}")))?;
     receive(body, &scratch.archive()).await?;

@@ -19,6 +19,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use http_server::ApiError;
 use http_server::extract::Json;
 use pageserver_api::models::StatusResponse;
+use tokio::sync::Semaphore;
 use tracing::Instrument;
 use types::NodeId;
 use utoipa_axum::router::OpenApiRouter;
@@ -41,8 +42,8 @@ pub struct ApiState {
     pub gc: Arc<GarbageCollector>,
     /// A directory for what is on its way into a timeline.
     pub scratch: PathBuf,
-    /// Held while something is imported.
-    pub importing: Arc<tokio::sync::Mutex<()>>,
+    /// Taken while something is imported.
+    pub importing: Arc<Semaphore>,
 }
 
 pub fn routes(state: ApiState) -> OpenApiRouter {
@@ -63,7 +64,11 @@ pub fn routes(state: ApiState) -> OpenApiRouter {
         .routes(routes!(history::replay_offloaded_wal))
         .routes(routes!(history::compact))
         .routes(routes!(history::do_gc))
-        .merge(OpenApiRouter::new().routes(routes!(imports::import)).layer(DefaultBodyLimit::disable()));
+        .merge(
+            OpenApiRouter::new()
+                .routes(routes!(imports::check, imports::import))
+                .layer(DefaultBodyLimit::disable()),
+        );
     let template = OpenApiRouter::new()
         .routes(routes!(templates::describe, templates::store))
         .layer(DefaultBodyLimit::max(MOST_TEMPLATE_BYTES));

@@ -92,7 +92,7 @@ async fn the_api_is_as_its_document_says() {
         address: daemon.http_address.clone(),
         authorization: daemon.credentials.bearer(),
     };
-    assert_eq!(served.check().await, 24, "operations");
+    assert_eq!(served.check().await, 25, "operations");
     daemon.stop().await;
 }
 

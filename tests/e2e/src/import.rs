@@ -1,5 +1,7 @@
 //! A stock server becomes a branch: while it runs, or from its base backup; and the branch is what the server was.
 
+mod interrupted;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

@@ -40,7 +40,8 @@ pub async fn delete(
         safekeeper.delete_timeline(ttid, TimelineDeleteQuery::default()).await
     })
     .await?;
-    if !on_pageserver && !on_safekeepers.iter().any(|deleted| deleted.dir_existed) {
+    let was_there = on_pageserver || on_safekeepers.iter().any(|deleted| deleted.dir_existed);
+    if !was_there && !branches.has_begun_import(timeline_id) {
         bail!("there is no timeline {timeline_id} in tenant {tenant_id}: `varve timeline list` shows all");
     }
     branches.remove_timeline(ttid)?;

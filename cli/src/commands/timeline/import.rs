@@ -6,27 +6,33 @@
 //! A base backup is a database in the midst of its work: its own WAL makes it whole. PostgreSQL does that itself, so that
 //! what is imported is what it would have started on.
 
+mod scratch;
+
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, lchown};
+use std::os::unix::fs::{DirBuilderExt, lchown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
+use http_client::StatusCode;
 use nix::unistd::{User, geteuid};
 use pageserver_api::models::TimelineInfo;
 use types::{PgVersion, TenantTimelineId};
 
-use super::create_on_safekeepers;
-use crate::local_env::{LocalEnv, check_version};
+use super::{create_on_safekeepers, storage_is_ready};
+use crate::local_env::{Branches, LocalEnv, check_version};
 use crate::output::{Output, bytes};
 use crate::storage::pageserver_client;
 use crate::template::{as_postgres_user, pack};
+use scratch::Scratch;
 
 /// Once written, once read.
 const ZSTD_LEVEL: i32 = 1;
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+/// Of the archive that is sent.
+const PACKED: &str = "packed.tar.zst";
 /// Seconds that recovery may take.
 const RECOVERY_TIMEOUT: &str = "86400";
 
@@ -35,16 +41,55 @@ pub enum Source {
     Server(String),
 }
 
+/// What an import of the same timeline has sent that did not come to its end is not sent again.
 pub async fn import(
     env: &LocalEnv,
+    branches: &mut Branches,
     ttid: TenantTimelineId,
     source: Source,
     output: Output,
 ) -> anyhow::Result<TimelineInfo> {
-    // PostgreSQL may have to run as a user who cannot get to the cluster's directory.
-    let scratch = tempfile::Builder::new().prefix("varve-import-").tempdir()?;
-    std::fs::set_permissions(scratch.path(), PermissionsExt::from_mode(0o755))?;
-    let data = scratch.path().join("data");
+    let info = match begun(env, branches, ttid).await? {
+        Some(info) => {
+            output.progress(format!(
+                "going on with what an earlier attempt has sent to the pageserver as timeline {}",
+                ttid.timeline_id
+            ));
+            info
+        }
+        None => {
+            let scratch = Scratch::new(env)?;
+            let version = prepare(env, source, scratch.path(), output)?;
+            send(env, branches, ttid, version, scratch.path(), output).await?
+        }
+    };
+    create_on_safekeepers(env, ttid.tenant_id, &info, None).await?;
+    Ok(info)
+}
+
+/// The timeline, if an earlier attempt got so far. All who are needed are asked before there is much work.
+async fn begun(
+    env: &LocalEnv,
+    branches: &Branches,
+    ttid: TenantTimelineId,
+) -> anyhow::Result<Option<TimelineInfo>> {
+    let TenantTimelineId { tenant_id, timeline_id } = ttid;
+    storage_is_ready(env, ttid).await?;
+    let pageserver = pageserver_client(env);
+    match pageserver.check_import(tenant_id, timeline_id).await {
+        Ok(()) => Ok(None),
+        Err(error)
+            if error.status() == Some(StatusCode::CONFLICT) && branches.has_begun_import(timeline_id) =>
+        {
+            Ok(Some(pageserver.timeline(tenant_id, timeline_id).await?))
+        }
+        Err(error) => Err(error).context("nothing was made"),
+    }
+}
+
+/// From the source to the archive that is to be sent.
+fn prepare(env: &LocalEnv, source: Source, scratch: &Path, output: Output) -> anyhow::Result<PgVersion> {
+    let data = scratch.join("data");
     std::fs::DirBuilder::new().mode(0o700).create(&data)?;
     match &source {
         Source::Server(connstr) => {
@@ -66,19 +111,44 @@ pub async fn import(
     check_version(&bin, version)?;
     refuse_links(&data)?;
     output.progress("recovering it");
-    recover(&bin, &data, scratch.path())?;
+    recover(&bin, &data, scratch)?;
     // What it was recovered with is in its pages now.
     std::fs::remove_dir_all(data.join("pg_wal"))?;
     output.progress("packing it");
-    let packed = scratch.path().join("packed.tar.zst");
-    pack(&data, &packed, ZSTD_LEVEL)?;
+    pack(&data, &scratch.join(PACKED), ZSTD_LEVEL)?;
     std::fs::remove_dir_all(&data)?;
-    let file = tokio::fs::File::open(&packed).await?;
-    output.progress(format!("sending {} to the pageserver", bytes(file.metadata().await?.len())));
-    let imported = pageserver_client(env);
-    let info = imported.import_timeline(ttid.tenant_id, ttid.timeline_id, version, file).await?;
-    create_on_safekeepers(env, ttid.tenant_id, &info, None).await?;
-    Ok(info)
+    Ok(version)
+}
+
+async fn send(
+    env: &LocalEnv,
+    branches: &mut Branches,
+    ttid: TenantTimelineId,
+    version: PgVersion,
+    scratch: &Path,
+    output: Output,
+) -> anyhow::Result<TimelineInfo> {
+    let TenantTimelineId { tenant_id, timeline_id } = ttid;
+    let file = tokio::fs::File::open(scratch.join(PACKED)).await?;
+    let size = bytes(file.metadata().await?.len());
+    output.progress(format!("sending {size} to the pageserver, as timeline {timeline_id}"));
+    // The pageserver goes on with what it has got, whatever becomes of this command.
+    branches.begin_import(timeline_id)?;
+    let sent = pageserver_client(env).import_timeline(tenant_id, timeline_id, version, file).await;
+    match sent {
+        Ok(info) => Ok(info),
+        // It has none, or one that is not of this.
+        Err(error) if error.status().is_some_and(|status| status.is_client_error()) => {
+            branches.forget_import(timeline_id)?;
+            Err(error.into())
+        }
+        Err(error) => Err(error).with_context(|| {
+            format!(
+                "timeline {timeline_id} may be there or not: the same command with --timeline-id {timeline_id} goes on with it, \
+                 or begins anew"
+            )
+        }),
+    }
 }
 
 /// pg_basebackup takes backups of older servers too, not of newer ones.

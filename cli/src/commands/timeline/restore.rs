@@ -5,7 +5,7 @@ use pageserver_api::models::{TimelineCreateRequest, TimelineInfo};
 use serde::Serialize;
 use types::{Lsn, TenantId, TenantTimelineId, TimelineId};
 
-use super::{create, start_of_branch};
+use super::{create, start_of_branch, storage_is_ready};
 use crate::arguments::Moment;
 use crate::endpoints::Endpoint;
 use crate::local_env::{Branches, LocalEnv};
@@ -51,8 +51,10 @@ pub async fn restore(env: &LocalEnv, branches: &mut Branches, restore: Restore) 
     branches.check_new_name(tenant, &kept)?;
     let ttid = TenantTimelineId::new(tenant, before);
     let endpoints = endpoints_at_rest(env, ttid, &branch)?;
+    let timeline = TimelineId::generate();
+    storage_is_ready(env, TenantTimelineId::new(tenant, timeline)).await?;
     let start = start_of_branch(env, ttid, to_lsn, to_time).await?;
-    let request = TimelineCreateRequest::branch(TimelineId::generate(), before, start);
+    let request = TimelineCreateRequest::branch(timeline, before, start);
     let info = create(env, tenant, request).await?;
     put_in_place(env, branches, endpoints, &branch, &info, &kept)?;
     Ok(Restored {

@@ -125,6 +125,12 @@ impl TenantManager {
         self.publish(&tenant, &index, Some(ancestor), LayerMap::default()).await
     }
 
+    /// Whether there may come to be one with this id.
+    pub fn check_new_timeline(&self, id: TenantTimelineId) -> Result<(), StorageError> {
+        let tenant = self.tenant(id.tenant_id)?;
+        self.check_new(&tenant, id)
+    }
+
     fn check_new(&self, tenant: &Tenant, id: TenantTimelineId) -> Result<(), StorageError> {
         let record = tenant.record();
         match () {
