@@ -147,9 +147,10 @@ fn reads(cutoff: u64, pins: &[u64]) -> Vec<LiveKeys> {
     read_lsns(Lsn(cutoff), &pins).into_iter().map(LiveKeys::all).collect()
 }
 
-/// The relation has these blocks.
-fn read(at: u64, blocks: &[Range<u32>]) -> LiveKeys {
-    LiveKeys::of_relations(Lsn(at), [(REL, blocks.to_vec())])
+/// The relation has these blocks, each from the first to before the second.
+fn read(at: u64, blocks: &[(u32, u32)]) -> LiveKeys {
+    let blocks = blocks.iter().map(|(start, end)| *start..*end);
+    LiveKeys::of_relations(Lsn(at), [(REL, blocks.collect())])
 }
 
 fn collected(layers: &[Drawn], cutoff: u64, pins: &[u64]) -> Vec<Extent> {
@@ -210,7 +211,7 @@ fn a_layer_is_garbage_where_no_read_has_live_keys_of_it() {
     let layers = [base.clone(), dropped.clone(), kept.clone()];
     let garbage = |layers: &[Drawn], reads: &[LiveKeys]| garbage(&map(layers), reads);
     // A table was cut at 25.
-    let cut = read(25, &[10..30]);
+    let cut = read(25, &[(10, 30)]);
     assert_eq!(garbage(&layers, std::slice::from_ref(&cut)), extents(std::slice::from_ref(&dropped)));
     // All of it goes, and what is no block of a relation stays.
     let beyond = Drawn { extent: Extent { keys: Key::MIN..Key::MAX, ..base.extent.clone() }, ..base.clone() };
@@ -219,8 +220,11 @@ fn a_layer_is_garbage_where_no_read_has_live_keys_of_it() {
     // Not while it reaches above the cutoff, or a branch that begins below reads some of it.
     let above = [&layers[..], &[delta(0..10, 20..40, 10)]].concat();
     assert_eq!(garbage(&above, std::slice::from_ref(&cut)), extents(std::slice::from_ref(&dropped)));
-    assert_eq!(garbage(&layers, &[read(15, &[9..30]), cut.clone()]), []);
-    assert_eq!(garbage(&layers, &[read(9, &[0..30]), cut.clone()]), extents(std::slice::from_ref(&dropped)));
+    assert_eq!(garbage(&layers, &[read(15, &[(9, 30)]), cut.clone()]), []);
+    assert_eq!(
+        garbage(&layers, &[read(9, &[(0, 30)]), cut.clone()]),
+        extents(std::slice::from_ref(&dropped))
+    );
     // Images stay until there are others, which then have no value.
     let dead = [image(0..10, 5, 10), image(10..30, 5, 20)];
     assert_eq!(garbage(&dead, std::slice::from_ref(&cut)), []);
@@ -239,23 +243,23 @@ fn images_that_are_mostly_dead_are_made_again_without_what_is() {
     let chosen =
         |layers: &[Drawn], reads: &[LiveKeys]| rewrite(&map(layers), reads, &BTreeSet::new(), &LIMITS);
     let layers = [image(0..10, 5, 20), image(10..20, 5, 20)];
-    assert_eq!(chosen(&layers, &[read(35, &[0..4, 10..20])]), images(0..10, 35));
-    assert_eq!(chosen(&layers, &[read(35, &[0..5, 10..20])]), None, "half of it is live");
-    assert_eq!(chosen(&layers, &[read(35, &[0..4, 10..12, 18..19])]), images(0..20, 35));
+    assert_eq!(chosen(&layers, &[read(35, &[(0, 4), (10, 20)])]), images(0..10, 35));
+    assert_eq!(chosen(&layers, &[read(35, &[(0, 5), (10, 20)])]), None, "half of it is live");
+    assert_eq!(chosen(&layers, &[read(35, &[(0, 4), (10, 12), (18, 19)])]), images(0..20, 35));
     // Where it is still live a branch begins; another begins below the images.
-    assert_eq!(chosen(&layers, &[read(9, &[0..20]), read(35, &[0..4])]), None);
-    assert_eq!(chosen(&layers, &[read(4, &[0..20]), read(35, &[0..4, 10..20])]), images(0..10, 35));
+    assert_eq!(chosen(&layers, &[read(9, &[(0, 20)]), read(35, &[(0, 4)])]), None);
+    assert_eq!(chosen(&layers, &[read(4, &[(0, 20)]), read(35, &[(0, 4), (10, 20)])]), images(0..10, 35));
     // As of the first that reads it, on which later reads then rest.
-    assert_eq!(chosen(&layers, &[read(9, &[0..4, 10..20]), read(35, &[])]), images(0..10, 9));
+    assert_eq!(chosen(&layers, &[read(9, &[(0, 4), (10, 20)]), read(35, &[])]), images(0..10, 9));
     // It would have their names.
-    assert_eq!(chosen(&layers, &[read(5, &[0..4, 10..20])]), None);
+    assert_eq!(chosen(&layers, &[read(5, &[(0, 4), (10, 20)])]), None);
     // How many values there are is not known, or not how many are blocks.
     let unknown = Drawn { entries: None, ..layers[0].clone() };
-    assert_eq!(chosen(&[unknown], &[read(35, &[0..4])]), None);
+    assert_eq!(chosen(&[unknown], &[read(35, &[(0, 4)])]), None);
     let beyond = Extent { keys: key(0)..Key::MAX, ..layers[0].extent() };
-    assert_eq!(chosen(&[Drawn { extent: beyond, ..layers[0].clone() }], &[read(35, &[0..4])]), None);
+    assert_eq!(chosen(&[Drawn { extent: beyond, ..layers[0].clone() }], &[read(35, &[(0, 4)])]), None);
     // Together with what changes set free.
     let changed = [&layers[..1], &[delta(0..10, 10..20, 8)]].concat();
-    assert_eq!(chosen(&changed, &[read(35, &[0..8])]), None, "8 and 4 free, 16 to write");
-    assert_eq!(chosen(&changed, &[read(35, &[0..7])]), images(0..10, 35), "8 and 6, 14");
+    assert_eq!(chosen(&changed, &[read(35, &[(0, 8)])]), None, "8 and 4 free, 16 to write");
+    assert_eq!(chosen(&changed, &[read(35, &[(0, 7)])]), images(0..10, 35), "8 and 6, 14");
 }
