@@ -39,6 +39,7 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let traces = telemetry::init(arguments.log_format, &arguments.traces);
+    telemetry::raise_open_files();
     telemetry::exit(run(arguments, &traces))
 }
 

@@ -30,7 +30,7 @@ struct Content {
     pg_versions: BTreeMap<TimelineId, PgVersion>,
     /// Timelines that imports have sent to the pageserver, and that are no branches yet.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    imports: BTreeSet<TimelineId>,
+    imports: BTreeSet<TenantTimelineId>,
 }
 
 impl Branches {
@@ -149,7 +149,7 @@ impl Branches {
     /// Refuses the id of a timeline that is a branch already. One whose creation did not come to its end has no name, so
     /// that the same command may be repeated; but what was imported is not what `timeline create` makes.
     pub fn check_new_timeline(&self, tenant: TenantId, timeline: TimelineId) -> anyhow::Result<()> {
-        if self.has_begun_import(timeline) {
+        if self.has_begun_import(TenantTimelineId::new(tenant, timeline)) {
             bail!(
                 "an import of timeline {timeline} did not come to its end: repeat that, or `varve timeline delete --timeline-id \
                  {timeline}`"
@@ -166,16 +166,16 @@ impl Branches {
     }
 
     /// From now on it may come to be on the pageserver, until it is a branch, is deleted, or did not come to be.
-    pub fn begin_import(&mut self, timeline: TimelineId) -> anyhow::Result<()> {
+    pub fn begin_import(&mut self, timeline: TenantTimelineId) -> anyhow::Result<()> {
         self.content.imports.insert(timeline);
         self.save()
     }
 
-    pub fn has_begun_import(&self, timeline: TimelineId) -> bool {
+    pub fn has_begun_import(&self, timeline: TenantTimelineId) -> bool {
         self.content.imports.contains(&timeline)
     }
 
-    pub fn forget_import(&mut self, timeline: TimelineId) -> anyhow::Result<()> {
+    pub fn forget_import(&mut self, timeline: TenantTimelineId) -> anyhow::Result<()> {
         self.content.imports.remove(&timeline);
         self.save()
     }
@@ -199,7 +199,7 @@ impl Branches {
             branches.retain(|_, timeline| *timeline != ttid.timeline_id);
         }
         self.content.pg_versions.remove(&ttid.timeline_id);
-        self.forget_import(ttid.timeline_id)
+        self.forget_import(ttid)
     }
 
     /// Forgets its names. If it was the default tenant, there is none from now on.
@@ -207,6 +207,7 @@ impl Branches {
         for timeline in self.content.tenants.remove(&tenant).unwrap_or_default().values() {
             self.content.pg_versions.remove(timeline);
         }
+        self.content.imports.retain(|import| import.tenant_id != tenant);
         self.content.default_tenant = self.content.default_tenant.filter(|default| *default != tenant);
         self.save()
     }
@@ -233,7 +234,7 @@ impl Branches {
     ) -> anyhow::Result<()> {
         self.content.pg_versions.insert(timeline, pg_version);
         self.content.tenants.entry(tenant).or_default().insert(branch.to_owned(), timeline);
-        self.forget_import(timeline)
+        self.forget_import(TenantTimelineId::new(tenant, timeline))
     }
 }
 
@@ -273,16 +274,17 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let open = || Branches::load(&directory.path().join("branches.json")).unwrap();
         let (tenant, timeline) = (TenantId([1; 16]), TimelineId([2; 16]));
-        open().begin_import(timeline).unwrap();
+        let ttid = TenantTimelineId::new(tenant, timeline);
+        open().begin_import(ttid).unwrap();
         let refused = open().check_new_timeline(tenant, timeline).unwrap_err().to_string();
         assert!(refused.contains(&format!("delete --timeline-id {timeline}")), "{refused}");
         open().check_unnamed(tenant, timeline).unwrap();
-        open().remove_timeline(TenantTimelineId::new(tenant, timeline)).unwrap();
+        open().remove_timeline(ttid).unwrap();
         open().check_new_timeline(tenant, timeline).unwrap();
 
-        open().begin_import(timeline).unwrap();
+        open().begin_import(ttid).unwrap();
         open().add_branch(tenant, "mine", timeline, PgVersion::V17).unwrap();
-        assert!(!open().has_begun_import(timeline));
+        assert!(!open().has_begun_import(ttid));
         assert!(open().check_unnamed(tenant, timeline).is_err());
     }
 }

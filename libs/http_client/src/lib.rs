@@ -11,9 +11,9 @@ use serde::de::DeserializeOwned;
 
 /// For requests that do not say otherwise.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// An idle connection is used again within this, and no later: our servers end theirs after half a minute, and a request
-/// that crosses that end is lost.
-pub const MOST_IDLE: Duration = Duration::from_secs(10);
+/// An idle connection is used again within this, and no later: our servers end theirs after half a minute, and one on which nobody
+/// has asked yet after 10 s. A request that crosses that end is lost.
+pub const MOST_IDLE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {

@@ -1,6 +1,7 @@
-//! Logs to standard error, for people or for machines; what a panic does to a daemon, who stops it, and how it ends; the numbers
+//! Logs to standard error, for people or for machines; what a panic does to a daemon, who stops it, and how it ends; its limits; the numbers
 //! that every daemon shows; traces, for who wants them.
 
+mod limits;
 pub mod metrics;
 mod signals;
 pub mod traces;
@@ -21,6 +22,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
+pub use limits::raise_open_files;
 pub use signals::stop_on_signals;
 pub use traces::{Identity, TraceArguments, TraceError, Traces};
 

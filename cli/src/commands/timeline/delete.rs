@@ -2,7 +2,7 @@
 //! The name goes last, so that the same command goes on after a failure.
 
 use anyhow::bail;
-use http_client::absent_is_none;
+use http_client::{StatusCode, absent_is_none};
 use safekeeper_api::http::{Client, TimelineDeleteQuery};
 use types::TenantTimelineId;
 
@@ -41,8 +41,17 @@ pub async fn delete(
     })
     .await?;
     let was_there = on_pageserver || on_safekeepers.iter().any(|deleted| deleted.dir_existed);
-    if !was_there && !branches.has_begun_import(timeline_id) {
+    let was_sent = branches.has_begun_import(ttid);
+    if !was_there && !was_sent {
         bail!("there is no timeline {timeline_id} in tenant {tenant_id}: `varve timeline list` shows all");
+    }
+    if !on_pageserver && was_sent {
+        let at_work = pageserver.check_import(tenant_id, timeline_id).await.err();
+        if at_work.is_some_and(|error| error.status() == Some(StatusCode::SERVICE_UNAVAILABLE)) {
+            bail!(
+                "the pageserver is still at work on an import, of timeline {timeline_id} it may be: try again when it has ended"
+            );
+        }
     }
     branches.remove_timeline(ttid)?;
     Ok(this)

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
-use http_client::StatusCode;
+use http_client::{StatusCode, absent_is_none};
 use nix::unistd::{User, geteuid};
 use pageserver_api::models::TimelineInfo;
 use types::{PgVersion, TenantTimelineId};
@@ -78,10 +78,10 @@ async fn begun(
     let pageserver = pageserver_client(env);
     match pageserver.check_import(tenant_id, timeline_id).await {
         Ok(()) => Ok(None),
-        Err(error)
-            if error.status() == Some(StatusCode::CONFLICT) && branches.has_begun_import(timeline_id) =>
-        {
-            Ok(Some(pageserver.timeline(tenant_id, timeline_id).await?))
+        Err(error) if error.status() == Some(StatusCode::CONFLICT) && branches.has_begun_import(ttid) => {
+            // Or it was deleted.
+            let sent = absent_is_none(pageserver.timeline(tenant_id, timeline_id).await)?;
+            sent.map(Some).ok_or(error).context("nothing was made")
         }
         Err(error) => Err(error).context("nothing was made"),
     }
@@ -133,13 +133,13 @@ async fn send(
     let size = bytes(file.metadata().await?.len());
     output.progress(format!("sending {size} to the pageserver, as timeline {timeline_id}"));
     // The pageserver goes on with what it has got, whatever becomes of this command.
-    branches.begin_import(timeline_id)?;
+    branches.begin_import(ttid)?;
     let sent = pageserver_client(env).import_timeline(tenant_id, timeline_id, version, file).await;
     match sent {
         Ok(info) => Ok(info),
         // It has none, or one that is not of this.
         Err(error) if error.status().is_some_and(|status| status.is_client_error()) => {
-            branches.forget_import(timeline_id)?;
+            branches.forget_import(ttid)?;
             Err(error.into())
         }
         Err(error) => Err(error).with_context(|| {

@@ -69,10 +69,17 @@ pub(in crate::storage) fn rewrite<L: Layer>(
                 0
             }
         };
+        // Each of these is worth it, whatever lies beside it.
+        let is_mostly_dead = |descent: &Descent<L>| {
+            let is_it = |layer: &L| dead(layer) * 2 > layer.bytes();
+            descent.steps.iter().any(|step| is_it(&step.layer)) && !is_unmakeable(&descent.keys, unmakeable)
+        };
+        if let Some(keys) = first_run(&descents, is_mostly_dead, limits.job_bytes) {
+            return Some(Job::Images { keys, at });
+        }
         let has_garbage = |descent: &Descent<L>| {
-            let is_mostly_dead = |layer: &L| dead(layer) * 2 > layer.bytes();
-            let frees = |layer: &L| below(&layer.extent()) || is_mostly_dead(layer);
-            descent.steps.iter().any(|step| frees(&step.layer)) && !is_unmakeable(&descent.keys, unmakeable)
+            descent.steps.iter().any(|step| below(&step.layer.extent()))
+                && !is_unmakeable(&descent.keys, unmakeable)
         };
         let mut rest = descents.as_slice();
         while let Some(keys) = first_run(rest, has_garbage, limits.job_bytes) {

@@ -246,6 +246,9 @@ fn images_that_are_mostly_dead_are_made_again_without_what_is() {
     assert_eq!(chosen(&layers, &[read(35, &[(0, 4), (10, 20)])]), images(0..10, 35));
     assert_eq!(chosen(&layers, &[read(35, &[(0, 5), (10, 20)])]), None, "half of it is live");
     assert_eq!(chosen(&layers, &[read(35, &[(0, 4), (10, 12), (18, 19)])]), images(0..20, 35));
+    // Whatever is changed beside it.
+    let beside = [&layers[..], &[image(20..30, 5, 20), delta(10..30, 10..20, 1)]].concat();
+    assert_eq!(chosen(&beside, &[read(35, &[(10, 30)])]), images(0..10, 35));
     // Where it is still live a branch begins; another begins below the images.
     assert_eq!(chosen(&layers, &[read(9, &[(0, 20)]), read(35, &[(0, 4)])]), None);
     assert_eq!(chosen(&layers, &[read(4, &[(0, 20)]), read(35, &[(0, 4), (10, 20)])]), images(0..10, 35));

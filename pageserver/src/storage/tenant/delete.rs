@@ -24,7 +24,10 @@ impl TenantManager {
             let _creating = tenant.creating.lock().await;
             match tenant.timeline(id.timeline_id) {
                 Some(timeline) => self.forget_timeline(&tenant, &timeline).await?,
-                None if tenant.record().deleted_timelines.contains(&id.timeline_id) => {}
+                // It was said before; maybe that was not confirmed.
+                None if tenant.record().deleted_timelines.contains(&id.timeline_id) => {
+                    self.confirm(&tenant, &[who_is_asked(&tenant, id)]).await?;
+                }
                 None if self.is_begun(id).await? => self.forget_begun(&tenant, id).await?,
                 None => return Err(StorageError::TimelineNotFound(id)),
             }
@@ -43,9 +46,7 @@ impl TenantManager {
     async fn forget_begun(&self, tenant: &Tenant, id: TenantTimelineId) -> Result<(), StorageError> {
         let mut record = tenant.record();
         record.deleted_timelines.insert(id.timeline_id);
-        // Of another one safekeepers know whose it is.
-        let asked = tenant.timelines().first().map_or(id, |timeline| timeline.id());
-        self.put_confirmed(tenant, record, &[asked]).await?;
+        self.put_confirmed(tenant, record, &[who_is_asked(tenant, id)]).await?;
         tracing::info!(timeline = %id, "deleted what there was of a timeline that was never made to the end");
         Ok(())
     }
@@ -120,6 +121,11 @@ impl TenantManager {
         }
         Ok(())
     }
+}
+
+/// For one that is not there: of another one safekeepers know whose it is.
+fn who_is_asked(tenant: &Tenant, id: TenantTimelineId) -> TenantTimelineId {
+    tenant.timelines().first().map_or(id, |timeline| timeline.id())
 }
 
 /// What is left of a timeline that was deleted.

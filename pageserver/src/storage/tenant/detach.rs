@@ -20,6 +20,9 @@ impl TenantManager {
             let _creating = tenant.creating.lock().await;
             // It may have been deleted meanwhile.
             tenant.find(id)?;
+            // Branches of it that came since the last collection are to be read as well: one that begins where it does itself has
+            // all from its ancestor until now.
+            tenant.set_horizons(&Default::default());
             if timeline.ancestor().is_some() && timeline.leave_ancestor().await? {
                 // What only its beginning kept of its ancestor is garbage now.
                 tenant.set_horizons(&Default::default());

@@ -67,6 +67,8 @@ impl Timeline {
             // Whether it is closed.
             return self.turn().await.map(|_| (0, true));
         };
+        // They may have had a base since: each is tried once more in each round.
+        self.unmakeable.lock().expect("no holder panics").clear();
         let mut removed = 0;
         loop {
             let _turn = self.turn().await?;

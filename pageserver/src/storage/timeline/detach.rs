@@ -54,7 +54,8 @@ impl Timeline {
         ) else {
             return Ok(None);
         };
-        if is_unmakeable(&keys, &self.unmakeable.lock().expect("no holder panics")) {
+        let is_unmakeable = is_unmakeable(&keys, &self.unmakeable.lock().expect("no holder panics"));
+        if is_unmakeable && self.live_for_images(&keys, at).await?.meet(&keys) {
             return Err(StorageError::NotWhole { timeline: self.id, key: keys.start, lsn: at });
         }
         Ok(Some(Job::Images { keys, at }))

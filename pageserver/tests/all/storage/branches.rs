@@ -168,6 +168,24 @@ async fn a_detached_branch_has_what_came_where_something_was_dropped() {
     assert_eq!(text(&branch.get_reconstruct(page(21, 0), Lsn(1200)).await.unwrap()), ["1200 new"]);
 }
 
+/// A branch of a branch, at the LSN where that one begins itself, has all from there; so it has afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_detached_branch_has_what_branches_at_its_beginning_need() {
+    let disk = Disk::new();
+    let manager = disk.open_with_redo(Arc::new(Whole)).await;
+    let main = root(&manager).await;
+    main.put_batch(batch(1100, vec![(block(1), 1100, image("before"))])).await.unwrap();
+    main.flush_and_upload().await.unwrap();
+    let branch = manager.branch_timeline(ttid(2), ttid(1).timeline_id, Some(Lsn(1100))).await.unwrap();
+    branch.put_batch(batch(1200, vec![(block(1), 1200, image("after"))])).await.unwrap();
+    branch.flush_and_upload().await.unwrap();
+    manager.collect_garbage(TENANT, &[(ttid(2).timeline_id, Lsn(1200))].into()).await.unwrap();
+    let other = manager.branch_timeline(ttid(3), ttid(2).timeline_id, Some(Lsn(1100))).await.unwrap();
+    manager.detach_ancestor(ttid(2)).await.unwrap();
+    assert_eq!(text(&other.get_reconstruct(block(1), Lsn(1100)).await.unwrap()), ["1100 before"]);
+    assert_eq!(text(&branch.get_reconstruct(block(1), Lsn(1200)).await.unwrap()), ["1200 after"]);
+}
+
 /// Pages without changes.
 struct Whole;
 

@@ -450,7 +450,9 @@ async fn run(seed: u64, steps: usize, shortened: bool, storms: bool) -> Seen {
             }
             35 => {
                 let start = timeline.start_lsn().0;
-                let lsn = Lsn(start + random.below(timeline.last_record_lsn().0 - start + 1));
+                let after = random.below(timeline.last_record_lsn().0 - start + 1);
+                // Often where the timeline itself begins.
+                let lsn = Lsn(start + if random.one_in(4) { 0 } else { after });
                 let new = made_timelines + 1;
                 made_timelines = new;
                 let made = insist(|| manager.branch_timeline(ttid(new), ttid(number).timeline_id, Some(lsn)));
