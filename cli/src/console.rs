@@ -84,11 +84,9 @@ pub async fn console(directory: &Path, arguments: ConsoleArguments, output: Outp
     let ended = CancellationToken::new();
     telemetry::stop_on_signals(&ended)?;
     console.announce(address)?;
-    let serving = axum::serve(listener, pages::router(Arc::clone(&console))).into_future();
     tokio::select! {
-        served = serving => served?,
+        () = http_server::serve(listener, None, pages::router(Arc::clone(&console)), ended) => {}
         () = looks::watch(Arc::clone(&console)) => {}
-        () = ended.cancelled() => {}
     }
     console.looks.end_all().await;
     Ok(())

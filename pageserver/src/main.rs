@@ -39,7 +39,7 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let traces = telemetry::init(arguments.log_format, &arguments.traces);
-    telemetry::raise_open_files();
+    telemetry::raise_open_files(u64::MAX);
     telemetry::exit(run(arguments, &traces))
 }
 

@@ -43,7 +43,7 @@ struct Arguments {
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let traces = telemetry::init(arguments.log_format, &arguments.traces);
-    telemetry::raise_open_files();
+    telemetry::raise_open_files(u64::MAX);
     telemetry::exit(run(arguments, &traces).await)
 }
 

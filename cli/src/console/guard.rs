@@ -15,6 +15,7 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use http_server::Known;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -61,6 +62,9 @@ pub(super) async fn guard(State(console): State<Arc<Console>>, mut request: Requ
     let answer = match admit(&console, &request) {
         Ok(visitor) => {
             if let Some(visitor) = visitor {
+                if let Some(connection) = request.extensions().get::<Known>() {
+                    connection.set();
+                }
                 request.extensions_mut().insert(visitor);
             }
             next.run(request).await

@@ -6,7 +6,6 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinSet;
@@ -120,11 +119,6 @@ pub async fn accept_all(listener: impl Listener, shared: Arc<Shared>) {
 
 /// As far as the system allows; how many there are then for connections.
 pub fn raise_descriptor_limit(wanted: usize) -> usize {
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return wanted };
-    let aim = u64::try_from(wanted + RESERVE).unwrap_or(u64::MAX).min(hard).max(soft);
-    let limit = match setrlimit(Resource::RLIMIT_NOFILE, aim, hard) {
-        Ok(()) => aim,
-        Err(_) => soft,
-    };
+    let limit = telemetry::raise_open_files(u64::try_from(wanted + RESERVE).unwrap_or(u64::MAX));
     usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(RESERVE)
 }

@@ -68,11 +68,13 @@ pub(crate) const LIMITS: Limits = Limits {
     farewell: Duration::from_secs(5),
 };
 
-/// Whether a connection is a stranger's no more. Each request carries that of its connection; the guard sets it.
+/// Whether a connection is a stranger's no more. Each request carries that of its connection among its extensions; what
+/// guards the routes sets it.
 #[derive(Clone, Default)]
-pub(crate) struct Known(Arc<AtomicBool>);
+pub struct Known(Arc<AtomicBool>);
 
 impl Known {
+    /// Here is a request of somebody who may ask.
     pub fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -83,7 +85,8 @@ impl Known {
 }
 
 /// Serves until `shutdown` is cancelled, then lets requests under way finish, for some seconds. With a certificate it
-/// speaks TLS, and nothing else. The router is one with a guard: [`router`](crate::router), [`described`](crate::described).
+/// speaks TLS, and nothing else. The router is one with a guard that tells who is [`Known`]: [`router`](crate::router),
+/// [`described`](crate::described), or one's own.
 pub async fn serve(
     listener: TcpListener,
     certificate: Option<Certificate>,
@@ -162,7 +165,7 @@ impl Server {
             if known.is_set() {
                 std::future::pending().await
             }
-            tracing::info!(%peer, "a connection ends on which nobody has shown a token in time");
+            tracing::info!(%peer, "a connection ends on which nobody has shown in time that they may ask");
         };
         let mut end = pin!(async {
             tokio::select! {

@@ -20,9 +20,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus::{Registry, TextEncoder};
 
-use connections::Known;
-
-pub use connections::serve;
+pub use connections::{Known, serve};
 pub use error::ApiError;
 pub use guard::Guard;
 pub use openapi::{DOCUMENT, described, document};

@@ -1,5 +1,5 @@
-//! Logs to standard error, for people or for machines; what a panic does to a daemon, who stops it, and how it ends; its limits; the numbers
-//! that every daemon shows; traces, for who wants them.
+//! Logs to standard error, for people or for machines; what a panic does to a daemon, who stops it, and how it ends; what
+//! the system lets it have; the numbers that every daemon shows; traces, for who wants them.
 
 mod limits;
 pub mod metrics;

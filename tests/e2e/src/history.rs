@@ -7,6 +7,29 @@ use tokio_postgres::Client;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Of a pageserver that has something to collect soon.
+const SMALL_LAYERS: &str = "checkpoint_distance = 1048576\n\
+                            storage.compaction_target_size = 1048576\nstorage.image_layer_size = 4194304\n\
+                            tenant_config.gc_period = \"1s\"\ntenant_config.lsn_lease_length = \"0s\"";
+
+/// Looks at `main` and at an endpoint on the branch `old`, started anew; and once more when nothing is on the pageserver's disk.
+async fn look_twice(cluster: &Cluster, look: impl AsyncFn(&str, Client)) {
+    cluster.varve(&["endpoint", "create", "old", "--branch-name", "old"]);
+    for round in 0..2 {
+        cluster.varve(&["endpoint", "stop", "main"]);
+        if round == 1 {
+            cluster.varve(&["endpoint", "stop", "old"]);
+            cluster.varve(&["pageserver", "stop"]);
+            std::fs::remove_dir_all(cluster.directory().join("pageserver/tenants")).expect("the cache");
+            cluster.varve(&["pageserver", "start"]);
+        }
+        for name in ["main", "old"] {
+            cluster.varve(&["endpoint", "start", name]);
+            look(name, cluster.connect(name).await).await;
+        }
+    }
+}
+
 async fn moment(client: &Client) -> String {
     let now = "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')";
     client.query_one(now, &[]).await.unwrap().get(0)
@@ -63,10 +86,7 @@ fn a_branch_is_taken_back_to_the_moment_before_the_accident() {
 
 #[test]
 fn what_is_older_than_the_interval_goes_and_branches_keep_theirs() {
-    let settings = "checkpoint_distance = 1048576\n\
-                    storage.compaction_target_size = 1048576\nstorage.image_layer_size = 4194304\n\
-                    tenant_config.gc_period = \"1s\"\ntenant_config.lsn_lease_length = \"0s\"";
-    let cluster = Cluster::up_configured("collect", "", settings).need_not_evict("it reads little");
+    let cluster = Cluster::up_configured("collect", "", SMALL_LAYERS).need_not_evict("it reads little");
     block_on(async {
         let main = cluster.connect("main").await;
         main.batch_execute(
@@ -106,23 +126,13 @@ fn what_is_older_than_the_interval_goes_and_branches_keep_theirs() {
         cluster.refuses(&branch, "garbage was collected");
 
         // All that may be read is there, also when nothing is on the pageserver's disk.
-        cluster.varve(&["endpoint", "create", "old", "--branch-name", "old"]);
-        for round in 0..2 {
-            cluster.varve(&["endpoint", "stop", "main"]);
-            if round == 1 {
-                cluster.varve(&["endpoint", "stop", "old"]);
-                cluster.varve(&["pageserver", "stop"]);
-                std::fs::remove_dir_all(cluster.directory().join("pageserver/tenants")).expect("the cache");
-                cluster.varve(&["pageserver", "start"]);
-            }
-            for (name, sum) in [("main", 100_000), ("old", 40_000)] {
-                cluster.varve(&["endpoint", "start", name]);
-                let there = cluster.connect(name).await;
-                assert_eq!(number(&there, "SELECT sum(n) FROM t").await, sum, "{name}");
-                let through_index = "SET enable_seqscan = off; SELECT count(*) FROM t WHERE id > 0";
-                there.batch_execute(through_index).await.unwrap();
-            }
-        }
+        look_twice(&cluster, async |name, there| {
+            let sum = if name == "main" { 100_000 } else { 40_000 };
+            assert_eq!(number(&there, "SELECT sum(n) FROM t").await, sum, "{name}");
+            let through_index = "SET enable_seqscan = off; SELECT count(*) FROM t WHERE id > 0";
+            there.batch_execute(through_index).await.unwrap();
+        })
+        .await;
         assert!(cutoff() > middle, "the cutoff is in the index");
     });
 }
@@ -130,11 +140,8 @@ fn what_is_older_than_the_interval_goes_and_branches_keep_theirs() {
 /// What is dropped, or cut, is replaced by nothing, and goes all the same.
 #[test]
 fn a_view_that_is_made_anew_takes_its_room_once() {
-    const REFRESHES: i64 = 20;
-    let settings = "checkpoint_distance = 1048576\n\
-                    storage.compaction_target_size = 1048576\nstorage.image_layer_size = 4194304\n\
-                    tenant_config.gc_period = \"1s\"\ntenant_config.lsn_lease_length = \"0s\"";
-    let cluster = Cluster::up_configured("refresh", "", settings).need_not_evict("it reads little");
+    const REFRESHES: i64 = 10;
+    let cluster = Cluster::up_configured("refresh", "", SMALL_LAYERS).need_not_evict("it reads little");
     block_on(async {
         let main = cluster.connect("main").await;
         let bytes = || {
@@ -145,7 +152,7 @@ fn a_view_that_is_made_anew_takes_its_room_once() {
         main.batch_execute(
             "CREATE TABLE kept (id int PRIMARY KEY, n int); INSERT INTO kept SELECT i, 0 FROM generate_series(1, 2000) i; \
              CREATE MATERIALIZED VIEW nightly AS \
-                 SELECT i AS id, md5(i::text || clock_timestamp()) AS text FROM generate_series(1, 40000) i; \
+                 SELECT i AS id, md5(i::text || clock_timestamp()) AS text FROM generate_series(1, 120000) i; \
              CREATE UNIQUE INDEX ON nightly (id)",
         )
         .await
@@ -168,7 +175,8 @@ fn a_view_that_is_made_anew_takes_its_room_once() {
         let all = bytes();
         cluster.varve(&["tenant", "config", "--set", "pitr_interval=0", "--set", "gc_horizon=0"]);
         let mut least = all;
-        // The views of the branch and of today, and the catalogs as they were and as they are; and some more.
+        // The views of the branch and of today, and the catalogs as they were and as they are; and some more, beside which the
+        // newest layers, which wait to be merged, are small.
         let enough = 2 * at_initdb + 4 * view_bytes;
         eventually("old pages are collected", PATIENCE, async || {
             least = least.min(bytes());
@@ -177,25 +185,14 @@ fn a_view_that_is_made_anew_takes_its_room_once() {
         .await;
         eprintln!("a view of {view_bytes} bytes: {all} bytes with all its past, {least} without");
 
-        cluster.varve(&["endpoint", "create", "old", "--branch-name", "old"]);
-        for round in 0..2 {
-            cluster.varve(&["endpoint", "stop", "main"]);
-            if round == 1 {
-                cluster.varve(&["endpoint", "stop", "old"]);
-                cluster.varve(&["pageserver", "stop"]);
-                std::fs::remove_dir_all(cluster.directory().join("pageserver/tenants")).expect("the cache");
-                cluster.varve(&["pageserver", "start"]);
-            }
-            for (name, wanted, changes) in [("main", of_today, REFRESHES * 100), ("old", at_first, 0)] {
-                cluster.varve(&["endpoint", "start", name]);
-                let there = cluster.connect(name).await;
-                assert_eq!(number(&there, sum).await, wanted, "{name}");
-                assert_eq!(number(&there, "SELECT sum(n) FROM kept").await, changes, "{name}");
-                there.batch_execute("CREATE EXTENSION IF NOT EXISTS amcheck").await.unwrap();
-                let check =
-                    "SELECT bt_index_check('nightly_id_idx', true), bt_index_check('kept_pkey', true)";
-                there.batch_execute(check).await.unwrap();
-            }
-        }
+        look_twice(&cluster, async |name, there| {
+            let (wanted, changes) = if name == "main" { (of_today, REFRESHES * 100) } else { (at_first, 0) };
+            assert_eq!(number(&there, sum).await, wanted, "{name}");
+            assert_eq!(number(&there, "SELECT sum(n) FROM kept").await, changes, "{name}");
+            there.batch_execute("CREATE EXTENSION IF NOT EXISTS amcheck").await.unwrap();
+            let check = "SELECT bt_index_check('nightly_id_idx', true), bt_index_check('kept_pkey', true)";
+            there.batch_execute(check).await.unwrap();
+        })
+        .await;
     });
 }

@@ -6,7 +6,6 @@ use std::time::Instant;
 use types::Lsn;
 
 use super::{Horizon, Timeline};
-use crate::storage::compaction::LiveKeys;
 use crate::storage::{StorageError, compaction};
 
 /// A round of collection that found nothing more to do, by what it depends on. Layers that are flushed meanwhile lie above
@@ -47,26 +46,17 @@ impl Timeline {
                 return Ok(removed);
             }
             match self.collect_below(&horizon).await {
-                Ok((layers, is_done)) => {
-                    removed += layers;
-                    if is_done {
-                        return Ok(removed);
-                    }
-                }
+                Ok(layers) => removed += layers,
                 Err(StorageError::Collected { .. }) if horizon != self.horizon.load_full() => {}
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// How many layers went, and whether that was all; it is not if the horizon has moved meanwhile: what is live at the LSNs
+    /// How many layers went. It is noted if that was all; it is not if the horizon has moved meanwhile: what is live at the LSNs
     /// of the old one may not be known any more.
-    async fn collect_below(self: &Arc<Self>, horizon: &Arc<Horizon>) -> Result<(usize, bool), StorageError> {
+    async fn collect_below(self: &Arc<Self>, horizon: &Arc<Horizon>) -> Result<usize, StorageError> {
         let reads = self.reads(horizon).await?;
-        let Some(LiveKeys { at: cutoff, .. }) = reads.last() else {
-            // Whether it is closed.
-            return self.turn().await.map(|_| (0, true));
-        };
         // They may have had a base since: each is tried once more in each round.
         self.unmakeable.lock().expect("no holder panics").clear();
         let mut removed = 0;
@@ -74,13 +64,13 @@ impl Timeline {
             let _turn = self.turn().await?;
             let _compacting = self.compacting.lock().await;
             if *horizon != self.horizon.load_full() {
-                return Ok((removed, false));
+                return Ok(removed);
             }
             let garbage = compaction::garbage(&self.view.load().layers, &reads);
             if !garbage.is_empty() {
                 self.replace_layers(&garbage, Vec::new())?;
                 self.environment.metrics.collected_layers.inc_by(garbage.len() as u64);
-                tracing::info!(timeline = %self.id, %cutoff, layers = garbage.len(), "removed layers");
+                tracing::info!(timeline = %self.id, cutoff = %horizon.cutoff, layers = garbage.len(), "removed layers");
                 removed += garbage.len();
             }
             let job = {
@@ -90,7 +80,7 @@ impl Timeline {
             };
             let Some(job) = job else {
                 self.collected.store(Some(Arc::new(self.collected_by(horizon))));
-                return Ok((removed, true));
+                return Ok(removed);
             };
             self.run_job(job).await?;
         }

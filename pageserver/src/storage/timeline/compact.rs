@@ -221,9 +221,7 @@ impl Timeline {
 
     /// Of the ancestors what they had when they were branched must be in files.
     pub(super) async fn levels_for_images(&self, at: Lsn) -> Result<Vec<Level>, StorageError> {
-        let mut needed = at;
-        for ancestor in self.ancestors().collect::<Vec<_>>() {
-            needed = needed.min(ancestor.lsn);
+        for (ancestor, needed) in self.ancestors_for(at).collect::<Vec<_>>() {
             ancestor.timeline.ensure_durable(needed).await?;
         }
         self.levels_unchecked(at).await

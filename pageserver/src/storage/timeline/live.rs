@@ -15,9 +15,7 @@ impl Timeline {
         let Some(redo) = self.environment.redo.as_ref().filter(|_| !sizes.is_empty()) else {
             return Ok(LiveKeys::all(at));
         };
-        let mut needed = at;
-        for ancestor in self.ancestors().collect::<Vec<_>>() {
-            needed = needed.min(ancestor.lsn);
+        for (ancestor, needed) in self.ancestors_for(at) {
             ancestor.timeline.check_arrived(ancestor.timeline.last_record_lsn(), needed)?;
         }
         let sizes = self.scan(sizes, at).await?;

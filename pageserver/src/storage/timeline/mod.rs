@@ -218,6 +218,14 @@ impl Timeline {
         successors(self.ancestor.load_full(), |ancestor| ancestor.timeline.ancestor.load_full())
     }
 
+    /// The same, each with the LSN up to which a read at `lsn` needs what it has.
+    fn ancestors_for(&self, lsn: Lsn) -> impl Iterator<Item = (Arc<Ancestor>, Lsn)> {
+        self.ancestors().scan(lsn, |needed, ancestor| {
+            *needed = ancestor.lsn.min(*needed);
+            Some((ancestor, *needed))
+        })
+    }
+
     /// Where its own WAL starts: the end of initdb's, or the branch point.
     pub fn start_lsn(&self) -> Lsn {
         self.metadata.initdb_lsn

@@ -1,7 +1,11 @@
 //! Who is not meant is refused, and what others wrote is never markup.
 
+use std::time::Duration;
+
 use harness::{Cluster, block_on};
 use reqwest::Method;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::served::{Served, Visitor, client, header};
 
@@ -66,6 +70,37 @@ fn only_who_logged_in_here_is_served_and_only_by_our_pages() {
         let answer = visitor.form("/logout", &[]).send().await.unwrap();
         assert!(answer.status().is_success());
         assert_eq!(visitor.ask(Method::GET, "/").send().await.unwrap().status(), 401);
+        served.end();
+    });
+}
+
+/// As the ports of daemons: who says nothing does not stay, and who is logged in does.
+#[test]
+fn only_who_logged_in_keeps_a_connection() {
+    let cluster = Cluster::up("console-connections").need_not_evict("it reads little");
+    block_on(async {
+        let served = Served::start(&cluster);
+        let visitor = Visitor::log_in(&served).await;
+        let connect = async || TcpStream::connect(served.authority()).await.unwrap();
+        let (mut silent, mut known) = (connect().await, connect().await);
+        let request = format!(
+            "HEAD /layers HTTP/1.1\r\nhost: {}\r\ncookie: {}\r\n\r\n",
+            served.authority(),
+            visitor.cookie
+        );
+        let ask = async |known: &mut TcpStream| {
+            known.write_all(request.as_bytes()).await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let read = known.read_buf(&mut head).await.unwrap();
+                assert_ne!(read, 0, "it has ended: {}", head.escape_ascii());
+            }
+            assert!(head.starts_with(b"HTTP/1.1 200 OK"), "{}", head.escape_ascii());
+        };
+        ask(&mut known).await;
+        let ended = tokio::time::timeout(Duration::from_secs(60), silent.read(&mut [0; 1])).await;
+        assert_eq!(ended.expect("its end").unwrap(), 0);
+        ask(&mut known).await;
         served.end();
     });
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use harness::{Cluster, StockServer, block_on, connect, eventually, number, pg_program};
+use harness::{Cluster, StockServer, block_on, connect, eventually, lsn, number, pg_program};
 use nix::sys::signal::Signal;
 use tokio_postgres::Client;
 use types::{Lsn, WalSegmentSize};
@@ -195,7 +195,15 @@ fn wal_that_a_start_could_not_fetch_comes_with_the_next() {
         drop(client);
         cluster.varve(&["endpoint", "stop", "main"]);
 
-        let hidden = hide_segment(&cluster, restart.0 >> 24);
+        let segment = restart.0 >> 24;
+        for id in 1..=3 {
+            // Who is not done with it would put it there once more.
+            eventually("a safekeeper has seen the segment in object storage", PATIENCE, async || {
+                lsn(&cluster.safekeeper_timeline(id, "main")["backup_lsn"]).0 >> 24 > segment
+            })
+            .await;
+        }
+        let hidden = hide_segment(&cluster, segment);
         cluster.varve(&["endpoint", "start", "main", "--cold"]);
         assert!(cluster.log("endpoint-main").contains("is not to be had from any safekeeper"));
         let client = reconnect(&cluster, "main").await;

@@ -1,5 +1,5 @@
-//! Where an import has its copy: a directory among temporary files, to which a link in the cluster's directory leads. It goes
-//! with the import; that of one that was killed, when the next one begins.
+//! Where an import has its copy: a directory among temporary files, to which a link in the cluster's directory leads, and from
+//! which another leads back. It goes with the import; that of one that was killed, when the next one begins.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -12,6 +12,8 @@ use crate::local_env::LocalEnv;
 use crate::output::say;
 
 const LINK: &str = "import";
+/// The way back: a copy of the cluster's directory has the link as well, and must not remove what the cluster works on.
+const OWNER: &str = "cluster";
 const PATIENCE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(100);
 
@@ -25,14 +27,22 @@ impl Scratch {
     pub fn new(env: &LocalEnv) -> anyhow::Result<Scratch> {
         let link = env.directory.join(LINK);
         if let Ok(left) = link.read_link() {
-            remove_left(&left);
+            let owner = left.join(OWNER).read_link();
+            if owner.is_ok_and(|owner| owner == env.directory) {
+                remove_left(&left);
+            } else if left.exists() {
+                say(&format!("{} is left as it is: it is no import's of this cluster", left.display()));
+            }
             std::fs::remove_file(&link)?;
         }
         // PostgreSQL may have to run as a user who cannot get to the cluster's directory.
         let directory = tempfile::Builder::new().prefix("varve-import-").tempdir()?.keep().canonicalize()?;
         let scratch = Scratch { directory, link };
-        symlink(&scratch.directory, &scratch.link)
-            .with_context(|| format!("cannot make {}", scratch.link.display()))?;
+        for (to, link) in
+            [(&env.directory, &scratch.directory.join(OWNER)), (&scratch.directory, &scratch.link)]
+        {
+            symlink(to, link).with_context(|| format!("cannot make {}", link.display()))?;
+        }
         std::fs::set_permissions(&scratch.directory, PermissionsExt::from_mode(0o755))?;
         Ok(scratch)
     }
@@ -67,11 +77,15 @@ mod tests {
     use super::*;
     use crate::local_env::{Config, Installation};
 
+    fn cluster(place: &Path) -> LocalEnv {
+        let config = Config::new(None, 3, Installation::of_a_test()).unwrap();
+        LocalEnv::create(place, config).unwrap()
+    }
+
     #[test]
     fn what_a_killed_import_has_left_goes_with_the_next_one() {
         let place = tempfile::tempdir().unwrap();
-        let config = Config::new(None, 3, Installation::of_a_test()).unwrap();
-        let env = LocalEnv::create(place.path(), config).unwrap();
+        let env = cluster(place.path());
         let killed = Scratch::new(&env).unwrap();
         let left = killed.path().to_owned();
         std::fs::create_dir_all(left.join("data/base")).unwrap();
@@ -81,5 +95,16 @@ mod tests {
         assert!(!left.exists() && directory.is_dir() && link.read_link().unwrap() == directory);
         drop(next);
         assert!(!directory.exists() && link.read_link().is_err());
+    }
+
+    #[test]
+    fn what_a_copied_link_leads_to_stays() {
+        let (place, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let at_work = Scratch::new(&cluster(place.path())).unwrap();
+        let copy = cluster(copy.path());
+        symlink(at_work.path(), copy.directory.join(LINK)).unwrap();
+        let other = Scratch::new(&copy).unwrap();
+        assert!(at_work.path().is_dir());
+        assert_ne!(other.path(), at_work.path());
     }
 }
