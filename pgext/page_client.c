@@ -170,6 +170,12 @@ wait_interruptibly(int events, long timeout_ms)
 	return occurred;
 }
 
+void
+page_client_pause(long milliseconds)
+{
+	(void) wait_interruptibly(0, milliseconds);
+}
+
 static void
 read_token(char *token)
 {

@@ -11,6 +11,9 @@
  */
 extern const char *page_client_get(PageRequest *request);
 
+/* waits a while, as for an answer: interruptibly, under locks as well */
+extern void page_client_pause(long milliseconds);
+
 /*
  * The same in two steps, with other requests in between. Sending waits for
  * nothing and may decline. NULL: the answer is lost or says that there is

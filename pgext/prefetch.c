@@ -18,6 +18,7 @@
 
 #include "counters.h"
 #include "fill.h"
+#include "own_history.h"
 #include "page_client.h"
 #include "prefetch.h"
 #include "readahead.h"
@@ -119,6 +120,8 @@ prefetch_take(RelationTag relation, ForkNumber fork, BlockNumber block, char *pa
 	fill = one->fill;
 	/* may raise an error, and then the end of the transaction lets go of it */
 	pages = page_client_receive_ahead(one->request_id);
+	if (pages != NULL)
+		own_history_wait(pages, fill.blocks);
 	if (pages != NULL && fill_end(&fill, block, pages))
 	{
 		memcpy(page, pages + (size_t) (block - fill.first) * BLCKSZ, BLCKSZ);

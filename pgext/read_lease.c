@@ -10,17 +10,23 @@
  * standby reply (pg_stat_replication.reply_time).  A time in the future, after
  * the clock was set back, says nothing, and the next reply brings a better one.
  *
+ * A function that is called by its number, without a query, needs no executor:
+ * so drivers read large objects.  It is asked for the lease where its permissions
+ * are.
+ *
  * It is looked at behind the query's snapshot.  That is early enough: while it
  * waits, nobody else can have committed, or this server is stopped.
  */
 #include "postgres.h"
 
 #include "access/xlog.h"
+#include "catalog/objectaccess.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "replication/walsender.h"
 #include "storage/latch.h"
+#include "tcop/pquery.h"
 #include "utils/timestamp.h"
 
 #include "gucs.h"
@@ -34,6 +40,7 @@
 /* pages are remote: there is a walproposer */
 static bool installed = false;
 static ExecutorStart_hook_type next_hook = NULL;
+static object_access_hook_type next_access_hook = NULL;
 
 /* whether it was not longer ago than that, and not in the future */
 static bool
@@ -100,10 +107,22 @@ start_with_lease(QueryDesc *query, int eflags)
 		standard_ExecutorStart(query, eflags);
 }
 
+/* also called where an executor begins, which has asked then */
+static void
+access_with_lease(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, void *argument)
+{
+	if (access == OAT_FUNCTION_EXECUTE && ActivePortal == NULL)
+		read_lease_wait();
+	if (next_access_hook)
+		next_access_hook(access, class_id, object_id, sub_id, argument);
+}
+
 void
 read_lease_install(void)
 {
 	installed = true;
+	next_access_hook = object_access_hook;
+	object_access_hook = access_with_lease;
 	next_hook = ExecutorStart_hook;
 	ExecutorStart_hook = start_with_lease;
 }

@@ -22,6 +22,7 @@
 #include "fill.h"
 #include "gucs.h"
 #include "insert_lsn.h"
+#include "own_history.h"
 #include "page_client.h"
 #include "page_images.h"
 #include "prefetch.h"
@@ -71,6 +72,7 @@ fetch(RelationTag relation, ForkNumber fork, BlockNumber block, uint32 wanted, B
 	if (fill_needs_flush(&fill))
 		XLogFlush(fill.not_modified_since);
 	pages = page_client_get(&request);
+	own_history_wait(pages, fill.blocks);
 	memcpy(page, pages, BLCKSZ);
 	(void) fill_end(&fill, block, pages);
 }

@@ -2,7 +2,9 @@
  * sync_settings.c: stock settings that could weaken a commit, bent straight.
  *
  * synchronous_commit = local or remote_write acts as on: the local disk of a
- * compute is not durable.  `off` stays what the user asked for.
+ * compute is not durable.  `off` stays what the user asked for, but for the
+ * workers of subscriptions, for which it is the default: they tell the
+ * publisher that what is on the local disk need not be sent again.
  *
  * application_name decides which walsender is the synchronous standby.  Only
  * the walproposer may carry that name: a walsender of the bootstrap superuser
@@ -23,6 +25,7 @@
 #undef ENABLE_GSS
 #include "libpq/libpq-be.h"
 #include "miscadmin.h"
+#include "replication/logicalworker.h"
 #include "replication/walsender.h"
 #include "utils/guc.h"
 #include "utils/guc_tables.h"
@@ -37,7 +40,8 @@ static GucStringCheckHook stock_application_name_check = NULL;
 static bool
 is_weak(int level)
 {
-	return level == SYNCHRONOUS_COMMIT_LOCAL_FLUSH || level == SYNCHRONOUS_COMMIT_REMOTE_WRITE;
+	return level == SYNCHRONOUS_COMMIT_LOCAL_FLUSH || level == SYNCHRONOUS_COMMIT_REMOTE_WRITE ||
+		(level == SYNCHRONOUS_COMMIT_OFF && IsLogicalWorker());
 }
 
 static bool

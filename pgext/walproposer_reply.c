@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlogrecovery.h"
 #include "port/atomics.h"
 #include "replication/walsender.h"
 #include "replication/walsender_private.h"
@@ -107,6 +108,9 @@ quorum_has(XLogRecPtr lsn)
 	if (published == NULL)
 		return false;
 	if (lsn <= pg_atomic_read_u64(&published->committed))
+		return true;
+	/* nor has it replayed anything else, if it was a replica */
+	if (lsn <= GetXLogReplayRecPtr(NULL))
 		return true;
 	walproposer_reply_look();
 	return lsn <= pg_atomic_read_u64(&published->committed);

@@ -130,15 +130,22 @@ impl GarbageCollector {
         }
     }
 
-    /// Of all timelines of a tenant. Returns how many layers were removed.
+    /// Of all timelines of a tenant, but for archived ones, whose layers are not fetched for it. Returns how many layers were
+    /// removed. One that cannot be read keeps all that it has, and the others go on.
     pub async fn collect(&self, tenant: TenantId, retention: Retention) -> Result<usize, StorageError> {
-        let mut cutoffs = BTreeMap::new();
+        let (mut cutoffs, mut failed) = (BTreeMap::new(), None);
         for timeline in self.manager.list_timelines(tenant)? {
-            if let Some(cutoff) = cutoff(&timeline, retention).await? {
-                cutoffs.insert(timeline.id().timeline_id, cutoff);
+            if self.manager.is_archived(timeline.id()) {
+                continue;
+            }
+            match cutoff(&timeline, retention).await {
+                Ok(Some(cutoff)) => drop(cutoffs.insert(timeline.id().timeline_id, cutoff)),
+                Ok(None) => {}
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
-        self.manager.collect_garbage(tenant, &cutoffs).await
+        let removed = self.manager.collect_garbage(tenant, &cutoffs).await?;
+        failed.map_or(Ok(removed), Err)
     }
 }
 

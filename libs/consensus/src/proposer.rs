@@ -22,7 +22,7 @@ mod peer;
 mod window;
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use types::{Lsn, NodeId, Term};
@@ -66,8 +66,12 @@ pub struct Proposer {
     configuration: Configuration,
     quorum: Quorum,
     phase: Phase,
-    /// The last term of its compute's, if it had one: nobody may have come between.
+    /// The last term that its compute led before, if it did: nobody may have come since.
+    succeeds: Option<Term>,
+    /// The same, or the term that this proposer has campaigned for last.
     last_own_term: Option<Term>,
+    /// Terms in which this proposer was elected.
+    led: BTreeSet<Term>,
     peers: BTreeMap<NodeId, Peer>,
     window: Window,
     /// Zero until the term is established.
@@ -89,7 +93,9 @@ impl Proposer {
             configuration,
             quorum,
             phase: Phase::Greeting,
+            succeeds: None,
             last_own_term: None,
+            led: BTreeSet::new(),
             peers,
             window: Window::empty_at(Lsn::INVALID),
             commit_lsn: Lsn::INVALID,
@@ -100,9 +106,11 @@ impl Proposer {
         }
     }
 
-    /// For a compute that led `term` before: it goes on only if no other has had a term since. Whoever has was voted
-    /// for by a quorum, and each quorum that greets has one of those voters in it.
+    /// For a compute that led `term` before: it goes on only if no other has had a term since, until it leads itself. Whoever
+    /// has was voted for by a quorum, and each quorum that greets has one of those voters in it: a higher term tells, or, if it is one
+    /// that this proposer campaigns for as well, the voter's history.
     pub fn succeeding(mut self, term: Term) -> Self {
+        self.succeeds = Some(term);
         self.last_own_term = Some(term);
         self
     }
@@ -175,6 +183,8 @@ impl Proposer {
             }
             Event::Message { node, message } => self.message(node, message, effects),
             Event::CampaignAgain => match self.phase {
+                // A higher term would fence whoever has won this one, as the answers may tell.
+                Phase::Campaign { .. } if self.succeeds.is_some() && !self.has_answers() => {}
                 Phase::Greeting | Phase::Campaign { .. } => {
                     for peer in self.peers.values_mut() {
                         peer.passed_over = peer.passed_over.saturating_sub(1);
@@ -321,7 +331,7 @@ impl Proposer {
             return;
         }
         let heard = self.peers.values().map(|peer| peer.term).max().unwrap_or_default();
-        if self.phase == Phase::Greeting && self.last_own_term.is_some_and(|last| heard > last) {
+        if self.last_own_term.is_some_and(|last| heard > last) {
             self.phase = Phase::Over;
             effects.push(Effect::Fenced { term: heard });
             return;
@@ -338,6 +348,11 @@ impl Proposer {
         }
     }
 
+    /// Whether a quorum has answered the question for its vote.
+    fn has_answers(&self) -> bool {
+        self.quorum.reached(|id| self.peers.get(&id).is_some_and(|peer| peer.stage == Stage::Voted))
+    }
+
     /// Also asked by a leader: the answer tells where the acceptor's log ends.
     fn ask_for_vote(&mut self, node: NodeId, term: Term, effects: &mut Vec<Effect>) {
         if let Some(peer) = self.peers.get_mut(&node) {
@@ -351,6 +366,15 @@ impl Proposer {
         let ours = self.configuration.generation;
         let Some(peer) = self.peers.get_mut(&node) else { return };
         peer.term = peer.term.max(response.term);
+        let last = response.history.last().term;
+        if self.succeeds.is_some_and(|succeeded| last > succeeded)
+            && !self.commit_lsn.is_valid()
+            && !self.led.contains(&last)
+        {
+            self.phase = Phase::Over;
+            effects.push(Effect::Fenced { term: last });
+            return;
+        }
         if response.generation != ours || peer.stage != Stage::Voting {
             return;
         }
@@ -391,6 +415,7 @@ impl Proposer {
             return;
         };
         self.phase = Phase::Leading { term, start_lsn, history };
+        self.led.insert(term);
         self.window = Window::empty_at(start_lsn);
         for peer in self.peers.values_mut() {
             peer.acknowledged_lsn = Lsn::INVALID;

@@ -30,6 +30,8 @@ impl fmt::Display for Violation {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub elections: u64,
+    /// Of those, by further lives of computes.
+    pub successions: u64,
     pub commits: u64,
     pub truncations: u64,
     pub crashes: u64,
@@ -68,9 +70,10 @@ pub struct Counts {
 }
 
 impl Counts {
-    fn fields(&mut self, other: &Counts) -> [(&mut u64, u64); 24] {
+    fn fields(&mut self, other: &Counts) -> [(&mut u64, u64); 25] {
         [
             (&mut self.elections, other.elections),
+            (&mut self.successions, other.successions),
             (&mut self.commits, other.commits),
             (&mut self.truncations, other.truncations),
             (&mut self.crashes, other.crashes),
@@ -113,11 +116,12 @@ impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} elections, {} truncations, {} commits ({} inferred), {} crashes ({} torn tails), {} full disks, \
+            "{} elections ({} successions), {} truncations, {} commits ({} inferred), {} crashes ({} torn tails), {} full disks, \
              {} stalled connections, {} fetches, {} pulls, {} snapshots, {} refusals, {} fenced, {} membership changes ({} outbid), \
              {} leases, {} pageserver generations ({} confirmations, {} superseded), \
              {} segments offloaded, {} removed, {} rests, {} evictions, {} wakes",
             self.elections,
+            self.successions,
             self.truncations,
             self.commits,
             self.inferred,
@@ -207,6 +211,17 @@ impl World {
         });
         let first = self.history.won.insert(term, self.now).is_none();
         self.require(first, || format!("term {term} was won twice"));
+    }
+
+    /// Who led before takes nothing back from who has led since.
+    pub(crate) fn succeeded(&mut self, compute: u32, succeeds: Option<Term>, term: Term) {
+        let Some(last) = succeeds else { return };
+        self.counts.successions += 1;
+        let between = (Bound::Excluded(last), Bound::Excluded(term));
+        let other = self.history.won.range(between).next().map(|(other, _)| *other);
+        self.require(other.is_none(), || {
+            format!("compute {compute}, which led term {last}, leads term {term} after {other:?} was won")
+        });
     }
 
     /// It tells so to an acceptor, the first or another one.

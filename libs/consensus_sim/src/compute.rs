@@ -28,6 +28,8 @@ pub struct Compute {
     pub members: BTreeSet<NodeId>,
     pub connections: BTreeMap<NodeId, ConnectionId>,
     pub established: Option<(Term, Lsn)>,
+    /// The term that its earlier life led.
+    succeeds: Option<Term>,
     /// When each tick was.
     ticks: Vec<Micros>,
     confirmed_tick: u64,
@@ -56,6 +58,11 @@ pub struct Fetch {
 
 impl World {
     pub(crate) fn new_compute(&mut self) {
+        self.begin_compute(None);
+    }
+
+    /// Another life of one that led a term, or a new one.
+    pub(crate) fn begin_compute(&mut self, succeeds: Option<Term>) {
         self.newest += 1;
         let number = self.newest;
         // Whoever starts it may know for long no more who the members are, or only whom to ask.
@@ -66,11 +73,16 @@ impl World {
             configuration = Configuration::contacts(all).expect("members of a configuration");
         }
         let members = configuration.ids();
+        let proposer = Proposer::new(identity(), configuration);
         let compute = Compute {
-            proposer: Proposer::new(identity(), configuration),
+            proposer: match succeeds {
+                Some(term) => proposer.succeeding(term),
+                None => proposer,
+            },
             members: members.clone(),
             connections: BTreeMap::new(),
             established: None,
+            succeeds,
             ticks: Vec::new(),
             confirmed_tick: 0,
             over: false,
@@ -91,12 +103,14 @@ impl World {
         self.after(WRITE.end, Action::Write { compute: number });
     }
 
-    pub(crate) fn kill_compute(&mut self, number: u32) {
-        let Some(compute) = self.computes.remove(&number) else { return };
+    /// The term that it led.
+    pub(crate) fn kill_compute(&mut self, number: u32) -> Option<Term> {
+        let compute = self.computes.remove(&number)?;
         self.note(2, u64::from(number), Lsn::INVALID, || format!("compute {number} is killed"));
         for connection in compute.connections.into_values() {
             self.close_at_compute(connection);
         }
+        compute.established.map(|(term, _)| term)
     }
 
     /// The acceptor hears of it later.
@@ -253,7 +267,9 @@ impl World {
             ProposerEffect::Established { term, start_lsn } => {
                 compute.established = Some((term, start_lsn));
                 compute.insert_lsn = start_lsn;
+                let succeeds = compute.succeeds;
                 self.established(number, term, start_lsn);
+                self.succeeded(number, succeeds, term);
             }
             ProposerEffect::Committed { commit_lsn } => {
                 if let Some(term) = compute.proposer.term() {

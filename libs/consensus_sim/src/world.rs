@@ -167,6 +167,8 @@ pub(crate) struct World {
     pub nodes_at_rest: BTreeMap<NodeId, Vec<u8>>,
     /// The first members are all there ever are.
     pub members_stay: bool,
+    /// A compute that is killed comes back, and may find that another has led meanwhile.
+    have_lives: bool,
     /// Numbers for pulls, never used twice.
     pub pulls: u64,
     pub catch_up: Option<Micros>,
@@ -224,6 +226,7 @@ impl World {
             offload: Offload::new(seed),
             nodes_at_rest: BTreeMap::new(),
             members_stay: schedule.spares == 0,
+            have_lives: seed % 8 == 5,
             pulls: 0,
             catch_up: schedule.catch_up,
             network: Network::new(schedule.unordered),
@@ -474,10 +477,8 @@ impl World {
     }
 
     fn fail_over(&mut self, kill: bool) {
-        if kill {
-            self.kill_compute(self.newest);
-        }
-        self.new_compute();
+        let last = if kill { self.kill_compute(self.newest) } else { None };
+        self.begin_compute(last.filter(|_| self.have_lives));
         while self.computes.len() > COMPUTES {
             let oldest = *self.computes.keys().next().expect("there are some");
             self.kill_compute(oldest);
@@ -498,14 +499,17 @@ impl World {
         }
         let leader = self.newest;
         let others: Vec<u32> = self.computes.keys().copied().filter(|number| *number != leader).collect();
-        others.into_iter().for_each(|number| self.kill_compute(number));
+        for number in others {
+            self.kill_compute(number);
+        }
         let deadline = self.now + PATIENCE;
         self.run_until(deadline, |world| {
             world.computes.get(&leader).is_some_and(|compute| compute.established.is_some() || compute.over)
         });
         // Its term may have been outrun by one that came to nothing; another must then do.
         if self.computes.get(&leader).is_some_and(|compute| compute.over) {
-            self.fail_over(true);
+            self.kill_compute(leader);
+            self.new_compute();
             let leader = self.newest;
             self.run_until(deadline, |world| world.computes[&leader].established.is_some());
         }

@@ -24,7 +24,7 @@ pub enum KeyKind {
     RelBlock = 0x01,
     /// A page of an SLRU: 8192 bytes.
     SlruBlock = 0x02,
-    /// A relation fork's length in blocks: u32 little-endian. Empty when it was dropped.
+    /// A relation fork's length in blocks: u32 little-endian, and which of them are holes. Empty when it was dropped.
     RelSize = 0x10,
     /// A database in a tablespace: its `PG_VERSION` exists. One byte 1, empty when it was dropped.
     Database = 0x11,

@@ -65,7 +65,7 @@ impl StorageMetrics {
             upload_errors: counter("upload_errors_total", "Failed attempts to upload a layer or an index")?,
             put_batch_waits: counter(
                 "put_batch_waits_total",
-                "Times that ingest waited for layers to be written",
+                "Times that ingest waited for layers to be written or merged",
             )?,
             kept_images: counter(
                 "kept_images_total",

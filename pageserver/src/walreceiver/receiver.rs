@@ -77,34 +77,44 @@ impl Receiver {
                 Some(reply) = self.replays.recv() => Event::Replay(reply),
                 _ = tick.tick() => Event::Tick,
             };
-            match event {
-                Event::Shutdown => return,
-                Event::Superseded => {
-                    self.stream = None;
-                    self.say("another pageserver owns the tenant now".to_owned(), true);
-                    return;
-                }
-                Event::Heard(info) => self.heard(info),
-                Event::BrokerLost => {
-                    self.subscription = None;
-                    self.subscribe_at = Instant::now() + BROKER_PAUSE;
-                }
-                Event::Subscribe => self.subscribe().await,
-                Event::Message(message) => self.message(message).await,
-                Event::Replay(reply) => {
-                    let outcome = tokio::select! {
-                        () = shutdown.cancelled() => return,
-                        outcome = self.replay() => outcome,
-                    };
-                    // Who asked may have gone away; what was taken in stays.
-                    let _ = reply.send(outcome);
-                }
-                Event::Tick => self.tick().await,
-            }
-            if self.stream.is_none() {
-                self.reconsider().await;
+            // Storage may have no room for long: nothing of it is waited for then.
+            let goes_on = tokio::select! {
+                () = shutdown.cancelled() => false,
+                goes_on = self.work_off(event) => goes_on,
+            };
+            if !goes_on {
+                return;
             }
         }
+    }
+
+    /// Whether there is more to do. Safe to cancel, if this is not used any more.
+    async fn work_off(&mut self, event: Event) -> bool {
+        match event {
+            Event::Shutdown => return false,
+            Event::Superseded => {
+                self.stream = None;
+                self.say("another pageserver owns the tenant now".to_owned(), true);
+                return false;
+            }
+            Event::Heard(info) => self.heard(info),
+            Event::BrokerLost => {
+                self.subscription = None;
+                self.subscribe_at = Instant::now() + BROKER_PAUSE;
+            }
+            Event::Subscribe => self.subscribe().await,
+            Event::Message(message) => self.message(message).await,
+            Event::Replay(reply) => {
+                let outcome = self.replay().await;
+                // Who asked may have gone away; what was taken in stays.
+                let _ = reply.send(outcome);
+            }
+            Event::Tick => self.tick().await,
+        }
+        if self.stream.is_none() {
+            self.reconsider().await;
+        }
+        true
     }
 
     async fn replay(&mut self) -> Result<Lsn, ReplayError> {

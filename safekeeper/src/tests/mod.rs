@@ -11,6 +11,7 @@ mod joining;
 mod offload;
 mod ownership;
 mod stock_tools;
+mod undone;
 mod wal;
 
 use std::net::SocketAddr;

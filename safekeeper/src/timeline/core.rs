@@ -125,6 +125,8 @@ pub struct Core {
     pub gauges: TimelineMetrics,
     pub changes: Arc<Changes>,
     pub persisted_at: Instant,
+    /// After an attempt for which there was no room: when the next one is due.
+    pub lazily_not_before: Option<Instant>,
     /// It has been brought to rest, or is being deleted: nothing may change any more.
     pub ended: bool,
 }
@@ -132,19 +134,26 @@ pub struct Core {
 impl Core {
     /// Takes in a batch. When this returns, everything that could be acknowledged has been.
     pub fn process(&mut self, batch: Vec<Input>) -> Result<(), FatalError> {
+        let mut batch = VecDeque::from(batch);
         let messages = batch.iter().filter(|input| matches!(input, Input::Message { .. })).count();
         if messages > 0 {
             self.metrics.batch_messages.observe(messages as f64);
         }
-        let outcome = self.try_process(batch);
-        self.undo_if_failed(outcome)?;
+        // What comes behind an input that failed is not of the proposers that are sent away for it.
+        loop {
+            let outcome = self.try_process(&mut batch);
+            self.undo_if_failed(outcome)?;
+            if batch.is_empty() || self.ended {
+                break;
+            }
+        }
         self.remove_offloaded()?;
         self.publish();
         Ok(())
     }
 
-    fn try_process(&mut self, batch: Vec<Input>) -> Result<(), WalStoreError> {
-        for input in batch {
+    fn try_process(&mut self, batch: &mut VecDeque<Input>) -> Result<(), WalStoreError> {
+        while let Some(input) = batch.pop_front() {
             match input {
                 Input::Connected { connection, replies } => {
                     self.clients.insert(connection, replies);
@@ -336,7 +345,8 @@ impl Core {
         // So that a restart never has to read more than a segment or so.
         let since = control.acceptor.commit_lsn.saturating_distance(self.control.acceptor.commit_lsn);
         let much = since >= control.acceptor.identity.wal_seg_size.bytes();
-        Some(if much { self.persisted_at } else { self.persisted_at + LAZY_PERSIST })
+        let due = if much { self.persisted_at } else { self.persisted_at + LAZY_PERSIST };
+        Some(self.lazily_not_before.map_or(due, |not_before| due.max(not_before)))
     }
 
     pub fn persist_lazily(&mut self) -> Result<(), FatalError> {
@@ -354,7 +364,7 @@ impl Core {
         match outcome {
             Err(error) if error.is_disk_full() => {
                 tracing::warn!(timeline = %self.ttid(), %error, "positions are written down later");
-                self.persisted_at = Instant::now();
+                self.lazily_not_before = Some(Instant::now() + LAZY_PERSIST);
                 Ok(())
             }
             outcome => outcome.map_err(|source| FatalError::Disk { ttid: self.ttid(), source }),

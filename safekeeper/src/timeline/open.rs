@@ -149,6 +149,7 @@ pub fn open(
         gauges: settings.metrics.of_timeline(ttid, remote.is_some()),
         changes,
         persisted_at: Instant::now(),
+        lazily_not_before: None,
         ended: false,
     };
     core.publish();

@@ -174,10 +174,11 @@ impl WalStore {
         if lsn != self.write_lsn || self.interrupted {
             self.interrupted = true;
             self.pending.clear();
+            // Before: where there is no room to write zeros, it may fail half-way.
+            self.flush_lsn = lsn;
             self.cut_behind(lsn)?;
             self.written_lsn = lsn;
             self.write_lsn = lsn;
-            self.flush_lsn = lsn;
         }
         self.expect_new_writer();
         self.interrupted = false;

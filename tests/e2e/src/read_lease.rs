@@ -1,8 +1,9 @@
 //! What a compute may still read that does not know whether it is the primary: what is not older than the lease.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use harness::{Cluster, block_on, eventually};
+use harness::{Cluster, block_on, eventually, pg_program};
 use nix::sys::signal::Signal;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
@@ -36,12 +37,23 @@ async fn waits(client: &Client, query: &str) -> bool {
     }
 }
 
+/// A large object, by functions that are called without a query.
+fn read_by_number(cluster: &Cluster) -> Result<(), String> {
+    let mut psql = Command::new(pg_program("psql"));
+    psql.args([&cluster.connstr("main"), "--no-psqlrc", "--command", "\\lo_export 4711 /dev/null"]);
+    let output = psql.env("PGOPTIONS", "-c statement_timeout=500ms").output().expect("psql runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.success() { Ok(()) } else { Err(said) }
+}
+
 #[test]
 fn without_a_quorum_reads_go_on_for_as_long_as_the_lease_and_then_wait() {
     let cluster = cluster("read-lease");
     block_on(async {
         let client = session_with_a_row(&cluster).await;
+        client.batch_execute("SELECT lo_from_bytea(4711, 'large')").await.unwrap();
         client.batch_execute("SET statement_timeout = '500ms'").await.unwrap();
+        read_by_number(&cluster).unwrap();
         cluster.kill("safekeeper-1");
         cluster.kill("safekeeper-2");
         let lost = Instant::now();
@@ -57,6 +69,8 @@ fn without_a_quorum_reads_go_on_for_as_long_as_the_lease_and_then_wait() {
         for query in ["SELECT 1", "COPY t TO STDOUT", "EXPLAIN ANALYZE SELECT 1", "TABLE t"] {
             assert!(waits(&client, query).await, "{query} does not wait");
         }
+        let waited = read_by_number(&cluster).unwrap_err();
+        assert!(waited.contains("statement timeout"), "{waited}");
         for query in ["EXPLAIN SELECT 1", "SHOW work_mem", "BEGIN; COMMIT"] {
             assert!(!waits(&client, query).await, "{query} waits");
         }
@@ -106,5 +120,46 @@ fn a_primary_that_was_replaced_and_does_not_know_reads_nothing_older_than_the_le
             cluster.pid("endpoint-main").is_none()
         })
         .await;
+    });
+}
+
+/// What it has not on its disk it would get as its successor has left it.
+#[test]
+fn a_query_of_a_primary_that_was_replaced_gets_no_page_of_its_successor() {
+    const ROWS: i64 = 20_000;
+    let settings = ["varve.read_lease=3s", "shared_buffers=1MB", "max_parallel_workers_per_gather=0"];
+    let cluster = Cluster::up_with("stale-cursor", &settings).need_not_evict("it begins with an empty cache");
+    block_on(async {
+        let client = cluster.connect("main").await;
+        let fill = format!(
+            "CREATE TABLE t (v int, filler text) WITH (autovacuum_enabled = off); \
+             INSERT INTO t SELECT 0, repeat('x', 900) FROM generate_series(1, {ROWS})"
+        );
+        client.batch_execute(&fill).await.unwrap();
+        drop(client);
+        cluster.varve(&["endpoint", "stop", "main"]);
+        cluster.varve(&["endpoint", "start", "main"]);
+        let mut old = cluster.connect("main").await;
+        old.batch_execute("SET statement_timeout = '5s'").await.unwrap();
+        let query = old.transaction().await.unwrap();
+        query.batch_execute("DECLARE c CURSOR FOR SELECT v FROM t").await.unwrap();
+        let first: i32 = query.query_one("FETCH 1 FROM c", &[]).await.unwrap().get(0);
+        assert_eq!(first, 0);
+
+        cluster.signal("endpoint-main", Signal::SIGSTOP);
+        cluster.varve(&["endpoint", "create", "second", "--branch-name", "main", "--allow-multiple"]);
+        cluster.varve(&["endpoint", "start", "second", "--allow-multiple"]);
+        let new = cluster.connect("second").await;
+        // Rows that the old one's snapshot sees are nowhere any more.
+        new.batch_execute("UPDATE t SET v = 1").await.unwrap();
+        new.batch_execute("VACUUM t").await.unwrap();
+        match query.query("FETCH ALL FROM c", &[]).await {
+            Ok(rows) => {
+                let old = rows.iter().filter(|row| row.get::<_, i32>(0) == 0).count();
+                panic!("{} rows, {old} of them old", rows.len())
+            }
+            Err(error) => assert_eq!(error.code(), Some(&SqlState::QUERY_CANCELED), "{error}"),
+        }
+        cluster.signal("endpoint-main", Signal::SIGCONT);
     });
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use durable_fs::run_blocking;
 use layer_format::{BlockCache, Identity, LayerReader};
@@ -21,6 +21,8 @@ use crate::storage::StorageError;
 use crate::storage::environment::Environment;
 use crate::storage::layers::writer::temporary_path;
 
+/// So long after its object was found damaged a layer is not fetched again to find out that it still is.
+const DAMAGE_LASTS: Duration = Duration::from_mins(5);
 /// How often a layer that does not fit on the disk is fetched before whoever reads it is told.
 const FETCH_ATTEMPTS: usize = 4;
 
@@ -50,6 +52,8 @@ pub(in crate::storage) struct DiskLayer {
     holders: AtomicUsize,
     /// Milliseconds of this process.
     last_access: AtomicU64,
+    /// When what remote storage has of it was found not to be what was written.
+    damaged: Mutex<Option<Instant>>,
 }
 
 /// Keeps a layer's file on the local disk.
@@ -103,6 +107,7 @@ impl DiskLayer {
             evictions: environment.metrics.evicted_layers.clone(),
             holders: AtomicUsize::new(0),
             last_access: AtomicU64::new(milliseconds()),
+            damaged: Mutex::new(None),
         }
     }
 
@@ -216,7 +221,7 @@ impl DiskLayer {
     }
 
     /// Throws the local file away, unless another reader has done so, and fetches the layer again, since what the file
-    /// holds is not what was written. An error if there is no better copy.
+    /// holds is not what was written. An error if there is no better copy, or was none moments ago.
     pub(in crate::storage) async fn replace_damaged(
         self: &Arc<Self>,
         environment: &Environment,
@@ -226,6 +231,9 @@ impl DiskLayer {
             return Err(damage);
         }
         let _fetching = self.fetching.lock().await;
+        if self.has_damaged_object() {
+            return Err(damage);
+        }
         if self.verify().await.is_ok() {
             return Ok(());
         }
@@ -238,11 +246,23 @@ impl DiskLayer {
         }
         self.set_local(false);
         self.fetch_if_missing(environment).await?;
-        self.verify().await
+        let verified = self.verify().await;
+        if verified.as_ref().is_err_and(StorageError::is_corruption) {
+            self.note_damaged_object();
+        }
+        verified
+    }
+
+    fn note_damaged_object(&self) {
+        *self.damaged.lock().expect("no holder panics") = Some(Instant::now());
+    }
+
+    fn has_damaged_object(&self) -> bool {
+        self.damaged.lock().expect("no holder panics").is_some_and(|since| since.elapsed() < DAMAGE_LASTS)
     }
 
     /// Reads the whole file, as it is on disk now.
-    async fn verify(self: &Arc<Self>) -> Result<(), StorageError> {
+    pub(in crate::storage) async fn verify(self: &Arc<Self>) -> Result<(), StorageError> {
         self.close();
         let layer = Arc::clone(self);
         run_blocking(move || {

@@ -18,4 +18,6 @@ pub(super) use merge::Merge;
 pub(super) use open_files::OpenFiles;
 pub(super) use pruner::Pruner;
 pub(super) use shortener::{Images, Shortener, Spacing};
-pub(super) use writer::{DeltaLayersWriter, EntrySink, ImageLayersWriter, is_temporary, write_delta_layer};
+pub(super) use writer::{
+    DeltaLayersWriter, EntrySink, ImageLayersWriter, Written, is_temporary, write_delta_layer,
+};

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::BufWriter;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -84,6 +84,30 @@ impl Drop for FileWriter {
     }
 }
 
+/// Whole files of work that is not done yet: they go with it, if nobody keeps them.
+#[derive(Default)]
+pub(in crate::storage) struct Written(Vec<DiskLayer>);
+
+impl Written {
+    pub(in crate::storage) fn keep(mut self) -> Vec<DiskLayer> {
+        std::mem::take(&mut self.0)
+    }
+}
+
+impl Deref for Written {
+    type Target = [DiskLayer];
+
+    fn deref(&self) -> &[DiskLayer] {
+        &self.0
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        self.0.iter().for_each(DiskLayer::set_obsolete);
+    }
+}
+
 /// What takes the entries of delta layers, in order of key and LSN.
 pub(in crate::storage) trait EntrySink {
     fn put(&mut self, key: Key, lsn: Lsn, value: &Value) -> Result<(), StorageError>;
@@ -140,7 +164,7 @@ pub(in crate::storage) struct DeltaLayersWriter {
     lsns: Range<Lsn>,
     current: Option<FileWriter>,
     previous: Option<Key>,
-    finished: Vec<DiskLayer>,
+    finished: Written,
 }
 
 impl DeltaLayersWriter {
@@ -151,19 +175,27 @@ impl DeltaLayersWriter {
         lsns: Range<Lsn>,
     ) -> Self {
         let environment = Arc::clone(environment);
-        Self { environment, timeline, generation, lsns, current: None, previous: None, finished: Vec::new() }
+        Self {
+            environment,
+            timeline,
+            generation,
+            lsns,
+            current: None,
+            previous: None,
+            finished: Written::default(),
+        }
     }
 
     fn close(&mut self) -> Result<(), StorageError> {
         if let Some(mut file) = self.current.take() {
             let end = self.previous.and_then(|key| key.next()).unwrap_or(Key::MAX);
             file.writer().narrow_keys(end)?;
-            self.finished.push(file.finish()?);
+            self.finished.0.push(file.finish()?);
         }
         Ok(())
     }
 
-    pub(in crate::storage) fn finish(mut self) -> Result<Vec<DiskLayer>, StorageError> {
+    pub(in crate::storage) fn finish(mut self) -> Result<Written, StorageError> {
         self.close()?;
         Ok(self.finished)
     }
@@ -200,7 +232,7 @@ pub(in crate::storage) struct ImageLayersWriter {
     /// None: all of the range is covered, or left out.
     current: Option<FileWriter>,
     previous: Option<Key>,
-    finished: Vec<DiskLayer>,
+    finished: Written,
 }
 
 impl ImageLayersWriter {
@@ -219,7 +251,7 @@ impl ImageLayersWriter {
             end: keys.end,
             current: None,
             previous: None,
-            finished: Vec::new(),
+            finished: Written::default(),
         };
         writer.open(keys.start)?;
         Ok(writer)
@@ -241,7 +273,7 @@ impl ImageLayersWriter {
             && file.writer().identity().name.keys.start < end
         {
             file.writer().narrow_keys(end)?;
-            self.finished.push(file.finish()?);
+            self.finished.0.push(file.finish()?);
         }
         Ok(())
     }
@@ -284,7 +316,7 @@ impl ImageLayersWriter {
         self.open(key.next().unwrap_or(Key::MAX))
     }
 
-    pub(in crate::storage) fn finish(mut self) -> Result<Vec<DiskLayer>, StorageError> {
+    pub(in crate::storage) fn finish(mut self) -> Result<Written, StorageError> {
         self.close(self.end)?;
         Ok(self.finished)
     }

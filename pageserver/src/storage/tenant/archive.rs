@@ -40,6 +40,7 @@ impl TenantManager {
             let mut record = tenant.record();
             if record.archived_timelines.insert(id.timeline_id) {
                 self.put_confirmed(&tenant, record, &[id]).await?;
+                timeline.set_at_rest(true);
                 tracing::info!(timeline = %id, "archived a timeline");
             }
         }
@@ -63,6 +64,7 @@ impl TenantManager {
         let mut record = tenant.record();
         if record.archived_timelines.remove(&id.timeline_id) {
             self.put_confirmed(&tenant, record, &[id]).await?;
+            timeline.set_at_rest(false);
             tracing::info!(timeline = %id, "a timeline is archived no more");
         }
         Ok(timeline)

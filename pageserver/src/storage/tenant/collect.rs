@@ -32,7 +32,8 @@ impl Tenant {
 
 impl TenantManager {
     /// From now on nothing below these cutoffs may be read, but where branches begin; removes what that makes garbage.
-    /// Returns how many layers were removed.
+    /// Returns how many layers were removed. Those of archived timelines
+    /// stay: they are not on the disk, and what they are would have to be read.
     pub async fn collect_garbage(
         &self,
         tenant: TenantId,
@@ -45,6 +46,9 @@ impl TenantManager {
         }
         let (mut removed, mut failed) = (0, None);
         for timeline in tenant.timelines() {
+            if tenant.is_archived(timeline.id().timeline_id) {
+                continue;
+            }
             match timeline.collect_garbage().await {
                 Ok(layers) => removed += layers,
                 // The others go on.

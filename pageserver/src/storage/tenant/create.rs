@@ -11,10 +11,11 @@ use layer_map::LayerMap;
 use pageserver_api::history::TenantConfig;
 use types::{Generation, Key, Lsn, TenantId, TenantTimelineId, TimelineId};
 
+use super::delete::remove_timeline;
 use super::tenant_object::TenantRecord;
 use super::{Tenant, TenantManager, load};
 use crate::storage::environment::{Environment, with_generation};
-use crate::storage::layers::{DiskLayer, ImageLayersWriter};
+use crate::storage::layers::{DiskLayer, ImageLayersWriter, Written};
 use crate::storage::ownership::{Claim, Ownership};
 use crate::storage::timeline::{Orphans, extent};
 use crate::storage::upload::{INDEX_STEM, IndexLayer, IndexPart};
@@ -55,7 +56,10 @@ impl TenantManager {
     pub async fn set_tenant_config(&self, id: TenantId, config: TenantConfig) -> Result<(), StorageError> {
         let tenant = self.tenant(id)?;
         let _creating = tenant.creating.lock().await;
-        tenant.put_record(&self.environment, TenantRecord { config, ..tenant.record() }).await
+        let record = TenantRecord { config, ..tenant.record() };
+        let timelines = tenant.timelines();
+        let asked: Vec<_> = timelines.first().map(|timeline| timeline.id()).into_iter().collect();
+        self.put_confirmed(&tenant, record, &asked).await
     }
 
     /// A timeline that begins with `entries`, each key's whole value as of `metadata.initdb_lsn`. They come in
@@ -74,20 +78,27 @@ impl TenantManager {
         E: Into<Box<dyn Error + Send + Sync>>,
     {
         let tenant = self.tenant(id.tenant_id)?;
-        let _creating = tenant.creating.lock().await;
+        let _alone = tenant.under_way.begin(id.timeline_id).await;
         self.check_new(&tenant, id)?;
+        // An import takes hours, in which the tenant's other timelines must not wait.
         let (environment, lsn) = (Arc::clone(&self.environment), metadata.initdb_lsn);
         let generation = tenant.ownership.generation;
         let write = move || write_images(&environment, id, generation, lsn, entries);
         let layers = run_blocking(write).await?;
         let mut index = IndexPart::new(id, generation, metadata, None);
         index.prev_record_lsn = prev_record_lsn;
-        for layer in &layers {
+        for layer in layers.iter() {
             self.environment.remote.put_file(&layer.remote_key, &layer.path).await?;
             layer.set_uploaded();
             index.layers.insert(layer.file_name.name.to_string(), IndexLayer::of(layer));
         }
-        let layers = layers.into_iter().map(|layer| (extent(&layer.identity.name), Arc::new(layer)));
+        let _creating = tenant.creating.lock().await;
+        if let Err(error) = self.check_new(&tenant, id) {
+            // The tenant was deleted meanwhile.
+            remove_timeline(&self.environment, id).await?;
+            return Err(error);
+        }
+        let layers = layers.keep().into_iter().map(|layer| (extent(&layer.identity.name), Arc::new(layer)));
         self.publish(&tenant, &index, None, LayerMap::default().with_changes(&[], layers)).await
     }
 
@@ -99,6 +110,7 @@ impl TenantManager {
         lsn: Option<Lsn>,
     ) -> Result<Arc<Timeline>, StorageError> {
         let tenant = self.tenant(id.tenant_id)?;
+        let _alone = tenant.under_way.begin(id.timeline_id).await;
         let _creating = tenant.creating.lock().await;
         self.check_new(&tenant, id)?;
         let ancestor_id = TenantTimelineId::new(id.tenant_id, ancestor);
@@ -159,8 +171,19 @@ impl TenantManager {
         let asked = granted.map_or(index.timeline, |timeline| timeline.id());
         // Before, so that one which nobody would answer for is not put.
         tenant.ownership.confirm(&self.environment, asked).await?;
-        self.environment.remote.put(&key, index.encode()).await?;
-        tenant.ownership.confirm(&self.environment, asked).await?;
+        let held = match &ancestor {
+            Some(ancestor) => Some(ancestor.hold_lsn(index.metadata.initdb_lsn)?),
+            None => None,
+        };
+        let put = async {
+            self.environment.remote.put(&key, index.encode()).await?;
+            tenant.ownership.confirm(&self.environment, asked).await
+        };
+        if let Err(error) = put.await {
+            // It may be there all the same, and be found at the next start: what it begins with must be there then.
+            std::mem::forget(held);
+            return Err(error);
+        }
         let timeline =
             Timeline::open(&self.environment, &tenant.ownership, index, ancestor, layers, Orphans::default());
         timeline.start_background();
@@ -177,7 +200,7 @@ fn write_images<E: Into<Box<dyn Error + Send + Sync>>>(
     generation: Generation,
     lsn: Lsn,
     entries: impl Iterator<Item = Result<(Key, Bytes), E>>,
-) -> Result<Vec<DiskLayer>, StorageError> {
+) -> Result<Written, StorageError> {
     environment.fs.create_dir_durably(&environment.timeline_dir(id))?;
     let mut writer = ImageLayersWriter::create(environment, id, generation, Key::MIN..Key::MAX, lsn)?;
     for entry in entries {

@@ -20,6 +20,8 @@ impl TenantManager {
     /// goes.
     pub async fn delete_timeline(&self, id: TenantTimelineId) -> Result<(), StorageError> {
         let tenant = self.tenant(id.tenant_id)?;
+        // One that is still being imported comes first.
+        let _alone = tenant.under_way.begin(id.timeline_id).await;
         {
             let _creating = tenant.creating.lock().await;
             match tenant.timeline(id.timeline_id) {
@@ -103,7 +105,7 @@ impl TenantManager {
     }
 
     /// Confirmed before, so that nothing is put for what belongs to another pageserver; and after, so that whoever owns
-    /// it next begins with what was put.
+    /// it next begins with what was put. What fails is taken back: nothing that was told to have failed counts at the next start.
     pub(super) async fn put_confirmed(
         &self,
         tenant: &Tenant,
@@ -111,8 +113,20 @@ impl TenantManager {
         timelines: &[TenantTimelineId],
     ) -> Result<(), StorageError> {
         self.confirm(tenant, timelines).await?;
-        tenant.put_record(&self.environment, record).await?;
-        self.confirm(tenant, timelines).await
+        let before = tenant.record();
+        let put = async {
+            tenant.put_record(&self.environment, record).await?;
+            self.confirm(tenant, timelines).await
+        };
+        let Err(error) = put.await else { return Ok(()) };
+        // If another pageserver owns the tenant, what counts is what that one has read.
+        if tenant.ownership.check().is_ok()
+            && let Err(error) = tenant.put_record(&self.environment, before).await
+        {
+            let tenant = tenant.ownership.tenant;
+            tracing::error!(%tenant, %error, "a change that failed cannot be taken back: it may count at the next start");
+        }
+        Err(error)
     }
 
     async fn confirm(&self, tenant: &Tenant, timelines: &[TenantTimelineId]) -> Result<(), StorageError> {

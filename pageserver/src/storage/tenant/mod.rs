@@ -11,6 +11,7 @@ mod detach;
 mod evict;
 mod load;
 mod tenant_object;
+mod under_way;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, RwLock};
@@ -25,6 +26,7 @@ use types::{Generation, PgVersion, TenantId, TenantTimelineId, TimelineId};
 pub use self::evict::EvictableLayer;
 use self::load::{Outcome, Outcomes};
 use self::tenant_object::TenantRecord;
+use self::under_way::UnderWay;
 use super::environment::{Environment, TENANT_STEM, with_generation};
 use super::layers::OpenFiles;
 use super::ownership::{Claim, Ownership};
@@ -50,7 +52,9 @@ struct Tenant {
     ownership: Arc<Ownership>,
     record: Mutex<TenantRecord>,
     timelines: RwLock<BTreeMap<TimelineId, Arc<Timeline>>>,
-    /// Held while a timeline is made or deleted, so that two requests for one id do not make it twice.
+    /// Timelines that are being made or deleted. What is for one of them waits; the others go on.
+    under_way: UnderWay,
+    /// Held while it is decided which timelines there are, what is said of them, and what they keep. Taken after a place in `under_way`.
     creating: tokio::sync::Mutex<()>,
 }
 
@@ -73,7 +77,8 @@ impl Tenant {
         timelines: BTreeMap<TimelineId, Arc<Timeline>>,
     ) -> Arc<Self> {
         let (record, timelines) = (Mutex::new(record), RwLock::new(timelines));
-        Arc::new(Self { ownership, record, timelines, creating: tokio::sync::Mutex::new(()) })
+        let (under_way, creating) = (UnderWay::default(), tokio::sync::Mutex::new(()));
+        Arc::new(Self { ownership, record, timelines, under_way, creating })
     }
 
     fn record(&self) -> TenantRecord {
@@ -181,7 +186,10 @@ impl TenantManager {
             let absence = match outcome {
                 Outcome::Served(tenant) => {
                     tenant.set_horizons(&BTreeMap::new());
-                    tenant.timelines().iter().for_each(Timeline::start_background);
+                    for timeline in tenant.timelines() {
+                        timeline.set_at_rest(tenant.is_archived(timeline.id().timeline_id));
+                        timeline.start_background();
+                    }
                     self.tenants.write().expect("no holder panics").insert(id, tenant);
                     None
                 }

@@ -10,12 +10,20 @@ use crate::storage::StorageError;
 
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const SLOWEST_RETRY: Duration = Duration::from_secs(10);
+/// Of work that has met what is not as it was written: it reads and writes much before it comes there again.
+const DAMAGED_RETRY: Duration = Duration::from_mins(5);
 
 impl Timeline {
     pub(in crate::storage) fn start_background(self: &Arc<Self>) {
         self.tasks.spawn(Arc::clone(self).flush_loop());
         self.tasks.spawn(Arc::clone(self).compact_loop());
         self.tasks.spawn(Arc::clone(self).upload_loop());
+    }
+
+    /// From now on it is compacted no more, or again.
+    pub(in crate::storage) fn set_at_rest(&self, at_rest: bool) {
+        self.at_rest.store(at_rest, Ordering::Relaxed);
+        self.view_changed.send_replace(());
     }
 
     /// Refuses further batches, ends the tasks, and puts everything into remote storage.
@@ -75,6 +83,9 @@ impl Timeline {
                 () = self.ownership.lost.cancelled() => return,
                 _ = changed.changed() => {}
             }
+            if self.at_rest.load(Ordering::Relaxed) {
+                continue;
+            }
             while let Err(error) = self.compact().await {
                 if self.closed.is_cancelled() {
                     return;
@@ -83,6 +94,9 @@ impl Timeline {
                 self.compaction_fails.store(true, Ordering::Relaxed);
                 // Whoever waits for a merge need not wait any more.
                 self.view_changed.send_replace(());
+                if error.is_corruption() {
+                    delay = DAMAGED_RETRY;
+                }
                 tracing::error!(timeline = %self.id, %error, ?delay, "cannot compact, will try again");
                 if self.closed_within(&mut delay).await {
                     return;

@@ -23,6 +23,7 @@ use super::{Obsolete, Timeline, extent};
 use crate::storage::compaction::{Job, Limits, LiveKeys};
 use crate::storage::layers::{
     DeltaLayersWriter, DiskLayer, EntrySink, Held, ImageLayersWriter, Images, Merge, Pruner, Shortener,
+    Written,
 };
 use crate::storage::{Reconstruct, StorageError, compaction};
 
@@ -141,7 +142,7 @@ impl Timeline {
             into_bytes = written.iter().map(|layer| layer.file_size).sum::<u64>(),
             "merged layers"
         );
-        self.replace_layers(extents, written)
+        self.replace_layers(extents, written.keep())
     }
 
     /// What a job goes through stays on the local disk until it is done.
@@ -159,7 +160,7 @@ impl Timeline {
         layers: &[Arc<DiskLayer>],
         lsns: Range<Lsn>,
         reads: Vec<LiveKeys>,
-    ) -> Result<Vec<DiskLayer>, StorageError> {
+    ) -> Result<Written, StorageError> {
         let readers: Vec<Reader> = layers.iter().map(DiskLayer::local_reader).collect::<Result<_, _>>()?;
         let writer =
             DeltaLayersWriter::new(&self.environment, self.id, self.ownership.generation, lsns.clone());
@@ -216,7 +217,7 @@ impl Timeline {
             bytes = written.iter().map(|layer| layer.file_size).sum::<u64>(),
             "made images"
         );
-        self.replace_layers(&[], written)
+        self.replace_layers(&[], written.keep())
     }
 
     /// Of the ancestors what they had when they were branched must be in files.
@@ -232,7 +233,7 @@ impl Timeline {
         keys: KeyRange,
         live: &LiveKeys,
         descents: &[FileDescent],
-    ) -> Result<Vec<DiskLayer>, StorageError> {
+    ) -> Result<Written, StorageError> {
         let generation = self.ownership.generation;
         let mut writer = ImageLayersWriter::create(&self.environment, self.id, generation, keys, live.at)?;
         let mut number = 0;

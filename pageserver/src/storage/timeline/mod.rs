@@ -133,6 +133,8 @@ pub struct Timeline {
     /// Layers that were flushed and not merged yet.
     level0_layers: AtomicUsize,
     compaction_fails: AtomicBool,
+    /// Archived: what lies in remote storage only is not fetched to make it better.
+    at_rest: AtomicBool,
     /// Keys whose values could not be made when images were.
     unmakeable: Mutex<BTreeSet<Key>>,
     horizon: ArcSwap<Horizon>,
@@ -186,6 +188,7 @@ impl Timeline {
             view_changed: watch::Sender::new(()),
             level0_layers: AtomicUsize::new(level0),
             compaction_fails: AtomicBool::new(false),
+            at_rest: AtomicBool::new(false),
             unmakeable: Mutex::default(),
             horizon: ArcSwap::from_pointee(Horizon { cutoff: index.gc_cutoff, pins: index.leased.clone() }),
             collected: ArcSwapOption::empty(),

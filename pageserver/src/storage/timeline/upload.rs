@@ -36,6 +36,8 @@ impl Timeline {
                 // layer that was merged away since this upload began goes all the same, after the next index.
                 let is_replaced = |object: &Obsolete| object.is_orphan && object.key == layer.remote_key;
                 self.obsolete.lock().expect("no holder panics").retain(|object| !is_replaced(object));
+                // WAL goes when it is said to be there: what is put must be what was written.
+                layer.verify().await?;
                 self.environment.remote.put_file(&layer.remote_key, &layer.path).await?;
                 layer.set_uploaded();
                 self.environment.metrics.layer_uploaded_bytes.inc_by(layer.file_size);

@@ -5,6 +5,26 @@ use types::Lsn;
 
 use super::support::*;
 
+/// What it has lies in remote storage, where it costs little.
+#[tokio::test]
+async fn nothing_is_fetched_to_collect_what_an_archived_timeline_has() {
+    let disk = Disk::new();
+    let manager = disk.open().await;
+    let main = root(&manager).await;
+    main.put_batch(batch(1100, vec![committed(1100, 1)])).await.unwrap();
+    main.flush_and_upload().await.unwrap();
+    let branch = manager.branch_timeline(ttid(2), ttid(1).timeline_id, None).await.unwrap();
+    branch.put_batch(batch(1200, vec![committed(1200, 2)])).await.unwrap();
+    manager.archive_timeline(ttid(2)).await.unwrap();
+    collect_all(&manager).await.unwrap();
+    assert_eq!((main.gc_cutoff(), disk.layer_files(2).len()), (Lsn(1100), 0));
+    let branch = manager.unarchive_timeline(ttid(2)).await.unwrap();
+    collect_all(&manager).await.unwrap();
+    assert_eq!(branch.gc_cutoff(), Lsn(1200));
+    assert_ne!(disk.layer_files(2).len(), 0);
+    manager.shutdown().await.unwrap();
+}
+
 #[tokio::test]
 async fn branches_are_archived_before_what_they_left_and_come_back_after_it() {
     let disk = Disk::new();

@@ -200,3 +200,42 @@ impl Redo for Whole {
         written(size)
     }
 }
+
+/// An import takes hours.
+#[tokio::test]
+async fn a_timeline_that_is_being_filled_holds_up_no_other() {
+    let disk = Disk::new();
+    let manager = disk.open().await;
+    let main = root(&manager).await;
+    main.put_batch(batch(1100, vec![committed(1100, 1)])).await.unwrap();
+    main.flush_and_upload().await.unwrap();
+    let (sender, entries) = std::sync::mpsc::channel::<Result<_, std::convert::Infallible>>();
+    sender.send(Ok((block(1), "imported".into()))).unwrap();
+    let importing = {
+        let manager = manager.clone();
+        tokio::spawn(async move {
+            manager.create_root_timeline(ttid(2), metadata(), Lsn(990), entries.into_iter()).await
+        })
+    };
+    eventually("it has begun", || disk.timeline_dir(2).exists()).await;
+    let soon = |what| tokio::time::timeout(PATIENCE, what);
+    soon(Box::pin(manager.branch_timeline(ttid(3), ttid(1).timeline_id, None))).await.unwrap().unwrap();
+    collect_all(&manager).await.unwrap();
+    assert_eq!(main.gc_cutoff(), Lsn(1100));
+    // What is for the same one waits, and finds it.
+    let deleting = {
+        let manager = manager.clone();
+        tokio::spawn(async move { manager.delete_timeline(ttid(2)).await })
+    };
+    let again = manager.branch_timeline(ttid(2), ttid(1).timeline_id, None);
+    let moment = std::time::Duration::from_millis(200);
+    assert!(tokio::time::timeout(moment, again).await.is_err() && !deleting.is_finished());
+    drop(sender);
+    let imported = importing.await.unwrap().unwrap();
+    let found = imported.get_reconstruct(block(1), INITDB).await;
+    if let Ok(found) = found {
+        assert_eq!(text(&found), ["1000 imported"]);
+    }
+    deleting.await.unwrap().unwrap();
+    assert!(matches!(manager.get_timeline(ttid(2)), Err(StorageError::TimelineNotFound(_))));
+}

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use durable_fs::DurableFs;
 use pageserver::storage::{
     Reach, Reconstruct, Redo, StorageError, TenantManager, Timeline, TimelineMetadata,
 };
-use remote_storage::{ListMode, ObjectKey, Operation, RemoteStorage};
+use remote_storage::{Faulty, ListMode, ObjectKey, Operation, RemoteStorage};
 use types::{Key, Lsn};
 
 use super::support::*;
@@ -394,13 +395,6 @@ async fn layers_that_are_merged_while_they_are_uploaded_do_not_stay() {
     assert_eq!(text(&timeline.get_reconstruct(block(1), Lsn(1005)).await.unwrap()).len(), 6);
 }
 
-fn damage(path: &std::path::Path) {
-    let mut bytes = std::fs::read(path).unwrap();
-    // Behind the header: in the first block of entries.
-    bytes[40] ^= 0xff;
-    std::fs::write(path, bytes).unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_layer_is_fetched_again() {
     let disk = Disk::new();
@@ -421,14 +415,24 @@ async fn a_damaged_layer_is_fetched_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_the_store_has_damage_too_it_is_told_and_ingest_goes_on() {
+    const DAMAGED: &str = "__00000000000003E9-";
     let mut disk = Disk::new();
     disk.config.level0_threshold = 3;
     disk.config.max_level0_layers = 4;
-    let manager = disk.open_with_redo(Arc::new(Count)).await;
+    let fetched = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&fetched);
+    let judge = move |operation, key: &str| {
+        if operation == Operation::Get && key.contains(DAMAGED) {
+            counter.fetch_add(1, Ordering::SeqCst);
+        }
+        false
+    };
+    let remote = Arc::new(Faulty::refusing(disk.store().await, judge));
+    let manager = disk.open_all(remote, DurableFs::default(), Some(Arc::new(Count))).await;
     let timeline = root(&manager).await;
     one_layer(&timeline, 1001).await;
     let store = disk.directory.path().join("remote");
-    let is_delta = |path: &PathBuf| path.to_str().unwrap().contains("__00000000000003E9-");
+    let is_delta = |path: &PathBuf| path.to_str().unwrap().contains(DAMAGED);
     let mut found = Vec::new();
     for path in disk.layer_files(1).into_iter().chain(files_below(&store)) {
         if is_delta(&path) {
@@ -441,13 +445,11 @@ async fn where_the_store_has_damage_too_it_is_told_and_ingest_goes_on() {
     for lsn in 1002..=1012 {
         tokio::time::timeout(PATIENCE, one_layer(&timeline, lsn)).await.unwrap();
     }
-    let error = timeline.get_reconstruct(block(1), Lsn(1012)).await.unwrap_err();
-    assert!(error.is_corruption() && error.to_string().contains("__00000000000003E9-"), "{error}");
+    for _ in 0..20 {
+        let error = timeline.get_reconstruct(block(1), Lsn(1012)).await.unwrap_err();
+        assert!(error.is_corruption() && error.to_string().contains(DAMAGED), "{error}");
+    }
+    assert_eq!(fetched.load(Ordering::SeqCst), 1, "it was fetched in vain again and again");
     // What does not need it can be read.
     assert_eq!(count(&timeline.get_reconstruct(block(9), Lsn(1012)).await.unwrap()), 0);
-}
-
-fn files_below(directory: &std::path::Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
 }

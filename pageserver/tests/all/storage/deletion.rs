@@ -1,16 +1,18 @@
 //! What is deleted does not come back: after restarts, crashes, and whatever another pageserver writes.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use durable_fs::DurableFs;
 use pageserver::gc::{GarbageCollector, GcMetrics, Retention};
-use pageserver::storage::{StorageError, TenantManager, Timeline};
+use pageserver::storage::{Claim, Owners, StorageError, TenantManager, Timeline};
 use prometheus::Registry;
 use remote_storage::{Faulty, ListMode, Operation, RemoteStorage};
 use tokio_util::sync::CancellationToken;
-use types::{Generation, Lsn};
+use types::{Generation, Lsn, TenantId, TenantTimelineId};
 
 use super::ownership::{Highest, open};
 use super::support::*;
@@ -239,4 +241,75 @@ async fn collection_goes_on_when_a_timeline_goes() {
     assert!(last_round() > started, "rounds end, and it shows");
     shutdown.cancel();
     tokio::time::timeout(PATIENCE, collecting).await.expect("it ends at a shutdown").unwrap();
+}
+
+/// Who grants what, and cannot be asked from the time on that the flag says so.
+#[derive(Clone, Debug)]
+struct Away {
+    puts: Arc<AtomicUsize>,
+    from: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl Owners for Away {
+    async fn claim(
+        &self,
+        tenants: BTreeMap<TenantId, Claim>,
+    ) -> Result<BTreeMap<TenantId, Generation>, StorageError> {
+        Ok(tenants.into_keys().map(|tenant| (tenant, Generation(1))).collect())
+    }
+
+    async fn confirm(&self, timeline: TenantTimelineId, _: Generation) -> Result<(), StorageError> {
+        if self.puts.load(Ordering::SeqCst) >= self.from.load(Ordering::SeqCst) {
+            let (tenant, timeout) = (timeline.tenant_id, Duration::ZERO);
+            return Err(StorageError::NotGranted { tenant, timeout });
+        }
+        Ok(())
+    }
+}
+
+/// What was told to have failed has not happened, whenever one looks.
+#[tokio::test]
+async fn what_failed_does_not_come_true_at_the_next_start() {
+    let disk = Disk::new();
+    let counter = |from| Arc::new(AtomicUsize::new(from));
+    let owners = Away { puts: counter(0), from: counter(usize::MAX) };
+    let puts = Arc::clone(&owners.puts);
+    let judge = move |operation, key: &str| {
+        if operation == Operation::Put && (key.contains("tenant.json") || key.contains("index_part")) {
+            puts.fetch_add(1, Ordering::SeqCst);
+        }
+        false
+    };
+    let store = Arc::new(Faulty::refusing(disk.store().await, judge));
+    let manager = disk.open_as(Arc::new(owners.clone()), store.clone(), DurableFs::default(), None).await;
+    let (main, branch) = root_and_branch(&manager).await;
+    // The put of what is to be is the last thing that is confirmed by nobody.
+    let fail_after_the_next = || owners.from.store(owners.puts.load(Ordering::SeqCst) + 1, Ordering::SeqCst);
+    fail_after_the_next();
+    manager.delete_timeline(ttid(2)).await.unwrap_err();
+    assert!(branch.put_batch(batch(1300, vec![(block(1), 1300, change("later"))])).await.is_ok());
+    owners.from.store(usize::MAX, Ordering::SeqCst);
+    branch.flush_and_upload().await.unwrap();
+
+    // A branch of the past, which may be found later.
+    main.put_batch(batch(1150, vec![committed(1150, 1)])).await.unwrap();
+    main.flush_and_upload().await.unwrap();
+    fail_after_the_next();
+    let failed = manager.branch_timeline(ttid(3), ttid(1).timeline_id, Some(Lsn(1050))).await;
+    assert!(failed.is_err());
+    owners.from.store(usize::MAX, Ordering::SeqCst);
+    main.put_batch(batch(1400, vec![committed(1400, 2), (block(1), 1400, image("new"))])).await.unwrap();
+    main.flush_and_upload().await.unwrap();
+    collect_all(&manager).await.unwrap();
+    assert_eq!(main.gc_cutoff(), Lsn(1400));
+    manager.shutdown().await.unwrap();
+
+    let manager = disk.open_as(Arc::new(owners), store, DurableFs::default(), None).await;
+    let branch = manager.get_timeline(ttid(2)).unwrap();
+    let found = branch.get_reconstruct(block(1), Lsn(1300)).await.unwrap();
+    assert_eq!(text(&found), ["1000 page 1", "1100 a", "1200 a", "1300 later"]);
+    let found = manager.get_timeline(ttid(3)).unwrap().get_reconstruct(block(1), Lsn(1050)).await.unwrap();
+    assert_eq!(text(&found), ["1000 page 1"]);
+    manager.shutdown().await.unwrap();
 }

@@ -1,9 +1,9 @@
 //! Errors of the file system and of the object store: no LSN moves, nothing is lost, and all goes on when they end.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use durable_fs::{DurableFs, Faults, Step};
@@ -51,6 +51,102 @@ async fn a_failed_flush_moves_no_lsn() {
         eventually("and uploads", || timeline.remote_consistent_lsn() == Lsn(1100)).await;
         assert!(disk.layer_files(1).iter().all(|path| path.extension().is_none()));
     }
+}
+
+/// Fails from the third layer file on, while switched on.
+struct FailingLater {
+    renamed: AtomicUsize,
+    on: Arc<AtomicBool>,
+}
+
+impl Faults for FailingLater {
+    fn before(&self, step: Step, path: &Path) -> io::Result<()> {
+        let counts = step == Step::Rename && path.to_string_lossy().contains("/timelines/");
+        let hit =
+            counts && self.on.load(Ordering::SeqCst) && self.renamed.fetch_add(1, Ordering::SeqCst) >= 2;
+        if hit { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+}
+
+/// What has no room needs all that there is.
+#[tokio::test]
+async fn a_merge_that_fails_leaves_no_files() {
+    let mut disk = Disk::new();
+    disk.config.target_layer_size = 1;
+    disk.config.level0_threshold = 2;
+    let on = Arc::new(AtomicBool::new(false));
+    let faults = FailingLater { renamed: AtomicUsize::new(0), on: Arc::clone(&on) };
+    let manager = disk.open_with(disk.store().await, DurableFs::with_faults(Arc::new(faults))).await;
+    let timeline = root(&manager).await;
+    let some = |lsn| (0..9).map(|number| (block(number), lsn, change("a"))).collect();
+    timeline.put_batch(batch(1100, some(1100))).await.unwrap();
+    timeline.flush_and_upload().await.unwrap();
+    on.store(true, Ordering::SeqCst);
+    timeline.put_batch(batch(1200, some(1200))).await.unwrap();
+    // Its own file is the first of two for which there is room.
+    timeline.flush_and_upload().await.unwrap();
+    assert!(timeline.compact().await.is_err());
+    eventually("nothing is left", || disk.layer_files(1).len() == timeline.stats().layers).await;
+    on.store(false, Ordering::SeqCst);
+    timeline.compact().await.unwrap();
+    let found = timeline.get_reconstruct(block(1), Lsn(1200)).await.unwrap();
+    assert_eq!(text(&found), ["1000 page 1", "1100 a", "1200 a"]);
+}
+
+/// Once it is told to be in remote storage, WAL goes that could make it again.
+#[tokio::test]
+async fn a_layer_that_is_damaged_before_it_is_uploaded_is_not_told_of() {
+    let disk = Disk::new();
+    let refuse = Arc::new(AtomicBool::new(false));
+    let refuses = Arc::clone(&refuse);
+    let judge = move |operation, key: &str| {
+        operation == Operation::Put && key.contains("__") && refuses.load(Ordering::SeqCst)
+    };
+    let manager = disk.open_with_judge(judge).await;
+    let timeline = root(&manager).await;
+    refuse.store(true, Ordering::SeqCst);
+    put_some(&timeline).await;
+    timeline.flush_and_upload().await.unwrap_err();
+    let is_delta = |path: &&PathBuf| path.to_str().unwrap().contains("__0000000000000");
+    let layers = disk.layer_files(1);
+    damage(layers.iter().filter(is_delta).next_back().unwrap());
+    refuse.store(false, Ordering::SeqCst);
+    let error = timeline.flush_and_upload().await.unwrap_err();
+    assert!(error.is_corruption(), "{error}");
+    assert_eq!(timeline.remote_consistent_lsn(), INITDB);
+    let error = manager.shutdown().await.unwrap_err();
+    assert!(error.is_corruption(), "{error}");
+
+    // Its WAL comes again.
+    let manager = disk.open().await;
+    let timeline = manager.get_timeline(ttid(1)).unwrap();
+    assert_eq!(timeline.last_record_lsn(), INITDB);
+    put_some(&timeline).await;
+    timeline.flush_and_upload().await.unwrap();
+    assert_eq!(timeline.remote_consistent_lsn(), Lsn(1100));
+    let found = timeline.get_reconstruct(block(1), Lsn(1100)).await.unwrap();
+    assert_eq!(text(&found), ["1000 page 1", "1100 a"]);
+}
+
+#[tokio::test]
+async fn a_timeline_that_cannot_be_read_keeps_no_other_from_being_collected() {
+    let disk = Disk::new();
+    let manager = disk.open().await;
+    let main = root(&manager).await;
+    let branch = manager.branch_timeline(ttid(2), ttid(1).timeline_id, None).await.unwrap();
+    for timeline in [&main, &branch] {
+        timeline.put_batch(batch(1100, vec![committed(1100, 1)])).await.unwrap();
+        timeline.flush_and_upload().await.unwrap();
+    }
+    let of_branch = ttid(2).timeline_id.to_string();
+    let store = files_below(&disk.directory.path().join("remote"));
+    let objects = store.into_iter().filter(|path| path.to_str().unwrap().contains(&of_branch));
+    let layers: Vec<_> = objects.filter(|path| path.to_str().unwrap().contains("__")).collect();
+    assert!(!layers.is_empty());
+    disk.layer_files(2).iter().chain(&layers).for_each(|path| damage(path));
+    let error = collect_all(&manager).await.unwrap_err();
+    assert!(error.is_corruption(), "{error}");
+    assert_eq!((main.gc_cutoff(), branch.gc_cutoff()), (Lsn(1100), Lsn::INVALID));
 }
 
 #[tokio::test]

@@ -2,12 +2,13 @@
 
 use std::convert::Infallible;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use durable_fs::DurableFs;
+use pageserver::gc::{GarbageCollector, GcMetrics, Retention};
 use pageserver::storage::{
     FixedGeneration, Owners, Reconstruct, Redo, StorageConfig, StorageError, StorageMetrics, Surroundings,
     TenantManager, Timeline, TimelineMetadata, Value, WriteBatch,
@@ -168,6 +169,32 @@ pub async fn root_timeline(manager: &TenantManager) -> Result<Arc<Timeline>, Sto
 pub async fn root(manager: &TenantManager) -> Arc<Timeline> {
     manager.create_tenant(TENANT).await.unwrap();
     root_timeline(manager).await.unwrap()
+}
+
+/// That a transaction was committed, at this many microseconds since 2000.
+pub fn committed(lsn: u64, time: i64) -> (Key, u64, Value) {
+    (Key::commit_time(), lsn, Value::Image(Bytes::copy_from_slice(&time.to_le_bytes())))
+}
+
+/// Collects all that need not be kept of the past.
+pub async fn collect_all(manager: &Arc<TenantManager>) -> Result<usize, StorageError> {
+    let retention = Retention { pitr_interval: Duration::ZERO, gc_horizon: 0 };
+    let metrics = GcMetrics::new(&prometheus::Registry::new()).unwrap();
+    let gc = GarbageCollector::new(manager.clone(), retention, Duration::ZERO, Duration::ZERO, metrics);
+    gc.collect(TENANT, retention).await
+}
+
+pub fn files_below(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}
+
+/// Changes a bit of a layer file, or of its object.
+pub fn damage(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    // Behind the header: in the first block of entries.
+    bytes[40] ^= 0xff;
+    std::fs::write(path, bytes).unwrap();
 }
 
 pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use harness::{Cluster, StockServer, block_on, connect, eventually, number};
+use nix::sys::signal::Signal;
+use types::Lsn;
 
-use super::{LOGICAL, PATIENCE, reconnect, subscribe};
+use super::{LOGICAL, PATIENCE, reconnect, subscribe, text};
 
 const COUNT: &str = "SELECT count(*) FROM t";
 
@@ -59,5 +61,40 @@ fn a_compute_that_subscribes_goes_on_where_it_was() {
         let server = StockServer::start(&exported, cluster.safekeeper_port(123));
         let export = connect(&server.connstr(&cluster.connstr("main"))).await.unwrap();
         assert_eq!(number(&export, progress).await, 1);
+    });
+}
+
+/// The publisher sends nothing again that was confirmed.
+#[test]
+fn nothing_is_confirmed_to_a_publisher_that_no_quorum_has() {
+    let cluster = Cluster::up_with("logical-confirmed", &["wal_retrieve_retry_interval=200ms"])
+        .need_not_evict("its database is small");
+    let directory = cluster.directory().join("publisher");
+    block_on(async {
+        let stock = StockServer::fresh(&directory, cluster.safekeeper_port(122), &[LOGICAL]);
+        let publisher = connect(&stock.own_connstr()).await.unwrap();
+        let table = "CREATE TABLE t (n bigint)";
+        publisher.batch_execute(&format!("{table}; CREATE PUBLICATION pub FOR TABLE t")).await.unwrap();
+        publisher.batch_execute("INSERT INTO t VALUES (0)").await.unwrap();
+        let main = reconnect(&cluster, "main").await;
+        main.batch_execute(table).await.unwrap();
+        subscribe(&main, &stock.own_connstr()).await;
+
+        let stopped = ["safekeeper-1", "safekeeper-2"];
+        stopped.iter().for_each(|name| cluster.signal(name, Signal::SIGSTOP));
+        publisher.batch_execute("INSERT INTO t SELECT generate_series(1, 100)").await.unwrap();
+        let sent: Lsn = text(&publisher, "SELECT pg_current_wal_lsn()::text").await.parse().unwrap();
+        let slot = "SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = 'sub'";
+        for _ in 0..30 {
+            let confirmed: Lsn = text(&publisher, slot).await.parse().unwrap();
+            assert!(confirmed < sent, "{confirmed} was confirmed of {sent}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        cluster.kill("endpoint-main");
+        stopped.iter().for_each(|name| cluster.signal(name, Signal::SIGCONT));
+        cluster.varve(&["endpoint", "start", "main"]);
+        let main = reconnect(&cluster, "main").await;
+        eventually("all rows arrive", PATIENCE, async || number(&main, COUNT).await >= 101).await;
+        assert_eq!(number(&main, "SELECT count(DISTINCT n) FROM t").await, 101);
     });
 }
