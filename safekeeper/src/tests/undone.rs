@@ -9,8 +9,8 @@ use crate::timeline::{PushConnection, PushReply, Scope};
 struct Trouble {
     full: AtomicBool,
     refused: AtomicUsize,
-    /// Who flushes next waits until it can be locked.
-    gate: Mutex<Option<Arc<Mutex<()>>>>,
+    /// Who flushes next waits until its other end is dropped.
+    gate: Mutex<Option<std::sync::mpsc::Receiver<()>>>,
     waiting: AtomicBool,
 }
 
@@ -19,7 +19,7 @@ impl Faults for Trouble {
         let gate = if step == Step::SyncFile { self.gate.lock().unwrap().take() } else { None };
         if let Some(gate) = gate {
             self.waiting.store(true, Ordering::SeqCst);
-            drop(gate.lock().unwrap());
+            let _ = gate.recv();
         }
         if step == Step::CreateFile && self.full.load(Ordering::SeqCst) {
             self.refused.fetch_add(1, Ordering::SeqCst);
@@ -29,13 +29,13 @@ impl Faults for Trouble {
     }
 }
 
-/// A timeline whose owner is busy, with a vote before it that will find no room.
+/// A timeline whose owner flushes for as long as the test wants it to. Behind that lies a vote, for which there will be no room.
 struct Busy {
     _place: tempfile::TempDir,
     safekeeper: Safekeeper,
     trouble: Arc<Trouble>,
-    gate: Arc<Mutex<()>>,
-    _connection: (PushConnection, mpsc::Receiver<PushReply>),
+    gate: std::sync::mpsc::Sender<()>,
+    connection: (PushConnection, mpsc::Receiver<PushReply>),
     _proposer: Proposer,
 }
 
@@ -48,8 +48,7 @@ async fn until_true(flag: impl Fn() -> bool) {
 }
 
 impl Busy {
-    /// `behind` is asked for while the owner is busy, and lies behind the vote.
-    async fn with<F: Future>(behind: impl FnOnce(Arc<Manager>) -> F) -> (Busy, F::Output) {
+    async fn new() -> Busy {
         let place = tempfile::tempdir().unwrap();
         let trouble = Arc::new(Trouble::default());
         let fs = DurableFs::with_faults(trouble.clone());
@@ -58,37 +57,38 @@ impl Busy {
         proposer.write_up_to(1, START, START + 5000, 500).await;
         let timeline = safekeeper.manager.get(identity().ttid).await.unwrap();
         let connection = timeline.connect_proposer("127.0.0.1:1".parse().unwrap()).await.unwrap();
-        let gate = Arc::new(Mutex::new(()));
-        let busy =
-            Busy { _place: place, safekeeper, trouble, gate, _connection: connection, _proposer: proposer };
-
-        let closed = busy.gate.lock().unwrap();
-        *busy.trouble.gate.lock().unwrap() = Some(busy.gate.clone());
+        let (gate, closed) = std::sync::mpsc::channel();
+        *trouble.gate.lock().unwrap() = Some(closed);
+        let busy = Busy { _place: place, safekeeper, trouble, gate, connection, _proposer: proposer };
         busy.vote(2).await;
         until_true(|| busy.trouble.waiting.load(Ordering::SeqCst)).await;
         busy.vote(3).await;
-        let asked = behind(busy.safekeeper.manager.clone()).await;
-        busy.trouble.full.store(true, Ordering::SeqCst);
-        drop(closed);
-        until_true(|| busy.trouble.refused.load(Ordering::SeqCst) > 0).await;
-        busy.trouble.full.store(false, Ordering::SeqCst);
-        (busy, asked)
+        busy
     }
 
     async fn vote(&self, term: u64) {
         let request = VoteRequest { generation: GENERATION, term: Term(term) };
-        self._connection.0.send(ProposerMessage::VoteRequest(request)).await.unwrap();
+        self.connection.0.send(ProposerMessage::VoteRequest(request)).await.unwrap();
+    }
+
+    /// The owner goes on: with the vote, and what has been asked for behind it.
+    async fn go_on_without_room(self) -> (Safekeeper, impl Sized) {
+        let Busy { _place, safekeeper, trouble, gate, connection, _proposer } = self;
+        trouble.full.store(true, Ordering::SeqCst);
+        drop(gate);
+        until_true(|| trouble.refused.load(Ordering::SeqCst) > 0).await;
+        trouble.full.store(false, Ordering::SeqCst);
+        (safekeeper, (_place, connection, _proposer))
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_is_backed_up_is_known_behind_a_vote_without_room() {
     let backed_up = Lsn(2 * SEGMENT);
-    let (busy, ()) = Busy::with(async |manager| {
-        manager.get(identity().ttid).await.unwrap().note_backed_up(backed_up).await.unwrap();
-    })
-    .await;
+    let busy = Busy::new().await;
     let timeline = busy.safekeeper.manager.get(identity().ttid).await.unwrap();
+    timeline.note_backed_up(backed_up).await.unwrap();
+    let (_safekeeper, _rest) = busy.go_on_without_room().await;
     let mut positions = timeline.watch_positions();
     let known = positions.wait_for(|positions| positions.backup_lsn >= backed_up);
     tokio::time::timeout(Duration::from_secs(20), known).await.expect("it was not lost").unwrap();
@@ -96,19 +96,15 @@ async fn what_is_backed_up_is_known_behind_a_vote_without_room() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_deletion_behind_a_vote_without_room_ends() {
-    let (_busy, deleting) = Busy::with(async |manager| {
-        let deleting = tokio::spawn(async move {
-            manager
-                .delete(identity().ttid, Scope::Everything)
-                .await
-                .map(drop)
-                .map_err(|error| error.to_string())
-        });
-        // It has come to the owner's queue by then; if not, less is tested.
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        deleting
-    })
-    .await;
+    let busy = Busy::new().await;
+    let manager = busy.safekeeper.manager.clone();
+    let deleting = tokio::spawn(async move {
+        let deleted = manager.delete(identity().ttid, Scope::Everything).await;
+        deleted.map(drop).map_err(|error| error.to_string())
+    });
+    // It has come to the owner's queue by then; if not, less is tested.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let (_safekeeper, _rest) = busy.go_on_without_room().await;
     tokio::time::timeout(Duration::from_secs(20), deleting).await.expect("it ends").unwrap().unwrap();
 }
 

@@ -109,7 +109,7 @@ async fn a_layer_that_is_damaged_before_it_is_uploaded_is_not_told_of() {
     timeline.flush_and_upload().await.unwrap_err();
     let is_delta = |path: &&PathBuf| path.to_str().unwrap().contains("__0000000000000");
     let layers = disk.layer_files(1);
-    damage(layers.iter().filter(is_delta).next_back().unwrap());
+    damage(layers.iter().rfind(is_delta).unwrap());
     refuse.store(false, Ordering::SeqCst);
     let error = timeline.flush_and_upload().await.unwrap_err();
     assert!(error.is_corruption(), "{error}");
