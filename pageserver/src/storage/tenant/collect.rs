@@ -32,8 +32,8 @@ impl Tenant {
 
 impl TenantManager {
     /// From now on nothing below these cutoffs may be read, but where branches begin; removes what that makes garbage.
-    /// Returns how many layers were removed. Those of archived timelines
-    /// stay: they are not on the disk, and what they are would have to be read.
+    /// Returns how many layers were removed. Those of archived timelines stay: they are not on the disk, and would have to be
+    /// fetched.
     pub async fn collect_garbage(
         &self,
         tenant: TenantId,
