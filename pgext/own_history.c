@@ -44,27 +44,18 @@ typedef struct Answer
 } Answer;
 
 static bool
-was_followed_behind(TimestampTz time, TimestampTz now)
-{
-	TimestampTz followed = quorum_followed_at();
-
-	/* in the future, after the clock was set back, it says nothing */
-	return followed > time && followed <= now;
-}
-
-static bool
 is_ours(const Answer *answer)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
 	walproposer_reply_look();
-	if (was_followed_behind(answer->arrival, now))
+	if (quorum_followed_since(answer->arrival, now))
 		return true;
 	if (!quorum_has(answer->newest))
 		return false;
 	/* without a lease reads go on without a quorum: who set that knows what it means */
 	return !answer->has_zeros || varve_read_lease == 0 ||
-		was_followed_behind(now - (int64) MOMENTS_MS * 1000, now);
+		quorum_followed_since(now - (int64) MOMENTS_MS * 1000, now);
 }
 
 /*

@@ -42,26 +42,17 @@ static bool installed = false;
 static ExecutorStart_hook_type next_hook = NULL;
 static object_access_hook_type next_access_hook = NULL;
 
-/* whether it was not longer ago than that, and not in the future */
-static bool
-was_followed_within(TimestampTz now, int64 milliseconds)
-{
-	TimestampTz time = quorum_followed_at();
-
-	return time != 0 && time <= now && now - time < milliseconds * 1000;
-}
-
 static bool
 is_held(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	int64		lease = (int64) varve_read_lease * 1000;
+	int64		lease = (int64) varve_read_lease * 1000 * 1000;
 
 	/* half of it is left: no need to look */
-	if (was_followed_within(now, lease / 2))
+	if (quorum_followed_since(now - lease / 2, now))
 		return true;
 	walproposer_reply_look();
-	return was_followed_within(now, lease);
+	return quorum_followed_since(now - lease, now);
 }
 
 static void

@@ -93,10 +93,12 @@ ingest_position(void)
 	return published == NULL ? InvalidXLogRecPtr : pg_atomic_read_u64(&published->ingested);
 }
 
-TimestampTz
-quorum_followed_at(void)
+bool
+quorum_followed_since(TimestampTz time, TimestampTz now)
 {
-	return published == NULL ? 0 : (TimestampTz) pg_atomic_read_u64(&published->followed);
+	TimestampTz followed = published == NULL ? 0 : (TimestampTz) pg_atomic_read_u64(&published->followed);
+
+	return followed != 0 && followed > time && followed <= now;
 }
 
 bool

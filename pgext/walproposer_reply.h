@@ -14,8 +14,11 @@ extern void walproposer_reply_look(void);
 /* what was published last: how far the pageserver has ingested this compute's WAL; never moves back, invalid: nothing yet */
 extern XLogRecPtr ingest_position(void);
 
-/* what was published last: a time after which a quorum of safekeepers followed this compute; 0: nothing yet */
-extern TimestampTz quorum_followed_at(void);
+/*
+ * by what was published last: whether a quorum of safekeepers has followed this compute at some time after `time`.
+ * What is in the future of `now`, after the clock was set back, says nothing.
+ */
+extern bool quorum_followed_since(TimestampTz time, TimestampTz now);
 
 /* whether a quorum of safekeepers has WAL up to there; asks the walsender if what was published does not say so */
 extern bool quorum_has(XLogRecPtr lsn);

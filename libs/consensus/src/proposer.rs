@@ -259,9 +259,7 @@ impl Proposer {
         {
             if self.commit_lsn.is_valid() {
                 // A leader that sees a higher term leads no more, whatever the message is.
-                self.phase = Phase::Over;
-                effects.push(Effect::Fenced { term: message.term() });
-                return;
+                return self.fenced(message.term(), effects);
             }
             self.step_down(term);
         }
@@ -270,6 +268,11 @@ impl Proposer {
             AcceptorMessage::VoteResponse(response) => self.vote_response(node, response, effects),
             AcceptorMessage::AppendResponse(response) => self.append_response(node, response, effects),
         }
+    }
+
+    fn fenced(&mut self, term: Term, effects: &mut Vec<Effect>) {
+        self.phase = Phase::Over;
+        effects.push(Effect::Fenced { term });
     }
 
     /// Nobody who is there has the WAL up to X, and without it the term cannot be established. What only the
@@ -332,9 +335,7 @@ impl Proposer {
         }
         let heard = self.peers.values().map(|peer| peer.term).max().unwrap_or_default();
         if self.last_own_term.is_some_and(|last| heard > last) {
-            self.phase = Phase::Over;
-            effects.push(Effect::Fenced { term: heard });
-            return;
+            return self.fenced(heard, effects);
         }
         let term = Term(heard.max(self.term().unwrap_or_default()).0 + 1);
         self.phase = Phase::Campaign { term };
@@ -371,9 +372,7 @@ impl Proposer {
             && !self.commit_lsn.is_valid()
             && !self.led.contains(&last)
         {
-            self.phase = Phase::Over;
-            effects.push(Effect::Fenced { term: last });
-            return;
+            return self.fenced(last, effects);
         }
         if response.generation != ours || peer.stage != Stage::Voting {
             return;

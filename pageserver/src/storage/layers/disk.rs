@@ -22,7 +22,7 @@ use crate::storage::environment::Environment;
 use crate::storage::layers::writer::temporary_path;
 
 /// So long after its object was found damaged a layer is not fetched again to find out that it still is.
-const DAMAGE_LASTS: Duration = Duration::from_mins(5);
+pub(in crate::storage) const DAMAGE_LASTS: Duration = Duration::from_mins(5);
 /// How often a layer that does not fit on the disk is fetched before whoever reads it is told.
 const FETCH_ATTEMPTS: usize = 4;
 

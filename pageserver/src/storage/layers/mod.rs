@@ -11,7 +11,7 @@ mod shortener;
 mod writer;
 
 pub(super) use collector::{Collector, Found};
-pub(super) use disk::{DiskLayer, Held, LayerSession, OpenLayer};
+pub(super) use disk::{DAMAGE_LASTS, DiskLayer, Held, LayerSession, OpenLayer};
 pub(super) use file_name::LayerFileName;
 pub(super) use memory::MemoryLayer;
 pub(super) use merge::Merge;

@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use super::Timeline;
 use crate::storage::StorageError;
+use crate::storage::layers::DAMAGE_LASTS;
 
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const SLOWEST_RETRY: Duration = Duration::from_secs(10);
-/// Of work that has met what is not as it was written: it reads and writes much before it comes there again.
-const DAMAGED_RETRY: Duration = Duration::from_mins(5);
 
 impl Timeline {
     pub(in crate::storage) fn start_background(self: &Arc<Self>) {
@@ -95,7 +94,8 @@ impl Timeline {
                 // Whoever waits for a merge need not wait any more.
                 self.view_changed.send_replace(());
                 if error.is_corruption() {
-                    delay = DAMAGED_RETRY;
+                    // It would read and write much before it comes there again, and find the same.
+                    delay = DAMAGE_LASTS;
                 }
                 tracing::error!(timeline = %self.id, %error, ?delay, "cannot compact, will try again");
                 if self.closed_within(&mut delay).await {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use durable_fs::DurableFs;
 use pageserver::gc::{GarbageCollector, GcMetrics, Retention};
-use pageserver::storage::{Claim, Owners, StorageError, TenantManager, Timeline};
+use pageserver::storage::{Claim, FixedGeneration, Owners, StorageError, TenantManager, Timeline};
 use prometheus::Registry;
 use remote_storage::{Faulty, ListMode, Operation, RemoteStorage};
 use tokio_util::sync::CancellationToken;
@@ -256,7 +256,7 @@ impl Owners for Away {
         &self,
         tenants: BTreeMap<TenantId, Claim>,
     ) -> Result<BTreeMap<TenantId, Generation>, StorageError> {
-        Ok(tenants.into_keys().map(|tenant| (tenant, Generation(1))).collect())
+        FixedGeneration(Generation(1)).claim(tenants).await
     }
 
     async fn confirm(&self, timeline: TenantTimelineId, _: Generation) -> Result<(), StorageError> {

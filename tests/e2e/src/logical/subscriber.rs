@@ -1,14 +1,28 @@
 //! A compute that subscribes to a stock server.
 
+use std::path::Path;
 use std::time::Duration;
 
 use harness::{Cluster, StockServer, block_on, connect, eventually, number};
 use nix::sys::signal::Signal;
+use tokio_postgres::Client;
 use types::Lsn;
 
 use super::{LOGICAL, PATIENCE, reconnect, subscribe, text};
 
 const COUNT: &str = "SELECT count(*) FROM t";
+
+/// A stock server that publishes an empty table, to which `main` subscribes.
+async fn publishing<'a>(cluster: &Cluster, directory: &'a Path) -> (StockServer<'a>, Client, Client) {
+    let stock = StockServer::fresh(directory, cluster.safekeeper_port(122), &[LOGICAL]);
+    let publisher = connect(&stock.own_connstr()).await.unwrap();
+    let table = "CREATE TABLE t (n bigint)";
+    publisher.batch_execute(&format!("{table}; CREATE PUBLICATION pub FOR TABLE t")).await.unwrap();
+    let main = reconnect(cluster, "main").await;
+    main.batch_execute(table).await.unwrap();
+    subscribe(&main, &stock.own_connstr()).await;
+    (stock, publisher, main)
+}
 
 /// No key: a transaction that is applied twice leaves its rows twice.
 #[test]
@@ -17,13 +31,7 @@ fn a_compute_that_subscribes_goes_on_where_it_was() {
         .need_not_evict("its database is small");
     let directory = cluster.directory().join("publisher");
     block_on(async {
-        let stock = StockServer::fresh(&directory, cluster.safekeeper_port(122), &[LOGICAL]);
-        let publisher = connect(&stock.own_connstr()).await.unwrap();
-        let table = "CREATE TABLE t (n bigint)";
-        publisher.batch_execute(&format!("{table}; CREATE PUBLICATION pub FOR TABLE t")).await.unwrap();
-        let main = reconnect(&cluster, "main").await;
-        main.batch_execute(table).await.unwrap();
-        subscribe(&main, &stock.own_connstr()).await;
+        let (_stock, publisher, _) = publishing(&cluster, &directory).await;
 
         let mut last = 0;
         for round in 0..4 {
@@ -71,14 +79,9 @@ fn nothing_is_confirmed_to_a_publisher_that_no_quorum_has() {
         .need_not_evict("its database is small");
     let directory = cluster.directory().join("publisher");
     block_on(async {
-        let stock = StockServer::fresh(&directory, cluster.safekeeper_port(122), &[LOGICAL]);
-        let publisher = connect(&stock.own_connstr()).await.unwrap();
-        let table = "CREATE TABLE t (n bigint)";
-        publisher.batch_execute(&format!("{table}; CREATE PUBLICATION pub FOR TABLE t")).await.unwrap();
+        let (_stock, publisher, main) = publishing(&cluster, &directory).await;
         publisher.batch_execute("INSERT INTO t VALUES (0)").await.unwrap();
-        let main = reconnect(&cluster, "main").await;
-        main.batch_execute(table).await.unwrap();
-        subscribe(&main, &stock.own_connstr()).await;
+        eventually("it arrives", PATIENCE, async || number(&main, COUNT).await == 1).await;
 
         let stopped = ["safekeeper-1", "safekeeper-2"];
         stopped.iter().for_each(|name| cluster.signal(name, Signal::SIGSTOP));
