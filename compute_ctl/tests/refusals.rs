@@ -1,9 +1,10 @@
 //! What compute_ctl refuses before it has asked anybody for anything: exit status 1 and one clear sentence,
 //! and nothing on the disk is touched.
 
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use auth::{Claims, Scope, SigningKey};
 
@@ -31,10 +32,14 @@ impl Place {
         self.root.path().join(name)
     }
 
+    /// Another process writes it: what this one has open for writing, a child that another test starts has open too
+    /// for a moment, and a program that somebody writes cannot be run ("Text file busy").
     fn program(&self, name: &str, script: &str) {
-        let path = self.path("bin").join(name);
-        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let mut install = Command::new("install");
+        install.args(["-m", "755", "/dev/stdin"]).arg(self.path("bin").join(name)).stdin(Stdio::piped());
+        let mut install = install.spawn().unwrap();
+        install.stdin.take().unwrap().write_all(format!("#!/bin/sh\n{script}\n").as_bytes()).unwrap();
+        assert!(install.wait().unwrap().success());
     }
 
     fn spec(&self, change: impl FnOnce(&mut serde_json::Value)) {

@@ -101,14 +101,14 @@ impl GarbageCollector {
 
     /// Collects of all tenants, one after the other, until `shutdown` is cancelled.
     pub async fn run(&self, shutdown: CancellationToken) {
-        // Leases of what is above the cutoff are not known after a start: whoever had one gets the time to renew it.
-        let mut pause = self.period.max(self.lease_length);
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = tokio::time::sleep(std::mem::replace(&mut pause, self.period)) => {}
+                () = tokio::time::sleep(self.period) => {}
             }
-            for tenant in self.manager.list_tenants() {
+            // Of one that came a moment ago, the leases of what is above the cutoff are not known: whoever had one, of the
+            // pageserver that it came from, gets the time to renew it.
+            for tenant in self.manager.tenants_served_for(self.lease_length) {
                 let collecting = async {
                     let retention = self.retention(tenant)?;
                     self.collect(tenant, retention).await

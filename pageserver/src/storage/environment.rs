@@ -45,8 +45,12 @@ impl Environment {
         self.config.workdir.join(format!("tenants/{tenant}"))
     }
 
+    pub(super) fn timelines_dir(&self, tenant: TenantId) -> PathBuf {
+        self.tenant_dir(tenant).join("timelines")
+    }
+
     pub(super) fn timeline_dir(&self, id: TenantTimelineId) -> PathBuf {
-        self.tenant_dir(id.tenant_id).join(format!("timelines/{}", id.timeline_id))
+        self.timelines_dir(id.tenant_id).join(id.timeline_id.to_string())
     }
 
     pub(super) fn tenants_prefix() -> ObjectKey {

@@ -111,6 +111,60 @@ async fn who_is_used_is_not_evicted() {
     safekeeper.stop().await;
 }
 
+/// By a stop, or while object storage was away: nobody may ever use them again.
+#[tokio::test]
+async fn what_came_to_rest_with_its_wal_here_goes_when_it_can() {
+    let place = tempfile::tempdir().unwrap();
+    let inner = storage(place.path()).await;
+    let (away, refused) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
+    let judge = {
+        let (away, refused) = (away.clone(), refused.clone());
+        move |_, _: &str| {
+            let is_away = away.load(Ordering::SeqCst);
+            refused.fetch_add(usize::from(is_away), Ordering::SeqCst);
+            is_away
+        }
+    };
+    let remote: Arc<dyn RemoteStorage> = Arc::new(Faulty::refusing(inner.clone(), judge));
+    let until_it_went = async |safekeeper: &Safekeeper| {
+        tokio::time::timeout(Duration::from_secs(60), async {
+            while files(place.path()) != ["control"] {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await
+        .expect("its WAL goes");
+        assert!(safekeeper.is_evicted());
+    };
+
+    let safekeeper = start(place.path(), Some(remote.clone()), DurableFs::default()).await;
+    let written = safekeeper.with_wal().await;
+    let end = START + written.len() as u64;
+    let evicting = tokio::spawn(crate::timeline::evict(safekeeper.manager.clone()));
+    while refused.load(Ordering::SeqCst) < 3 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(safekeeper.is_evicted());
+    assert_eq!(files(place.path()).len(), 2);
+    away.store(false, Ordering::SeqCst);
+    until_it_went(&safekeeper).await;
+    let in_use = safekeeper.manager.get(identity().ttid).await.unwrap();
+    safekeeper.shutdown.cancel();
+    evicting.await.unwrap();
+    drop(in_use);
+    safekeeper.stop().await;
+    assert_eq!(files(place.path()).len(), 2);
+
+    let safekeeper = start(place.path(), Some(remote), DurableFs::default()).await;
+    assert!(safekeeper.is_evicted());
+    let evicting = tokio::spawn(crate::timeline::evict(safekeeper.manager.clone()));
+    until_it_went(&safekeeper).await;
+    assert!(safekeeper.read(START, end).await.unwrap() == written);
+    safekeeper.shutdown.cancel();
+    evicting.await.unwrap();
+    safekeeper.stop().await;
+}
+
 #[tokio::test]
 async fn without_object_storage_its_wal_stays_and_a_damaged_object_is_told() {
     let place = tempfile::tempdir().unwrap();

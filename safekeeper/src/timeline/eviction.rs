@@ -5,11 +5,12 @@
 //!  the owner writes down that it is at rest, and ends ─▶ the last segment goes to object storage, is read back
 //!    ─▶ the control file says that it is there ─▶ the segments here are removed
 //! ```
-//! A crash between two of these steps leaves a timeline that is at rest, with its WAL here or there or both. Without
-//! object storage, only the first step is done.
+//! A crash between two of these steps leaves a timeline that is at rest, with its WAL here or there or both. A stop of the
+//! safekeeper does only the first step for those in memory, and so does an eviction while object storage is away: the
+//! others come when they can. Without object storage they never do.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use consensus::rest::{self, Leaving, Resting};
 use durable_fs::{DurableFsError, run_blocking};
@@ -52,7 +53,9 @@ impl EvictError {
 /// Evicts until the safekeeper stops.
 pub async fn run(manager: Arc<Manager>) {
     let shutdown = manager.settings.shutdown.clone();
-    let look = (manager.settings.evict_after / 4).clamp(LOOK.0, LOOK.1);
+    let evict_after = manager.settings.evict_after;
+    let look = (evict_after / 4).clamp(LOOK.0, LOOK.1);
+    let (started, mut tried) = (Instant::now(), None);
     while shutdown.run_until_cancelled(tokio::time::sleep(look)).await.is_some() {
         let idle = manager.residents(|timeline| timeline.is_idle());
         let idle: Vec<TenantTimelineId> = idle.into_iter().map(|timeline| timeline.ttid()).collect();
@@ -60,6 +63,11 @@ pub async fn run(manager: Arc<Manager>) {
             if shutdown.run_until_cancelled(manager.evict(ttid)).await.is_none() {
                 return;
             }
+        }
+        // Who used a timeline before a stop may come back to it.
+        if started.elapsed() >= evict_after {
+            let offloading = manager.offload_what_was_left_behind(&mut tried);
+            let _: Option<()> = shutdown.run_until_cancelled(offloading).await;
         }
     }
 }
@@ -78,12 +86,30 @@ impl Manager {
             }
             manager.settings.metrics.forget_timeline(ttid);
             manager.settings.metrics.evicted.inc();
-            if let Err(error) = manager.offload_last_segment(ttid).await {
-                manager.stop_if_sync_failed(ttid, error.sync_failure());
-                tracing::warn!(timeline = %ttid, %error, "its WAL stays here while it is not used");
-            }
+            manager.offload_last_segment(ttid).await;
         })
         .await;
+    }
+
+    /// Until one fails: object storage may be away still. The next time begins behind the last one that was tried, so that
+    /// one with a damaged file keeps no other here.
+    async fn offload_what_was_left_behind(self: &Arc<Self>, tried: &mut Option<TenantTimelineId>) {
+        let mut left = self.with_last_segment();
+        let behind = left.partition_point(|ttid| Some(*ttid) <= *tried);
+        left.rotate_left(behind);
+        for ttid in left {
+            *tried = Some(ttid);
+            let manager = Arc::clone(self);
+            let offloaded = to_its_end(async move {
+                let _alone = manager.lock(ttid).await;
+                let is_left = manager.is_evicted(ttid, Summary::has_last_segment_alone);
+                // Or somebody has come to use it.
+                !is_left || manager.offload_last_segment(ttid).await
+            });
+            if !offloaded.await {
+                return;
+            }
+        }
     }
 
     /// Takes a timeline that nobody has out of the map: who asks for it now waits for the lock, and wakes it.
@@ -104,12 +130,20 @@ impl Manager {
         })
     }
 
-    /// With the lock held, and no owner.
-    async fn offload_last_segment(&self, ttid: TenantTimelineId) -> Result<(), EvictError> {
-        let control = offload_last_segment(&self.settings, ttid).await?;
-        self.insert(ttid, Entry::Evicted(Box::new(Summary::at_rest(&control))));
-        self.changes().note(ttid);
-        Ok(())
+    /// With the lock held, and no owner. Whether its WAL is in object storage now.
+    async fn offload_last_segment(&self, ttid: TenantTimelineId) -> bool {
+        match offload_last_segment(&self.settings, ttid).await {
+            Ok(control) => {
+                self.insert(ttid, Entry::Evicted(Box::new(Summary::at_rest(&control))));
+                self.changes().note(ttid);
+                true
+            }
+            Err(error) => {
+                self.stop_if_sync_failed(ttid, error.sync_failure());
+                tracing::warn!(timeline = %ttid, %error, "its WAL stays here while it is not used, until object storage takes it");
+                false
+            }
+        }
     }
 }
 

@@ -61,6 +61,8 @@ pub struct Summary {
     pub start_lsn: Lsn,
     pub wal_seg_size: WalSegmentSize,
     pub positions: Positions,
+    /// Whether the end of its WAL is on this disk.
+    pub has_wal: bool,
 }
 
 pub(super) enum Entry {
@@ -254,6 +256,12 @@ impl Manager {
         self.look(|timelines| timelines.values().filter_map(Entry::summary).collect())
     }
 
+    pub(super) fn is_evicted(&self, ttid: TenantTimelineId, wanted: impl Fn(&Summary) -> bool) -> bool {
+        self.look(
+            |timelines| matches!(timelines.get(&ttid), Some(Entry::Evicted(summary)) if wanted(summary)),
+        )
+    }
+
     pub fn summary(&self, ttid: TenantTimelineId) -> Option<Summary> {
         self.look(|timelines| timelines.get(&ttid).and_then(Entry::summary))
     }
@@ -278,18 +286,25 @@ impl Manager {
 
     /// Those that came to rest with whole segments that are in no object storage. A process that stops leaves them behind.
     pub fn with_wal_to_offload(&self) -> Vec<TenantTimelineId> {
+        self.evicted(|summary| summary.next_to_offload().is_some())
+    }
+
+    /// Those that came to rest and have left the end of their WAL here, in order: by a stop, or while object storage was away.
+    pub(super) fn with_last_segment(&self) -> Vec<TenantTimelineId> {
+        self.evicted(Summary::has_last_segment_alone)
+    }
+
+    /// Those that are evicted and of which `wanted` is true; none where there is no object storage.
+    fn evicted(&self, wanted: impl Fn(&Summary) -> bool) -> Vec<TenantTimelineId> {
         if self.settings.remote.is_none() {
             return Vec::new();
         }
         self.look(|timelines| {
             let evicted = timelines.values().filter_map(|entry| match entry {
-                Entry::Evicted(summary) => Some(summary),
-                Entry::Resident(_) | Entry::Broken(_) => None,
+                Entry::Evicted(summary) if wanted(summary) => Some(summary.ttid),
+                Entry::Evicted(_) | Entry::Resident(_) | Entry::Broken(_) => None,
             });
-            evicted
-                .filter(|summary| summary.next_to_offload().is_some())
-                .map(|summary| summary.ttid)
-                .collect()
+            evicted.collect()
         })
     }
 
@@ -418,6 +433,11 @@ fn conflict(error: LookupError) -> CreateError {
 }
 
 impl Summary {
+    /// Nothing has to be offloaded before it.
+    pub(super) fn has_last_segment_alone(&self) -> bool {
+        self.has_wal && self.next_to_offload().is_none()
+    }
+
     /// The first segment that is whole, and not known to be in object storage.
     pub fn next_to_offload(&self) -> Option<u64> {
         let Positions { backup_lsn, commit_lsn, .. } = self.positions;
@@ -442,6 +462,9 @@ impl Summary {
             leader: None,
         };
         let TimelineIdentity { ttid, wal_seg_size, .. } = acceptor.identity;
-        Self { ttid, start_lsn: acceptor.timeline_start_lsn, wal_seg_size, positions }
+        let last = flush_lsn.segment_start(wal_seg_size.bytes());
+        let partial = control.at_rest.as_ref().and_then(|rest| rest.partial.as_ref());
+        let has_wal = control.local_start_lsn < last || (flush_lsn > last && partial.is_none());
+        Self { ttid, start_lsn: acceptor.timeline_start_lsn, wal_seg_size, positions, has_wal }
     }
 }

@@ -155,7 +155,8 @@ impl Timeline {
 
     pub fn summary(&self) -> Summary {
         let TimelineIdentity { ttid, wal_seg_size, .. } = self.identity;
-        Summary { ttid, start_lsn: self.start_lsn, wal_seg_size, positions: self.positions() }
+        let (start_lsn, positions) = (self.start_lsn, self.positions());
+        Summary { ttid, start_lsn, wal_seg_size, positions, has_wal: true }
     }
 
     fn note_used(&self) {

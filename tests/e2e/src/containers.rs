@@ -6,8 +6,8 @@ mod replicas;
 mod services;
 mod tls;
 
+use std::io::Write;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -35,10 +35,7 @@ fn entry_point(data: &Path, part: &str, environment: &[(&str, &str)]) -> Vec<Str
 fn run_entry_point(data: &Path, part: &str, environment: &[(&str, &str)]) -> Output {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let bin = data.join("bin");
-    let fake = bin.join(part);
-    std::fs::create_dir_all(&bin).unwrap();
-    std::fs::write(&fake, SAYS_ITS_ARGUMENTS).unwrap();
-    std::fs::set_permissions(&fake, PermissionsExt::from_mode(0o755)).unwrap();
+    make_program(&bin.join(part), SAYS_ITS_ARGUMENTS);
     Command::new(root.join("docker/storage-entrypoint"))
         .arg(part)
         .env("PATH", format!("{}:/usr/bin:/bin", bin.display()))
@@ -47,6 +44,16 @@ fn run_entry_point(data: &Path, part: &str, environment: &[(&str, &str)]) -> Out
         .envs(environment.iter().copied())
         .output()
         .unwrap()
+}
+
+/// Another process writes it: what this one has open for writing, a child that another test starts has open too for a
+/// moment, and a program that somebody writes cannot be run ("Text file busy").
+fn make_program(path: &Path, script: &str) {
+    let mut install = Command::new("install");
+    install.args(["-D", "-m", "755", "/dev/stdin"]).arg(path).stdin(Stdio::piped());
+    let mut install = install.spawn().unwrap();
+    install.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    assert!(install.wait().unwrap().success());
 }
 
 fn value<'a>(arguments: &'a [String], flag: &str) -> &'a str {

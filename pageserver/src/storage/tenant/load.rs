@@ -291,7 +291,33 @@ async fn load_timelines(
         let orphans = orphans(&listing, &index, &key, ours);
         waiting.insert(timeline, (index, orphans));
     }
+    let known: Vec<TimelineId> = waiting.keys().copied().collect();
+    let (surroundings, tenant) = (Arc::clone(environment), ownership.tenant);
+    run_blocking(move || remove_unknown_directories(&surroundings, tenant, &known)).await?;
     open_in_order(environment, ownership, waiting).await
+}
+
+/// Local files of timelines that were deleted while another pageserver owned the tenant.
+fn remove_unknown_directories(
+    environment: &Environment,
+    tenant: TenantId,
+    known: &[TimelineId],
+) -> Result<(), StorageError> {
+    let directory = environment.timelines_dir(tenant);
+    let entries = match std::fs::read_dir(&directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(StorageError::io("list", &directory))?,
+    };
+    for entry in entries {
+        let name = entry.map_err(StorageError::io("list", &directory))?.file_name();
+        let timeline = name.to_str().and_then(|name| name.parse::<TimelineId>().ok());
+        if timeline.is_some_and(|timeline| !known.contains(&timeline)) {
+            let path = directory.join(&name);
+            tracing::info!(directory = %path.display(), "removing the local files of a timeline that does not exist");
+            environment.fs.remove_tree(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Opens each timeline after its ancestor.

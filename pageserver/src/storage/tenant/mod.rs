@@ -15,7 +15,7 @@ mod under_way;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use durable_fs::DurableFs;
 use remote_storage::{ObjectKey, RemoteStorage};
@@ -50,6 +50,8 @@ pub struct Surroundings {
 
 struct Tenant {
     ownership: Arc<Ownership>,
+    /// When it came here.
+    since: Instant,
     record: Mutex<TenantRecord>,
     timelines: RwLock<BTreeMap<TimelineId, Arc<Timeline>>>,
     /// Timelines that are being made or deleted. What is for one of them waits; the others go on.
@@ -78,7 +80,7 @@ impl Tenant {
     ) -> Arc<Self> {
         let (record, timelines) = (Mutex::new(record), RwLock::new(timelines));
         let (under_way, creating) = (UnderWay::default(), tokio::sync::Mutex::new(()));
-        Arc::new(Self { ownership, record, timelines, under_way, creating })
+        Arc::new(Self { ownership, since: Instant::now(), record, timelines, under_way, creating })
     }
 
     fn record(&self) -> TenantRecord {
@@ -296,6 +298,13 @@ impl TenantManager {
 
     pub fn list_tenants(&self) -> Vec<TenantId> {
         self.tenants.read().expect("no holder panics").keys().copied().collect()
+    }
+
+    /// Those that have been here for at least this long.
+    pub fn tenants_served_for(&self, time: Duration) -> Vec<TenantId> {
+        let tenants = self.tenants.read().expect("no holder panics");
+        let served = tenants.iter().filter(|(_, tenant)| tenant.since.elapsed() >= time);
+        served.map(|(id, _)| *id).collect()
     }
 
     fn tenant(&self, id: TenantId) -> Result<Arc<Tenant>, StorageError> {

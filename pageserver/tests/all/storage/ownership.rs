@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -118,6 +118,27 @@ async fn a_superseded_pageserver_makes_no_branch() {
     second.branch_timeline(ttid(2), ttid(1).timeline_id, None).await.unwrap();
     first.shutdown().await.unwrap();
     second.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_another_pageserver_deleted_goes_from_this_disk_too() {
+    let (first_disk, second_disk) = (Disk::new(), Disk::new());
+    let store = first_disk.store().await;
+    let highest = Highest(Arc::new(Mutex::new(Generation(1))));
+    let first = open(&first_disk, &highest, &store).await;
+    root(&first).await;
+    first.branch_timeline(ttid(2), ttid(1).timeline_id, None).await.unwrap();
+    first.shutdown().await.unwrap();
+    let of_main = first_disk.layer_files(1);
+    assert!(first_disk.timeline_dir(2).exists() && !of_main.is_empty());
+
+    let second = open(&second_disk, &highest, &store).await;
+    second.delete_timeline(ttid(2)).await.unwrap();
+    second.shutdown().await.unwrap();
+    let first = open(&first_disk, &highest, &store).await;
+    assert!(!first_disk.timeline_dir(2).exists());
+    assert_eq!(first_disk.layer_files(1), of_main, "what is not deleted is not fetched again");
+    first.shutdown().await.unwrap();
 }
 
 /// It cannot load a tenant, and tries again; another one has it since, and keeps it.
@@ -330,9 +351,14 @@ async fn a_tenant_that_is_not_granted_holds_up_no_other() {
     let refused = manager.create_tenant(STUCK).await.unwrap_err();
     assert!(matches!(refused, StorageError::NotGrantedYet(STUCK)), "{refused}");
     assert_eq!(manager.list_tenants(), [TENANT]);
+    let before = Instant::now();
+    tokio::time::sleep(Duration::from_millis(200)).await;
     mended.send_replace(true);
     tokio::time::timeout(PATIENCE, arrivals.changed()).await.unwrap().unwrap();
     assert_eq!(manager.list_timelines(STUCK).unwrap().len(), 0);
     assert_eq!(manager.list_tenants(), [TENANT, STUCK]);
+    // Whoever has leased something of the one that came now has the time to say so, however old this pageserver is.
+    assert_eq!(manager.tenants_served_for(before.elapsed()), [TENANT]);
+    assert_eq!(manager.tenants_served_for(Duration::ZERO), [TENANT, STUCK]);
     manager.shutdown().await.unwrap();
 }
