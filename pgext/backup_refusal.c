@@ -27,6 +27,7 @@
 #include "utils/memutils.h"
 
 #include "backup_refusal.h"
+#include "physical_streams.h"
 
 #define WATCH_INTERVAL_MS 100
 #define ROUNDS_BEFORE_TERMINATION 20
@@ -117,6 +118,7 @@ void
 varve_backup_watcher(Datum arg)
 {
 	int		   *rounds = MemoryContextAllocZero(TopMemoryContext, max_wal_senders * sizeof(int) + 1);
+	int		   *rounds_of_streams = MemoryContextAllocZero(TopMemoryContext, max_wal_senders * sizeof(int) + 1);
 
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
@@ -129,6 +131,7 @@ varve_backup_watcher(Datum arg)
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 		end_backups(rounds);
+		physical_streams_end(rounds_of_streams);
 	}
 }
 

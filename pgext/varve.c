@@ -29,6 +29,7 @@
 #include "kept_files.h"
 #include "life.h"
 #include "local_relations.h"
+#include "physical_streams.h"
 #include "prefetch.h"
 #include "read_lease.h"
 #include "replica.h"
@@ -36,6 +37,7 @@
 #include "sparse_cache.h"
 #include "sync_settings.h"
 #include "walproposer_reply.h"
+#include "way_in.h"
 
 PG_MODULE_MAGIC;
 
@@ -149,6 +151,8 @@ install_remote_pages(void)
 	smgr_table_interpose();
 	database_commands_install();
 	backup_refusal_install();
+	physical_streams_install();
+	way_in_install();
 	prefetch_install();
 	backpressure_install();
 	init_forks_install();

@@ -2,7 +2,7 @@
 //! timeline is a copy (with its own system identifier). The pageserver itself runs no PostgreSQL program.
 
 use std::fs::File;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
@@ -41,9 +41,11 @@ pub fn make(pg_bin_dir: &Path, pg_version: PgVersion, target: &Path) -> anyhow::
     Ok(())
 }
 
-/// A data directory as one file.
+/// A data directory as one file, which nobody else may read: no more may they the directory.
 pub fn pack(data: &Path, target: &Path, level: i32) -> anyhow::Result<()> {
-    let file = File::create(target).with_context(|| format!("cannot write {}", target.display()))?;
+    let mut private = File::options();
+    private.write(true).create(true).truncate(true).mode(0o600);
+    let file = private.open(target).with_context(|| format!("cannot write {}", target.display()))?;
     let mut archive = tar::Builder::new(zstd::Encoder::new(file, level)?);
     // What a link leads to is refused by whoever reads the archive, not read here.
     archive.follow_symlinks(false);
@@ -69,4 +71,19 @@ pub fn as_postgres_user(program: &Path, data: &Path) -> anyhow::Result<Command> 
         .args(["--clear-groups", "--"])
         .arg(program);
     Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_packed_is_its_owners_alone() {
+        let place = tempfile::tempdir().unwrap();
+        let (data, target) = (place.path().join("data"), place.path().join("packed.tar.zst"));
+        std::fs::create_dir(&data).unwrap();
+        std::fs::write(data.join("PG_VERSION"), "15\n").unwrap();
+        pack(&data, &target, ZSTD_LEVEL).unwrap();
+        assert_eq!(std::fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o600);
+    }
 }

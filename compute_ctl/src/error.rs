@@ -53,6 +53,8 @@ pub enum ComputeError {
     ServerSilent { seconds: u64, log: PathBuf },
     #[error("cannot {action}: {source}")]
     Sql { action: String, source: PgError },
+    #[error("with these settings no session can begin, and they were taken back: {0}")]
+    KeepsOut(String),
 }
 
 impl ComputeError {
@@ -60,8 +62,13 @@ impl ComputeError {
     pub fn is_refusal(&self) -> bool {
         // Values that no type holds; what is not supported; names that are taken, reserved or unknown.
         let of_ours = |state: &str| ["22", "0A", "42"].iter().any(|class| state.starts_with(class));
-        matches!(self, ComputeError::Setting { .. })
+        matches!(self, ComputeError::Setting { .. } | ComputeError::KeepsOut(_))
             || self.of_sql().and_then(PgError::sqlstate).is_some_and(of_ours)
+    }
+
+    /// Sessions are connected to a database that may have none (55006, "object in use").
+    pub fn is_in_use(&self) -> bool {
+        self.of_sql().and_then(PgError::sqlstate) == Some("55006")
     }
 
     /// Whether PostgreSQL was only not there, or too busy.

@@ -1,5 +1,6 @@
 //! `timeline export`: a plain data directory of a branch at an LSN, which stock PostgreSQL starts.
 
+use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
@@ -90,6 +91,9 @@ fn unpack(stream: BlockingCopy, target: &Path) -> anyhow::Result<u64> {
     if !complete {
         bail!("the archive ended early: {} is not a usable data directory", target.display());
     }
+    // Whoever deletes the branch now has it here only.
+    let synced = File::open(target).and_then(|directory| Ok(nix::unistd::syncfs(directory)?));
+    synced.with_context(|| format!("cannot make {} durable", target.display()))?;
     Ok(total)
 }
 

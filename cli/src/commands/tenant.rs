@@ -169,6 +169,15 @@ pub async fn create(
     new: NewTenant,
     output: Output,
 ) -> anyhow::Result<()> {
+    // With the same ids it goes on with what was begun. With another timeline it would take the name from the one that has it.
+    match branches.names(new.tenant_id).get(MAIN_BRANCH) {
+        Some(named) if *named != new.timeline_id => bail!(
+            "tenant {} has branch {MAIN_BRANCH:?} already, on timeline {named}: `varve timeline create` makes it a further root",
+            new.tenant_id
+        ),
+        Some(_) => {}
+        None => branches.check_new_timeline(new.tenant_id, new.timeline_id)?,
+    }
     output.progress(format!("making tenant {}", new.tenant_id));
     pageserver_client(env).create_tenant(new.tenant_id).await?;
     timeline::create_root(env, new.tenant_id, new.timeline_id, new.pg_version, output).await?;

@@ -8,6 +8,9 @@ use postgres_protocol::escape::escape_identifier;
 use super::Superuser;
 use crate::error::ComputeError;
 
+/// A database is copied from `template1`, to which any role may be connected. PostgreSQL waits five seconds each time.
+const ATTEMPTS: u32 = 12;
+
 pub async fn apply_databases(
     session: &mut Superuser,
     databases: &[DatabaseSpec],
@@ -25,7 +28,15 @@ pub async fn apply_databases(
     let mut changed = 0;
     for database in databases {
         if let Some(statement) = statement(database, present.get(&database.name)) {
-            session.run(&format!("bring database {:?} to the spec", database.name), &statement).await?;
+            let action = format!("bring database {:?} to the spec", database.name);
+            let mut attempt = 1;
+            while let Err(error) = session.run(&action, &statement).await {
+                if !error.is_in_use() || attempt == ATTEMPTS {
+                    return Err(error);
+                }
+                attempt += 1;
+                tracing::info!("{error}: trying again");
+            }
             changed += 1;
         }
     }

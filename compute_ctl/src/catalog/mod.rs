@@ -38,11 +38,18 @@ impl Superuser {
             // Our own changes must not be cut short by what a user has set for everybody.
             .option("statement_timeout", "0")
             .option("lock_timeout", "0")
+            .option("idle_session_timeout", "0")
+            .option("default_transaction_read_only", "off")
             .option("search_path", "pg_catalog")
             // What it reads, it is about to write or to stop.
             .option("varve.read_lease", "0");
         let connected = PgClient::connect(&params).await;
-        connected.map(Superuser).map_err(sql("connect to PostgreSQL"))
+        let mut session = connected.map(Superuser).map_err(sql("connect to PostgreSQL"))?;
+        // PostgreSQL 15 does not know it.
+        let unlimited =
+            "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'";
+        session.run("connect to PostgreSQL", unlimited).await?;
+        Ok(session)
     }
 
     pub async fn run(&mut self, action: &str, query: &str) -> Result<Vec<Row>, ComputeError> {

@@ -1,5 +1,6 @@
 //! Unlogged relations begin every life empty: their main fork is a copy of their init fork.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use super::{DataDir, list};
@@ -25,11 +26,14 @@ fn reset_directory(directory: &Path) -> Result<(), ComputeError> {
         return Ok(());
     }
     let files = list(directory)?;
-    let relations = files.iter().filter_map(|path| path.file_name()?.to_str()?.strip_suffix(SUFFIX));
-    for relation in relations {
-        for path in files.iter().filter(|path| is_other_fork(path, relation)) {
+    let named = || files.iter().filter_map(|path| Some((path, path.file_name()?.to_str()?)));
+    let relations: HashSet<&str> = named().filter_map(|(_, name)| name.strip_suffix(SUFFIX)).collect();
+    for (path, name) in named() {
+        if !name.ends_with(SUFFIX) && relations.contains(relation_of(name)) {
             std::fs::remove_file(path).map_err(ComputeError::file("remove", path))?;
         }
+    }
+    for relation in relations {
         // An init fork is a few pages at most: it has one file.
         let main = directory.join(relation);
         let init = directory.join(format!("{relation}{SUFFIX}"));
@@ -38,13 +42,9 @@ fn reset_directory(directory: &Path) -> Result<(), ComputeError> {
     Ok(())
 }
 
-/// `N`, `N.1`, `N_fsm`, `N_vm`, but neither `N_init` nor `N` with more digits.
-fn is_other_fork(path: &Path, relation: &str) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str());
-    let rest = name.and_then(|name| name.strip_prefix(relation));
-    rest.is_some_and(|rest| {
-        rest.is_empty() || rest.starts_with('.') || (rest.starts_with('_') && rest != SUFFIX)
-    })
+/// `N` of `N`, `N.1`, `N_fsm`, `N_vm`, `N_init`.
+fn relation_of(name: &str) -> &str {
+    name.split(['.', '_']).next().unwrap_or(name)
 }
 
 #[cfg(test)]

@@ -32,6 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(900);
 /// How old what is known of its positions may be; and while it starts.
 const GLANCE: Duration = Duration::from_millis(500);
 const FIRST_GLANCE: Duration = Duration::from_millis(20);
+/// So long one look at them may take.
+const LOOK: Duration = Duration::from_secs(10);
 /// Between two lines of the log about a start that takes long.
 const TELL: Duration = Duration::from_secs(1);
 /// A safekeeper that has sent nothing for so long may be cut off.
@@ -199,8 +201,14 @@ impl Follower {
         let mut source = Source { first: 0, received: Lsn::INVALID, look_at: Instant::now() + STALL };
         loop {
             if let ComputeMode::Replica = self.spec.mode {
-                self.look(&mut session).await;
-                self.leave_who_stands_still(&mut source, session.as_mut()).await;
+                let looking = async {
+                    self.look(&mut session).await;
+                    self.leave_who_stands_still(&mut source, session.as_mut()).await;
+                };
+                // A session may wait for a lock that replay holds, and a lease does not wait for a session.
+                if tokio::time::timeout(LOOK, looking).await.is_err() {
+                    session = None;
+                }
             }
             if renew_at <= Instant::now() {
                 let lsn = self.tell.borrow().replayed_lsn;

@@ -29,14 +29,19 @@ impl Compute {
             return self.stop_replica(ground, life).await;
         }
         let in_order = async {
-            let status = life.server.ended().await;
-            (status, (&mut life.companion).await)
+            let path = match (&mut life.companion).await {
+                // No commit that waits for a quorum gets one any more, and before that the server would not end.
+                Ok(Exit::Fenced { term }) => return Err(term),
+                Ok(Exit::PostgresStopped { commit_lsn }) => Ok(commit_lsn),
+                Ok(Exit::Failed { reason }) => Err(reason),
+                Err(error) => Err(error.to_string()),
+            };
+            Ok((life.server.ended().await, path))
         };
         match tokio::time::timeout(self.stop_timeout, in_order).await {
-            Ok((_, Ok(Exit::Fenced { term }))) => Ok(LifeEnd::Fenced { term }),
-            Ok((status, Ok(Exit::PostgresStopped { commit_lsn }))) => {
-                let checkpoint = shutdown_checkpoint(&ground.paths.pgdata);
-                if status.success() && checkpoint.is_some_and(|checkpoint| checkpoint < commit_lsn) {
+            Ok(Err(term)) => self.fenced(ground, &life, term).await,
+            Ok(Ok((status, Ok(commit_lsn)))) => {
+                if status.success() && is_shut_down(&ground.paths.pgdata, commit_lsn) {
                     tracing::info!(ttid = %self.spec.ttid(), lsn = %commit_lsn, "stopped; all WAL is on a quorum");
                     match life.old_wal {
                         OldWal::Here => self.keep(ground, commit_lsn),
@@ -50,18 +55,23 @@ impl Compute {
                 tracing::error!(lsn = %commit_lsn, "PostgreSQL ended ({status}) before all its WAL was on a quorum");
                 Ok(LifeEnd::NoQuorum)
             }
-            Ok((status, Ok(Exit::Failed { reason }))) => {
+            Ok(Ok((status, Err(reason)))) => {
                 tracing::error!("PostgreSQL ended ({status}), and so did its WAL path: {reason}");
-                Ok(LifeEnd::NoQuorum)
-            }
-            Ok((status, Err(error))) => {
-                tracing::error!("PostgreSQL ended ({status}), and so did its WAL path: {error}");
                 Ok(LifeEnd::NoQuorum)
             }
             Err(_) => {
                 self.show_news(&mut life);
-                let missing = self.missing_safekeepers();
                 let seconds = self.stop_timeout.as_secs();
+                if is_shut_down(&ground.paths.pgdata, self.committed()) {
+                    tracing::warn!(
+                        "all WAL is on a quorum, but a client that replicates has not confirmed it within {seconds} s: \
+                         it is cut off, and the next start begins with an empty cache"
+                    );
+                    life.companion.abort();
+                    end_at_once(ground, &life.server).await?;
+                    return Ok(LifeEnd::Stopped);
+                }
+                let missing = self.missing_safekeepers();
                 tracing::error!(
                     "no quorum for the last WAL within {seconds} s, stopping at once; missing: {missing}"
                 );
@@ -92,6 +102,12 @@ impl Compute {
         Ok(LifeEnd::Stopped)
     }
 
+    /// Up to where a quorum has WAL, as far as has been told.
+    fn committed(&self) -> Lsn {
+        let status = self.status.subscribe().borrow().clone();
+        status.walproposer.map_or(Lsn::INVALID, |walproposer| walproposer.commit_lsn)
+    }
+
     /// The safekeepers that lack WAL which the server has handed over.
     fn missing_safekeepers(&self) -> String {
         let status = self.status.subscribe().borrow().clone();
@@ -113,6 +129,11 @@ pub(super) async fn end_at_once(ground: &Ground, server: &ServerProcess) -> Resu
     }
     let pgdata = ground.paths.pgdata.clone();
     blocking(move || predecessor::end_servers(&pgdata)).await
+}
+
+/// Whether a quorum has the shutdown checkpoint, and so all that comes before.
+fn is_shut_down(pgdata: &Path, commit_lsn: Lsn) -> bool {
+    shutdown_checkpoint(pgdata).is_some_and(|checkpoint| checkpoint < commit_lsn)
 }
 
 /// Where the shutdown checkpoint begins, if the server has written one: from its control file.

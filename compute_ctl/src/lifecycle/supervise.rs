@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use compute_api::{ComputeMode, ComputeState, ConfigureRequest, ConfigureResponse, StartStep};
 use nix::sys::signal::Signal;
 use tokio::sync::oneshot;
+use types::Term;
 
 use super::stop::end_at_once;
 use super::{Compute, Ground, Life, LifeEnd, News, blocking, suspend};
@@ -106,13 +107,7 @@ impl Compute {
         exit: Result<Exit, tokio::task::JoinError>,
     ) -> Result<LifeEnd, ComputeError> {
         match exit {
-            // Nothing that this server still answers may be believed: no waiting, no last words.
-            Ok(Exit::Fenced { term }) => {
-                life.server.signal(Signal::SIGQUIT);
-                self.status.enter(ComputeState::Fenced, Some(format!("a newer compute won term {term}")));
-                end_at_once(ground, &life.server).await?;
-                Ok(LifeEnd::Fenced { term })
-            }
+            Ok(Exit::Fenced { term }) => self.fenced(ground, life, term).await,
             Ok(Exit::PostgresStopped { commit_lsn }) => {
                 end_at_once(ground, &life.server).await?;
                 Ok(LifeEnd::Crashed {
@@ -128,6 +123,19 @@ impl Compute {
                 Ok(LifeEnd::Crashed { reason: format!("the WAL path failed: {error}") })
             }
         }
+    }
+
+    /// Nothing that this server still answers may be believed: no waiting, no last words.
+    pub(super) async fn fenced(
+        &self,
+        ground: &Ground,
+        life: &Life,
+        term: Term,
+    ) -> Result<LifeEnd, ComputeError> {
+        life.server.signal(Signal::SIGQUIT);
+        self.status.enter(ComputeState::Fenced, Some(format!("a newer compute won term {term}")));
+        end_at_once(ground, &life.server).await?;
+        Ok(LifeEnd::Fenced { term })
     }
 
     /// Fails if it was part of a start: who asks for a configuration is told himself.
@@ -188,6 +196,15 @@ impl Compute {
                 return Err(refused);
             }
             restart_needed.extend(reload_settings(&mut session).await?);
+            // What a session begins with (`session_preload_libraries`) may keep out everybody, whoever would mend it too.
+            if is_primary
+                && let Err(error) = Superuser::connect(&paths, port).await
+                && !error.is_retryable()
+            {
+                rewrite_settings(&paths, user, &present).await?;
+                reload_settings(&mut session).await?;
+                return Err(ComputeError::KeepsOut(error.to_string()));
+            }
             restart_needed.sort();
             restart_needed.dedup();
             Ok(ConfigureResponse { restart_needed })

@@ -53,7 +53,15 @@ impl PgClient {
         let mut rows = Vec::new();
         let mut failure = None;
         loop {
-            let message = self.reader.next().await?;
+            let message = match (self.reader.next().await, failure) {
+                (Ok(message), before) => {
+                    failure = before;
+                    message
+                }
+                // What it said last is why it closed the connection.
+                (Err(PgError::Closed | PgError::Io(_)), Some(before)) => return Err(before),
+                (Err(error), _) => return Err(error),
+            };
             match message.tag {
                 b'D' => rows.push(parse_row(message.body)?),
                 // Row description, command complete, empty query.

@@ -81,6 +81,26 @@ async fn a_failed_query_leaves_the_connection_usable() {
     server.await.unwrap();
 }
 
+/// As it does with a session that has been idle for too long, or whose transaction took too long.
+#[tokio::test]
+async fn what_a_server_says_before_it_hangs_up_is_told() {
+    let (listener, params) = listen().await;
+    let server = async {
+        let mut peer = Peer(listener.accept().await.unwrap().0);
+        peer.let_in().await;
+        peer.hear().await;
+        peer.say(b'E', b"SFATAL\0C25P04\0Mtoo long\0\0").await;
+    };
+    let client = async {
+        let mut client = PgClient::connect(&params).await.unwrap();
+        let error = client.simple_query("SELECT 1").await.unwrap_err();
+        assert_eq!(error.sqlstate(), Some("25P04"), "{error}");
+        let error = client.simple_query("SELECT 1").await.unwrap_err();
+        assert!(matches!(error, PgError::Closed | PgError::Io(_)), "{error}");
+    };
+    tokio::join!(server, client);
+}
+
 #[tokio::test]
 async fn copy_both_carries_both_directions_and_ends_as_a_walsender_does() {
     let (listener, params) = listen().await;

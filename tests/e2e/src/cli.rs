@@ -133,6 +133,10 @@ fn branches_are_a_tree_for_every_tenant() {
     let all = cluster.varve_json(&["timeline", "list", "--all"]);
     assert_eq!(all.as_array().expect("a list").len(), 6, "{all}");
 
+    // Once more, and `main` would be another timeline.
+    cluster.refuses(&["tenant", "create", "--tenant-id", &other], "has branch \"main\" already");
+    assert_eq!(cluster.varve_json(&["timeline", "list", "--all"]), all);
+
     // A name whose timeline storage does not have is not passed over in silence.
     let names = cluster.directory().join("branches.json");
     let content = std::fs::read_to_string(&names).expect("branches.json");

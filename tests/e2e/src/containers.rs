@@ -128,6 +128,7 @@ fn the_entry_point_takes_a_bucket() {
 fn the_entry_point_takes_the_server_beside_it_and_stays_with_what_it_began_with() {
     let data = volumes();
     let s3 = [("VARVE_REMOTE_STORAGE", "s3")];
+    let bucket = [("VARVE_REMOTE_STORAGE", "{ bucket_name = \"b\" }")];
     let (credentials, object) =
         (data.path().join("s3_keys/credentials"), data.path().join("object_storage/a/b"));
     let refuses = |part, environment: &[(&str, &str)], because: &str| {
@@ -140,11 +141,13 @@ fn the_entry_point_takes_the_server_beside_it_and_stays_with_what_it_began_with(
     std::fs::write(&object, "an object").unwrap();
     for part in ["safekeeper", "pageserver"] {
         refuses(part, &s3, "it goes on without VARVE_REMOTE_STORAGE");
+        refuses(part, &bucket, "it goes on without VARVE_REMOTE_STORAGE");
     }
     std::fs::remove_file(&object).unwrap();
     std::fs::write(&credentials, "[default]\n").unwrap();
     for part in ["safekeeper", "pageserver"] {
         refuses(part, &[], "it goes on with VARVE_REMOTE_STORAGE=s3");
+        refuses(part, &bucket, "it goes on with VARVE_REMOTE_STORAGE=s3");
     }
     // It stores nothing.
     entry_point(data.path(), "storage_broker", &[]);
@@ -160,8 +163,8 @@ fn the_entry_point_takes_the_server_beside_it_and_stays_with_what_it_began_with(
         assert_eq!(Path::new(value(&arguments, "credentials")), credentials);
     }
     // A bucket elsewhere has credentials of its own.
-    let elsewhere =
-        entry_point(data.path(), "safekeeper", &[("VARVE_REMOTE_STORAGE", "{ bucket_name = \"b\" }")]);
+    std::fs::remove_file(&credentials).unwrap();
+    let elsewhere = entry_point(data.path(), "safekeeper", &bucket);
     assert_eq!(value(&elsewhere, "credentials"), "");
 }
 

@@ -249,6 +249,43 @@ fn physical_backups_of_the_compute_are_refused() {
     });
 }
 
+/// Stock takes each of these, and has the single-user mode for who regrets it.
+#[test]
+fn what_a_start_connects_with_stays() {
+    let cluster = Cluster::up("way-in").need_not_evict("its database is empty");
+    block_on(async {
+        let client = cluster.connect("main").await;
+        client.batch_execute("CREATE DATABASE other").await.unwrap();
+        let other = cluster.connstr("main").replace("/postgres", "/other");
+        assert_ne!(other, cluster.connstr("main"));
+        let other = connect(&other).await.unwrap();
+        for statement in [
+            "DROP DATABASE postgres",
+            "DROP DATABASE postgres WITH (FORCE)",
+            "ALTER DATABASE postgres RENAME TO mine",
+            "ALTER DATABASE postgres ALLOW_CONNECTIONS false",
+            "ALTER ROLE postgres NOLOGIN",
+            "ALTER ROLE postgres NOSUPERUSER",
+            "ALTER ROLE postgres RENAME TO mine",
+            "DO $$ BEGIN EXECUTE 'ALTER ROLE postgres NOLOGIN'; END $$",
+        ] {
+            let refused = other.batch_execute(statement).await.unwrap_err();
+            let said = refused.as_db_error().map_or("", |error| error.message());
+            assert!(said.contains("have to stay as they are"), "{statement}: {refused:?}");
+        }
+        // What takes nothing away.
+        let harmless = "ALTER ROLE postgres PASSWORD 'x'; ALTER DATABASE postgres CONNECTION LIMIT 90;
+                        REVOKE CONNECT ON DATABASE postgres FROM PUBLIC; ALTER DATABASE other RENAME TO another";
+        client
+            .batch_execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'other'")
+            .await
+            .unwrap();
+        client.batch_execute(harmless).await.unwrap();
+    });
+    restart(&cluster);
+    block_on(async { cluster.connect("main").await.batch_execute("DROP DATABASE another").await.unwrap() });
+}
+
 #[test]
 fn a_query_that_waits_for_a_page_can_be_cancelled() {
     let cluster = Cluster::up("cancel");

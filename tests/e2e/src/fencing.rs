@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use harness::{Cluster, Writers, block_on, eventually, ledger_rows, lsn};
+use harness::{Cluster, Writers, block_on, eventually, ledger_rows, lsn, number};
 use nix::sys::signal::Signal;
+use tokio::task::JoinHandle;
 
 #[test]
 fn a_second_compute_fences_the_first() {
@@ -37,35 +38,43 @@ fn a_second_compute_fences_the_first() {
     });
 }
 
+/// A commit that reaches one safekeeper only; it waits.
+async fn tail_on_the_third(cluster: &Cluster) -> JoinHandle<Result<(), tokio_postgres::Error>> {
+    let main = cluster.connect("main").await;
+    main.batch_execute("CREATE TABLE t (n int); INSERT INTO t VALUES (1)").await.unwrap();
+    cluster.kill("safekeeper-1");
+    cluster.kill("safekeeper-2");
+    let committed = lsn(&cluster.safekeeper_timeline(3, "main")["commit_lsn"]);
+    let tail = tokio::spawn(async move { main.batch_execute("INSERT INTO t VALUES (2)").await });
+    eventually("the tail is on one safekeeper", Duration::from_secs(30), async || {
+        lsn(&cluster.safekeeper_timeline(3, "main")["flush_lsn"]) > committed
+    })
+    .await;
+    assert!(!tail.is_finished(), "acknowledged without a quorum");
+    tail
+}
+
+/// The compute sleeps while another is elected by the two safekeepers that have not heard of the tail.
+async fn is_replaced(cluster: &Cluster) {
+    cluster.signal("endpoint-main", Signal::SIGSTOP);
+    cluster.kill("safekeeper-3");
+    cluster.varve(&["safekeeper", "start", "--id", "1"]);
+    cluster.varve(&["safekeeper", "start", "--id", "2"]);
+    cluster.varve(&["endpoint", "create", "second", "--branch-name", "main", "--allow-multiple"]);
+    cluster.varve(&["endpoint", "start", "second", "--allow-multiple"]);
+    cluster.signal("endpoint-main", Signal::SIGCONT);
+    eventually("the first compute ends", Duration::from_secs(30), async || {
+        cluster.pid("endpoint-main").is_none()
+    })
+    .await;
+}
+
 #[test]
 fn the_fenced_computes_unacknowledged_tail_is_gone() {
     let cluster = Cluster::up("fenced-tail");
     block_on(async {
-        let main = cluster.connect("main").await;
-        main.batch_execute("CREATE TABLE t (n int); INSERT INTO t VALUES (1)").await.unwrap();
-        // A commit that reaches one safekeeper only.
-        cluster.kill("safekeeper-1");
-        cluster.kill("safekeeper-2");
-        let committed = lsn(&cluster.safekeeper_timeline(3, "main")["commit_lsn"]);
-        let tail = tokio::spawn(async move { main.batch_execute("INSERT INTO t VALUES (2)").await });
-        eventually("the tail is on one safekeeper", Duration::from_secs(30), async || {
-            lsn(&cluster.safekeeper_timeline(3, "main")["flush_lsn"]) > committed
-        })
-        .await;
-        assert!(!tail.is_finished(), "acknowledged without a quorum");
-
-        // The compute sleeps while another is elected by the two safekeepers that have not heard of the tail.
-        cluster.signal("endpoint-main", Signal::SIGSTOP);
-        cluster.kill("safekeeper-3");
-        cluster.varve(&["safekeeper", "start", "--id", "1"]);
-        cluster.varve(&["safekeeper", "start", "--id", "2"]);
-        cluster.varve(&["endpoint", "create", "second", "--branch-name", "main", "--allow-multiple"]);
-        cluster.varve(&["endpoint", "start", "second", "--allow-multiple"]);
-        cluster.signal("endpoint-main", Signal::SIGCONT);
-        eventually("the first compute ends", Duration::from_secs(30), async || {
-            cluster.pid("endpoint-main").is_none()
-        })
-        .await;
+        let tail = tail_on_the_third(&cluster).await;
+        is_replaced(&cluster).await;
         assert!(tail.await.unwrap().is_err(), "the fenced compute acknowledged its tail");
 
         let second = cluster.connect("second").await;
@@ -81,5 +90,25 @@ fn the_fenced_computes_unacknowledged_tail_is_gone() {
                 && status["term"] == cluster.safekeeper_timeline(1, "main")["term"]
         })
         .await;
+    });
+}
+
+/// What it waits for will not come: it says that it was replaced, so that nobody starts it again, and does so soon.
+#[test]
+fn who_is_replaced_while_it_stops_ends_as_fenced() {
+    let cluster = Cluster::up("fenced-stopping");
+    block_on(async {
+        let tail = tail_on_the_third(&cluster).await;
+        cluster.signal("endpoint-main", Signal::SIGTERM);
+        eventually("it stops", Duration::from_secs(30), async || {
+            cluster.compute_status("main")["state"] == "stopping"
+        })
+        .await;
+        is_replaced(&cluster).await;
+        assert!(tail.await.unwrap().is_err(), "the fenced compute acknowledged its tail");
+        let log = cluster.log("endpoint-main");
+        assert!(log.contains("fenced") && !log.contains("no quorum for the last WAL"), "{log}");
+        let second = cluster.connect("second").await;
+        assert_eq!(number(&second, "SELECT sum(n) FROM t").await, 1);
     });
 }

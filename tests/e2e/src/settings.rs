@@ -51,6 +51,35 @@ fn what_is_refused_changes_nothing() {
     assert_eq!(show(&cluster, "work_mem"), before);
 }
 
+/// Nobody could connect to take it back.
+#[test]
+fn what_would_keep_everybody_out_is_taken_back() {
+    let cluster = Cluster::up("settings-keep-out").need_not_evict("its database is empty");
+    for setting in ["session_preload_libraries=not_there", "local_preload_libraries=not_there"] {
+        refused(&cluster, setting, &["no session can begin", "not_there"]);
+        let (name, _) = setting.split_once('=').unwrap();
+        assert_eq!(show(&cluster, name), "");
+    }
+    cluster.varve(&["endpoint", "reconfigure", "main", "--set", "work_mem=5MB"]);
+    assert_eq!(show(&cluster, "work_mem"), "5MB");
+}
+
+/// What is set for everybody does not count for who brings roles and databases to the spec.
+#[test]
+fn an_endpoint_may_be_one_that_only_reads() {
+    let cluster = Cluster::up("settings-read-only").need_not_evict("its database is empty");
+    let read_only = ["--set", "default_transaction_read_only=on"];
+    let create = ["endpoint", "create", "frozen", "--branch-name", "frozen"];
+    cluster.varve(&["timeline", "branch", "--branch-name", "frozen"]);
+    cluster.varve(&[create.as_slice(), &read_only].concat());
+    cluster.varve(&["endpoint", "start", "frozen"]);
+    block_on(async {
+        let client = cluster.connect("frozen").await;
+        let refused = client.batch_execute("CREATE TABLE t (n int)").await.unwrap_err();
+        assert_eq!(refused.code(), Some(&tokio_postgres::error::SqlState::READ_ONLY_SQL_TRANSACTION));
+    });
+}
+
 /// A database that cannot be made takes the settings with it that were asked for in one go: nobody was told that they are
 /// in force, so no reload may ever bring them.
 #[test]

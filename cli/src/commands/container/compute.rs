@@ -56,7 +56,7 @@ pub fn compute(mut env: LocalEnv, wanted: &Wanted, home: &Path) -> anyhow::Resul
     std::fs::create_dir_all(home).with_context(|| format!("cannot make {}", home.display()))?;
     let spec_file = home.join("spec.json");
     write_private(&spec_file, &serde_json::to_vec_pretty(&spec)?)?;
-    log_to_standard_error(&home.join("postgres.log"))?;
+    log_to_standard_error(&home.join("postgres.log"), Path::new(STANDARD_ERROR))?;
     let listen_http = wanted.listen_http.to_string();
     let error = compute_ctl(env, spec.tenant_id, spec.pg_version, home, &spec_file, &listen_http)?.exec();
     Err(error).context("cannot become compute_ctl")
@@ -94,16 +94,44 @@ fn certified_host(env: &LocalEnv, advertise: Option<&str>) -> anyhow::Result<Str
 }
 
 /// What a container has to say, it says there. What systemd has for standard error is a socket, which PostgreSQL cannot
-/// open: there its log is a file, which logrotate cuts.
-fn log_to_standard_error(log: &Path) -> anyhow::Result<()> {
+/// open: there its log is a file, which logrotate cuts and no start does.
+fn log_to_standard_error(log: &Path, standard_error: &Path) -> anyhow::Result<()> {
+    let can_be_opened = File::options().append(true).open(standard_error).is_ok();
+    let is_file = log.symlink_metadata().is_ok_and(|found| found.is_file());
+    if is_file && !can_be_opened {
+        return Ok(());
+    }
     match std::fs::remove_file(log) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             return Err(error).with_context(|| format!("cannot replace {}", log.display()));
         }
         _ => {}
     }
-    if File::options().append(true).open(STANDARD_ERROR).is_err() {
+    if !can_be_opened {
         return Ok(());
     }
-    symlink(STANDARD_ERROR, log).with_context(|| format!("cannot make the link {}", log.display()))
+    symlink(standard_error, log).with_context(|| format!("cannot make the link {}", log.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_is_a_file_outlives_a_start() {
+        let place = tempfile::tempdir().unwrap();
+        let (log, terminal) = (place.path().join("postgres.log"), place.path().join("terminal"));
+        std::fs::write(&log, "why it ended\n").unwrap();
+        log_to_standard_error(&log, &terminal).unwrap();
+        assert_eq!(std::fs::read_to_string(&log).unwrap(), "why it ended\n");
+
+        std::fs::write(&terminal, "").unwrap();
+        log_to_standard_error(&log, &terminal).unwrap();
+        assert_eq!(std::fs::read_link(&log).unwrap(), terminal);
+
+        // A link to what cannot be opened any more is in the way of a file.
+        std::fs::remove_file(&terminal).unwrap();
+        log_to_standard_error(&log, &terminal).unwrap();
+        assert!(log.symlink_metadata().is_err());
+    }
 }

@@ -57,9 +57,8 @@ impl TenantManager {
         let tenant = self.tenant(id)?;
         let _creating = tenant.creating.lock().await;
         let record = TenantRecord { config, ..tenant.record() };
-        let timelines = tenant.timelines();
-        let asked: Vec<_> = timelines.first().map(|timeline| timeline.id()).into_iter().collect();
-        self.put_confirmed(&tenant, record, &asked).await
+        let asked = tenant.any_timeline();
+        self.put_confirmed(&tenant, record, asked.as_slice()).await
     }
 
     /// A timeline that begins with `entries`, each key's whole value as of `metadata.initdb_lsn`. They come in
@@ -167,8 +166,8 @@ impl TenantManager {
     ) -> Result<Arc<Timeline>, StorageError> {
         let name = with_generation(INDEX_STEM, index.generation);
         let key = self.environment.timeline_object(index.timeline, &name);
-        let granted = ancestor.clone().or_else(|| tenant.timelines().into_iter().next());
-        let asked = granted.map_or(index.timeline, |timeline| timeline.id());
+        let ancestor_id = ancestor.as_ref().map(|ancestor| ancestor.id());
+        let asked = ancestor_id.or_else(|| tenant.any_timeline()).unwrap_or(index.timeline);
         // Before, so that one which nobody would answer for is not put.
         tenant.ownership.confirm(&self.environment, asked).await?;
         let held = match &ancestor {

@@ -28,7 +28,7 @@ impl TenantManager {
                 Some(timeline) => self.forget_timeline(&tenant, &timeline).await?,
                 // It was said before; maybe that was not confirmed.
                 None if tenant.record().deleted_timelines.contains(&id.timeline_id) => {
-                    self.confirm(&tenant, &[who_is_asked(&tenant, id)]).await?;
+                    self.confirm(&tenant, &[tenant.any_timeline().unwrap_or(id)]).await?;
                 }
                 None if self.is_begun(id).await? => self.forget_begun(&tenant, id).await?,
                 None => return Err(StorageError::TimelineNotFound(id)),
@@ -48,7 +48,7 @@ impl TenantManager {
     async fn forget_begun(&self, tenant: &Tenant, id: TenantTimelineId) -> Result<(), StorageError> {
         let mut record = tenant.record();
         record.deleted_timelines.insert(id.timeline_id);
-        self.put_confirmed(tenant, record, &[who_is_asked(tenant, id)]).await?;
+        self.put_confirmed(tenant, record, &[tenant.any_timeline().unwrap_or(id)]).await?;
         tracing::info!(timeline = %id, "deleted what there was of a timeline that was never made to the end");
         Ok(())
     }
@@ -135,11 +135,6 @@ impl TenantManager {
         }
         Ok(())
     }
-}
-
-/// For one that is not there: of another one safekeepers know whose it is.
-fn who_is_asked(tenant: &Tenant, id: TenantTimelineId) -> TenantTimelineId {
-    tenant.timelines().first().map_or(id, |timeline| timeline.id())
 }
 
 /// What is left of a timeline that was deleted.

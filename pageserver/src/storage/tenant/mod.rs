@@ -98,6 +98,12 @@ impl Tenant {
         self.timelines.read().expect("no holder panics").get(&id).cloned()
     }
 
+    /// One whose safekeepers know whose the tenant is, if it has any.
+    fn any_timeline(&self) -> Option<TenantTimelineId> {
+        let timelines = self.timelines.read().expect("no holder panics");
+        timelines.values().next().map(|timeline| timeline.id())
+    }
+
     fn find(&self, id: TenantTimelineId) -> Result<Arc<Timeline>, StorageError> {
         self.timeline(id.timeline_id).ok_or(StorageError::TimelineNotFound(id))
     }

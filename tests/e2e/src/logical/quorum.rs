@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use harness::{Cluster, block_on, eventually, number};
 use nix::sys::signal::Signal;
+use pg_frontend::{Address, ConnectParams, PgClient};
 
 use super::{LOGICAL, PATIENCE, contents, reconnect, subscribed, subscriber, text};
 
@@ -56,5 +57,67 @@ fn a_subscriber_sees_nothing_that_no_quorum_has() {
         let read = "SELECT count(*) FROM pg_logical_slot_get_changes('read', NULL, NULL) WHERE data LIKE 'table public.t: INSERT%'";
         // What was there before the slot is none of its business.
         assert_eq!(number(&client, read).await, 2);
+    });
+}
+
+/// A walsender of a database takes it: what it sends may not be on a quorum yet.
+#[test]
+fn nobody_streams_physically() {
+    let cluster = Cluster::up_with("physical-stream", &[LOGICAL]).need_not_evict("its database is empty");
+    block_on(async {
+        let config: tokio_postgres::Config = cluster.connstr("main").parse().unwrap();
+        let (host, port) = match &config.get_hosts()[0] {
+            tokio_postgres::config::Host::Tcp(host) => (host.clone(), config.get_ports()[0]),
+            other => panic!("{other:?}"),
+        };
+        let address = Address::parse(&format!("{host}:{port}")).unwrap();
+        let password = String::from_utf8(config.get_password().unwrap().to_vec()).unwrap();
+        let params = ConnectParams {
+            replication: Some("database"),
+            ..ConnectParams::new(address, config.get_user().unwrap()).password(&password).database("postgres")
+        };
+        let client = cluster.connect("main").await;
+        client.batch_execute("SELECT pg_create_physical_replication_slot('physical', true)").await.unwrap();
+        let from = text(&client, "SELECT pg_current_wal_flush_lsn()::text").await;
+        for slot in ["", "SLOT physical "] {
+            let session = PgClient::connect(&params).await.unwrap();
+            let command = format!("START_REPLICATION {slot}PHYSICAL {from}");
+            let (mut streamed, _confirmations) = session.copy_both(&command).await.unwrap().split();
+            let refused = tokio::time::timeout(PATIENCE, async {
+                loop {
+                    match streamed.next().await {
+                        Ok(Some(_)) => {}
+                        Ok(None) => panic!("it ended in good order"),
+                        Err(error) => return error.to_string(),
+                    }
+                }
+            });
+            let refused = refused.await.expect("it is ended");
+            assert!(refused.contains("physical replication from a varve compute is refused"), "{refused}");
+        }
+        // Who decodes goes on.
+        client
+            .batch_execute("SELECT pg_create_logical_replication_slot('read', 'test_decoding')")
+            .await
+            .unwrap();
+        let session = PgClient::connect(&params).await.unwrap();
+        let command = "START_REPLICATION SLOT read LOGICAL 0/0";
+        let (mut streamed, _confirmations) = session.copy_both(command).await.unwrap().split();
+        for round in 0..5 {
+            client
+                .batch_execute(&format!("CREATE TABLE t{round} (n int); INSERT INTO t{round} VALUES (1)"))
+                .await
+                .unwrap();
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        let last = tokio::time::timeout(PATIENCE, async {
+            loop {
+                let message = streamed.next().await.unwrap().expect("it goes on");
+                if memchr::memmem::find(&message, b"table public.t4: INSERT").is_some() {
+                    return;
+                }
+            }
+        });
+        last.await.expect("it is sent all of it");
     });
 }
