@@ -41,7 +41,7 @@ pub fn make(pg_bin_dir: &Path, pg_version: PgVersion, target: &Path) -> anyhow::
     Ok(())
 }
 
-/// A data directory as one file, which nobody else may read: no more may they the directory.
+/// A data directory as one file, which nobody else may read, as they may not read the directory.
 pub fn pack(data: &Path, target: &Path, level: i32) -> anyhow::Result<()> {
     let mut private = File::options();
     private.write(true).create(true).truncate(true).mode(0o600);

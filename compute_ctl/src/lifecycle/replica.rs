@@ -6,6 +6,7 @@
 //! Beside the server runs a task that leases the LSN at which the replica reads, so that the pageserver keeps it
 //! however far the replica lags behind, and that tells how far it is.
 
+use std::convert::Infallible;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -32,8 +33,6 @@ const PATIENCE: Duration = Duration::from_secs(900);
 /// How old what is known of its positions may be; and while it starts.
 const GLANCE: Duration = Duration::from_millis(500);
 const FIRST_GLANCE: Duration = Duration::from_millis(20);
-/// So long one look at them may take.
-const LOOK: Duration = Duration::from_secs(10);
 /// Between two lines of the log about a start that takes long.
 const TELL: Duration = Duration::from_secs(1);
 /// A safekeeper that has sent nothing for so long may be cut off.
@@ -193,39 +192,39 @@ impl Follower {
         Ok(Follower { pageserver, paths, port, spec, credentials, first_target: lsn, tell })
     }
 
-    /// Ends only if the pageserver no longer has what the replica reads.
+    /// Ends only if the pageserver no longer has what the replica reads. No lease waits for a session, which may wait for a
+    /// lock that replay holds.
     async fn run(self) -> Exit {
+        tokio::select! {
+            exit = self.renew_leases() => exit,
+            never = self.follow(), if self.spec.mode == ComputeMode::Replica => match never {},
+        }
+    }
+
+    async fn renew_leases(&self) -> Exit {
+        loop {
+            let lsn = self.tell.borrow().replayed_lsn;
+            let next = match self.pageserver.lease(lsn, self.spec.mode == ComputeMode::Replica).await {
+                Ok(length) => length / RENEWALS,
+                Err(PageClientError::Connection(error)) if is_gone(&error) => {
+                    return Exit::Failed { reason: format!("{lsn} cannot be read any more: {error}") };
+                }
+                Err(error) => {
+                    tracing::warn!(%lsn, "cannot lease what this replica reads, will try again: {error}");
+                    FIRST_RENEWAL
+                }
+            };
+            tokio::time::sleep(next).await;
+        }
+    }
+
+    async fn follow(&self) -> Infallible {
         let began = Instant::now();
         let mut session = None;
-        let mut renew_at = Instant::now();
         let mut source = Source { first: 0, received: Lsn::INVALID, look_at: Instant::now() + STALL };
         loop {
-            if let ComputeMode::Replica = self.spec.mode {
-                let looking = async {
-                    self.look(&mut session).await;
-                    self.leave_who_stands_still(&mut source, session.as_mut()).await;
-                };
-                // A session may wait for a lock that replay holds, and a lease does not wait for a session.
-                if tokio::time::timeout(LOOK, looking).await.is_err() {
-                    session = None;
-                }
-            }
-            if renew_at <= Instant::now() {
-                let lsn = self.tell.borrow().replayed_lsn;
-                renew_at = Instant::now()
-                    + match self.pageserver.lease(lsn, self.spec.mode == ComputeMode::Replica).await {
-                        Ok(length) => length / RENEWALS,
-                        Err(PageClientError::Connection(error)) if is_gone(&error) => {
-                            return Exit::Failed {
-                                reason: format!("{lsn} cannot be read any more: {error}"),
-                            };
-                        }
-                        Err(error) => {
-                            tracing::warn!(%lsn, "cannot lease what this replica reads, will try again: {error}");
-                            FIRST_RENEWAL
-                        }
-                    };
-            }
+            self.look(&mut session).await;
+            self.leave_who_stands_still(&mut source, session.as_mut()).await;
             let starting = began.elapsed() < CATCH_UP && self.tell.borrow().replayed_lsn < self.first_target;
             tokio::time::sleep(if starting { FIRST_GLANCE } else { GLANCE }).await;
         }
