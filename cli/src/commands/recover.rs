@@ -35,8 +35,13 @@ struct Recovered {
     start_lsn: Lsn,
     /// The latest commit that it has, if it has one.
     last_commit: Option<String>,
+    /// Why that is not known, if it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_commit_unknown: Option<String>,
     lost_timeline_id: TimelineId,
     kept_as: String,
+    /// Endpoints of `kept_as`, since they stand at an LSN that is lost.
+    endpoints_kept: Vec<String>,
 }
 
 /// A branch that is well, but had no name here.
@@ -56,56 +61,26 @@ struct Report {
     failed: Vec<Failed>,
 }
 
-/// A branch that did not come back, and is not in the way of the others.
+/// A branch that did not come back, or all of a tenant; it is not in the way of the others.
 #[derive(Debug, Serialize)]
 struct Failed {
     tenant_id: TenantId,
-    timeline_id: TimelineId,
+    timeline_id: Option<TimelineId>,
     reason: String,
+}
+
+impl Report {
+    fn fail(&mut self, tenant_id: TenantId, timeline_id: Option<TimelineId>, error: &anyhow::Error) {
+        self.failed.push(Failed { tenant_id, timeline_id, reason: format!("{error:#}") });
+    }
 }
 
 pub async fn recover(env: &LocalEnv, output: Output) -> anyhow::Result<()> {
     let mut branches = env.branches()?;
     let mut report = Report::default();
     for tenant in pageserver_client(env).tenants().await? {
-        if branches.tenants().all(|(known, _)| known != tenant.id) {
-            branches.add_tenant(tenant.id, false)?;
-        }
-        let timelines = Timelines::of(env, &branches, tenant.id).await?;
-        report.archived += timelines.archived;
-        for info in &timelines.lost {
-            output.progress(format!("branch {} goes on", branches.quoted(tenant.id, info.timeline_id)));
-            match go_on(env, &mut branches, info, &timelines).await {
-                Ok(recovered) => report.recovered.push(recovered),
-                Err(error) => report.failed.push(Failed {
-                    tenant_id: tenant.id,
-                    timeline_id: info.timeline_id,
-                    reason: format!("{error:#}"),
-                }),
-            }
-        }
-        for info in &timelines.alive {
-            if branches.name_of(tenant.id, info.timeline_id).is_some() {
-                continue;
-            }
-            let lost = timelines.left_behind_by(info);
-            let name = lost.and_then(|lost| Some((lost, branches.name_of(tenant.id, lost)?.to_owned())));
-            match name {
-                // It was made, and then something came between: a crash, or an old list of names.
-                Some((lost, name)) => {
-                    let endpoints = endpoints_at_rest(env, TenantTimelineId::new(tenant.id, lost), &name)?;
-                    let recovered = take_over(env, &mut branches, &name, endpoints, lost, info).await?;
-                    report.recovered.push(recovered);
-                }
-                None => {
-                    let branch_name = name_it(&mut branches, info, &timelines)?;
-                    report.named.push(Named {
-                        tenant_id: tenant.id,
-                        branch_name,
-                        timeline_id: info.timeline_id,
-                    });
-                }
-            }
+        if let Err(error) = recover_tenant(env, &mut branches, tenant.id, &mut report, output).await {
+            report.fail(tenant.id, None, &error);
         }
     }
     output.result(&report, || in_words(&report))?;
@@ -113,6 +88,62 @@ pub async fn recover(env: &LocalEnv, output: Output) -> anyhow::Result<()> {
         0 => Ok(()),
         failed => bail!("{failed} did not come back; when the reason is gone, the same command goes on"),
     }
+}
+
+/// An error is of the tenant as a whole.
+async fn recover_tenant(
+    env: &LocalEnv,
+    branches: &mut Branches,
+    tenant: TenantId,
+    report: &mut Report,
+    output: Output,
+) -> anyhow::Result<()> {
+    if branches.tenants().all(|(known, _)| known != tenant) {
+        branches.add_tenant(tenant, false)?;
+    }
+    let timelines = Timelines::of(env, branches, tenant).await?;
+    report.archived += timelines.archived;
+    for info in &timelines.lost {
+        output.progress(format!("branch {} goes on", branches.quoted(tenant, info.timeline_id)));
+        match go_on(env, branches, info, &timelines).await {
+            Ok(recovered) => report.recovered.push(recovered),
+            Err(error) => report.fail(tenant, Some(info.timeline_id), &error),
+        }
+    }
+    for info in &timelines.alive {
+        if branches.name_of(tenant, info.timeline_id).is_some() {
+            continue;
+        }
+        if let Err(error) = find_name(env, branches, info, &timelines, report).await {
+            report.fail(tenant, Some(info.timeline_id), &error);
+        }
+    }
+    Ok(())
+}
+
+/// Of a timeline that is well.
+async fn find_name(
+    env: &LocalEnv,
+    branches: &mut Branches,
+    info: &TimelineInfo,
+    among: &Timelines,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let tenant = info.tenant_id;
+    let lost = among.left_behind_by(info);
+    let name = lost.and_then(|lost| Some((lost, branches.name_of(tenant, lost)?.to_owned())));
+    match name {
+        // It was made, and then something came between: a crash, or an old list of names.
+        Some((lost, name)) => {
+            let endpoints = endpoints_at_rest(env, TenantTimelineId::new(tenant, lost), &name).await?;
+            report.recovered.push(take_over(env, branches, &name, endpoints, lost, info).await?);
+        }
+        None => {
+            let branch_name = name_it(branches, info, among)?;
+            report.named.push(Named { tenant_id: tenant, branch_name, timeline_id: info.timeline_id });
+        }
+    }
+    Ok(())
 }
 
 /// Everything that is done may be done once more after a failure.
@@ -128,7 +159,7 @@ async fn go_on(
         None => name_it(branches, lost, among)?,
     };
     // Refused before anything is done.
-    let endpoints = endpoints_at_rest(env, TenantTimelineId::new(tenant, lost.timeline_id), &name)?;
+    let endpoints = endpoints_at_rest(env, TenantTimelineId::new(tenant, lost.timeline_id), &name).await?;
     let pageserver = pageserver_client(env);
     // What safekeepers had put into object storage, and the pageserver had not.
     let at = pageserver.replay_offloaded_wal(tenant, lost.timeline_id).await?.last_record_lsn;
@@ -150,16 +181,24 @@ async fn take_over(
 ) -> anyhow::Result<Recovered> {
     let tenant = info.tenant_id;
     let kept = branches.free_name(tenant, name);
-    put_in_place(env, branches, endpoints, name, info, &kept)?;
+    let endpoints_kept = put_in_place(env, branches, endpoints, name, info, &kept)?;
     let start_lsn = info.initdb_lsn;
+    // It has been moved, whether or not this can be said of it.
+    let last_commit = pageserver_client(env).timestamp_of_lsn(tenant, info.timeline_id, start_lsn).await;
+    let (last_commit, last_commit_unknown) = match last_commit {
+        Ok(last_commit) => (last_commit, None),
+        Err(error) => (None, Some(error.to_string())),
+    };
     Ok(Recovered {
         tenant_id: tenant,
         branch_name: name.to_owned(),
         timeline_id: info.timeline_id,
         start_lsn,
-        last_commit: pageserver_client(env).timestamp_of_lsn(tenant, info.timeline_id, start_lsn).await?,
+        last_commit,
+        last_commit_unknown,
         lost_timeline_id: lost,
         kept_as: kept,
+        endpoints_kept,
     })
 }
 
@@ -183,7 +222,11 @@ fn in_words(report: &Report) -> String {
         parts.push("no branch is lost: safekeepers have the WAL of all".to_owned());
     } else if !report.recovered.is_empty() {
         let rows = report.recovered.iter().map(|branch| -> Vec<Cell> {
-            let last_commit = branch.last_commit.clone().unwrap_or_else(|| "none".to_owned());
+            let last_commit = match (&branch.last_commit, &branch.last_commit_unknown) {
+                (Some(time), _) => time.clone(),
+                (None, None) => "none".to_owned(),
+                (None, Some(_)) => "unknown".to_owned(),
+            };
             vec![
                 branch.branch_name.clone().into(),
                 branch.start_lsn.to_string().into(),
@@ -194,11 +237,25 @@ fn in_words(report: &Report) -> String {
         let table = table(&["BRANCH", "GOES ON AT", "LAST COMMIT", "WHAT IT WAS"], rows);
         parts.push(format!("{table}\nWhat was committed later was in no object storage, and is lost."));
     }
+    for Recovered { branch_name, last_commit_unknown, kept_as, endpoints_kept, .. } in &report.recovered {
+        if let Some(reason) = last_commit_unknown {
+            parts.push(format!("the last commit of branch {branch_name:?} is not known: {reason}"));
+        }
+        for endpoint in endpoints_kept {
+            parts.push(format!(
+                "endpoint {endpoint:?} stands at an LSN that is lost, and so it is on branch {kept_as:?} now"
+            ));
+        }
+    }
     for Named { branch_name, timeline_id, .. } in &report.named {
         parts.push(format!("timeline {timeline_id} had no name here, and is branch {branch_name:?} now"));
     }
-    for Failed { timeline_id, reason, .. } in &report.failed {
-        parts.push(format!("timeline {timeline_id} did not come back: {reason}"));
+    for Failed { tenant_id, timeline_id, reason } in &report.failed {
+        let what = match timeline_id {
+            Some(timeline) => format!("timeline {timeline}"),
+            None => format!("tenant {tenant_id}"),
+        };
+        parts.push(format!("{what} did not come back: {reason}"));
     }
     if report.archived > 0 {
         let archived = report.archived;

@@ -2,6 +2,7 @@
 //! then on every safekeeper.
 
 mod archive;
+mod at_rest;
 mod delete;
 mod detach_ancestor;
 mod detail;
@@ -28,8 +29,9 @@ use crate::arguments::{Moment, TimelineCommand};
 use crate::local_env::{Branches, LocalEnv};
 use crate::output::Output;
 use crate::storage::{on_all_safekeepers, pageserver_client, safekeeper_client, safekeeper_statuses};
+pub use at_rest::endpoints_at_rest;
 pub use delete::delete;
-pub use restore::{Restore, endpoints_at_rest, put_in_place, restore};
+pub use restore::{Restore, put_in_place, restore};
 use tree::draw_tree;
 
 /// How long the pageserver may take to catch up before a branch or an export at the head is given up.

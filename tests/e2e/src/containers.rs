@@ -3,6 +3,7 @@
 
 mod network;
 mod replicas;
+mod running;
 mod services;
 mod tls;
 

@@ -58,7 +58,10 @@ fn object_storage_alone_is_enough() {
             .need_not_evict("it writes much and reads little");
         after.varve(&["start"]);
         after.kill("safekeeper-2");
-        after.refuses(&["recover"], "all safekeepers");
+        let outcome = after.try_varve(&["--json", "recover"]);
+        let report: serde_json::Value = serde_json::from_slice(&outcome.stdout).unwrap();
+        let reason = report["failed"][0]["reason"].as_str().expect("a reason");
+        assert!(!outcome.status.success() && reason.contains("all safekeepers"), "{report}");
         after.varve(&["start"]);
         let recovered = after.varve_json(&["recover"]);
         let recovered = &recovered["recovered"];

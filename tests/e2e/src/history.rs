@@ -35,6 +35,10 @@ async fn moment(client: &Client) -> String {
     client.query_one(now, &[]).await.unwrap().get(0)
 }
 
+async fn position(client: &Client) -> String {
+    client.query_one("SELECT pg_current_wal_flush_lsn()::text", &[]).await.unwrap().get(0)
+}
+
 #[test]
 fn a_branch_is_taken_back_to_the_moment_before_the_accident() {
     let cluster = Cluster::up("restore").need_not_evict("it reads little");
@@ -43,11 +47,17 @@ fn a_branch_is_taken_back_to_the_moment_before_the_accident() {
         main.batch_execute("CREATE TABLE kept (id int); INSERT INTO kept SELECT generate_series(1, 1000)")
             .await
             .unwrap();
+        let early = position(&main).await;
+        main.batch_execute("CREATE TABLE between ()").await.unwrap();
         let before = moment(&main).await;
         // Commits on both sides of the moment, microseconds apart.
         main.batch_execute("INSERT INTO kept VALUES (1001)").await.unwrap();
         main.batch_execute("DROP TABLE kept").await.unwrap();
         let after = moment(&main).await;
+        let late = position(&main).await;
+        for (name, lsn) in [("early", &early), ("late", &late)] {
+            cluster.varve(&["endpoint", "create", name, "--branch-name", "main", "--lsn", lsn]);
+        }
 
         let branch =
             |name, time| ["timeline", "branch", "--branch-name", name, "--ancestor-start-time", time];
@@ -71,7 +81,8 @@ fn a_branch_is_taken_back_to_the_moment_before_the_accident() {
         cluster.refuses(&restore, "varve endpoint stop main");
         drop(main);
         cluster.varve(&["endpoint", "stop", "main"]);
-        cluster.varve(&restore);
+        let restored = cluster.varve_json(&restore);
+        assert_eq!(restored["endpoints_kept"], serde_json::json!(["late"]), "{restored}");
         cluster.varve(&["endpoint", "start", "main"]);
         let main = cluster.connect("main").await;
         assert_eq!(number(&main, "SELECT count(*) FROM kept").await, 1000);
@@ -81,6 +92,17 @@ fn a_branch_is_taken_back_to_the_moment_before_the_accident() {
         cluster.varve(&["endpoint", "start", "wrong"]);
         let wrong = cluster.connect("wrong").await;
         assert!(wrong.query_one("SELECT count(*) FROM kept", &[]).await.is_err());
+
+        // Who stands at an LSN sees what was there, also where another history has that LSN now.
+        let list = cluster.varve_json(&["endpoint", "list"]);
+        for (name, branch, exists) in [("early", "main", 1), ("late", "main-before-1", 0)] {
+            let of_name = list.as_array().unwrap().iter().find(|endpoint| endpoint["endpoint"] == name);
+            assert_eq!(of_name.expect("an endpoint")["branch_name"], branch, "{list}");
+            cluster.varve(&["endpoint", "start", name]);
+            let there = cluster.connect(name).await;
+            let kept = "SELECT count(*) FROM pg_class WHERE relname = 'kept'";
+            assert_eq!(number(&there, kept).await, exists, "{name}");
+        }
     });
 }
 
@@ -99,8 +121,7 @@ fn what_is_older_than_the_interval_goes_and_branches_keep_theirs() {
         for _ in 0..8 {
             main.batch_execute(round).await.unwrap();
         }
-        let middle: String =
-            main.query_one("SELECT pg_current_wal_flush_lsn()::text", &[]).await.unwrap().get(0);
+        let middle = position(&main).await;
         cluster.varve(&["timeline", "branch", "--branch-name", "old", "--ancestor-start-lsn", &middle]);
         let middle = lsn(&cluster.pageserver_timeline("old")["initdb_lsn"]);
         for _ in 0..12 {

@@ -5,6 +5,7 @@ use pageserver_api::models::{ArchivalState, TimelineInfo};
 use serde_json::json;
 use types::TenantTimelineId;
 
+use super::at_rest::no_compute_writes;
 use super::available_lsn;
 use crate::endpoints::Endpoint;
 use crate::local_env::{Branches, LocalEnv};
@@ -26,6 +27,7 @@ pub async fn archive(
             endpoint.name
         );
     }
+    no_compute_writes(env, ttid, &format!("{branch:?}")).await?;
     let all = pageserver_client(env).timelines(tenant_id).await?;
     let in_use = |info: &&TimelineInfo| info.ancestor_timeline_id == Some(timeline_id) && !info.is_archived;
     let children: Vec<String> =

@@ -6,6 +6,7 @@ use http_client::{StatusCode, absent_is_none};
 use safekeeper_api::http::{Client, TimelineDeleteQuery};
 use types::TenantTimelineId;
 
+use super::at_rest::no_compute_writes;
 use crate::endpoints::Endpoint;
 use crate::local_env::{Branches, LocalEnv};
 use crate::storage::{on_all_safekeepers, pageserver_client};
@@ -25,6 +26,7 @@ pub async fn delete(
             endpoint.name
         );
     }
+    no_compute_writes(env, ttid, &this).await?;
     let pageserver = pageserver_client(env);
     let all = pageserver.timelines(tenant_id).await?;
     let left_it = all.iter().filter(|info| info.ancestor_timeline_id == Some(timeline_id));

@@ -1,10 +1,11 @@
 //! `timeline restore`: a branch as it was, under its own name; what it was until now keeps its data under another.
 
-use anyhow::bail;
+use compute_api::ComputeMode;
 use pageserver_api::models::{TimelineCreateRequest, TimelineInfo};
 use serde::Serialize;
 use types::{Lsn, TenantId, TenantTimelineId, TimelineId};
 
+use super::at_rest::endpoints_at_rest;
 use super::{create, start_of_branch, storage_is_ready};
 use crate::arguments::Moment;
 use crate::endpoints::Endpoint;
@@ -28,6 +29,11 @@ pub struct Restored {
     pub start_lsn: Lsn,
     pub kept_as: String,
     pub kept_timeline_id: TimelineId,
+    /// Endpoints of `kept_as`, since they stand at an LSN that is in no other branch.
+    pub endpoints_kept: Vec<String>,
+    /// Computes may have hosts of their own, where nobody here sees one that is suspended.
+    #[serde(skip)]
+    pub has_hosts: bool,
 }
 
 impl Restored {
@@ -36,10 +42,22 @@ impl Restored {
     }
 
     pub fn in_words(&self) -> String {
-        format!(
-            "branch {:?} is as it was at {}; what it was until now is branch {:?}",
-            self.branch, self.start_lsn, self.kept_as
-        )
+        let Restored { branch, start_lsn, kept_as, endpoints_kept, .. } = self;
+        let mut text = format!(
+            "branch {branch:?} is as it was at {start_lsn}; what it was until now is branch {kept_as:?}"
+        );
+        for endpoint in endpoints_kept {
+            text.push_str(&format!(
+                "\nendpoint {endpoint:?} stands at a later LSN, and so it is on branch {kept_as:?} now"
+            ));
+        }
+        if self.has_hosts {
+            text.push_str(&format!(
+                "\nIts computes are to be stopped before a restore and started after it, also those that are suspended: \
+                 one that was not stopped goes on with branch {kept_as:?}"
+            ));
+        }
+        text
     }
 }
 
@@ -50,41 +68,26 @@ pub async fn restore(env: &LocalEnv, branches: &mut Branches, restore: Restore) 
     let kept = keep_as.unwrap_or_else(|| branches.free_name(tenant, &branch));
     branches.check_new_name(tenant, &kept)?;
     let ttid = TenantTimelineId::new(tenant, before);
-    let endpoints = endpoints_at_rest(env, ttid, &branch)?;
+    let endpoints = endpoints_at_rest(env, ttid, &branch).await?;
     let timeline = TimelineId::generate();
     storage_is_ready(env, TenantTimelineId::new(tenant, timeline)).await?;
     let start = start_of_branch(env, ttid, to_lsn, to_time).await?;
     let request = TimelineCreateRequest::branch(timeline, before, start);
     let info = create(env, tenant, request).await?;
-    put_in_place(env, branches, endpoints, &branch, &info, &kept)?;
+    let endpoints_kept = put_in_place(env, branches, endpoints, &branch, &info, &kept)?;
     Ok(Restored {
         branch,
         timeline_id: info.timeline_id,
         start_lsn: info.initdb_lsn,
         kept_as: kept,
         kept_timeline_id: before,
+        endpoints_kept,
+        has_hosts: env.config.hosts.is_some(),
     })
 }
 
-/// The endpoints of a branch that another timeline is to take the place of. None of them may run.
-pub fn endpoints_at_rest(
-    env: &LocalEnv,
-    ttid: TenantTimelineId,
-    branch: &str,
-) -> anyhow::Result<Vec<Endpoint>> {
-    let endpoints = Endpoint::all_of(env, ttid)?;
-    if let Some(running) = endpoints.iter().find(|endpoint| endpoint.is_in_use(env)) {
-        bail!(
-            "endpoint {:?} runs on branch {branch:?}: `varve endpoint stop {}` first, it finds the restored branch \
-             when it starts again",
-            running.name,
-            running.name
-        );
-    }
-    Ok(endpoints)
-}
-
-/// Has the branch's name and endpoints mean the new timeline; what it was until now is called `kept`.
+/// Has the branch's name and endpoints mean the new timeline; what it was until now is called `kept`. Returns the endpoints
+/// that stay with that.
 pub fn put_in_place(
     env: &LocalEnv,
     branches: &mut Branches,
@@ -92,12 +95,39 @@ pub fn put_in_place(
     branch: &str,
     new: &TimelineInfo,
     kept: &str,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Vec<String>> {
     // The name first: an endpoint that is left behind by a crash in between is on what it was on.
     branches.replace_branch(new.tenant_id, branch, new.timeline_id, kept)?;
+    let mut stay = Vec::new();
     for mut endpoint in endpoints {
+        if stands_after(endpoint.mode, new.initdb_lsn) {
+            stay.push(endpoint.name);
+            continue;
+        }
         endpoint.timeline_id = new.timeline_id;
         endpoint.save(env)?;
     }
-    Ok(())
+    Ok(stay)
+}
+
+/// It reads for ever what a timeline that begins at `start` does not have, or has otherwise.
+fn stands_after(mode: ComputeMode, start: Lsn) -> bool {
+    match mode {
+        ComputeMode::Static { lsn } => lsn > start,
+        ComputeMode::Primary | ComputeMode::Replica => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_stands_at_an_lsn_that_the_new_timeline_does_not_share_stays() {
+        let stays = |mode| stands_after(mode, Lsn(100));
+        assert!(stays(ComputeMode::Static { lsn: Lsn(101) }));
+        // Up to its beginning the two are the same.
+        assert!(!stays(ComputeMode::Static { lsn: Lsn(100) }));
+        assert!(!stays(ComputeMode::Primary) && !stays(ComputeMode::Replica));
+    }
 }
