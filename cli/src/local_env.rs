@@ -21,12 +21,14 @@ mod keys;
 
 use std::fs::File;
 use std::io::ErrorKind;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use auth::{Credentials, Trust};
 use durable_fs::DurableFs;
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 pub use branches::Branches;
@@ -34,6 +36,12 @@ pub use certificates::{Certificates, LOCAL, Whose, bare, check_host};
 pub use config::{Config, Hosts};
 pub use installation::{Installation, check_version};
 pub use keys::Keys;
+
+use crate::output::say;
+
+/// Most commands are done in less: then nobody has to be told.
+const SILENT: Duration = Duration::from_secs(1);
+const LOCK_POLL: Duration = Duration::from_millis(10);
 
 pub struct LocalEnv {
     pub directory: PathBuf,
@@ -107,14 +115,34 @@ impl LocalEnv {
         }
     }
 
-    /// Held by commands that change the cluster, so that two of them do not mix.
+    /// Held by commands that change the cluster, so that two of them do not mix. Who waits for long says for whom.
     pub fn lock(directory: &Path) -> anyhow::Result<Flock<File>> {
         std::fs::create_dir_all(directory)
             .with_context(|| format!("cannot make the directory {}", directory.display()))?;
         let path = directory.join("lock");
-        let file = File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
-        Flock::lock(file, FlockArg::LockExclusive)
-            .map_err(|(_, error)| anyhow::anyhow!("cannot lock {}: {error}", path.display()))
+        let open = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+        let mut file = open.with_context(|| format!("cannot open {}", path.display()))?;
+        let cannot = |error| anyhow::anyhow!("cannot lock {}: {error}", path.display());
+        let started = Instant::now();
+        let lock = loop {
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => break lock,
+                Err((still, Errno::EWOULDBLOCK)) if started.elapsed() < SILENT => {
+                    file = still;
+                    std::thread::sleep(LOCK_POLL);
+                }
+                Err((still, Errno::EWOULDBLOCK)) => {
+                    let holder = std::fs::read_to_string(&path).unwrap_or_default();
+                    say(&format!("waiting for another varve command to end (process {})", holder.trim()));
+                    break Flock::lock(still, FlockArg::LockExclusive).map_err(|(_, error)| cannot(error))?;
+                }
+                Err((_, error)) => return Err(cannot(error)),
+            }
+        };
+        // For who waits; without it they wait all the same.
+        let pid = std::process::id().to_string();
+        let _ = lock.set_len(0).and_then(|()| lock.write_all_at(pid.as_bytes(), 0));
+        Ok(lock)
     }
 
     /// How to call `varve` for this cluster, as in "`varve start` starts it".

@@ -24,6 +24,19 @@ pub struct Process {
     directory: PathBuf,
 }
 
+/// What a pid file names.
+#[derive(Clone, Copy)]
+struct Running {
+    pid: i32,
+    start: u64,
+}
+
+impl Running {
+    fn is_alive(self) -> bool {
+        start_time(self.pid) == Some(self.start)
+    }
+}
+
 impl Process {
     /// `name` as in `varve logs NAME`; `directory` is the cluster's run directory.
     pub fn new(name: impl Into<String>, directory: PathBuf) -> Process {
@@ -44,10 +57,14 @@ impl Process {
 
     /// The pid, if it runs.
     pub fn pid(&self) -> Option<i32> {
+        self.running().map(|running| running.pid)
+    }
+
+    fn running(&self) -> Option<Running> {
         let text = std::fs::read_to_string(self.pid_file()).ok()?;
         let (pid, start) = text.trim().split_once(' ')?;
-        let pid = pid.parse().ok()?;
-        (start_time(pid)?.to_string() == start).then_some(pid)
+        let named = Running { pid: pid.parse().ok()?, start: start.parse().ok()? };
+        named.is_alive().then_some(named)
     }
 
     /// Starts the program with its output appended to the log. It is not ready yet: see [`Process::wait_ready`].
@@ -113,20 +130,21 @@ impl Process {
         true
     }
 
-    /// Ends it and waits for its end; SIGKILL when that takes longer than `timeout`. False if it did not run.
+    /// Ends it and waits for its end; SIGKILL when that takes longer than `timeout`. False if it did not run. One that another
+    /// command starts in its place meanwhile stays.
     pub async fn stop(&self, signal: Signal, timeout: Duration) -> anyhow::Result<bool> {
-        let Some(pid) = self.pid() else {
+        let Some(running) = self.running() else {
             self.forget()?;
             return Ok(false);
         };
         let started = Instant::now();
         let mut killed = signal == Signal::SIGKILL;
         // An error means that it is gone already, which the loop will see.
-        let _ = kill(Pid::from_raw(pid), signal);
-        while self.pid().is_some() {
+        let _ = kill(Pid::from_raw(running.pid), signal);
+        while running.is_alive() {
             if !killed && started.elapsed() > timeout {
                 say(&format!("{} did not end within {} s: killing it", self.name, timeout.as_secs()));
-                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+                let _ = kill(Pid::from_raw(running.pid), Signal::SIGKILL);
                 killed = true;
             }
             tokio::time::sleep(POLL).await;
@@ -136,6 +154,9 @@ impl Process {
     }
 
     fn forget(&self) -> anyhow::Result<()> {
+        if self.running().is_some() {
+            return Ok(());
+        }
         match std::fs::remove_file(self.pid_file()) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),
@@ -185,6 +206,32 @@ mod tests {
         assert!(process.stop(Signal::SIGTERM, Duration::from_secs(10)).await.unwrap());
         assert_eq!(process.pid(), None);
         assert!(!process.stop(Signal::SIGTERM, Duration::from_secs(10)).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn who_is_started_while_another_is_stopped_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let process = Process::new("sleeper", directory.path().to_owned());
+        let sleep = || {
+            let mut command = Command::new("sleep");
+            command.arg("600");
+            command
+        };
+        process.spawn(sleep()).unwrap();
+        let first = process.pid().unwrap();
+        let stopping = process.stop(Signal::SIGTERM, Duration::from_secs(10));
+        // It has looked once when this begins.
+        let starting = async {
+            while start_time(first).is_some() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            process.spawn(sleep()).unwrap();
+        };
+        let (stopped, ()) = tokio::join!(stopping, starting);
+        assert!(stopped.unwrap());
+        let second = process.pid().expect("the second one runs");
+        assert_ne!(second, first);
+        process.stop(Signal::SIGKILL, Duration::ZERO).await.unwrap();
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@ use anyhow::{Context, bail};
 use http_client::absent_is_none;
 use pageserver_api::history::{TenantConfig, TenantConfigRequest, TenantConfigResponse};
 use serde_json::json;
-use types::{PgVersion, TenantId, TimelineId};
+use types::{PgVersion, TenantId, TenantTimelineId, TimelineId};
 
 use super::timeline;
 use crate::arguments::TenantCommand;
@@ -86,6 +86,10 @@ async fn delete(
             endpoint.name,
             endpoint.name
         );
+    }
+    for (branch, timeline) in branches.names(tenant) {
+        timeline::no_compute_writes(env, TenantTimelineId::new(tenant, timeline), &format!("{branch:?}"))
+            .await?;
     }
     let on_pageserver = absent_is_none(pageserver_client(env).delete_tenant(tenant).await)?.is_some();
     let on_safekeepers =

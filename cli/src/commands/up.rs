@@ -28,16 +28,16 @@ pub async fn up(
     output: Output,
 ) -> anyhow::Result<()> {
     let env = init(directory, arguments, output)?;
-    start_storage(&env, output).await?;
+    let mut failures = start_storage(&env, output).await;
     let mut branches = env.branches()?;
     if branches.default_tenant().is_none() {
+        std::mem::take(&mut failures).tell()?;
         tenant::create(&env, &mut branches, tenant::NewTenant::of(env.config.pg_version), output).await?;
     }
-    let mut first = first_endpoint(&env, output)?;
-    first.wanted = true;
-    first.save(&env)?;
-    start_wanted_endpoints(&env, output).await?;
+    let first = first_endpoint(&env, output)?;
+    start_endpoints(&env, Some(&first.name), &mut failures, output).await?;
     drop(lock);
+    failures.tell()?;
 
     let connection = first.connection_string(&env, "postgres");
     output.result(&json!({ "data_dir": env.directory, "connstr": connection }), || {
@@ -48,12 +48,20 @@ pub async fn up(
     })
 }
 
-/// The endpoint `main`, which is made if need be. Or who writes to its branch in its place: that one would be fenced off.
+/// The endpoint `main`, which is made if need be. Or who writes to its branch in its place: that one would be fenced off. Where
+/// there is no such branch any more, one that is started with the cluster.
 fn first_endpoint(env: &LocalEnv, output: Output) -> anyhow::Result<Endpoint> {
     let new = endpoint::NewEndpoint::named(DEFAULT_ENDPOINT);
     let branch = match Endpoint::exists(env, DEFAULT_ENDPOINT) {
         true => Endpoint::load(env, DEFAULT_ENDPOINT)?.ttid(),
-        false => env.branches()?.find(new.tenant_id, &new.branch)?,
+        false => match env.branches()?.find(new.tenant_id, &new.branch) {
+            Ok(branch) => branch,
+            Err(error) => {
+                let others = Endpoint::all(env)?.into_iter();
+                let first = others.filter(|it| it.wanted).max_by_key(Endpoint::is_primary);
+                return first.ok_or_else(|| error.context("there is nothing to start but storage"));
+            }
+        },
     };
     let is_main = |endpoint: &Endpoint| endpoint.name == DEFAULT_ENDPOINT;
     let mut candidates = Endpoint::all_of(env, branch)?;
@@ -180,21 +188,87 @@ fn compute_directory(cluster: &Path) -> anyhow::Result<Option<PathBuf>> {
 }
 
 pub async fn start(env: &LocalEnv, output: Output) -> anyhow::Result<()> {
-    start_storage(env, output).await?;
-    start_wanted_endpoints(env, output).await?;
+    let mut failures = start_storage(env, output).await;
+    start_endpoints(env, None, &mut failures, output).await?;
+    failures.tell()?;
     output.result(&json!({ "started": true }), || "everything runs".to_owned())
 }
 
-async fn start_storage(env: &LocalEnv, output: Output) -> anyhow::Result<()> {
-    for daemon in Daemon::all(env) {
-        daemon.start(env, output).await?;
-    }
-    put_template(env, env.config.pg_version, output).await
+/// What did not start. That is no reason to leave the rest as it is: a quorum of safekeepers is enough for endpoints, and one
+/// endpoint does not need another.
+#[derive(Default)]
+struct Failures {
+    storage: Vec<Daemon>,
+    told: Vec<String>,
 }
 
-async fn start_wanted_endpoints(env: &LocalEnv, output: Output) -> anyhow::Result<()> {
-    for wanted in Endpoint::all(env)?.into_iter().filter(|endpoint| endpoint.wanted) {
-        endpoint::start(env, wanted, endpoint::Start::default(), output).await?;
+impl Failures {
+    fn note(&mut self, what: &str, error: &anyhow::Error, output: Output) {
+        output.progress(format!("{what} does not start"));
+        self.told.push(format!("{what} does not start: {error:#}"));
+    }
+
+    /// What endpoints cannot do without and is not there.
+    fn missing(&self, env: &LocalEnv) -> Option<&'static str> {
+        let safekeepers = |daemon: &&Daemon| matches!(daemon, Daemon::Safekeeper(_));
+        let lost = self.storage.iter().filter(safekeepers).count();
+        if self.storage.contains(&Daemon::Pageserver) {
+            return Some("there is no pageserver");
+        }
+        (lost * 2 >= env.config.safekeeper_ids().len()).then_some("there is no quorum of safekeepers")
+    }
+
+    fn tell(self) -> anyhow::Result<()> {
+        match self.told.as_slice() {
+            [] => Ok(()),
+            told => bail!("not everything runs:\n{}", told.join("\n")),
+        }
+    }
+}
+
+async fn start_storage(env: &LocalEnv, output: Output) -> Failures {
+    let mut failures = Failures::default();
+    for daemon in Daemon::all(env) {
+        if let Err(error) = daemon.start(env, output).await {
+            failures.note(&daemon.in_words(), &error, output);
+            failures.storage.push(daemon);
+        }
+    }
+    if !failures.storage.contains(&Daemon::Pageserver)
+        && let Err(error) = put_template(env, env.config.pg_version, output).await
+    {
+        failures.note("what new tenants begin with", &error, output);
+    }
+    failures
+}
+
+/// Those that are started with the cluster, `first` among them from now on.
+async fn start_endpoints(
+    env: &LocalEnv,
+    first: Option<&str>,
+    failures: &mut Failures,
+    output: Output,
+) -> anyhow::Result<()> {
+    let missing = failures.missing(env);
+    for mut wanted in Endpoint::all(env)? {
+        let is_first = first == Some(wanted.name.as_str());
+        if !wanted.wanted && !is_first {
+            continue;
+        }
+        let starting = async {
+            if let Some(missing) = missing {
+                bail!("{missing}");
+            }
+            endpoint::start(env, wanted.clone(), endpoint::Start::default(), output).await
+        };
+        match starting.await {
+            Ok(_) if wanted.wanted => {}
+            Ok(_) => {
+                wanted.wanted = true;
+                wanted.save(env)?;
+            }
+            Err(error) => failures.note(&format!("endpoint {:?}", wanted.name), &error, output),
+        }
     }
     Ok(())
 }

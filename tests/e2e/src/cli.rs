@@ -4,12 +4,14 @@
 mod examples;
 mod logs;
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use harness::{Cluster, program};
+use harness::{Cluster, block_on, number, program};
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 
 fn text(bytes: &[u8]) -> String {
@@ -143,6 +145,77 @@ fn branches_are_a_tree_for_every_tenant() {
     std::fs::write(&names, content.replace(&main, &"7".repeat(32))).expect("branches.json");
     let shown = cluster.varve(&["timeline", "list"]);
     assert!(shown.contains("(no name)") && shown.contains("missing"), "{shown}");
+}
+
+#[test]
+fn who_waits_for_another_command_says_so() {
+    let cluster = Cluster::init("cli-lock");
+    let lock = File::options().write(true).open(cluster.directory().join("lock")).unwrap();
+    let held = Flock::lock(lock, FlockArg::LockExclusive).unwrap();
+    let mut waiting = cluster.command(&["down"]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(waiting.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.contains("waiting for another varve command to end"), "{line}");
+    assert!(waiting.try_wait().unwrap().is_none(), "it did not wait");
+    drop(held);
+    assert!(waiting.wait().unwrap().success());
+}
+
+/// As after the start of a machine with one disk less.
+#[test]
+fn what_does_not_start_keeps_nothing_else_from_it() {
+    let cluster = Cluster::up("start-without");
+    cluster.varve(&["timeline", "branch", "--branch-name", "archived"]);
+    cluster.varve(&["endpoint", "create", "archived", "--branch-name", "archived"]);
+    cluster.varve(&["timeline", "branch", "--branch-name", "prod"]);
+    cluster.varve(&["endpoint", "create", "prod", "--branch-name", "prod"]);
+    cluster.varve(&["endpoint", "start", "prod"]);
+    cluster.varve(&["timeline", "archive", "--branch-name", "archived"]);
+    cluster.refuses(&["endpoint", "start", "archived"], "archived");
+    cluster.varve(&["down"]);
+    let (disk, aside) =
+        (cluster.directory().join("safekeepers/3"), cluster.directory().join("safekeepers/3.aside"));
+    std::fs::rename(&disk, &aside).unwrap();
+    std::fs::write(&disk, "no directory").unwrap();
+
+    for command in ["start", "up"] {
+        let output = cluster.try_varve(&[command]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success(), "{command}: {said}");
+        assert!(
+            said.contains("safekeeper 3 does not start") && said.contains("endpoint \"archived\""),
+            "{said}"
+        );
+        assert!(
+            !said.contains("\"prod\" does not start") && !said.contains("\"main\" does not start"),
+            "{said}"
+        );
+        for endpoint in ["main", "prod"] {
+            block_on(async {
+                assert_eq!(number(&cluster.connect(endpoint).await, "SELECT 1::bigint").await, 1)
+            });
+        }
+        cluster.varve(&["down"]);
+    }
+
+    std::fs::remove_file(&disk).unwrap();
+    std::fs::rename(&aside, &disk).unwrap();
+    cluster.varve(&["endpoint", "delete", "archived"]);
+    cluster.varve(&["start"]);
+}
+
+#[test]
+fn a_cluster_without_its_first_branch_comes_up() {
+    let cluster = Cluster::up("up-without-main").need_not_evict("its databases are empty");
+    cluster.varve(&["timeline", "create", "--branch-name", "prod"]);
+    cluster.varve(&["endpoint", "create", "prod", "--branch-name", "prod"]);
+    cluster.varve(&["endpoint", "start", "prod"]);
+    cluster.varve(&["endpoint", "stop", "main", "--destroy"]);
+    cluster.varve(&["timeline", "delete", "--branch-name", "main"]);
+    cluster.varve(&["down"]);
+    let up = cluster.varve_json(&["up"]);
+    assert_eq!(up["connstr"].as_str(), Some(cluster.connstr("prod").as_str()), "{up}");
+    block_on(async { assert_eq!(number(&cluster.connect("prod").await, "SELECT 1::bigint").await, 1) });
 }
 
 #[test]
