@@ -134,8 +134,13 @@ impl Manager {
     async fn offload_last_segment(&self, ttid: TenantTimelineId) -> bool {
         match offload_last_segment(&self.settings, ttid).await {
             Ok(control) => {
-                self.insert(ttid, Entry::Evicted(Box::new(Summary::at_rest(&control))));
-                self.changes().note(ttid);
+                // Or there was nothing: one to which nobody has written has no segment.
+                let summary = Summary { has_wal: false, ..Summary::at_rest(&control) };
+                let before = self.summary(ttid).map(|summary| summary.positions);
+                self.insert(ttid, Entry::Evicted(Box::new(summary)));
+                if before != Some(summary.positions) {
+                    self.changes().note(ttid);
+                }
                 true
             }
             Err(error) => {

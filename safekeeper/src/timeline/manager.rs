@@ -61,7 +61,7 @@ pub struct Summary {
     pub start_lsn: Lsn,
     pub wal_seg_size: WalSegmentSize,
     pub positions: Positions,
-    /// Whether the end of its WAL is on this disk.
+    /// Whether the end of its WAL may be on this disk.
     pub has_wal: bool,
 }
 
