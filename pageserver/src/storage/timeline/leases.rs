@@ -95,7 +95,12 @@ impl Timeline {
     /// anew knows of the leases below the cutoff, which the index has; all above can be read then anyway.
     pub fn lease_lsn(self: &Arc<Self>, lsn: Lsn, reach: Reach, length: Duration) -> Result<(), StorageError> {
         let until = Instant::now() + length;
-        self.with_leases(lsn, |_, leases| leases.lease(lsn, reach, until))
+        self.with_leases(lsn, |_, leases| leases.lease(lsn, reach, until))?;
+        // What is there where a branch begins is its ancestor's, as long as it has one; what comes behind is its own.
+        if lsn == self.start_lsn() {
+            self.leases.lock().expect("no holder panics").lease(lsn, reach, until);
+        }
+        Ok(())
     }
 
     /// The same until what is returned is dropped.

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use pageserver::storage::{Reconstruct, Redo, StorageError, TimelineMetadata};
+use pageserver::storage::{Reach, Reconstruct, Redo, StorageError, TimelineMetadata};
 use types::{Key, KeyKind, Lsn, TenantTimelineId, TimelineId};
 
 use super::support::*;
@@ -186,6 +186,43 @@ async fn a_detached_branch_has_what_branches_at_its_beginning_need() {
     manager.detach_ancestor(ttid(2)).await.unwrap();
     assert_eq!(text(&other.get_reconstruct(block(1), Lsn(1100)).await.unwrap()), ["1100 before"]);
     assert_eq!(text(&branch.get_reconstruct(block(1), Lsn(1200)).await.unwrap()), ["1200 after"]);
+}
+
+/// So stands an endpoint that shows what a branch began with, and a replica before the first checkpoint.
+#[tokio::test]
+async fn a_lease_of_where_a_branch_begins_is_of_the_branch_too() {
+    let disk = Disk::new();
+    let manager = disk.open_with_redo(Arc::new(Whole)).await;
+    let main = root(&manager).await;
+    main.put_batch(batch(1100, vec![(block(1), 1100, image("before"))])).await.unwrap();
+    main.flush_and_upload().await.unwrap();
+    let mut branches = Vec::new();
+    for number in [2, 3] {
+        let begin = Some(Lsn(1100));
+        let branch = manager.branch_timeline(ttid(number), ttid(1).timeline_id, begin).await.unwrap();
+        for lsn in [1200, 1300] {
+            branch.put_batch(batch(lsn, vec![(block(1), lsn, image("after"))])).await.unwrap();
+        }
+        branch.flush_and_upload().await.unwrap();
+        branches.push(branch);
+    }
+    let collect = async |number| {
+        manager.collect_garbage(TENANT, &[(ttid(number).timeline_id, Lsn(1300))].into()).await.unwrap();
+    };
+    // Who reads on finds what comes behind.
+    branches[0].lease_lsn(Lsn(1100), Reach::From, PATIENCE).unwrap();
+    collect(2).await;
+    assert!(branches[0].gc_cutoff() <= Lsn(1100), "{}", branches[0].gc_cutoff());
+    assert_eq!(text(&branches[0].get_reconstruct(block(1), Lsn(1200)).await.unwrap()), ["1200 after"]);
+
+    // Who stands still goes on when the branch leaves its ancestor.
+    collect(3).await;
+    assert_eq!(branches[1].gc_cutoff(), Lsn(1300));
+    branches[1].lease_lsn(Lsn(1100), Reach::At, PATIENCE).unwrap();
+    manager.detach_ancestor(ttid(3)).await.unwrap();
+    assert_eq!(text(&branches[1].get_reconstruct(block(1), Lsn(1100)).await.unwrap()), ["1100 before"]);
+    let refused = branches[1].get_reconstruct(block(1), Lsn(1200)).await;
+    assert!(matches!(refused, Err(StorageError::Collected { .. })), "{refused:?}");
 }
 
 /// Pages without changes.
