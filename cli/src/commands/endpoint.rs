@@ -163,7 +163,10 @@ pub async fn start_named(
     let mut wanted = Endpoint::load(env, name)?;
     refuse_second(env, &wanted, allow_multiple)?;
     wanted.wanted = true;
-    share_password(env, &mut wanted)?;
+    // What stands at an LSN has the roles that were there, whoever writes to its branch now.
+    if !matches!(wanted.mode, ComputeMode::Static { .. }) {
+        share_password(env, &mut wanted)?;
+    }
     wanted.save(env)?;
     give_up_fenced(env, &wanted)?;
     drop(lock);
