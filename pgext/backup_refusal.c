@@ -7,6 +7,8 @@
  * looks for walsenders in that state and cancels the command, and the hook on
  * outgoing messages gives the error its reason.  A walsender that does not
  * react in time (it may be blocked in a write to its client) is terminated.
+ * The same worker ends walsenders that stream WAL physically
+ * (physical_streams.c).
  */
 #include "postgres.h"
 
@@ -31,6 +33,8 @@
 
 #define WATCH_INTERVAL_MS 100
 #define ROUNDS_BEFORE_TERMINATION 20
+/* one that ends a logical stream has no slot for a moment, and the walproposer's no priority when it begins */
+#define ROUNDS_OF_STREAM 3
 
 static const char refusal[] =
 "physical backups of a varve compute are refused: its relation files are a cache with holes";
@@ -93,32 +97,43 @@ explain_ended_backup(ErrorData *error)
 	error->hint = MemoryContextStrdup(ErrorContext, refusal_hint);
 }
 
-/* rounds[i] counts how often walsender i was seen in a backup without a break */
+/* how often a walsender was seen so without a break */
+typedef struct Rounds
+{
+	int			backup;
+	int			stream;
+} Rounds;
+
 static void
-end_backups(int *rounds)
+look_at_walsenders(Rounds *rounds)
 {
 	for (int i = 0; i < max_wal_senders; i++)
 	{
 		WalSnd	   *walsender = &WalSndCtl->walsnds[i];
 		pid_t		pid;
-		bool		in_backup;
+		WalSndState state;
+		int			priority;
 
 		SpinLockAcquire(&walsender->mutex);
 		pid = walsender->pid;
-		in_backup = walsender->state == WALSNDSTATE_BACKUP;
+		state = walsender->state;
+		priority = walsender->sync_standby_priority;
 		SpinLockRelease(&walsender->mutex);
 
-		rounds[i] = pid != 0 && in_backup ? rounds[i] + 1 : 0;
-		if (rounds[i] > 0)
-			kill(pid, rounds[i] > ROUNDS_BEFORE_TERMINATION ? SIGTERM : SIGINT);
+		rounds[i].backup = pid != 0 && state == WALSNDSTATE_BACKUP ? rounds[i].backup + 1 : 0;
+		if (rounds[i].backup > 0)
+			kill(pid, rounds[i].backup > ROUNDS_BEFORE_TERMINATION ? SIGTERM : SIGINT);
+
+		rounds[i].stream = pid != 0 && streams_physically(pid, state, priority) ? rounds[i].stream + 1 : 0;
+		if (rounds[i].stream >= ROUNDS_OF_STREAM)
+			kill(pid, SIGTERM);
 	}
 }
 
 void
 varve_backup_watcher(Datum arg)
 {
-	int		   *rounds = MemoryContextAllocZero(TopMemoryContext, max_wal_senders * sizeof(int) + 1);
-	int		   *rounds_of_streams = MemoryContextAllocZero(TopMemoryContext, max_wal_senders * sizeof(int) + 1);
+	Rounds	   *rounds = MemoryContextAllocZero(TopMemoryContext, max_wal_senders * sizeof(Rounds) + 1);
 
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
@@ -130,8 +145,7 @@ varve_backup_watcher(Datum arg)
 						 WATCH_INTERVAL_MS, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
-		end_backups(rounds);
-		physical_streams_end(rounds_of_streams);
+		look_at_walsenders(rounds);
 	}
 }
 

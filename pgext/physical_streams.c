@@ -9,18 +9,18 @@
  */
 #include "postgres.h"
 
-#include <signal.h>
-
 #include "miscadmin.h"
 #include "replication/slot.h"
 #include "replication/walsender.h"
-#include "replication/walsender_private.h"
 #include "utils/memutils.h"
 
 #include "physical_streams.h"
 
-/* a walsender that ends a logical stream has no slot for a moment, and the walproposer's no priority when it begins */
-#define ROUNDS_BEFORE_END 3
+static const char refusal[] =
+"physical replication from a varve compute is refused: its WAL may not be on a quorum yet";
+static const char refusal_hint[] =
+"A replica endpoint follows the branch (\"varve endpoint create NAME --hot-standby\"); "
+"safekeepers put all WAL into object storage.";
 
 static emit_log_hook_type next_log_hook = NULL;
 
@@ -49,26 +49,11 @@ decodes(pid_t pid)
 	return found;
 }
 
-/* rounds[i] counts how often walsender i was seen so without a break */
-void
-physical_streams_end(int *rounds)
+bool
+streams_physically(pid_t pid, WalSndState state, int sync_standby_priority)
 {
-	for (int i = 0; i < max_wal_senders; i++)
-	{
-		WalSnd	   *walsender = &WalSndCtl->walsnds[i];
-		pid_t		pid;
-		bool		is_foreign;
-
-		SpinLockAcquire(&walsender->mutex);
-		pid = walsender->pid;
-		/* only the walproposer bears the name that gives a priority */
-		is_foreign = pid != 0 && is_streaming(walsender->state) && walsender->sync_standby_priority == 0;
-		SpinLockRelease(&walsender->mutex);
-
-		rounds[i] = is_foreign && !decodes(pid) ? rounds[i] + 1 : 0;
-		if (rounds[i] >= ROUNDS_BEFORE_END)
-			kill(pid, SIGTERM);
-	}
+	/* only the walproposer bears the name that gives a priority */
+	return is_streaming(state) && sync_standby_priority == 0 && !decodes(pid);
 }
 
 static void
@@ -82,8 +67,8 @@ explain_end(ErrorData *error)
 		(MyReplicationSlot != NULL && SlotIsLogical(MyReplicationSlot)))
 		return;
 	/* elog.c frees them when it is done */
-	error->message = MemoryContextStrdup(ErrorContext, "physical replication from a varve compute is refused: its WAL may not be on a quorum yet");
-	error->hint = MemoryContextStrdup(ErrorContext, "A replica endpoint follows the branch (\"varve endpoint create NAME --hot-standby\"); safekeepers put all WAL into object storage.");
+	error->message = MemoryContextStrdup(ErrorContext, refusal);
+	error->hint = MemoryContextStrdup(ErrorContext, refusal_hint);
 }
 
 void

@@ -18,7 +18,7 @@ use types::{Lsn, TenantId, TenantTimelineId, TimelineId};
 
 use self::standing::{Timelines, next_id};
 use super::tenant::MAIN_BRANCH;
-use super::timeline::{create_on_safekeepers, endpoints_at_rest, put_in_place};
+use super::timeline::{FINDS_RESTORED, create_on_safekeepers, endpoints_at_rest, put_in_place};
 use crate::endpoints::Endpoint;
 use crate::local_env::{Branches, LocalEnv};
 use crate::output::Output;
@@ -135,7 +135,8 @@ async fn find_name(
     match name {
         // It was made, and then something came between: a crash, or an old list of names.
         Some((lost, name)) => {
-            let endpoints = endpoints_at_rest(env, TenantTimelineId::new(tenant, lost), &name).await?;
+            let endpoints =
+                endpoints_at_rest(env, TenantTimelineId::new(tenant, lost), &name, FINDS_RESTORED).await?;
             report.recovered.push(take_over(env, branches, &name, endpoints, lost, info).await?);
         }
         None => {
@@ -159,7 +160,9 @@ async fn go_on(
         None => name_it(branches, lost, among)?,
     };
     // Refused before anything is done.
-    let endpoints = endpoints_at_rest(env, TenantTimelineId::new(tenant, lost.timeline_id), &name).await?;
+    let endpoints =
+        endpoints_at_rest(env, TenantTimelineId::new(tenant, lost.timeline_id), &name, FINDS_RESTORED)
+            .await?;
     let pageserver = pageserver_client(env);
     // What safekeepers had put into object storage, and the pageserver had not.
     let at = pageserver.replay_offloaded_wal(tenant, lost.timeline_id).await?.last_record_lsn;

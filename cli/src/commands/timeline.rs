@@ -29,7 +29,7 @@ use crate::arguments::{Moment, TimelineCommand};
 use crate::local_env::{Branches, LocalEnv};
 use crate::output::Output;
 use crate::storage::{on_all_safekeepers, pageserver_client, safekeeper_client, safekeeper_statuses};
-pub use at_rest::{endpoints_at_rest, no_compute_writes};
+pub use at_rest::{FINDS_RESTORED, endpoints_at_rest, no_compute_writes};
 pub use delete::delete;
 pub use restore::{Restore, put_in_place, restore};
 use tree::draw_tree;

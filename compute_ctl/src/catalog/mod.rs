@@ -45,9 +45,9 @@ impl Superuser {
             .option("varve.read_lease", "0");
         let connected = PgClient::connect(&params).await;
         let mut session = connected.map(Superuser).map_err(sql("connect to PostgreSQL"))?;
-        // PostgreSQL 15 does not know it.
-        let unlimited =
-            "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'";
+        // PostgreSQL 15 does not know it. No view is asked: a start has none of the catalogs' pages yet.
+        let unlimited = "SELECT set_config('transaction_timeout', '0', false) \
+                         WHERE current_setting('transaction_timeout', true) IS NOT NULL";
         session.run("connect to PostgreSQL", unlimited).await?;
         Ok(session)
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use compute_api::ComputeState;
+use compute_api::{ComputeState, WalproposerStatus};
 use nix::sys::signal::Signal;
 use pg_format::DatabaseState;
 use types::Lsn;
@@ -62,23 +62,26 @@ impl Compute {
             Err(_) => {
                 self.show_news(&mut life);
                 let seconds = self.stop_timeout.as_secs();
-                if is_shut_down(&ground.paths.pgdata, self.committed()) {
+                let walproposer = self.status.subscribe().borrow().walproposer.clone();
+                let committed =
+                    walproposer.as_ref().map_or(Lsn::INVALID, |walproposer| walproposer.commit_lsn);
+                let end = if is_shut_down(&ground.paths.pgdata, committed) {
                     tracing::warn!(
                         "all WAL is on a quorum, but a client that replicates has not confirmed it within {seconds} s: \
                          it is cut off, and the next start begins with an empty cache"
                     );
-                    life.companion.abort();
-                    end_at_once(ground, &life.server).await?;
-                    return Ok(LifeEnd::Stopped);
-                }
-                let missing = self.missing_safekeepers();
-                tracing::error!(
-                    "no quorum for the last WAL within {seconds} s, stopping at once; missing: {missing}"
-                );
-                self.status.enter(ComputeState::Stopping, Some(format!("no quorum; missing: {missing}")));
+                    LifeEnd::Stopped
+                } else {
+                    let missing = missing_safekeepers(walproposer.as_ref());
+                    tracing::error!(
+                        "no quorum for the last WAL within {seconds} s, stopping at once; missing: {missing}"
+                    );
+                    self.status.enter(ComputeState::Stopping, Some(format!("no quorum; missing: {missing}")));
+                    LifeEnd::NoQuorum
+                };
                 life.companion.abort();
                 end_at_once(ground, &life.server).await?;
-                Ok(LifeEnd::NoQuorum)
+                Ok(end)
             }
         }
     }
@@ -101,23 +104,16 @@ impl Compute {
         tracing::info!(ttid = %self.spec.ttid(), "stopped");
         Ok(LifeEnd::Stopped)
     }
+}
 
-    /// Up to where a quorum has WAL, as far as has been told.
-    fn committed(&self) -> Lsn {
-        let status = self.status.subscribe().borrow().clone();
-        status.walproposer.map_or(Lsn::INVALID, |walproposer| walproposer.commit_lsn)
-    }
-
-    /// The safekeepers that lack WAL which the server has handed over.
-    fn missing_safekeepers(&self) -> String {
-        let status = self.status.subscribe().borrow().clone();
-        let Some(walproposer) = status.walproposer else { return "unknown".to_owned() };
-        let behind = walproposer.safekeepers.iter().filter(|peer| peer.flush_lsn < walproposer.received_lsn);
-        let described: Vec<String> = behind
-            .map(|peer| format!("safekeeper {} at {} ({})", peer.id, peer.pg_connstr, peer.state))
-            .collect();
-        if described.is_empty() { "none".to_owned() } else { described.join(", ") }
-    }
+/// The safekeepers that lack WAL which the server has handed over.
+fn missing_safekeepers(walproposer: Option<&WalproposerStatus>) -> String {
+    let Some(walproposer) = walproposer else { return "unknown".to_owned() };
+    let behind = walproposer.safekeepers.iter().filter(|peer| peer.flush_lsn < walproposer.received_lsn);
+    let described: Vec<String> = behind
+        .map(|peer| format!("safekeeper {} at {} ({})", peer.id, peer.pg_connstr, peer.state))
+        .collect();
+    if described.is_empty() { "none".to_owned() } else { described.join(", ") }
 }
 
 /// Immediate shutdown, by force if need be, orphans included.

@@ -53,14 +53,11 @@ impl PgClient {
         let mut rows = Vec::new();
         let mut failure = None;
         loop {
-            let message = match (self.reader.next().await, failure) {
-                (Ok(message), before) => {
-                    failure = before;
-                    message
-                }
+            let message = match self.reader.next().await {
+                Ok(message) => message,
                 // What it said last is why it closed the connection.
-                (Err(PgError::Closed | PgError::Io(_)), Some(before)) => return Err(before),
-                (Err(error), _) => return Err(error),
+                Err(error @ (PgError::Closed | PgError::Io(_))) => return Err(failure.unwrap_or(error)),
+                Err(error) => return Err(error),
             };
             match message.tag {
                 b'D' => rows.push(parse_row(message.body)?),

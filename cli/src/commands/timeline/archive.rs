@@ -5,9 +5,8 @@ use pageserver_api::models::{ArchivalState, TimelineInfo};
 use serde_json::json;
 use types::TenantTimelineId;
 
-use super::at_rest::no_compute_writes;
+use super::at_rest::endpoints_at_rest;
 use super::available_lsn;
-use crate::endpoints::Endpoint;
 use crate::local_env::{Branches, LocalEnv};
 use crate::output::Output;
 use crate::storage::pageserver_client;
@@ -20,14 +19,7 @@ pub async fn archive(
     output: Output,
 ) -> anyhow::Result<()> {
     let TenantTimelineId { tenant_id, timeline_id } = ttid;
-    if let Some(endpoint) = Endpoint::all_of(env, ttid)?.iter().find(|endpoint| endpoint.is_in_use(env)) {
-        bail!(
-            "endpoint {:?} runs on branch {branch:?}: `varve endpoint stop {}` first",
-            endpoint.name,
-            endpoint.name
-        );
-    }
-    no_compute_writes(env, ttid, &format!("{branch:?}")).await?;
+    endpoints_at_rest(env, ttid, branch, "").await?;
     let all = pageserver_client(env).timelines(tenant_id).await?;
     let in_use = |info: &&TimelineInfo| info.ancestor_timeline_id == Some(timeline_id) && !info.is_archived;
     let children: Vec<String> =

@@ -16,20 +16,19 @@ use crate::storage::safekeeper_statuses;
 /// How long safekeepers may take to notice that a compute has ended.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The endpoints of a branch that another timeline is to take the place of. None of them may run, and no compute elsewhere.
+/// Of an endpoint whose branch another timeline is to take the place of.
+pub const FINDS_RESTORED: &str = ", it finds the restored branch when it starts again";
+
+/// The endpoints of a branch. None of them may run, and no compute elsewhere; `then` is what is said of one that has been stopped.
 pub async fn endpoints_at_rest(
     env: &LocalEnv,
     ttid: TenantTimelineId,
     branch: &str,
+    then: &str,
 ) -> anyhow::Result<Vec<Endpoint>> {
     let endpoints = Endpoint::all_of(env, ttid)?;
-    if let Some(running) = endpoints.iter().find(|endpoint| endpoint.is_in_use(env)) {
-        bail!(
-            "endpoint {:?} runs on branch {branch:?}: `varve endpoint stop {}` first, it finds the restored branch \
-             when it starts again",
-            running.name,
-            running.name
-        );
+    if let Some(Endpoint { name, .. }) = endpoints.iter().find(|endpoint| endpoint.is_in_use(env)) {
+        bail!("endpoint {name:?} runs on branch {branch:?}: `varve endpoint stop {name}` first{then}");
     }
     no_compute_writes(env, ttid, &format!("{branch:?}")).await?;
     Ok(endpoints)

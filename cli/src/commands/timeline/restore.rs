@@ -5,7 +5,7 @@ use pageserver_api::models::{TimelineCreateRequest, TimelineInfo};
 use serde::Serialize;
 use types::{Lsn, TenantId, TenantTimelineId, TimelineId};
 
-use super::at_rest::endpoints_at_rest;
+use super::at_rest::{FINDS_RESTORED, endpoints_at_rest};
 use super::{create, start_of_branch, storage_is_ready};
 use crate::arguments::Moment;
 use crate::endpoints::Endpoint;
@@ -68,7 +68,7 @@ pub async fn restore(env: &LocalEnv, branches: &mut Branches, restore: Restore) 
     let kept = keep_as.unwrap_or_else(|| branches.free_name(tenant, &branch));
     branches.check_new_name(tenant, &kept)?;
     let ttid = TenantTimelineId::new(tenant, before);
-    let endpoints = endpoints_at_rest(env, ttid, &branch).await?;
+    let endpoints = endpoints_at_rest(env, ttid, &branch, FINDS_RESTORED).await?;
     let timeline = TimelineId::generate();
     storage_is_ready(env, TenantTimelineId::new(tenant, timeline)).await?;
     let start = start_of_branch(env, ttid, to_lsn, to_time).await?;

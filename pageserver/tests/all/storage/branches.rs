@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use pageserver::storage::{Reach, Reconstruct, Redo, StorageError, TimelineMetadata};
+use pageserver::storage::{Reach, Reconstruct, Redo, StorageError, TenantManager, TimelineMetadata};
 use types::{Key, KeyKind, Lsn, TenantTimelineId, TimelineId};
 
 use super::support::*;
@@ -170,14 +170,20 @@ async fn a_detached_branch_has_what_came_where_something_was_dropped() {
     assert_eq!(text(&branch.get_reconstruct(page(21, 0), Lsn(1200)).await.unwrap()), ["1200 new"]);
 }
 
-/// A branch of a branch, at the LSN where that one begins itself, has all from there; so it has afterwards.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_detached_branch_has_what_branches_at_its_beginning_need() {
-    let disk = Disk::new();
+/// Main has written block 1 at 1100, where branches of it begin.
+async fn with_a_page_before(disk: &Disk) -> Arc<TenantManager> {
     let manager = disk.open_with_redo(Arc::new(Whole)).await;
     let main = root(&manager).await;
     main.put_batch(batch(1100, vec![(block(1), 1100, image("before"))])).await.unwrap();
     main.flush_and_upload().await.unwrap();
+    manager
+}
+
+/// A branch of a branch, at the LSN where that one begins itself, has all from there; so it has afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_detached_branch_has_what_branches_at_its_beginning_need() {
+    let disk = Disk::new();
+    let manager = with_a_page_before(&disk).await;
     let branch = manager.branch_timeline(ttid(2), ttid(1).timeline_id, Some(Lsn(1100))).await.unwrap();
     branch.put_batch(batch(1200, vec![(block(1), 1200, image("after"))])).await.unwrap();
     branch.flush_and_upload().await.unwrap();
@@ -192,10 +198,7 @@ async fn a_detached_branch_has_what_branches_at_its_beginning_need() {
 #[tokio::test]
 async fn a_lease_of_where_a_branch_begins_is_of_the_branch_too() {
     let disk = Disk::new();
-    let manager = disk.open_with_redo(Arc::new(Whole)).await;
-    let main = root(&manager).await;
-    main.put_batch(batch(1100, vec![(block(1), 1100, image("before"))])).await.unwrap();
-    main.flush_and_upload().await.unwrap();
+    let manager = with_a_page_before(&disk).await;
     let mut branches = Vec::new();
     for number in [2, 3] {
         let begin = Some(Lsn(1100));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use harness::{block_on, eventually};
 
-use super::services::{Services, said};
+use super::services::Services;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -16,11 +16,7 @@ fn shows(services: &Services, compute: &str, query: &str, answer: &str) {
 
 /// In clear and with TLS, which everybody that the replica talks to then speaks.
 fn with_a_replica(tls: bool) -> Services {
-    let mut services = Services::new();
-    services.tls = tls;
-    services.start_storage();
-    let made = services.init();
-    assert!(made.status.success(), "{}", said(&made));
+    let mut services = Services::with_storage(tls);
     for compute in ["compute", "replica"] {
         services.start(compute);
         services.becomes_healthy(compute);

@@ -4,10 +4,7 @@ use super::services::{Services, said};
 
 #[test]
 fn a_branch_stays_as_it_is_while_a_compute_elsewhere_writes_to_it() {
-    let mut services = Services::new();
-    services.start_storage();
-    let made = services.init();
-    assert!(made.status.success(), "{}", said(&made));
+    let mut services = Services::with_storage(false);
     services.start("compute");
     services.becomes_healthy("compute");
     services.sql("CREATE TABLE marks AS SELECT n FROM generate_series(1, 1000) n").unwrap();

@@ -47,6 +47,16 @@ impl Services {
         Services { network, running: BTreeMap::new(), volumes, tls: false }
     }
 
+    /// With storage that runs, and what `init` makes; no compute yet.
+    pub fn with_storage(tls: bool) -> Services {
+        let mut services = Services::new();
+        services.tls = tls;
+        services.start_storage();
+        let made = services.init();
+        assert!(made.status.success(), "{}", said(&made));
+        services
+    }
+
     pub fn volume(&self, name: &str) -> PathBuf {
         self.volumes.path().join(name)
     }

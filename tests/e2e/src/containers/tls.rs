@@ -56,19 +56,9 @@ fn nobody_speaks_in_clear(services: &Services) {
     }
 }
 
-/// Storage and what `init` makes; no compute yet.
-fn with_tls() -> Services {
-    let mut services = Services::new();
-    services.tls = true;
-    services.start_storage();
-    let made = services.init();
-    assert!(made.status.success(), "{}", said(&made));
-    services
-}
-
 #[test]
 fn a_cluster_has_it_from_the_beginning_and_every_host_its_own() {
-    let mut services = with_tls();
+    let mut services = Services::with_storage(true);
     for (advertised, complaint) in
         [("", "VARVE_ADVERTISE has to name"), ("other", "auth certificate --host other")]
     {
@@ -157,7 +147,7 @@ fn a_safekeeper_comes(services: &mut Services) {
 
 #[test]
 fn who_shows_the_certificate_of_another_is_believed_by_nobody() {
-    let mut services = with_tls();
+    let mut services = Services::with_storage(true);
     services.start("compute");
     services.becomes_healthy("compute");
     services.sql("CREATE TABLE marks (n int)").unwrap();
@@ -195,10 +185,7 @@ fn who_shows_the_certificate_of_another_is_believed_by_nobody() {
 
 #[test]
 fn a_cluster_of_a_time_without_takes_it_on_when_all_start_anew() {
-    let mut services = Services::new();
-    services.start_storage();
-    let made = services.init();
-    assert!(made.status.success(), "{}", said(&made));
+    let mut services = Services::with_storage(false);
     services.start("compute");
     services.becomes_healthy("compute");
     services.sql("CREATE TABLE marks AS SELECT 'before' AS mark").unwrap();
