@@ -10,7 +10,7 @@ use consensus::{MembershipGeneration, PeerPosition};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use types::NodeId;
+use types::{Lsn, NodeId, TenantTimelineId, Term};
 
 use crate::config::Advertised;
 use crate::metrics::Metrics;
@@ -86,7 +86,7 @@ async fn hear_peers(
     let mut peers = client.subscribe(None).await?;
     while let Some(info) = peers.next().await {
         let info = info?;
-        if info.safekeeper_id == own {
+        if info.safekeeper_id == own || info.gone {
             continue;
         }
         manager.note_address(info.safekeeper_id, &info.http_connstr);
@@ -115,10 +115,10 @@ async fn hear_peers(
 /// Ends when the connection does. Starts with everything: the broker knows nothing of it.
 async fn feed(manager: &Manager, advertised: &Advertised, sender: mpsc::Sender<SafekeeperTimelineInfo>) {
     manager.changes().take();
-    let mut due = manager.summaries();
+    let mut due: Vec<_> = manager.summaries().iter().map(|summary| info(summary, advertised)).collect();
     loop {
-        for summary in due {
-            if sender.send(info(&summary, advertised)).await.is_err() {
+        for position in due {
+            if sender.send(position).await.is_err() {
                 return;
             }
         }
@@ -127,7 +127,11 @@ async fn feed(manager: &Manager, advertised: &Advertised, sender: mpsc::Sender<S
             moved = manager.changes().next() => moved,
             () = sender.closed() => return,
         };
-        due = moved.into_iter().filter_map(|ttid| manager.summary(ttid)).collect();
+        let now = |ttid| match manager.summary(ttid) {
+            Some(summary) => info(&summary, advertised),
+            None => gone(ttid, advertised),
+        };
+        due = moved.into_iter().map(now).collect();
     }
 }
 
@@ -145,5 +149,24 @@ fn info(summary: &Summary, advertised: &Advertised) -> SafekeeperTimelineInfo {
         timeline_start_lsn: start_lsn,
         pg_connstr: advertised.pg_connstr.clone(),
         http_connstr: advertised.http_connstr.clone(),
+        gone: false,
+    }
+}
+
+/// Of a timeline that is deleted here: whoever keeps what was said of it keeps it no more.
+fn gone(ttid: TenantTimelineId, advertised: &Advertised) -> SafekeeperTimelineInfo {
+    SafekeeperTimelineInfo {
+        safekeeper_id: advertised.id,
+        ttid,
+        generation: 0,
+        term: Term(0),
+        last_log_term: Term(0),
+        flush_lsn: Lsn::INVALID,
+        commit_lsn: Lsn::INVALID,
+        remote_consistent_lsn: Lsn::INVALID,
+        timeline_start_lsn: Lsn::INVALID,
+        pg_connstr: advertised.pg_connstr.clone(),
+        http_connstr: advertised.http_connstr.clone(),
+        gone: true,
     }
 }

@@ -3,7 +3,8 @@
 //! A *position* is what one safekeeper last said of one timeline. A subscriber's queue holds at most one
 //! position per safekeeper and timeline: when it is slow, a newer position takes the place of the older
 //! one, so it loses what no longer matters, always gets the newest, and its queue cannot grow without
-//! bound. A publisher's positions go when its stream ends, so that a dead safekeeper is not advertised.
+//! bound. A publisher's positions go when its stream ends, so that a dead safekeeper is not advertised; one goes when
+//! it says that a timeline is gone.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -83,7 +84,11 @@ impl Registry {
                 published.wake.push(*id);
             }
         }
-        self.positions.insert(key, (publisher, info));
+        if info.gone {
+            self.positions.remove(&key);
+        } else {
+            self.positions.insert(key, (publisher, info));
+        }
         published
     }
 
@@ -119,6 +124,7 @@ mod tests {
             timeline_start_lsn: Lsn(0),
             pg_connstr: String::new(),
             http_connstr: String::new(),
+            gone: false,
         }
     }
 
@@ -144,6 +150,22 @@ mod tests {
             (1..=100).map(|lsn| registry.publish(publisher, info(1, 1, lsn)).superseded).sum();
         assert_eq!(superseded, 99);
         assert_eq!(registry.take(slow), vec![info(1, 1, 100)]);
+    }
+
+    #[test]
+    fn a_deleted_timeline_is_told_once_and_kept_no_more() {
+        let mut registry = Registry::default();
+        let (publisher, listener) = (registry.add_publisher(), registry.add_subscriber(None));
+        for safekeeper in [1, 2] {
+            registry.publish(publisher, info(1, safekeeper, 10));
+        }
+        let gone = SafekeeperTimelineInfo { gone: true, ..info(1, 1, 0) };
+        registry.publish(publisher, gone.clone());
+        assert_eq!(registry.take(listener), vec![gone, info(1, 2, 10)]);
+        let newcomer = registry.add_subscriber(None);
+        assert_eq!(registry.take(newcomer), vec![info(1, 2, 10)]);
+        registry.publish(publisher, SafekeeperTimelineInfo { gone: true, ..info(1, 2, 0) });
+        assert_eq!(registry.timelines(), 0);
     }
 
     #[test]

@@ -232,6 +232,7 @@ mod tests {
             timeline_start_lsn: Lsn(0),
             pg_connstr: "127.0.0.1:1".into(),
             http_connstr: "127.0.0.1:2".into(),
+            gone: false,
         }
     }
 

@@ -25,6 +25,8 @@ pub struct SafekeeperTimelineInfo {
     pub pg_connstr: String,
     /// `host:port` of the HTTP API.
     pub http_connstr: String,
+    /// The safekeeper does not serve the timeline any more: what it said of it is to be forgotten.
+    pub gone: bool,
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -47,6 +49,7 @@ impl From<SafekeeperTimelineInfo> for pb::SafekeeperTimelineInfo {
             timeline_start_lsn: info.timeline_start_lsn.0,
             pg_connstr: info.pg_connstr,
             http_connstr: info.http_connstr,
+            gone: info.gone,
         }
     }
 }
@@ -69,6 +72,7 @@ impl TryFrom<pb::SafekeeperTimelineInfo> for SafekeeperTimelineInfo {
             timeline_start_lsn: Lsn(message.timeline_start_lsn),
             pg_connstr: message.pg_connstr,
             http_connstr: message.http_connstr,
+            gone: message.gone,
         })
     }
 }
@@ -99,6 +103,7 @@ mod tests {
             timeline_start_lsn: Lsn(20),
             pg_connstr: "a:1".into(),
             http_connstr: "b:2".into(),
+            gone: true,
         };
         let message = pb::SafekeeperTimelineInfo::from(info.clone());
         assert_eq!(SafekeeperTimelineInfo::try_from(message.clone()), Ok(info));

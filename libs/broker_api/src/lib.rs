@@ -30,6 +30,8 @@ pub enum BrokerError {
     Rpc(#[from] Box<Status>),
     #[error("storage broker sent a message that makes no sense: {0}")]
     Malformed(#[from] MalformedInfo),
+    #[error("storage broker does not answer within {0:?}")]
+    Silent(Duration),
 }
 
 /// A connection to the broker, made when first needed. Cheap to clone.

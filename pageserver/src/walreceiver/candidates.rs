@@ -1,4 +1,4 @@
-//! What the broker says of a timeline's safekeepers, and how attempts to connect to them went.
+//! The safekeepers of a timeline, as the broker tells of them, and how attempts to connect to them went.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -28,6 +28,11 @@ impl Candidates {
             retry_at: Instant::now(),
         });
         known.info = info;
+    }
+
+    /// Those that are not among them serve the timeline no more.
+    pub(super) fn retain(&mut self, still: impl Fn(NodeId) -> bool) {
+        self.0.retain(|id, _| still(*id));
     }
 
     pub(super) fn all(&self) -> Vec<Candidate> {

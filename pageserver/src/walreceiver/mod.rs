@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! choose.rs      which safekeeper to read from (pure)
-//! candidates.rs  what the broker says of a timeline's safekeepers
+//! candidates.rs  safekeepers of a timeline, and how attempts to connect to them went
 //! connection.rs  one stream of WAL, from its start to its end
 //! offloaded.rs   WAL from object storage, when safekeepers have lost theirs
+//! positions.rs   what the broker says of all timelines, by one subscription
 //! receiver.rs    the task: choose, read, choose again
 //! ```
 
@@ -13,6 +14,7 @@ mod choose;
 mod connection;
 mod metrics;
 mod offloaded;
+mod positions;
 mod receiver;
 
 use std::collections::HashMap;
@@ -32,6 +34,7 @@ use crate::pages::PageReader;
 use crate::storage::Timeline;
 use metrics::Standing;
 pub use metrics::{WalReceiverMetrics, watch};
+use positions::Positions;
 
 /// What all receivers share.
 #[derive(Clone)]
@@ -85,14 +88,19 @@ pub enum ReplayError {
 
 pub struct WalReceivers {
     context: ReceiverContext,
+    positions: Arc<Positions>,
     running: Mutex<HashMap<TenantTimelineId, Running>>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
 }
 
 impl WalReceivers {
+    /// Begins to hear the broker. Must be called inside a tokio runtime.
     pub fn new(context: ReceiverContext, shutdown: CancellationToken) -> Arc<Self> {
-        Arc::new(Self { context, running: Mutex::default(), tasks: TaskTracker::new(), shutdown })
+        let (positions, tasks) = (Arc::<Positions>::default(), TaskTracker::new());
+        let (heard, broker, until) = (Arc::clone(&positions), context.broker.clone(), shutdown.clone());
+        tasks.spawn(async move { heard.hear(&broker, &until).await });
+        Arc::new(Self { context, positions, running: Mutex::default(), tasks, shutdown })
     }
 
     /// Begins to receive WAL for a timeline. Idempotent.
@@ -103,8 +111,14 @@ impl WalReceivers {
             let status = StatusCell::default();
             let looked_at = Arc::downgrade(&timeline);
             let (replays, requests) = mpsc::channel(1);
-            let receiver =
-                receiver::Receiver::new(self.context.clone(), timeline, Arc::clone(&status), requests);
+            let positions = self.positions.of(id);
+            let receiver = receiver::Receiver::new(
+                self.context.clone(),
+                timeline,
+                Arc::clone(&status),
+                positions,
+                requests,
+            );
             let stop = self.shutdown.child_token();
             self.tasks.spawn(receiver.run(stop.clone()));
             Running { status, timeline: looked_at, replays, stop }

@@ -3,23 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker_api::Subscription;
 use bytes::Bytes;
-use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use types::{Lsn, NodeId};
 
 use super::candidates::Candidates;
 use super::choose::{Choice, Current, Limits, choose};
 use super::connection::{StreamError, WalStream};
+use super::positions::TimelinePositions;
 use super::{ReceiverContext, ReplayError, ReplayRequest, StatusCell, offloaded};
 use crate::storage::Timeline;
 
 const TICK: Duration = Duration::from_millis(250);
 /// When nothing moves, safekeepers end the stream, and the broker says when there is more.
 const IDLE: &str = "idle: all committed WAL is here";
-const BROKER_PAUSE: Duration = Duration::from_millis(500);
 
 pub(super) struct Receiver {
     context: ReceiverContext,
@@ -27,17 +26,13 @@ pub(super) struct Receiver {
     status: StatusCell,
     candidates: Candidates,
     stream: Option<(NodeId, WalStream)>,
-    subscription: Option<Subscription>,
+    positions: watch::Receiver<TimelinePositions>,
     replays: mpsc::Receiver<ReplayRequest>,
-    /// When to try the broker again.
-    subscribe_at: Instant,
 }
 
 enum Event {
-    Heard(broker_api::SafekeeperTimelineInfo),
-    BrokerLost,
+    Heard,
     Message(Result<Bytes, StreamError>),
-    Subscribe,
     Replay(ReplayRequest),
     Tick,
     Superseded,
@@ -49,6 +44,7 @@ impl Receiver {
         context: ReceiverContext,
         timeline: Arc<Timeline>,
         status: StatusCell,
+        positions: watch::Receiver<TimelinePositions>,
         replays: mpsc::Receiver<ReplayRequest>,
     ) -> Self {
         let receiver = Self {
@@ -57,9 +53,8 @@ impl Receiver {
             status,
             candidates: Candidates::default(),
             stream: None,
-            subscription: None,
+            positions,
             replays,
-            subscribe_at: Instant::now(),
         };
         receiver.say("no safekeeper is known yet".to_owned(), false);
         receiver
@@ -72,7 +67,8 @@ impl Receiver {
             let event = tokio::select! {
                 () = shutdown.cancelled() => Event::Shutdown,
                 () = self.timeline.superseded() => Event::Superseded,
-                event = next_of_broker(&mut self.subscription, self.subscribe_at) => event,
+                // Whoever says them lives as long as this task's context.
+                Ok(()) = self.positions.changed() => Event::Heard,
                 message = next_of_stream(&mut self.stream) => Event::Message(message),
                 Some(reply) = self.replays.recv() => Event::Replay(reply),
                 _ = tick.tick() => Event::Tick,
@@ -97,12 +93,7 @@ impl Receiver {
                 self.say("another pageserver owns the tenant now".to_owned(), true);
                 return false;
             }
-            Event::Heard(info) => self.heard(info),
-            Event::BrokerLost => {
-                self.subscription = None;
-                self.subscribe_at = Instant::now() + BROKER_PAUSE;
-            }
-            Event::Subscribe => self.subscribe().await,
+            Event::Heard => self.heard(),
             Event::Message(message) => self.message(message).await,
             Event::Replay(reply) => {
                 let outcome = self.replay().await;
@@ -128,25 +119,20 @@ impl Receiver {
         })
     }
 
-    fn heard(&mut self, info: broker_api::SafekeeperTimelineInfo) {
-        if self.stream.is_none() && info.commit_lsn <= self.timeline.last_record_lsn() {
+    fn heard(&mut self) {
+        let positions = self.positions.borrow_and_update().clone();
+        self.candidates.retain(|id| positions.contains_key(&id));
+        let Some(committed) = positions.values().map(|info| info.commit_lsn).max() else { return };
+        if self.stream.is_none() && committed <= self.timeline.last_record_lsn() {
             self.say(IDLE.to_owned(), false);
         }
         {
             let mut status = self.status.lock().expect("no holder panics");
-            status.known_lsn = status.known_lsn.max(info.commit_lsn);
+            status.known_lsn = status.known_lsn.max(committed);
         }
-        self.candidates.heard(info);
-    }
-
-    async fn subscribe(&mut self) {
-        let subscribing = self.context.broker.subscribe(Some(self.timeline.id()));
-        match tokio::time::timeout(Duration::from_secs(5), subscribing).await {
-            Ok(Ok(subscription)) => self.subscription = Some(subscription),
-            Ok(Err(error)) => tracing::debug!(timeline = %self.timeline.id(), "no broker: {error}"),
-            Err(_) => tracing::debug!(timeline = %self.timeline.id(), "the broker does not answer"),
+        for info in positions.into_values() {
+            self.candidates.heard(info);
         }
-        self.subscribe_at = Instant::now() + BROKER_PAUSE;
     }
 
     async fn message(&mut self, message: Result<Bytes, StreamError>) {
@@ -228,19 +214,6 @@ impl Receiver {
     fn say(&self, text: String, broken: bool) {
         let mut status = self.status.lock().expect("no holder panics");
         (status.text, status.broken, status.connected) = (text, broken, self.stream.is_some());
-    }
-}
-
-async fn next_of_broker(subscription: &mut Option<Subscription>, subscribe_at: Instant) -> Event {
-    match subscription {
-        Some(subscription) => match subscription.next().await {
-            Some(Ok(info)) => Event::Heard(info),
-            Some(Err(_)) | None => Event::BrokerLost,
-        },
-        None => {
-            sleep_until(subscribe_at).await;
-            Event::Subscribe
-        }
     }
 }
 

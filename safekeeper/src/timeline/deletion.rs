@@ -69,6 +69,7 @@ impl Manager {
     async fn delete_local(&self, ttid: TenantTimelineId) -> Result<bool, DeleteError> {
         let _alone = self.lock(ttid).await;
         let known = self.change(|timelines| timelines.remove(&ttid));
+        self.changes().note(ttid);
         match &known {
             Some(Entry::Resident(timeline)) => timeline.end().await,
             Some(Entry::Broken(_)) => self.settings.metrics.broken_timelines.dec(),

@@ -1,4 +1,5 @@
-//! A pageserver with many tenants of ten timelines each, which nobody uses: what they cost, at rest and at its start.
+//! A pageserver with many tenants of ten timelines each, which nobody uses: what they cost, at rest and at its start; and
+//! that each is served for all that.
 //!
 //! ```text
 //! many tenants: 20 of 10 timelines; 31.5 KiB of memory each timeline; started in 0.4 s (none: 0.1 s); …
@@ -8,10 +9,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use harness::{Cluster, block_on, eventually, pg_version};
+use harness::{Cluster, block_on, eventually, lsn, pg_version};
 use pageserver_api::PageserverClient;
 use pageserver_api::models::TimelineCreateRequest;
-use types::{TenantId, TimelineId};
+use types::{Lsn, TenantId, TimelineId};
 
 use crate::many_timelines::{Usage, at_a_time};
 
@@ -94,5 +95,51 @@ fn tenants_at_rest_cost_little() {
         let (half, whole) = (starts[0].as_secs_f64(), starts[1].as_secs_f64());
         // Of a short time most is that of the process itself, and noise.
         assert!(whole < 3.0 || whole < 4.0 * half, "the start is not linear: {starts:?}");
+    });
+}
+
+/// Of WAL that a branch has now, the pageserver hears.
+async fn takes_in(cluster: &Cluster, branch: &str, statement: &str) {
+    let client = cluster.connect(branch).await;
+    client.batch_execute(statement).await.expect("it can be written to");
+    let row = client.query_one("SELECT pg_current_wal_flush_lsn()::text", &[]).await.expect("an LSN");
+    let end: Lsn = row.get::<_, String>(0).parse().expect("an LSN");
+    eventually("the pageserver has it", Duration::from_secs(60), async || {
+        lsn(&cluster.pageserver_timeline(branch)["last_record_lsn"]) >= end
+    })
+    .await;
+}
+
+/// There are more than one connection of HTTP/2 would have streams for, if each timeline had its own.
+#[test]
+fn the_last_of_many_timelines_is_heard_of_too() {
+    const TENANTS: u64 = 25;
+    let cluster = Cluster::up("last-of-many").need_not_evict("what is written is not read");
+    let told_of = || -> u64 {
+        let status: serde_json::Value =
+            serde_json::from_str(&cluster.get("broker", "/status")).expect("JSON");
+        status["timelines"].as_u64().expect("a number")
+    };
+    block_on(async {
+        make(&cluster, TENANTS).await;
+        let before = told_of();
+        cluster.varve(&["timeline", "branch", "--branch-name", "last"]);
+        cluster.varve(&["endpoint", "create", "last", "--branch-name", "last"]);
+        cluster.varve(&["endpoint", "start", "last"]);
+        takes_in(&cluster, "last", "CREATE TABLE t (n int); INSERT INTO t VALUES (1)").await;
+        assert_eq!(told_of(), before + 1);
+        // The pageserver's, and one of each safekeeper.
+        assert_eq!(cluster.metric("broker", "broker_subscribers"), 4.0);
+
+        cluster.varve(&["broker", "stop"]);
+        cluster.varve(&["broker", "start"]);
+        takes_in(&cluster, "last", "INSERT INTO t VALUES (2)").await;
+
+        // What is deleted is nobody's to remember.
+        cluster.varve(&["endpoint", "stop", "last"]);
+        cluster.varve(&["endpoint", "delete", "last"]);
+        cluster.varve(&["timeline", "delete", "--branch-name", "last"]);
+        eventually("the broker knows it no more", Duration::from_secs(60), async || told_of() == before)
+            .await;
     });
 }
