@@ -42,7 +42,7 @@ impl PageReader {
         let records = IntCounterVec::new(records, &["rmgr"])?;
         let failures = IntCounter::new(
             "pageserver_redo_failures_total",
-            "Pages not made since a change does not apply",
+            "Pages not made, since what there is of them makes no sense or a change does not apply",
         )?;
         registry.register(Box::new(records.clone()))?;
         registry.register(Box::new(failures.clone()))?;
@@ -132,6 +132,15 @@ impl PageReader {
     }
 
     fn redo(&self, metadata: &TimelineMetadata, key: Key, found: &Reconstruct) -> Result<Bytes, PageError> {
+        self.rebuild(metadata, key, found).inspect_err(|_| self.failures.inc())
+    }
+
+    fn rebuild(
+        &self,
+        metadata: &TimelineMetadata,
+        key: Key,
+        found: &Reconstruct,
+    ) -> Result<Bytes, PageError> {
         let mut page = match &found.image {
             Some((_, image)) if found.deltas.is_empty() && image.len() == BLCKSZ => {
                 return Ok(self.with_checksum(metadata, key, image.clone()));
@@ -162,9 +171,9 @@ impl PageReader {
     ) -> Result<(), RedoError> {
         let change = Change::decode_shared(change.clone())?;
         let rmgr = change.rmgr_name();
-        page_redo::apply(page, &change, lsn, version)
-            .inspect(|()| self.records.with_label_values(&[rmgr]).inc())
-            .inspect_err(|_| self.failures.inc())
+        page_redo::apply(page, &change, lsn, version)?;
+        self.records.with_label_values(&[rmgr]).inc();
+        Ok(())
     }
 
     fn with_checksum(&self, metadata: &TimelineMetadata, key: Key, page: Bytes) -> Bytes {

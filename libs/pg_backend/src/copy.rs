@@ -94,6 +94,17 @@ impl CopyWriter<'_> {
         self.messages.flush_if_large().await
     }
 
+    /// Adds one CopyData message to the buffer, whatever it holds already: for those who look at [`CopyWriter::unsent`].
+    pub fn put(&mut self, payload: Bytes) {
+        self.messages.copy_data(&payload);
+    }
+
+    /// Bytes in the buffer.
+    pub fn unsent(&self) -> usize {
+        self.messages.unsent()
+    }
+
+    /// Sends what the buffer holds. Safe to cancel.
     pub async fn flush(&mut self) -> Result<(), ConnectionError> {
         self.messages.flush().await
     }

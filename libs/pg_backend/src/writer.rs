@@ -31,6 +31,11 @@ impl<W: AsyncWrite + Unpin + Send> MessageWriter<W> {
         Ok(())
     }
 
+    /// Bytes that wait to be written out.
+    pub(crate) fn unsent(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// Keeps the buffer bounded: called by those who send much.
     pub(crate) async fn flush_if_large(&mut self) -> Result<(), ConnectionError> {
         if self.buffer.len() >= FLUSH_AT { self.flush().await } else { Ok(()) }

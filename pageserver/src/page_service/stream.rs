@@ -1,4 +1,7 @@
 //! `pagestream_v3`: many requests under way, answers in the order of the requests.
+//!
+//! An answer is sent as soon as those before it are. Whether the client takes it or not, requests under way go on: they
+//! hold locks of layers and places at the object store, for which others wait, other tenants too.
 
 use std::sync::Arc;
 
@@ -11,6 +14,9 @@ use tracing::Instrument;
 use super::{PageService, answer, spans};
 use crate::storage::Timeline;
 
+/// Bytes of answers that the client has not taken; from then on no request of it is taken up.
+const MOST_UNSENT: usize = 128 << 10;
+
 pub(super) async fn serve(
     service: &PageService,
     timeline: &Arc<Timeline>,
@@ -20,19 +26,16 @@ pub(super) async fn serve(
     let (mut reader, mut writer) = session.copy_both().await?.split();
     let mut answers = FuturesOrdered::new();
     let mut client_done = false;
-    while !client_done || !answers.is_empty() {
-        let room = !client_done && answers.len() < service.requests_in_flight;
+    while !client_done || !answers.is_empty() || writer.unsent() > 0 {
+        let room =
+            !client_done && answers.len() < service.requests_in_flight && writer.unsent() < MOST_UNSENT;
         tokio::select! {
             biased;
             () = shutdown.cancelled() => {
                 return Err(QueryError::fatal(sqlstate::ADMIN_SHUTDOWN, "the pageserver is shutting down"));
             }
-            Some(answer) = answers.next(), if !answers.is_empty() => {
-                writer.send(answer).await?;
-                if answers.is_empty() {
-                    writer.flush().await?;
-                }
-            }
+            Some(answer) = answers.next(), if !answers.is_empty() => writer.put(answer),
+            sent = writer.flush(), if writer.unsent() > 0 => sent?,
             message = reader.next(), if room => match message? {
                 Some(message) => {
                     // What a client sends is wrong for good: it does not speak this protocol.

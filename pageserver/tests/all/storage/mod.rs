@@ -9,5 +9,6 @@ mod eviction;
 mod faults;
 mod model;
 mod ownership;
+mod page_stream;
 mod reads;
 mod support;

@@ -33,7 +33,7 @@ pub fn block(number: u32) -> Key {
     Key::slru_block(SlruKind::Clog, 0, number)
 }
 
-fn relation(rel: u32) -> RelTag {
+pub fn relation(rel: u32) -> RelTag {
     RelTag { spc: 1663, db: 5, rel, fork: Fork::Main }
 }
 
