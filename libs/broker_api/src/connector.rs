@@ -41,7 +41,7 @@ async fn connect(uri: &Uri, trust: Option<&Trust>) -> io::Result<Box<dyn Stream>
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let port = uri.port_u16().ok_or_else(|| none("port"))?;
     let stream = TcpStream::connect((host, port)).await?;
-    stream.set_nodelay(true)?;
+    tcp::prepare(&stream)?;
     Ok(match trust {
         Some(trust) => Box::new(trust.connect(host, stream, &["h2"]).await?),
         None => Box::new(stream),

@@ -13,7 +13,6 @@
 //! Connections beyond [`Limits::connections`] wait to be accepted. None of this counts requests, or connections by
 //! who makes them: whoever has a token can take all places, and whoever has none, every place as it becomes free.
 
-use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -28,7 +27,6 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
-use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -156,7 +154,7 @@ struct Server {
 
 impl Server {
     async fn connection(&self, stream: TcpStream, peer: SocketAddr) {
-        if let Err(error) = prepare(&stream) {
+        if let Err(error) = tcp::prepare(&stream) {
             tracing::debug!(%peer, %error, "cannot set up a connection");
         }
         let known = Known::default();
@@ -218,15 +216,4 @@ impl Server {
             }
         }
     }
-}
-
-/// Small answers must not wait for more; a peer whose machine vanished must be noticed.
-fn prepare(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    setsockopt(stream, sockopt::KeepAlive, &true)?;
-    // Seconds: found out within two minutes, where Linux by itself would take two hours.
-    setsockopt(stream, sockopt::TcpKeepIdle, &60)?;
-    setsockopt(stream, sockopt::TcpKeepInterval, &10)?;
-    setsockopt(stream, sockopt::TcpKeepCount, &6)?;
-    Ok(())
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use auth::Credentials;
 use bytes::Bytes;
 use pg_frontend::{Address, ConnectParams, CopyReader, CopyWriter, PgClient, PgError};
+use tokio::time::timeout;
 use types::{Lsn, Oid, RelTag, SlruKind, TenantTimelineId, TraceParent};
 
 use crate::pagestream::{Header, MessageError, Request, RequestBody, Response, ResponseBody};
@@ -18,9 +19,14 @@ pub enum PageClientError {
     Message(#[from] MessageError),
     #[error("the pageserver says {0}")]
     Refused(String),
+    #[error("the pageserver says nothing for {} s", _0.as_secs())]
+    Silent(Duration),
     #[error("the pageserver answered {got:?} to {asked:?}")]
     WrongAnswer { asked: Box<RequestBody>, got: String },
 }
+
+/// For the answer to a lease, which no disk and no object storage is asked for.
+const LEASING: Duration = Duration::from_secs(10);
 
 /// Where the page service is and whose pages are wanted.
 #[derive(Clone)]
@@ -49,7 +55,8 @@ impl PageServiceAddress {
         let TenantTimelineId { tenant_id, timeline_id } = self.timeline;
         let reach = if and_behind { "from" } else { "lsn" };
         let query = format!("lease {reach} {tenant_id} {timeline_id} {lsn}");
-        let rows = self.connect().await?.simple_query(&query).await?;
+        let asking = async { self.connect().await?.simple_query(&query).await };
+        let rows = timeout(LEASING, asking).await.map_err(|_| PageClientError::Silent(LEASING))??;
         let seconds = rows.first().and_then(|row| row.first()?.as_deref()?.parse().ok());
         seconds
             .map(Duration::from_secs)

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auth::{Certificate, Identity, Verifier};
-use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
@@ -132,7 +131,9 @@ impl<H: Handler> Server<H> {
     }
 
     async fn open(&self, stream: TcpStream) -> Result<Option<(Reader, Writer)>, ConnectionError> {
-        prepare(&stream);
+        if let Err(error) = tcp::prepare(&stream) {
+            debug!(%error, "cannot set up a connection");
+        }
         agree(stream, self.certificate.as_ref()).await
     }
 
@@ -316,15 +317,5 @@ async fn send_last_words(writer: &mut Writer, error: &QueryError) {
     writer.error_response(error);
     if let Err(error) = writer.flush().await {
         debug!(%error, "the client did not hear why its connection ended");
-    }
-}
-
-/// Small answers must not wait for more; a peer whose machine vanished must be noticed.
-fn prepare(stream: &TcpStream) {
-    if let Err(error) = stream.set_nodelay(true) {
-        debug!(%error, "cannot set TCP_NODELAY");
-    }
-    if let Err(error) = setsockopt(stream, sockopt::KeepAlive, &true) {
-        debug!(%error, "cannot set TCP keep-alive");
     }
 }

@@ -138,7 +138,7 @@ impl ConnectParams {
         Ok(match &self.address {
             Address::Tcp { host, port } => {
                 let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(failed)?;
-                stream.set_nodelay(true)?;
+                tcp::prepare(&stream)?;
                 match &self.trust {
                     Some(trust) => self.open_tls(stream, trust, host).await?,
                     None => {

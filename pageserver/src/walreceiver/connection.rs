@@ -7,6 +7,7 @@ use bytes::Bytes;
 use pg_frontend::{Address, ConnectParams, CopyReader, CopyWriter, PgClient, PgError};
 use remote_storage::{BadKeyError, ObjectKey, RemoteError};
 use safekeeper_api::replication::{PageserverFeedback, ReceiverMessage, SenderMessage};
+use tokio::time::timeout;
 use types::Lsn;
 use wal_decoder::{DecodeError, WalStreamDecoder};
 
@@ -105,6 +106,9 @@ pub(super) struct WalStream {
     pub(super) last_wal: Instant,
 }
 
+/// For a safekeeper to let us in and begin: a timeline that was at rest may have to come out of object storage.
+const OPENING: Duration = Duration::from_secs(30);
+
 impl WalStream {
     pub(super) async fn open(
         context: &ReceiverContext,
@@ -121,8 +125,11 @@ impl WalStream {
             .physical_replication()
             .connect_timeout(Duration::from_secs(5));
         let start = ingest.fed_up_to();
-        let client = PgClient::connect(&params).await?;
-        let copy = client.copy_both(&format!("START_REPLICATION PHYSICAL {start}")).await?;
+        let opening = async {
+            let client = PgClient::connect(&params).await?;
+            client.copy_both(&format!("START_REPLICATION PHYSICAL {start}")).await
+        };
+        let copy = timeout(OPENING, opening).await.map_err(|_| StreamError::Silent(OPENING))??;
         let (reader, writer) = copy.split();
         let now = Instant::now();
         Ok(WalStream {
