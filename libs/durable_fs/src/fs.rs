@@ -65,10 +65,11 @@ impl DurableFs {
         if parent_of(from) == parent_of(to) { Ok(()) } else { self.sync_parent(from) }
     }
 
-    /// Creates the directory and those above it that are missing, each durably. One that exists is fine.
+    /// Creates the directory and those above it that are missing, each durably. One that exists is fine, and is durable
+    /// afterwards: whoever is making it at this moment may not have come so far.
     pub fn create_dir_durably(&self, path: &Path) -> Result<()> {
         if path.is_dir() {
-            return Ok(());
+            return self.sync_parent(path);
         }
         if !parent_of(path).is_dir() {
             self.create_dir_durably(parent_of(path))?;
@@ -244,6 +245,16 @@ mod tests {
         assert!(deep.is_dir());
         fs::write(directory.path().join("file"), b"").unwrap();
         assert!(real.create_dir_durably(&directory.path().join("file")).is_err());
+    }
+
+    /// Another thread has made it, and not synced the directory that it is in.
+    #[test]
+    fn a_directory_that_is_there_is_not_taken_for_a_durable_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let made = directory.path().join("made");
+        fs::create_dir(&made).unwrap();
+        let crashing = DurableFs::with_faults(CrashAt::new(0, io::ErrorKind::Other));
+        assert!(crashing.create_dir_durably(&made).unwrap_err().is_sync_failure());
     }
 
     #[test]
