@@ -104,6 +104,37 @@ async fn wal_comes_in_is_kept_and_goes_out() {
     safekeeper.stop().await;
 }
 
+/// A compute's token lets it read WAL; that WAL need not be kept here is not for it to say.
+#[tokio::test]
+async fn what_the_pageserver_has_is_not_for_a_tenant_to_say() {
+    let place = tempfile::tempdir().unwrap();
+    let safekeeper = Safekeeper::start(place.path()).await;
+    let mut proposer = safekeeper.new_timeline().await;
+    let end = START + 4096;
+    proposer.lead(1, &[(1, START)], START).await;
+    proposer.write_up_to(1, START, end, 4096).await;
+    proposer.await_flush(end).await;
+
+    let tenant = KEY.credentials(&Claims::tenant(identity().ttid.tenant_id)).unwrap();
+    let client = safekeeper.connect_with(&tenant).await;
+    let copy = client.copy_both(&format!("START_REPLICATION PHYSICAL {START}")).await.unwrap();
+    let (mut reader, mut feedback) = copy.split();
+    let positions =
+        PageserverFeedback { last_received_lsn: end, disk_consistent_lsn: end, remote_consistent_lsn: end };
+    feedback.send(&ReceiverMessage::PageserverFeedback(positions).encode()).await.unwrap();
+    let refused = loop {
+        match reader.next().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("it was not refused"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(refused.sqlstate(), Some("42501"), "{refused}");
+    let timeline = safekeeper.manager.get(identity().ttid).await.unwrap();
+    assert!(timeline.positions().remote_consistent_lsn < end);
+    safekeeper.stop().await;
+}
+
 #[tokio::test]
 async fn a_newer_term_fences_and_cuts_a_divergent_tail() {
     let place = tempfile::tempdir().unwrap();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use auth::{Need, Scope};
 use pg_backend::{CopyReader, CopyWriter, QueryError, Session, sqlstate};
 use safekeeper_api::replication::{Keepalive, ReceiverMessage, SenderMessage, Until, XLogData, timestamp};
 use tokio::sync::{Notify, watch};
@@ -18,6 +19,7 @@ const MAX_SEND_BYTES: usize = 128 * 1024;
 const KEEPALIVE: Duration = Duration::from_secs(1);
 /// Of silence from the client, after which it is asked for an answer; after twice that it is taken for dead.
 const ASK_FOR_REPLY: Duration = Duration::from_secs(30);
+
 /// Streams until the client ends it, the connection breaks, or the server stops.
 pub async fn stream_wal(
     timeline: Arc<Timeline>,
@@ -27,6 +29,7 @@ pub async fn stream_wal(
     until: Until,
 ) -> Result<(), QueryError> {
     check_request(&timeline, start, tli, until)?;
+    let is_trusted = session.check(Need::Part(Scope::Safekeeper)).is_ok();
     let shutdown = session.shutdown().clone();
     let sender = timeline.register_sender(session, start);
     let standby = timeline.standbys().join();
@@ -37,6 +40,7 @@ pub async fn stream_wal(
         reply_requested: Notify::new(),
         last: watch::Sender::new(Instant::now()),
         ingested: watch::Sender::new(None),
+        is_trusted,
     };
     let outcome = tokio::select! {
         outcome = receive(&timeline, &sender, &standby, &mut reader, &heard) => outcome,
@@ -53,6 +57,8 @@ struct Heard {
     last: watch::Sender<Instant>,
     /// How far a pageserver has come, if it is one.
     ingested: watch::Sender<Option<Lsn>>,
+    /// Whether it may say what the pageserver has: WAL that is there need not be kept here.
+    is_trusted: bool,
 }
 
 fn check_request(timeline: &Timeline, start: Lsn, tli: Option<u32>, until: Until) -> Result<(), QueryError> {
@@ -120,6 +126,10 @@ async fn receive(
                 }
             }
             Ok(ReceiverMessage::HotStandbyFeedback { feedback, .. }) => standby.needs(feedback),
+            Ok(ReceiverMessage::PageserverFeedback(_)) if !heard.is_trusted => {
+                let message = "only who has a token of scope safekeeper says what the pageserver has";
+                return Err(QueryError::fatal(sqlstate::INSUFFICIENT_PRIVILEGE, message));
+            }
             Ok(ReceiverMessage::PageserverFeedback(feedback)) => {
                 sender.note_confirmed(feedback.remote_consistent_lsn);
                 heard.ingested.send_replace(Some(feedback.last_received_lsn));
