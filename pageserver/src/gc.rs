@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use types::{Lsn, TenantId};
 
+use crate::basebackup::own_checkpoint;
 use crate::history::{commit_time, lsn_of_time};
 use crate::storage::{StorageError, TenantManager, Timeline};
 
@@ -152,19 +153,19 @@ impl GarbageCollector {
 /// Everything from the returned LSN on is kept.
 ///
 /// The interval is counted from the branch's last commit, or from now if that is earlier: so a branch that nobody
-/// writes to keeps its past, and a clock of ours that runs ahead removes nothing.
+/// writes to keeps its past, and a clock of ours that runs ahead removes nothing. A replica that comes begins where redo of
+/// the last checkpoint does: that is kept in any case.
 async fn cutoff(timeline: &Timeline, retention: Retention) -> Result<Option<Lsn>, StorageError> {
     let last = timeline.last_record_lsn();
     let Some((newest, _)) = commit_time(timeline, last).await? else { return Ok(None) };
     let end = newest.min(now());
     let interval = i64::try_from(retention.pitr_interval.as_micros()).unwrap_or(i64::MAX);
     let found = lsn_of_time(timeline, end.saturating_sub(interval)).await?;
-    Ok(match found.kind {
-        LsnKind::Present | LsnKind::Future => {
-            Some(found.lsn.min(Lsn(last.0.saturating_sub(retention.gc_horizon))))
-        }
-        LsnKind::Past | LsnKind::NoData => None,
-    })
+    if matches!(found.kind, LsnKind::Past | LsnKind::NoData) {
+        return Ok(None);
+    }
+    let begin = own_checkpoint(timeline, last).await?.map_or(last, |written| written.checkpoint.redo);
+    Ok(Some(found.lsn.min(begin).min(Lsn(last.0.saturating_sub(retention.gc_horizon)))))
 }
 
 /// Microseconds since 2000-01-01.

@@ -57,14 +57,22 @@ pub enum BackupKind {
 
 /// Where a standby begins that is to see all that was written up to `lsn`: the backup's LSN is where redo begins.
 pub async fn standby(timeline: &Timeline, lsn: Lsn) -> Result<(BackupKind, Lsn), BackupError> {
-    let image = timeline.get_reconstruct(Key::last_checkpoint(), lsn).await?.image;
-    let version = timeline.metadata().pg_version;
-    image
-        .and_then(|(_, image)| WrittenCheckpoint::decode(&image, version))
-        // An ancestor's: its WAL is not this timeline's.
-        .filter(|written| written.checkpoint.redo >= timeline.start_lsn())
+    own_checkpoint(timeline, lsn)
+        .await?
         .map(|written| (BackupKind::Standby(written), written.checkpoint.redo))
         .ok_or(BackupError::NoCheckpoint { timeline: timeline.id(), lsn })
+}
+
+/// The last checkpoint in this timeline's own WAL up to `lsn`. An ancestor's is none: its WAL is not this timeline's.
+pub async fn own_checkpoint(
+    timeline: &Timeline,
+    lsn: Lsn,
+) -> Result<Option<WrittenCheckpoint>, StorageError> {
+    let image = timeline.get_reconstruct(Key::last_checkpoint(), lsn).await?.image;
+    let version = timeline.metadata().pg_version;
+    Ok(image
+        .and_then(|(_, image)| WrittenCheckpoint::decode(&image, version))
+        .filter(|written| written.checkpoint.redo >= timeline.start_lsn()))
 }
 
 /// Which backup.

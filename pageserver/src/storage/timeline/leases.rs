@@ -95,12 +95,25 @@ impl Timeline {
     /// anew knows of the leases below the cutoff, which the index has; all above can be read then anyway.
     pub fn lease_lsn(self: &Arc<Self>, lsn: Lsn, reach: Reach, length: Duration) -> Result<(), StorageError> {
         let until = Instant::now() + length;
-        self.with_leases(lsn, |_, leases| leases.lease(lsn, reach, until))?;
+        let holder = self.with_leases(lsn, |timeline, leases| {
+            leases.lease(lsn, reach, until);
+            Arc::clone(timeline)
+        })?;
+        holder.put_lease(lsn);
         // What is there where a branch begins is its ancestor's, as long as it has one; what comes behind is its own.
         if lsn == self.start_lsn() {
             self.leases.lock().expect("no holder panics").lease(lsn, reach, until);
+            self.put_lease(lsn);
         }
         Ok(())
+    }
+
+    /// Below the cutoff nothing else may keep it readable by the time that a pageserver starts anew: an index is to tell
+    /// of it soon, if none does.
+    fn put_lease(&self, lsn: Lsn) {
+        if lsn < self.gc_cutoff() && self.said().is_some_and(|said| !said.leased.contains(&lsn)) {
+            self.view_changed.send_replace(());
+        }
     }
 
     /// The same until what is returned is dropped.

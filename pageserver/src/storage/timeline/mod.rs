@@ -161,7 +161,12 @@ impl Timeline {
         orphans: Orphans,
     ) -> Arc<Self> {
         let durable = Position { last: index.disk_consistent_lsn, prev: index.prev_record_lsn };
-        let said = Said { durable: durable.last, changes: 0, gc_cutoff: index.gc_cutoff };
+        let said = Said {
+            durable: durable.last,
+            changes: 0,
+            gc_cutoff: index.gc_cutoff,
+            leased: index.leased.clone(),
+        };
         let (said, when) = if orphans.are_many() { (None, 0) } else { (Some(said), 1) };
         let obsolete =
             orphans.0.into_iter().map(|key| Obsolete { change: when, key, is_orphan: true }).collect();

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use remote_storage::ObjectKey;
 use telemetry::timeline_span;
 use tracing::Instrument;
-use types::Lsn;
 
 use super::view::View;
 use super::{Obsolete, Timeline};
@@ -23,9 +22,10 @@ impl Timeline {
         // cutoff says can be read.
         let gc_cutoff = self.gc_cutoff();
         let layers = view.layers.iter().map(|(_, layer)| (layer, layer.is_uploaded()));
-        let now = Said { durable: view.durable.last, changes: view.changes, gc_cutoff };
-        let before = self.said();
-        let plan = plan(layers, now, before);
+        let mut leased = self.leased();
+        leased.retain(|lsn| *lsn < gc_cutoff);
+        let now = Said { durable: view.durable.last, changes: view.changes, gc_cutoff, leased };
+        let plan = plan(layers, &now, self.said().as_ref());
         if !plan.index {
             return Ok(());
         }
@@ -42,14 +42,14 @@ impl Timeline {
                 layer.set_uploaded();
                 self.environment.metrics.layer_uploaded_bytes.inc_by(layer.file_size);
             }
-            self.upload_index(&self.index_part(&view, gc_cutoff)).await
+            self.upload_index(&self.index_part(&view, &now)).await
         };
         put.instrument(span).await?;
         *self.said.lock().expect("no holder panics") = Some(now);
         Ok(())
     }
 
-    fn index_part(&self, view: &View, gc_cutoff: Lsn) -> IndexPart {
+    fn index_part(&self, view: &View, said: &Said) -> IndexPart {
         let generation = self.ownership.generation;
         let layers: BTreeMap<String, IndexLayer> = view
             .layers
@@ -58,10 +58,10 @@ impl Timeline {
             .collect();
         let ancestor = self.ancestor().filter(|_| !self.is_whole());
         IndexPart {
-            disk_consistent_lsn: view.durable.last,
+            disk_consistent_lsn: said.durable,
             prev_record_lsn: view.durable.prev,
-            gc_cutoff,
-            leased: self.leased().into_iter().filter(|lsn| *lsn < gc_cutoff).collect(),
+            gc_cutoff: said.gc_cutoff,
+            leased: said.leased.clone(),
             layers,
             ..IndexPart::new(self.id, generation, self.metadata.clone(), ancestor)
         }
@@ -92,7 +92,7 @@ impl Timeline {
 
     /// What the index says that was put last by this pageserver, or by another and needs no other.
     pub(super) fn said(&self) -> Option<Said> {
-        *self.said.lock().expect("no holder panics")
+        self.said.lock().expect("no holder panics").clone()
     }
 
     fn deletable(&self, changes: u64) -> Vec<ObjectKey> {

@@ -228,6 +228,29 @@ async fn a_lease_of_where_a_branch_begins_is_of_the_branch_too() {
     assert!(matches!(refused, Err(StorageError::Collected { .. })), "{refused:?}");
 }
 
+/// Nothing else changes on its timeline before the pageserver ends and the branch goes.
+#[tokio::test]
+async fn what_is_leased_where_a_branch_begins_outlives_the_branch_and_a_start() {
+    let disk = Disk::new();
+    let manager = with_a_page_before(&disk).await;
+    let (main, begin) = (manager.get_timeline(ttid(1)).unwrap(), Lsn(1100));
+    manager.branch_timeline(ttid(2), ttid(1).timeline_id, Some(begin)).await.unwrap();
+    main.put_batch(batch(1200, vec![(block(1), 1200, image("after"))])).await.unwrap();
+    let cutoffs = [(ttid(1).timeline_id, Lsn(1200))].into();
+    manager.collect_garbage(TENANT, &cutoffs).await.unwrap();
+    main.flush_and_upload().await.unwrap();
+    assert_eq!(main.gc_cutoff(), Lsn(1200));
+    main.lease_lsn(begin, Reach::At, PATIENCE).unwrap();
+    manager.shutdown().await.unwrap();
+
+    let manager = disk.open_with_redo(Arc::new(Whole)).await;
+    manager.delete_timeline(ttid(2)).await.unwrap();
+    manager.collect_garbage(TENANT, &cutoffs).await.unwrap();
+    let main = manager.get_timeline(ttid(1)).unwrap();
+    assert_eq!(text(&main.get_reconstruct(block(1), begin).await.unwrap()), ["1100 before"]);
+    manager.shutdown().await.unwrap();
+}
+
 /// Pages without changes.
 struct Whole;
 

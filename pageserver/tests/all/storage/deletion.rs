@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use durable_fs::DurableFs;
+use pageserver::basebackup::standby;
 use pageserver::gc::{GarbageCollector, GcMetrics, Retention};
-use pageserver::storage::{Claim, FixedGeneration, Owners, StorageError, TenantManager, Timeline};
+use pageserver::storage::{Claim, FixedGeneration, Owners, StorageError, TenantManager, Timeline, Value};
+use pg_format::CheckPoint;
 use prometheus::Registry;
 use remote_storage::{Faulty, ListMode, Operation, RemoteStorage};
 use tokio_util::sync::CancellationToken;
-use types::{Generation, Lsn, TenantId, TenantTimelineId};
+use types::{Generation, Key, Lsn, TenantId, TenantTimelineId};
 
 use super::ownership::{Highest, open};
 use super::support::*;
@@ -241,6 +243,34 @@ async fn collection_goes_on_when_a_timeline_goes() {
     assert!(last_round() > started, "rounds end, and it shows");
     shutdown.cancel();
     tokio::time::timeout(PATIENCE, collecting).await.expect("it ends at a shutdown").unwrap();
+}
+
+/// Whatever is kept of the past otherwise, a replica can begin: there is all from where redo of the last checkpoint does.
+#[tokio::test]
+async fn where_a_replica_begins_is_kept() {
+    let disk = Disk::new();
+    let manager = disk.open().await;
+    let timeline = root(&manager).await;
+    let checkpoint = |lsn: u64, redo| {
+        let checkpoint = CheckPoint { redo: Lsn(redo), ..CheckPoint::default() };
+        let written = [&lsn.to_le_bytes()[..], &checkpoint.encode(metadata().pg_version)].concat();
+        (Key::last_checkpoint(), lsn, Value::Image(written.into()))
+    };
+    for (lsn, redo) in [(1200, 1150), (1900, 1850)] {
+        let entries = vec![committed(lsn - 80, 1), checkpoint(lsn, redo), committed(lsn + 80, 2)];
+        timeline.put_batch(batch(lsn + 80, entries)).await.unwrap();
+        collect_all(&manager).await.unwrap();
+        assert_eq!(timeline.gc_cutoff(), Lsn(redo));
+        let (_, begin) = standby(&timeline, timeline.last_record_lsn()).await.unwrap();
+        assert_eq!(begin, Lsn(redo));
+        timeline.get_reconstruct(block(1), begin).await.unwrap();
+    }
+    // An ancestor's checkpoint is none of a branch, where no replica begins before the branch's first.
+    let branch = manager.branch_timeline(ttid(2), ttid(1).timeline_id, None).await.unwrap();
+    branch.put_batch(batch(2100, vec![committed(2100, 3)])).await.unwrap();
+    collect_all(&manager).await.unwrap();
+    assert_eq!(branch.gc_cutoff(), Lsn(2100));
+    manager.shutdown().await.unwrap();
 }
 
 /// Who grants what, and cannot be asked from the time on that the flag says so.
