@@ -118,6 +118,7 @@ pub async fn run(
             if promoted.mode != ComputeMode::Replica {
                 bail!("endpoint {endpoint:?} is no read replica; `varve endpoint list` shows which ones are");
             }
+            refuse_of_archived(env, &promoted).await?;
             stop_process(env, &promoted, StopMode::Fast, output).await?;
             (promoted.mode, promoted.wanted) = (ComputeMode::Primary, true);
             promoted.save(env)?;
@@ -162,6 +163,8 @@ pub async fn start_named(
 ) -> anyhow::Result<String> {
     let mut wanted = Endpoint::load(env, name)?;
     refuse_second(env, &wanted, allow_multiple)?;
+    refuse_of_archived(env, &wanted).await?;
+    // From here on each start of the cluster tries it again, whatever keeps it from starting now.
     wanted.wanted = true;
     // What stands at an LSN has the roles that were there, whoever writes to its branch now.
     if !matches!(wanted.mode, ComputeMode::Static { .. }) {
@@ -393,7 +396,8 @@ impl Default for Start {
     }
 }
 
-/// Starts compute_ctl if it does not run, and waits for the first connection to be possible.
+/// Starts compute_ctl if it does not run, and waits for the first connection to be possible. Whether the branch is archived the
+/// caller has asked: see [`refuse_of_archived`].
 pub async fn start(env: &LocalEnv, endpoint: Endpoint, how: Start, output: Output) -> anyhow::Result<()> {
     let Start { timeout, cold } = how;
     let process = endpoint.process(env);
@@ -408,7 +412,6 @@ pub async fn start(env: &LocalEnv, endpoint: Endpoint, how: Start, output: Outpu
     if !programs.join("postgres").exists() {
         check_version(&programs, endpoint.pg_version)?;
     }
-    refuse_archived(env, endpoint.ttid(), &format!("the branch of endpoint {:?}", endpoint.name)).await?;
     port_becomes_free(&format!("endpoint {:?}", endpoint.name), endpoint.pg_port).await?;
     port_becomes_free(&format!("endpoint {:?} (http)", endpoint.name), endpoint.http_port).await?;
     output.progress(format!("starting endpoint {:?}", endpoint.name));
@@ -429,6 +432,15 @@ pub async fn start(env: &LocalEnv, endpoint: Endpoint, how: Start, output: Outpu
     }
     process.spawn(command)?;
     process.wait_ready(timeout, running).await
+}
+
+/// What does not end by itself is not noted as wanted: each start of the cluster would tell of it. The branch of an endpoint that
+/// runs is none that could have been archived.
+pub async fn refuse_of_archived(env: &LocalEnv, endpoint: &Endpoint) -> anyhow::Result<()> {
+    if endpoint.process(env).pid().is_some() {
+        return Ok(());
+    }
+    refuse_archived(env, endpoint.ttid(), &format!("the branch of endpoint {:?}", endpoint.name)).await
 }
 
 /// A pageserver that does not answer is waited for by the compute itself.

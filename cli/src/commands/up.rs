@@ -259,6 +259,7 @@ async fn start_endpoints(
             if let Some(missing) = missing {
                 bail!("{missing}");
             }
+            endpoint::refuse_of_archived(env, &wanted).await?;
             endpoint::start(env, wanted.clone(), endpoint::Start::default(), output).await
         };
         match starting.await {

@@ -6,6 +6,7 @@ mod logs;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -161,17 +162,21 @@ fn who_waits_for_another_command_says_so() {
     assert!(waiting.wait().unwrap().success());
 }
 
-/// As after the start of a machine with one disk less.
+/// As after the start of a machine with one disk less, and with a program that took an endpoint's port.
 #[test]
 fn what_does_not_start_keeps_nothing_else_from_it() {
     let cluster = Cluster::up("start-without");
-    cluster.varve(&["timeline", "branch", "--branch-name", "archived"]);
-    cluster.varve(&["endpoint", "create", "archived", "--branch-name", "archived"]);
-    cluster.varve(&["timeline", "branch", "--branch-name", "prod"]);
-    cluster.varve(&["endpoint", "create", "prod", "--branch-name", "prod"]);
+    for name in ["crowded", "prod"] {
+        cluster.varve(&["timeline", "branch", "--branch-name", name]);
+        cluster.varve(&["endpoint", "create", name, "--branch-name", name]);
+    }
     cluster.varve(&["endpoint", "start", "prod"]);
-    cluster.varve(&["timeline", "archive", "--branch-name", "archived"]);
-    cluster.refuses(&["endpoint", "start", "archived"], "archived");
+    let listed = cluster.varve_json(&["endpoint", "list"]);
+    assert_eq!(listed[0]["endpoint"], "crowded", "{listed}");
+    let port = u16::try_from(listed[0]["pg_port"].as_u64().expect("a port")).expect("a port");
+    let taken = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    // What fails is wanted all the same: the next start of the cluster tries it again.
+    cluster.refuses(&["endpoint", "start", "crowded"], "cannot be used");
     cluster.varve(&["down"]);
     let (disk, aside) =
         (cluster.directory().join("safekeepers/3"), cluster.directory().join("safekeepers/3.aside"));
@@ -183,7 +188,7 @@ fn what_does_not_start_keeps_nothing_else_from_it() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success(), "{command}: {said}");
         assert!(
-            said.contains("safekeeper 3 does not start") && said.contains("endpoint \"archived\""),
+            said.contains("safekeeper 3 does not start") && said.contains("\"crowded\" does not start: port"),
             "{said}"
         );
         assert!(
@@ -200,8 +205,31 @@ fn what_does_not_start_keeps_nothing_else_from_it() {
 
     std::fs::remove_file(&disk).unwrap();
     std::fs::rename(&aside, &disk).unwrap();
-    cluster.varve(&["endpoint", "delete", "archived"]);
+    drop(taken);
     cluster.varve(&["start"]);
+    block_on(async {
+        assert_eq!(number(&cluster.connect("crowded").await, "SELECT 1::bigint").await, 1);
+    });
+}
+
+#[test]
+fn an_endpoint_of_an_archived_branch_is_not_wanted() {
+    let cluster = Cluster::up("start-archived").need_not_evict("its databases are empty");
+    cluster.varve(&["timeline", "branch", "--branch-name", "old"]);
+    cluster.varve(&["endpoint", "create", "old", "--branch-name", "old"]);
+    cluster.varve(&["endpoint", "create", "reader", "--branch-name", "old", "--hot-standby"]);
+    cluster.varve(&["timeline", "archive", "--branch-name", "old"]);
+    for (verb, endpoint) in [("start", "old"), ("start", "reader"), ("promote", "reader")] {
+        cluster.refuses(&["endpoint", verb, endpoint], "varve timeline unarchive");
+    }
+    cluster.varve(&["start"]);
+    let listed = cluster.varve_json(&["endpoint", "list"]);
+    let reader = listed.as_array().unwrap().iter().find(|row| row["endpoint"] == "reader").unwrap();
+    assert_eq!(reader["mode"], "replica", "it was not promoted");
+    let status = cluster.varve_json(&["status"]);
+    let states: Vec<&str> =
+        status.as_array().unwrap().iter().skip(5).map(|row| row["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["running", "stopped", "stopped"], "{status}");
 }
 
 #[test]
