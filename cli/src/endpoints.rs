@@ -45,6 +45,26 @@ impl Endpoint {
         FORMAT_VERSION
     }
 
+    /// One that writes and that nobody has started.
+    #[cfg(test)]
+    pub fn of_a_test(name: &str, on: TenantTimelineId) -> Endpoint {
+        Endpoint {
+            format_version: FORMAT_VERSION,
+            name: name.to_owned(),
+            tenant_id: on.tenant_id,
+            timeline_id: on.timeline_id,
+            mode: ComputeMode::Primary,
+            pg_version: PgVersion::V17,
+            pg_port: 1,
+            http_port: 2,
+            password: "secret".to_owned(),
+            password_verifier: "verifier".to_owned(),
+            settings: Vec::new(),
+            suspend_timeout: None,
+            wanted: false,
+        }
+    }
+
     pub fn load(env: &LocalEnv, name: &str) -> anyhow::Result<Endpoint> {
         let path = env.endpoint_directory(name).join("endpoint.json");
         let bytes = match std::fs::read(&path) {

@@ -8,13 +8,13 @@ use anyhow::{Context, bail};
 use nix::fcntl::Flock;
 use nix::unistd::User;
 use serde_json::json;
-use types::PgVersion;
+use types::{PgVersion, TenantTimelineId};
 
 use super::{endpoint, tenant};
 use crate::arguments::{InitArguments, StopMode};
 use crate::endpoints::{Endpoint, psql_line};
 use crate::local_env::{Config, Installation, LocalEnv};
-use crate::output::Output;
+use crate::output::{Output, alternatives};
 use crate::storage::{Daemon, pageserver_client};
 use crate::template;
 
@@ -29,47 +29,87 @@ pub async fn up(
 ) -> anyhow::Result<()> {
     let env = init(directory, arguments, output)?;
     let mut failures = start_storage(&env, output).await;
-    let mut branches = env.branches()?;
-    if branches.default_tenant().is_none() {
-        std::mem::take(&mut failures).tell()?;
-        tenant::create(&env, &mut branches, tenant::NewTenant::of(env.config.pg_version), output).await?;
-    }
-    let first = first_endpoint(&env, output)?;
-    start_endpoints(&env, Some(&first.name), &mut failures, output).await?;
+    let first = first_endpoint(&env, &mut failures, output).await?;
+    start_endpoints(&env, first.as_ref(), &mut failures, output).await?;
     drop(lock);
     failures.tell()?;
 
-    let connection = first.connection_string(&env, "postgres");
+    let connection = first.map(|first| first.connection_string(&env, "postgres"));
+    let how_to_go_on = match &connection {
+        Some(connection) => format!("Varve is up. Connect with\n\n  {}", psql_line(connection)),
+        None => format!("Varve is up, without an endpoint: {}.", what_makes_one_run(&env)?),
+    };
     output.result(&json!({ "data_dir": env.directory, "connstr": connection }), || {
-        let (varve, psql) = (env.varve(), psql_line(&connection));
-        format!(
-            "\nVarve is up. Connect with\n\n  {psql}\n\n`{varve} status` shows what runs, `{varve} down` stops it."
-        )
+        let varve = env.varve();
+        format!("\n{how_to_go_on}\n\n`{varve} status` shows what runs, `{varve} down` stops it.")
     })
 }
 
-/// The endpoint `main`, which is made if need be. Or who writes to its branch in its place: that one would be fenced off. Where
-/// there is no such branch any more, one that is started with the cluster.
-fn first_endpoint(env: &LocalEnv, output: Output) -> anyhow::Result<Endpoint> {
-    let new = endpoint::NewEndpoint::named(DEFAULT_ENDPOINT);
-    let branch = match Endpoint::exists(env, DEFAULT_ENDPOINT) {
-        true => Endpoint::load(env, DEFAULT_ENDPOINT)?.ttid(),
-        false => match env.branches()?.find(new.tenant_id, &new.branch) {
-            Ok(branch) => branch,
-            Err(error) => {
-                let others = Endpoint::all(env)?.into_iter();
-                let first = others.filter(|it| it.wanted).max_by_key(Endpoint::is_primary);
-                return first.ok_or_else(|| error.context("there is nothing to start but storage"));
-            }
-        },
-    };
-    let is_main = |endpoint: &Endpoint| endpoint.name == DEFAULT_ENDPOINT;
-    let mut candidates = Endpoint::all_of(env, branch)?;
-    candidates.retain(|endpoint| endpoint.is_primary() || is_main(endpoint));
-    match candidates.into_iter().max_by_key(|endpoint| (endpoint.is_in_use(env), is_main(endpoint))) {
-        Some(first) => Ok(first),
-        None => endpoint::create(env, new, output),
+/// The endpoint that `up` says how to connect to; it is started also if no other command has asked for that. None where somebody
+/// has stopped or deleted them all but left no `main`. In a cluster without any endpoint `main` is made.
+async fn first_endpoint(
+    env: &LocalEnv,
+    failures: &mut Failures,
+    output: Output,
+) -> anyhow::Result<Option<Endpoint>> {
+    let endpoints = Endpoint::all(env)?;
+    if endpoints.is_empty() {
+        return make_first(env, failures, output).await;
     }
+    let main_branch = env.branches()?.find(None, tenant::MAIN_BRANCH).ok();
+    Ok(choose_first(endpoints, main_branch, |endpoint| endpoint.process(env).pid().is_some()))
+}
+
+/// One that is started with the cluster: `main`, or else who writes. Where none is, `main` all the same. Or who writes to its
+/// branch in its place: one that runs there would be fenced off.
+fn choose_first(
+    endpoints: Vec<Endpoint>,
+    main_branch: Option<TenantTimelineId>,
+    runs: impl Fn(&Endpoint) -> bool,
+) -> Option<Endpoint> {
+    let is_main = |endpoint: &Endpoint| endpoint.name == DEFAULT_ENDPOINT;
+    if endpoints.iter().any(|endpoint| endpoint.wanted) {
+        let wanted = endpoints.into_iter().filter(|endpoint| endpoint.wanted);
+        return wanted.max_by_key(|endpoint| (is_main(endpoint), endpoint.is_primary()));
+    }
+    let branch = endpoints.iter().find(|endpoint| is_main(endpoint)).map(Endpoint::ttid).or(main_branch);
+    let writes = |endpoint: &Endpoint| endpoint.is_primary() && Some(endpoint.ttid()) == branch;
+    let candidates = endpoints.into_iter().filter(|endpoint| is_main(endpoint) || writes(endpoint));
+    candidates.max_by_key(|endpoint| (runs(endpoint), is_main(endpoint)))
+}
+
+/// The endpoint `main`, and before it the tenant and the branch that it is on. A tenant that has branches of other names has
+/// what its user wants: None.
+async fn make_first(
+    env: &LocalEnv,
+    failures: &mut Failures,
+    output: Output,
+) -> anyhow::Result<Option<Endpoint>> {
+    let mut branches = env.branches()?;
+    let known = branches.default_tenant();
+    if known.is_none_or(|tenant| branches.is_empty(tenant)) {
+        failures.none_yet()?;
+        let mut new = tenant::NewTenant::of(env.config.pg_version);
+        new.tenant_id = known.unwrap_or(new.tenant_id);
+        tenant::create(env, &mut branches, new, output).await?;
+    }
+    let new = endpoint::NewEndpoint::named(DEFAULT_ENDPOINT);
+    let has_main = branches.find(new.tenant_id, &new.branch).is_ok();
+    has_main.then(|| endpoint::create(env, new, output)).transpose()
+}
+
+/// For who has none that is started with the cluster.
+fn what_makes_one_run(env: &LocalEnv) -> anyhow::Result<String> {
+    let (varve, endpoints) = (env.varve(), Endpoint::names(env)?);
+    if !endpoints.is_empty() {
+        return Ok(format!("`{varve} endpoint start NAME` starts one; {}", alternatives(endpoints)));
+    }
+    let branches = env.branches()?;
+    let names = branches.default_tenant().map(|tenant| branches.names(tenant)).unwrap_or_default();
+    Ok(format!(
+        "`{varve} endpoint create NAME --branch-name BRANCH` makes one, `{varve} endpoint start NAME` starts it; of branches {}",
+        alternatives(names.keys())
+    ))
 }
 
 /// `varve init`: no more than the directory.
@@ -218,6 +258,11 @@ impl Failures {
         (lost * 2 >= env.config.safekeeper_ids().len()).then_some("there is no quorum of safekeepers")
     }
 
+    /// A tenant and a branch are made on all of storage.
+    fn none_yet(&mut self) -> anyhow::Result<()> {
+        std::mem::take(self).tell()
+    }
+
     fn tell(self) -> anyhow::Result<()> {
         match self.told.as_slice() {
             [] => Ok(()),
@@ -245,13 +290,13 @@ async fn start_storage(env: &LocalEnv, output: Output) -> Failures {
 /// Those that are started with the cluster, `first` among them from now on.
 async fn start_endpoints(
     env: &LocalEnv,
-    first: Option<&str>,
+    first: Option<&Endpoint>,
     failures: &mut Failures,
     output: Output,
 ) -> anyhow::Result<()> {
     let missing = failures.missing(env);
     for mut wanted in Endpoint::all(env)? {
-        let is_first = first == Some(wanted.name.as_str());
+        let is_first = first.is_some_and(|first| first.name == wanted.name);
         if !wanted.wanted && !is_first {
             continue;
         }
@@ -283,4 +328,53 @@ pub async fn stop(env: &LocalEnv, mode: StopMode, output: Output) -> anyhow::Res
         daemon.stop(env, mode, output).await?;
     }
     output.result(&json!({ "stopped": true }), || "everything is stopped; the data stays".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use compute_api::ComputeMode;
+    use types::{Lsn, TenantId, TimelineId};
+
+    use super::*;
+
+    const MAIN: TenantTimelineId = TenantTimelineId::new(TenantId([1; 16]), TimelineId([1; 16]));
+    const OTHER: TenantTimelineId = TenantTimelineId::new(TenantId([1; 16]), TimelineId([2; 16]));
+    const READS: ComputeMode = ComputeMode::Static { lsn: Lsn(8) };
+
+    fn endpoint(name: &str, on: TenantTimelineId, mode: ComputeMode, wanted: bool) -> Endpoint {
+        Endpoint { mode, wanted, ..Endpoint::of_a_test(name, on) }
+    }
+
+    fn first(endpoints: &[Endpoint], running: &[&str]) -> Option<String> {
+        let runs = |endpoint: &Endpoint| running.contains(&endpoint.name.as_str());
+        choose_first(endpoints.to_vec(), Some(MAIN), runs).map(|first| first.name)
+    }
+
+    #[test]
+    fn up_starts_what_is_wanted() {
+        let writes = |name, on, wanted| endpoint(name, on, ComputeMode::Primary, wanted);
+        let all = [writes("main", MAIN, true), writes("prod", OTHER, true)];
+        assert_eq!(first(&all, &[]).as_deref(), Some("main"));
+        // Somebody has stopped it, and not the other one.
+        let all = [writes("main", MAIN, false), writes("prod", OTHER, true)];
+        assert_eq!(first(&all, &[]).as_deref(), Some("prod"));
+        let all =
+            [endpoint("a", MAIN, READS, true), writes("b", OTHER, true), endpoint("c", MAIN, READS, true)];
+        assert_eq!(first(&all, &[]).as_deref(), Some("b"));
+        assert_eq!(first(&[endpoint("a", MAIN, READS, true)], &[]).as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn where_nothing_is_wanted_up_starts_main_or_who_writes_in_its_place() {
+        let writes = |name, on| endpoint(name, on, ComputeMode::Primary, false);
+        let all = [writes("b", MAIN), writes("main", MAIN), writes("prod", OTHER)];
+        assert_eq!(first(&all, &[]).as_deref(), Some("main"));
+        assert_eq!(first(&all, &["prod"]).as_deref(), Some("main"));
+        assert_eq!(first(&all, &["b"]).as_deref(), Some("b"), "it would be fenced off");
+        // It may be on any branch.
+        assert_eq!(first(&[writes("b", MAIN), writes("main", OTHER)], &["b"]).as_deref(), Some("main"));
+        assert_eq!(first(&all[..1], &[]).as_deref(), Some("b"));
+        assert_eq!(first(&all[2..], &[]), None);
+        assert_eq!(first(&[endpoint("a", MAIN, READS, false)], &[]), None);
+    }
 }

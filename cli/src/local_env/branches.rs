@@ -91,6 +91,12 @@ impl Branches {
         self.content.tenants.get(&tenant).cloned().unwrap_or_default()
     }
 
+    /// It has no branch, and none that an import has begun.
+    pub fn is_empty(&self, tenant: TenantId) -> bool {
+        self.content.tenants.get(&tenant).is_none_or(BTreeMap::is_empty)
+            && self.content.imports.iter().all(|import| import.tenant_id != tenant)
+    }
+
     /// The branch that a command names, of the default tenant if it names none.
     pub fn find(&self, tenant: Option<TenantId>, branch: &str) -> anyhow::Result<TenantTimelineId> {
         let tenant = self.tenant(tenant)?;
@@ -275,7 +281,9 @@ mod tests {
         let open = || Branches::load(&directory.path().join("branches.json")).unwrap();
         let (tenant, timeline) = (TenantId([1; 16]), TimelineId([2; 16]));
         let ttid = TenantTimelineId::new(tenant, timeline);
+        assert!(open().is_empty(tenant));
         open().begin_import(ttid).unwrap();
+        assert!(!open().is_empty(tenant));
         let refused = open().check_new_timeline(tenant, timeline).unwrap_err().to_string();
         assert!(refused.contains(&format!("delete --timeline-id {timeline}")), "{refused}");
         open().check_unnamed(tenant, timeline).unwrap();
@@ -284,7 +292,7 @@ mod tests {
 
         open().begin_import(ttid).unwrap();
         open().add_branch(tenant, "mine", timeline, PgVersion::V17).unwrap();
-        assert!(!open().has_begun_import(ttid));
+        assert!(!open().has_begun_import(ttid) && !open().is_empty(tenant));
         assert!(open().check_unnamed(tenant, timeline).is_err());
     }
 }

@@ -232,18 +232,49 @@ fn an_endpoint_of_an_archived_branch_is_not_wanted() {
     assert_eq!(states, ["running", "stopped", "stopped"], "{status}");
 }
 
+/// `up` makes a first database where there is nothing, and nothing that somebody has deleted beside what they keep.
 #[test]
 fn a_cluster_without_its_first_branch_comes_up() {
     let cluster = Cluster::up("up-without-main").need_not_evict("its databases are empty");
+    let down_and_up = || {
+        cluster.varve(&["down"]);
+        cluster.varve_json(&["up"])["connstr"].as_str().map(str::to_owned)
+    };
+    let names = || {
+        let listed = cluster.varve_json(&["endpoint", "list"]);
+        let names = listed.as_array().unwrap().iter().map(|row| row["endpoint"].as_str().unwrap().to_owned());
+        names.collect::<Vec<_>>()
+    };
+    let answers = |endpoint: &str| {
+        block_on(async { number(&cluster.connect(endpoint).await, "SELECT 1::bigint").await == 1 })
+    };
     cluster.varve(&["timeline", "create", "--branch-name", "prod"]);
     cluster.varve(&["endpoint", "create", "prod", "--branch-name", "prod"]);
     cluster.varve(&["endpoint", "start", "prod"]);
     cluster.varve(&["endpoint", "stop", "main", "--destroy"]);
+    // The branch `main` is there still.
+    assert_eq!(down_and_up(), Some(cluster.connstr("prod")));
+    assert_eq!(names(), ["prod"]);
     cluster.varve(&["timeline", "delete", "--branch-name", "main"]);
-    cluster.varve(&["down"]);
-    let up = cluster.varve_json(&["up"]);
-    assert_eq!(up["connstr"].as_str(), Some(cluster.connstr("prod").as_str()), "{up}");
-    block_on(async { assert_eq!(number(&cluster.connect("prod").await, "SELECT 1::bigint").await, 1) });
+    assert_eq!(down_and_up(), Some(cluster.connstr("prod")));
+    assert!(answers("prod"));
+
+    cluster.varve(&["endpoint", "stop", "prod"]);
+    let up = cluster.varve(&["up"]);
+    assert!(up.contains(" endpoint start NAME` starts one; there are: prod."), "{up}");
+    cluster.varve(&["endpoint", "delete", "prod"]);
+    let up = cluster.varve(&["up"]);
+    assert!(
+        up.contains(" endpoint create NAME --branch-name BRANCH` makes one") && up.contains("prod."),
+        "{up}"
+    );
+
+    cluster.varve(&["timeline", "delete", "--branch-name", "prod"]);
+    let tenants = || cluster.varve_json(&["tenant", "list"]);
+    let tenant = tenants()[0]["tenant_id"].clone();
+    assert_eq!(down_and_up(), Some(cluster.connstr("main")));
+    assert!(answers("main"));
+    assert_eq!((tenants().as_array().unwrap().len(), &tenants()[0]["tenant_id"]), (1, &tenant));
 }
 
 #[test]
