@@ -29,8 +29,11 @@ pub async fn up(
 ) -> anyhow::Result<()> {
     let env = init(directory, arguments, output)?;
     let mut failures = start_storage(&env, output).await;
-    let first = first_endpoint(&env, &mut failures, output).await?;
-    start_endpoints(&env, first.as_ref(), &mut failures, output).await?;
+    let first = first_endpoint(&env, &failures, output).await.unwrap_or_else(|error| {
+        failures.note("a first endpoint", &error, output);
+        None
+    });
+    start_endpoints(&env, first.as_ref(), &mut failures, output).await;
     drop(lock);
     failures.tell()?;
 
@@ -49,7 +52,7 @@ pub async fn up(
 /// has stopped or deleted them all but left no `main`. In a cluster without any endpoint `main` is made.
 async fn first_endpoint(
     env: &LocalEnv,
-    failures: &mut Failures,
+    failures: &Failures,
     output: Output,
 ) -> anyhow::Result<Option<Endpoint>> {
     let endpoints = Endpoint::all(env)?;
@@ -80,11 +83,7 @@ fn choose_first(
 
 /// The endpoint `main`, and before it the tenant and the branch that it is on. A tenant that has branches of other names has
 /// what its user wants: None.
-async fn make_first(
-    env: &LocalEnv,
-    failures: &mut Failures,
-    output: Output,
-) -> anyhow::Result<Option<Endpoint>> {
+async fn make_first(env: &LocalEnv, failures: &Failures, output: Output) -> anyhow::Result<Option<Endpoint>> {
     let mut branches = env.branches()?;
     let known = branches.default_tenant();
     if known.is_none_or(|tenant| branches.is_empty(tenant)) {
@@ -229,7 +228,7 @@ fn compute_directory(cluster: &Path) -> anyhow::Result<Option<PathBuf>> {
 
 pub async fn start(env: &LocalEnv, output: Output) -> anyhow::Result<()> {
     let mut failures = start_storage(env, output).await;
-    start_endpoints(env, None, &mut failures, output).await?;
+    start_endpoints(env, None, &mut failures, output).await;
     failures.tell()?;
     output.result(&json!({ "started": true }), || "everything runs".to_owned())
 }
@@ -259,8 +258,8 @@ impl Failures {
     }
 
     /// A tenant and a branch are made on all of storage.
-    fn none_yet(&mut self) -> anyhow::Result<()> {
-        std::mem::take(self).tell()
+    fn none_yet(&self) -> anyhow::Result<()> {
+        if self.told.is_empty() { Ok(()) } else { bail!("it is made when all of storage runs") }
     }
 
     fn tell(self) -> anyhow::Result<()> {
@@ -288,35 +287,39 @@ async fn start_storage(env: &LocalEnv, output: Output) -> Failures {
 }
 
 /// Those that are started with the cluster, `first` among them from now on.
-async fn start_endpoints(
-    env: &LocalEnv,
-    first: Option<&Endpoint>,
-    failures: &mut Failures,
-    output: Output,
-) -> anyhow::Result<()> {
+async fn start_endpoints(env: &LocalEnv, first: Option<&Endpoint>, failures: &mut Failures, output: Output) {
+    let endpoints = match Endpoint::all(env) {
+        Ok(endpoints) => endpoints,
+        Err(error) => return failures.note("any endpoint", &error, output),
+    };
     let missing = failures.missing(env);
-    for mut wanted in Endpoint::all(env)? {
-        let is_first = first.is_some_and(|first| first.name == wanted.name);
-        if !wanted.wanted && !is_first {
+    for endpoint in endpoints {
+        let is_first = first.is_some_and(|first| first.name == endpoint.name);
+        if !endpoint.wanted && !is_first {
             continue;
         }
-        let starting = async {
-            if let Some(missing) = missing {
-                bail!("{missing}");
-            }
-            endpoint::refuse_of_archived(env, &wanted).await?;
-            endpoint::start(env, wanted.clone(), endpoint::Start::default(), output).await
-        };
-        match starting.await {
-            Ok(_) if wanted.wanted => {}
-            Ok(_) => {
-                wanted.wanted = true;
-                wanted.save(env)?;
-            }
-            Err(error) => failures.note(&format!("endpoint {:?}", wanted.name), &error, output),
+        let what = format!("endpoint {:?}", endpoint.name);
+        if let Err(error) = start_with_cluster(env, endpoint, missing, output).await {
+            failures.note(&what, &error, output);
         }
     }
-    Ok(())
+}
+
+async fn start_with_cluster(
+    env: &LocalEnv,
+    mut endpoint: Endpoint,
+    missing: Option<&str>,
+    output: Output,
+) -> anyhow::Result<()> {
+    if let Some(missing) = missing {
+        bail!("{missing}");
+    }
+    endpoint::refuse_of_archived(env, &endpoint).await?;
+    if !endpoint.wanted {
+        endpoint.wanted = true;
+        endpoint.save(env)?;
+    }
+    endpoint::start(env, endpoint, endpoint::Start::default(), output).await
 }
 
 /// Computes first, then what they depend on, so that a fast stop can make all WAL durable.
@@ -348,6 +351,25 @@ mod tests {
     fn first(endpoints: &[Endpoint], running: &[&str]) -> Option<String> {
         let runs = |endpoint: &Endpoint| running.contains(&endpoint.name.as_str());
         choose_first(endpoints.to_vec(), Some(MAIN), runs).map(|first| first.name)
+    }
+
+    #[tokio::test]
+    async fn what_goes_wrong_later_hides_nothing_that_went_wrong_before() {
+        let place = tempfile::tempdir().unwrap();
+        let config = Config::new(None, 3, Installation::of_a_test()).unwrap();
+        let env = LocalEnv::create(place.path(), config).unwrap();
+        // Nothing of it can start: no daemon's program is beside that of the test.
+        std::fs::write(env.template_file(env.config.pg_version), "").unwrap();
+        std::fs::write(place.path().join("branches.json"), "{").unwrap();
+        Endpoint { wanted: true, ..Endpoint::of_a_test("prod", OTHER) }.save(&env).unwrap();
+        let lock = LocalEnv::lock(place.path()).unwrap();
+        let silent = Output { json: true };
+        let said = up(place.path(), &InitArguments::default(), lock, silent).await.unwrap_err().to_string();
+        for words in
+            ["safekeeper 3 does not start", "branches.json is not understood", "\"prod\" does not start"]
+        {
+            assert!(said.contains(words), "{words}: {said}");
+        }
     }
 
     #[test]
