@@ -1,6 +1,6 @@
 //! Endpoints as the command line knows them: `endpoint.json` in a directory of their own.
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use compute_api::ComputeMode;
 use pageserver_api::history::Interval;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -66,16 +66,16 @@ impl Endpoint {
     }
 
     pub fn load(env: &LocalEnv, name: &str) -> anyhow::Result<Endpoint> {
+        Endpoint::check_known(env, name)?;
         let path = env.endpoint_directory(name).join("endpoint.json");
-        let bytes = match std::fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                bail!("there is no endpoint {name:?}; {}", alternatives(Endpoint::names(env)?));
-            }
-            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
-        };
-        let endpoint: Endpoint = serde_json::from_slice(&bytes)
-            .with_context(|| format!("{} is not understood", path.display()))?;
+        let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let endpoint: Endpoint = serde_json::from_slice(&bytes).map_err(|error| {
+            anyhow!(
+                "{} is not understood ({error}): put back a copy of it, or forget the endpoint with `varve endpoint delete \
+                 {name}`, which leaves its branch",
+                path.display()
+            )
+        })?;
         if endpoint.format_version != FORMAT_VERSION {
             bail!(
                 "{} has format version {}, this varve reads {FORMAT_VERSION}",
@@ -84,6 +84,14 @@ impl Endpoint {
             );
         }
         Ok(endpoint)
+    }
+
+    /// Refuses a name that no endpoint has.
+    pub fn check_known(env: &LocalEnv, name: &str) -> anyhow::Result<()> {
+        if !Endpoint::exists(env, name) {
+            bail!("there is no endpoint {name:?}; {}", alternatives(Endpoint::names(env)?));
+        }
+        Ok(())
     }
 
     pub fn exists(env: &LocalEnv, name: &str) -> bool {
@@ -98,7 +106,9 @@ impl Endpoint {
 
     pub fn names(env: &LocalEnv) -> anyhow::Result<Vec<String>> {
         let mut names = Vec::new();
-        for entry in std::fs::read_dir(env.directory.join("endpoints"))? {
+        let directory = env.directory.join("endpoints");
+        let entries = std::fs::read_dir(&directory);
+        for entry in entries.with_context(|| format!("cannot read {}", directory.display()))? {
             let name = entry?.file_name().to_string_lossy().into_owned();
             if Endpoint::exists(env, &name) {
                 names.push(name);
@@ -108,9 +118,9 @@ impl Endpoint {
         Ok(names)
     }
 
-    /// All endpoints, by name.
+    /// All endpoints, by name. For who must not overlook one: [`Endpoints::load`] goes on without those that cannot be read.
     pub fn all(env: &LocalEnv) -> anyhow::Result<Vec<Endpoint>> {
-        Endpoint::names(env)?.iter().map(|name| Endpoint::load(env, name)).collect()
+        Endpoints::load(env)?.complete()
     }
 
     /// Those of a branch.
@@ -143,7 +153,7 @@ impl Endpoint {
     }
 
     pub fn process(&self, env: &LocalEnv) -> Process {
-        Process::new(format!("endpoint-{}", self.name), env.run_directory())
+        process(env, &self.name)
     }
 
     pub fn http_address(&self) -> String {
@@ -171,6 +181,53 @@ impl Endpoint {
     }
 }
 
+/// Its compute_ctl, whatever is in its file.
+pub fn process(env: &LocalEnv, name: &str) -> Process {
+    Process::new(format!("endpoint-{name}"), env.run_directory())
+}
+
+/// The endpoints of a cluster, by name.
+pub struct Endpoints {
+    pub readable: Vec<Endpoint>,
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// An endpoint of which nothing is known but its name.
+pub struct Unreadable {
+    pub name: String,
+    pub why: anyhow::Error,
+}
+
+impl Endpoints {
+    pub fn load(env: &LocalEnv) -> anyhow::Result<Endpoints> {
+        let mut endpoints = Endpoints { readable: Vec::new(), unreadable: Vec::new() };
+        for name in Endpoint::names(env)? {
+            match Endpoint::load(env, &name) {
+                Ok(endpoint) => endpoints.readable.push(endpoint),
+                // Who only looks has no lock: it was deleted in this moment.
+                Err(_) if !Endpoint::exists(env, &name) => {}
+                Err(why) => endpoints.unreadable.push(Unreadable { name, why }),
+            }
+        }
+        Ok(endpoints)
+    }
+
+    pub const fn is_empty(&self) -> bool {
+        self.readable.is_empty() && self.unreadable.is_empty()
+    }
+
+    /// All of them, or an error that names those that cannot be read.
+    pub fn complete(self) -> anyhow::Result<Vec<Endpoint>> {
+        let unreadable =
+            self.unreadable.iter().map(|Unreadable { name, why }| format!("endpoint {name:?}: {why:#}"));
+        let unreadable: Vec<String> = unreadable.collect();
+        if !unreadable.is_empty() {
+            bail!(unreadable.join("\n"));
+        }
+        Ok(self.readable)
+    }
+}
+
 /// How a person connects, as a line for a shell.
 pub fn psql_line(connection_string: &str) -> String {
     // What is quoted has no quote in it: it is percent-encoded.
@@ -188,4 +245,40 @@ pub fn check_name(name: &str) -> anyhow::Result<()> {
         bail!("{name:?} is no good name for an endpoint: take 1 to 63 letters, digits, '-' or '_'");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::local_env::{Config, Installation};
+
+    #[test]
+    fn one_that_cannot_be_read_hides_no_other() {
+        let place = tempfile::tempdir().unwrap();
+        let config = Config::new(None, 3, Installation::of_a_test()).unwrap();
+        let env = LocalEnv::create(place.path(), config).unwrap();
+        let on = TenantTimelineId::new(TenantId([1; 16]), TimelineId([2; 16]));
+        for name in ["a", "b", "c"] {
+            Endpoint::of_a_test(name, on).save(&env).unwrap();
+        }
+        let file = env.endpoint_directory("b").join("endpoint.json");
+        let whole = std::fs::read(&file).unwrap();
+        for broken in [&whole[..whole.len() / 2], b"", b"{}"] {
+            std::fs::write(&file, broken).unwrap();
+            let Endpoints { readable, unreadable } = Endpoints::load(&env).unwrap();
+            assert_eq!(readable.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["a", "c"]);
+            assert_eq!(unreadable.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["b"]);
+            // It may be on that branch, too.
+            let said = Endpoint::all_of(&env, on).unwrap_err().to_string();
+            for words in [
+                "endpoint \"b\": ",
+                "endpoints/b/endpoint.json is not understood (",
+                "`varve endpoint delete b`",
+            ] {
+                assert!(said.contains(words), "{words}: {said}");
+            }
+        }
+        std::fs::write(&file, whole).unwrap();
+        assert_eq!(Endpoint::all_of(&env, on).unwrap().len(), 3);
+    }
 }

@@ -19,7 +19,7 @@ pub use spec::{bare_spec, compute_ctl, settings, suspend_timeout_seconds};
 
 use super::timeline::lsn_to_read;
 use crate::arguments::{EndpointCommand, Moment, StopMode};
-use crate::endpoints::{Endpoint, check_name, psql_line};
+use crate::endpoints::{Endpoint, Endpoints, check_name, process, psql_line};
 use crate::local_env::{LocalEnv, check_version, write_private};
 use crate::output::table::{Cell, Look, table};
 use crate::output::{Output, say};
@@ -119,7 +119,7 @@ pub async fn run(
                 bail!("endpoint {endpoint:?} is no read replica; `varve endpoint list` shows which ones are");
             }
             refuse_of_archived(env, &promoted).await?;
-            stop_process(env, &promoted, StopMode::Fast, output).await?;
+            stop_process(env, &endpoint, StopMode::Fast, output).await?;
             (promoted.mode, promoted.wanted) = (ComputeMode::Primary, true);
             promoted.save(env)?;
             give_up_fenced(env, &promoted)?;
@@ -187,24 +187,30 @@ pub async fn stop_named(
     destroy: bool,
     output: Output,
 ) -> anyhow::Result<bool> {
-    let mut endpoint = Endpoint::load(env, name)?;
-    endpoint.wanted = false;
-    endpoint.save(env)?;
+    match Endpoint::load(env, name) {
+        Ok(mut endpoint) => {
+            endpoint.wanted = false;
+            endpoint.save(env)?;
+        }
+        // What goes need not be understood.
+        Err(_) if destroy && Endpoint::exists(env, name) => {}
+        Err(error) => return Err(error),
+    }
     drop(lock);
-    let stopped = stop_process(env, &endpoint, mode, output).await?;
+    let stopped = stop_process(env, name, mode, output).await?;
     if destroy {
-        remove(env, &endpoint)?;
+        remove(env, name)?;
     }
     Ok(stopped)
 }
 
-/// Forgets an endpoint that does not run. The caller holds the cluster's lock.
+/// Forgets an endpoint that does not run, also one that cannot be read. The caller holds the cluster's lock.
 pub fn delete_named(env: &LocalEnv, name: &str) -> anyhow::Result<()> {
-    let endpoint = Endpoint::load(env, name)?;
-    if endpoint.process(env).pid().is_some() {
-        bail!("endpoint {0:?} runs: `varve endpoint stop {0} --destroy` stops and deletes it", endpoint.name);
+    Endpoint::check_known(env, name)?;
+    if process(env, name).pid().is_some() {
+        bail!("endpoint {name:?} runs: `varve endpoint stop {name} --destroy` stops and deletes it");
     }
-    remove(env, &endpoint)
+    remove(env, name)
 }
 
 pub fn create(env: &LocalEnv, new: NewEndpoint, output: Output) -> anyhow::Result<Endpoint> {
@@ -462,13 +468,13 @@ fn set_suspend_timeout(endpoint: &mut Endpoint, timeout: Option<Interval>) -> an
 /// False if it did not run.
 pub async fn stop_process(
     env: &LocalEnv,
-    endpoint: &Endpoint,
+    name: &str,
     mode: StopMode,
     output: Output,
 ) -> anyhow::Result<bool> {
-    let process = endpoint.process(env);
+    let process = process(env, name);
     if process.pid().is_some() {
-        output.progress(format!("stopping endpoint {:?}", endpoint.name));
+        output.progress(format!("stopping endpoint {name:?}"));
     }
     let signal = match mode {
         StopMode::Fast => Signal::SIGTERM,
@@ -477,8 +483,8 @@ pub async fn stop_process(
     process.stop(signal, STOP_TIMEOUT).await
 }
 
-fn remove(env: &LocalEnv, endpoint: &Endpoint) -> anyhow::Result<()> {
-    for directory in [env.compute_directory(&endpoint.name), env.endpoint_directory(&endpoint.name)] {
+fn remove(env: &LocalEnv, name: &str) -> anyhow::Result<()> {
+    for directory in [env.compute_directory(name), env.endpoint_directory(name)] {
         remove_directory(&directory)?;
     }
     Ok(())
@@ -565,11 +571,13 @@ impl Changes {
     }
 }
 
+/// One that cannot be read has its row, and makes the command fail when the others are shown.
 async fn list(env: &LocalEnv, tenant_id: Option<TenantId>, output: Output) -> anyhow::Result<()> {
     let branches = env.branches()?;
     let mut values = Vec::new();
     let mut rows = Vec::new();
-    for endpoint in Endpoint::all(env)?.into_iter().filter(|e| tenant_id.is_none_or(|id| e.tenant_id == id)) {
+    let endpoints = Endpoints::load(env)?;
+    for endpoint in endpoints.readable.iter().filter(|e| tenant_id.is_none_or(|id| e.tenant_id == id)) {
         let pid = endpoint.process(env).pid();
         let branch =
             branches.name_of(endpoint.tenant_id, endpoint.timeline_id).unwrap_or("(no name)").to_owned();
@@ -588,7 +596,12 @@ async fn list(env: &LocalEnv, tenant_id: Option<TenantId>, output: Output) -> an
             ComputeMode::Static { lsn } => format!("at {lsn}"),
         };
         let port = endpoint.pg_port.to_string();
-        rows.push(vec![endpoint.name.into(), branch.into(), does.into(), state, port.into()]);
+        rows.push(vec![endpoint.name.as_str().into(), branch.into(), does.into(), state, port.into()]);
     }
-    output.result(&values, || table(&["ENDPOINT", "BRANCH", "DOES", "STATE", "PORT"], rows))
+    for unreadable in &endpoints.unreadable {
+        let state = Cell::new("unreadable", Look::Bad);
+        rows.push(vec![unreadable.name.as_str().into(), "?".into(), "?".into(), state, "?".into()]);
+    }
+    output.result(&values, || table(&["ENDPOINT", "BRANCH", "DOES", "STATE", "PORT"], rows))?;
+    endpoints.complete().map(drop)
 }

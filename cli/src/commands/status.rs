@@ -13,7 +13,7 @@ use safekeeper_api::http::TimelineListEntry;
 use serde::{Serialize, Serializer};
 use types::{Lsn, NodeId, TenantTimelineId};
 
-use crate::endpoints::Endpoint;
+use crate::endpoints::{Endpoint, Endpoints, Unreadable, process};
 use crate::local_env::{Branches, LocalEnv};
 use crate::output::Output;
 use crate::storage::{Daemon, pageserver_client, safekeeper_client};
@@ -28,7 +28,7 @@ pub struct Row {
     pub state: State,
     pub pid: Option<i32>,
     pub ports: Vec<u16>,
-    /// What a compute says it is waiting for, or why it failed.
+    /// What a compute says it is waiting for, or why it failed; why nothing is known of an endpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// How far it is on each timeline that it holds.
@@ -52,6 +52,8 @@ pub enum State {
     Down,
     /// It runs, and says nothing.
     NoAnswer,
+    /// An endpoint whose file is not understood, whether it runs or not.
+    Unreadable,
     Compute(ComputeState),
 }
 
@@ -88,6 +90,7 @@ impl State {
             State::Stopped => "stopped".to_owned(),
             State::Down => "down".to_owned(),
             State::NoAnswer => "no answer".to_owned(),
+            State::Unreadable => "unreadable".to_owned(),
             State::Compute(state) => format!("{state:?}").to_lowercase(),
         }
     }
@@ -139,9 +142,11 @@ pub async fn rows(env: &LocalEnv) -> anyhow::Result<Rows> {
     for daemon in Daemon::all(env) {
         rows.push(daemon_row(env, &branches, daemon).await);
     }
-    for endpoint in Endpoint::all(env)? {
-        rows.push(endpoint_row(env, &branches, &endpoint).await);
+    let endpoints = Endpoints::load(env)?;
+    for endpoint in &endpoints.readable {
+        rows.push(endpoint_row(env, &branches, endpoint).await);
     }
+    rows.extend(endpoints.unreadable.iter().map(|unreadable| unreadable_row(env, unreadable)));
     fill_lag(&mut rows);
     let troubles = troubles::find(&rows, env);
     Ok(Rows { rows, branches, troubles })
@@ -239,6 +244,19 @@ async fn endpoint_row(env: &LocalEnv, branches: &Branches, endpoint: &Endpoint) 
         message: status.as_ref().and_then(|status| status.message.clone()),
         positions: committed.or(replayed).into_iter().collect(),
         part: Part::Endpoint { name: endpoint.name.clone(), branch, follows },
+    }
+}
+
+/// That it runs is all that can be told of it.
+fn unreadable_row(env: &LocalEnv, Unreadable { name, why }: &Unreadable) -> Row {
+    Row {
+        name: format!("endpoint {name}"),
+        state: State::Unreadable,
+        pid: process(env, name).pid(),
+        ports: Vec::new(),
+        message: Some(format!("{why:#}")),
+        positions: Vec::new(),
+        part: Part::Endpoint { name: name.clone(), branch: "?".to_owned(), follows: false },
     }
 }
 

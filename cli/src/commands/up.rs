@@ -12,7 +12,7 @@ use types::{PgVersion, TenantTimelineId};
 
 use super::{endpoint, tenant};
 use crate::arguments::{InitArguments, StopMode};
-use crate::endpoints::{Endpoint, psql_line};
+use crate::endpoints::{Endpoint, Endpoints, Unreadable, process, psql_line};
 use crate::local_env::{Config, Installation, LocalEnv};
 use crate::output::{Output, alternatives};
 use crate::storage::{Daemon, pageserver_client};
@@ -55,9 +55,14 @@ async fn first_endpoint(
     failures: &Failures,
     output: Output,
 ) -> anyhow::Result<Option<Endpoint>> {
-    let endpoints = Endpoint::all(env)?;
+    let endpoints = Endpoints::load(env)?;
     if endpoints.is_empty() {
         return make_first(env, failures, output).await;
+    }
+    let Endpoints { readable: endpoints, unreadable } = endpoints;
+    // One that cannot be read may be the one that is wanted.
+    if !unreadable.is_empty() && !endpoints.iter().any(|endpoint| endpoint.wanted) {
+        return Ok(None);
     }
     let main_branch = env.branches()?.find(None, tenant::MAIN_BRANCH).ok();
     Ok(choose_first(endpoints, main_branch, |endpoint| endpoint.process(env).pid().is_some()))
@@ -152,8 +157,8 @@ fn begin_tls(mut env: LocalEnv) -> anyhow::Result<LocalEnv> {
     env.check_runs_here()?;
     let daemons = Daemon::all(&env).into_iter().filter(|daemon| daemon.process(&env).pid().is_some());
     let mut running: Vec<String> = daemons.map(Daemon::in_words).collect();
-    let endpoints = Endpoint::all(&env)?.into_iter().filter(|other| other.process(&env).pid().is_some());
-    running.extend(endpoints.map(|endpoint| format!("endpoint {:?}", endpoint.name)));
+    let endpoints = Endpoint::names(&env)?.into_iter().filter(|name| process(&env, name).pid().is_some());
+    running.extend(endpoints.map(|name| format!("endpoint {name:?}")));
     if !running.is_empty() {
         bail!(
             "parts of this cluster run without TLS ({}): `{1} down` first, and then `{1} up --tls`",
@@ -288,12 +293,15 @@ async fn start_storage(env: &LocalEnv, output: Output) -> Failures {
 
 /// Those that are started with the cluster, `first` among them from now on.
 async fn start_endpoints(env: &LocalEnv, first: Option<&Endpoint>, failures: &mut Failures, output: Output) {
-    let endpoints = match Endpoint::all(env) {
+    let endpoints = match Endpoints::load(env) {
         Ok(endpoints) => endpoints,
         Err(error) => return failures.note("any endpoint", &error, output),
     };
+    for Unreadable { name, why } in &endpoints.unreadable {
+        failures.note(&format!("endpoint {name:?}"), why, output);
+    }
     let missing = failures.missing(env);
-    for endpoint in endpoints {
+    for endpoint in endpoints.readable {
         let is_first = first.is_some_and(|first| first.name == endpoint.name);
         if !endpoint.wanted && !is_first {
             continue;
@@ -324,8 +332,8 @@ async fn start_with_cluster(
 
 /// Computes first, then what they depend on, so that a fast stop can make all WAL durable.
 pub async fn stop(env: &LocalEnv, mode: StopMode, output: Output) -> anyhow::Result<()> {
-    for running in Endpoint::all(env)? {
-        endpoint::stop_process(env, &running, mode, output).await?;
+    for name in Endpoint::names(env)? {
+        endpoint::stop_process(env, &name, mode, output).await?;
     }
     for daemon in Daemon::all(env).into_iter().rev() {
         daemon.stop(env, mode, output).await?;

@@ -17,7 +17,7 @@ use super::cluster::Cluster;
 use super::moment::Point;
 use crate::commands::endpoint::{bare_spec, compute_ctl, pick_ports, refuse_archived, remove_directory};
 use crate::commands::timeline::lsn_to_read;
-use crate::endpoints::Endpoint;
+use crate::endpoints::Endpoints;
 use crate::failure;
 use crate::local_env::{LocalEnv, check_version, write_private};
 use crate::output::say;
@@ -160,7 +160,7 @@ async fn start(cluster: &Cluster, ttid: TenantTimelineId, lsn: Lsn, name: &str) 
     let version = cluster.branches.pg_version(ttid.timeline_id);
     let programs = env.config.pg_bin_dir(version);
     check_version(&programs, version)?;
-    let (port, http_port) = pick_ports(env, &Endpoint::all(env)?, None, None)?;
+    let (port, http_port) = pick_ports(env, &Endpoints::load(env)?.readable, None, None)?;
     let setting = |name: &str, value: &str| SettingSpec { name: name.to_owned(), value: value.to_owned() };
     let spec = ComputeSpec {
         mode: ComputeMode::Static { lsn },

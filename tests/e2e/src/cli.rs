@@ -232,6 +232,50 @@ fn an_endpoint_of_an_archived_branch_is_not_wanted() {
     assert_eq!(states, ["running", "stopped", "stopped"], "{status}");
 }
 
+/// As after a disk that was full, or an editor.
+#[test]
+fn an_endpoint_that_cannot_be_read_keeps_no_other_from_its_work() {
+    let cluster = Cluster::up("endpoint-unreadable").need_not_evict("its databases are empty");
+    cluster.varve(&["timeline", "branch", "--branch-name", "dev"]);
+    cluster.varve(&["endpoint", "create", "dev", "--branch-name", "dev"]);
+    cluster.varve(&["endpoint", "start", "dev"]);
+    let file = cluster.directory().join("endpoints/dev/endpoint.json");
+    let whole = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &whole[..whole.len() / 2]).unwrap();
+    let tells = |arguments: &[&str]| {
+        let output = cluster.try_varve(arguments);
+        let said = text(&output.stdout) + &text(&output.stderr);
+        // Lines of `status` are wrapped.
+        let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(words.contains("endpoints/dev/endpoint.json is not understood"), "{arguments:?}: {said}");
+        assert!(words.contains("`varve endpoint delete dev`"), "{arguments:?}: {said}");
+        said
+    };
+    assert!(tells(&["endpoint", "list"]).contains("main      main    writes"));
+    assert!(tells(&["status"]).contains("endpoint main  running"));
+    // It may be on any branch.
+    tells(&["timeline", "archive", "--branch-name", "dev"]);
+    tells(&["timeline", "delete", "--branch-name", "dev"]);
+    tells(&["timeline", "restore", "--to-lsn", "0/1"]);
+    assert!(cluster.pid("endpoint-dev").is_some());
+    cluster.varve(&["down"]);
+    assert_eq!(cluster.pid("endpoint-dev"), None, "it runs on without storage");
+    for command in ["start", "up"] {
+        tells(&[command]);
+        block_on(async {
+            assert_eq!(number(&cluster.connect("main").await, "SELECT 1::bigint").await, 1);
+        });
+    }
+    // Which one is wanted nobody knows now.
+    cluster.varve(&["endpoint", "stop", "main"]);
+    tells(&["up"]);
+    assert_eq!(cluster.pid("endpoint-main"), None);
+    cluster.varve(&["endpoint", "delete", "dev"]);
+    cluster.varve(&["up"]);
+    assert!(cluster.pid("endpoint-main").is_some());
+}
+
 /// `up` makes a first database where there is nothing, and nothing that somebody has deleted beside what they keep.
 #[test]
 fn a_cluster_without_its_first_branch_comes_up() {

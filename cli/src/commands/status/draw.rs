@@ -129,6 +129,7 @@ impl State {
             State::Stopped | State::Compute(ComputeState::Stopped) => Look::Faint,
             State::Down
             | State::NoAnswer
+            | State::Unreadable
             | State::Compute(ComputeState::Crashed | ComputeState::Fenced | ComputeState::Failed) => {
                 Look::Bad
             }

@@ -10,12 +10,14 @@ use crate::storage::Daemon;
 pub fn find(rows: &[Row], env: &LocalEnv) -> Vec<String> {
     let varve = env.varve();
     if env.config.hosts.is_none() && rows.iter().all(|row| row.pid.is_none()) {
-        return vec![format!("Nothing runs. `{varve} up` starts everything; the data is where it was.")];
+        let nothing = format!("Nothing runs. `{varve} up` starts everything; the data is where it was.");
+        return std::iter::once(nothing).chain(rows.iter().filter_map(unreadable)).collect();
     }
     let mut troubles = Vec::new();
     troubles.extend(down(rows, env, &varve));
     troubles.extend(no_quorum(rows));
     troubles.extend(rows.iter().filter_map(|row| unwell(row, &varve)));
+    troubles.extend(rows.iter().filter_map(unreadable));
     troubles.extend(rows.iter().filter_map(|row| without_timelines(row, rows)));
     troubles.extend(rows.iter().flat_map(|row| wrong_wal(row, &varve)));
     troubles
@@ -102,9 +104,15 @@ fn unwell(row: &Row, varve: &str) -> Option<String> {
             | ComputeState::Stopped,
         )
         | State::Up
+        | State::Unreadable
         | State::Stopped
         | State::Down => None,
     }
+}
+
+fn unreadable(row: &Row) -> Option<String> {
+    let why = row.message.as_deref().unwrap_or_default();
+    (row.state == State::Unreadable).then(|| format!("{} cannot be read. {why}.", row.name))
 }
 
 fn wrong_wal<'a>(row: &'a Row, varve: &'a str) -> impl Iterator<Item = String> + 'a {
@@ -188,5 +196,20 @@ mod tests {
         for words in ["pageserver runs (pid 12345)", "endpoint main failed (no quorum)", "cannot pass"] {
             assert!(troubles.contains(words), "{words}: {troubles}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_whether_anything_runs_or_not() {
+        let (_place, env, mut rows) = world();
+        let unreadable = |rows: &mut Vec<Row>| {
+            rows[5].state = State::Unreadable;
+            rows[5].message = Some("endpoint.json is not understood".into());
+        };
+        unreadable(&mut rows);
+        let told = ["endpoint main cannot be read. endpoint.json is not understood."];
+        assert_eq!(find(&rows, &env), told);
+        rows.iter_mut().for_each(down);
+        unreadable(&mut rows);
+        assert_eq!(find(&rows, &env)[1..], told);
     }
 }

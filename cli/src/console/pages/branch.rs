@@ -17,7 +17,7 @@ use crate::console::guard::Posted;
 use crate::console::layout::{Failure, Section, Shared, Shown};
 use crate::console::moment::Point;
 use crate::console::sessions::Visitor;
-use crate::endpoints::Endpoint;
+use crate::endpoints::{Endpoint, Endpoints};
 use crate::output::bytes;
 use crate::storage::pageserver_client;
 
@@ -29,7 +29,9 @@ pub async fn show(
     let cluster = console.open(&tenant)?;
     let ttid = cluster.branch(&branch)?;
     let info = pageserver_client(&cluster.env).timeline_with_size(ttid.tenant_id, ttid.timeline_id).await?;
-    let endpoints = Endpoint::all_of(&cluster.env, ttid)?;
+    // What is done to the branch asks for itself whether it knows of all.
+    let mut endpoints = Endpoints::load(&cluster.env)?.readable;
+    endpoints.retain(|endpoint| endpoint.ttid() == ttid);
     let in_use: Vec<&str> =
         endpoints.iter().filter(|it| it.is_in_use(&cluster.env)).map(|it| it.name.as_str()).collect();
     Ok(console.page(

@@ -20,7 +20,7 @@ use crate::console::layout::{Section, Shared, Shown};
 use crate::console::moment::Point;
 use crate::console::pictures::tree::{Twig, tree};
 use crate::console::sessions::Visitor;
-use crate::endpoints::Endpoint;
+use crate::endpoints::{Endpoint, Endpoints};
 use crate::output::bytes;
 use crate::storage::pageserver_client;
 
@@ -36,7 +36,7 @@ pub async fn show(
     let infos = pageserver_client(&cluster.env).timelines(cluster.tenant).await?;
     let times = times(&cluster, &infos).await;
     let twigs = twigs(&cluster, infos, &times);
-    let endpoints = Endpoint::all(&cluster.env)?;
+    let endpoints = Endpoints::load(&cluster.env)?.readable;
     Ok(console.page(&visitor, &cluster, Section::Branches, "Branches", &html! {
         section.card aria-labelledby="tree-title" {
             h2 #tree-title { "History" }

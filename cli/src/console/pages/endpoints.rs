@@ -25,7 +25,7 @@ use crate::console::guard::Posted;
 use crate::console::layout::{Failure, Section, Shared, Shown};
 use crate::console::moment::Point;
 use crate::console::sessions::Visitor;
-use crate::endpoints::Endpoint;
+use crate::endpoints::{Endpoint, Endpoints, Unreadable};
 use crate::local_env::LocalEnv;
 
 pub async fn show(
@@ -37,7 +37,7 @@ pub async fn show(
     if !cluster.runs_here() {
         return Ok(console.page(&visitor, &cluster, Section::Endpoints, "Endpoints", &elsewhere()));
     }
-    let mut endpoints = Endpoint::all(&cluster.env)?;
+    let Endpoints { readable: mut endpoints, unreadable } = Endpoints::load(&cluster.env)?;
     endpoints.retain(|endpoint| endpoint.tenant_id == cluster.tenant);
     let states = join_all(endpoints.iter().map(|endpoint| endpoint_state(&cluster.env, endpoint))).await;
     Ok(console.page(
@@ -48,7 +48,10 @@ pub async fn show(
         &html! {
             section.card aria-labelledby="list-title" {
                 h2 #list-title { "All endpoints" }
-                @if endpoints.is_empty() { p { "There are none yet." } }
+                @for Unreadable { name, why } in &unreadable {
+                    p.notice.bad { strong { (name) ": " } (format!("{why:#}")) }
+                }
+                @if endpoints.is_empty() && unreadable.is_empty() { p { "There are none yet." } }
                 @for (endpoint, state) in endpoints.iter().zip(&states) {
                     (described(&cluster, &visitor, endpoint, state))
                 }
