@@ -132,8 +132,7 @@ impl LocalEnv {
                     std::thread::sleep(LOCK_POLL);
                 }
                 Err((still, Errno::EWOULDBLOCK)) => {
-                    let holder = std::fs::read_to_string(&path).unwrap_or_default();
-                    say(&format!("waiting for another varve command to end (process {})", holder.trim()));
+                    say(&waiting_for(&std::fs::read_to_string(&path).unwrap_or_default()));
                     break Flock::lock(still, FlockArg::LockExclusive).map_err(|(_, error)| cannot(error))?;
                 }
                 Err((_, error)) => return Err(cannot(error)),
@@ -238,6 +237,14 @@ fn why_none(directory: &Path) -> String {
     )
 }
 
+/// `holder` is what is in the lock's file: nothing yet, what a disk without room kept of a pid, or that of one who ended long ago.
+fn waiting_for(holder: &str) -> String {
+    let pid = holder.trim().parse::<u32>().ok();
+    let named = pid.filter(|pid| Path::new(&format!("/proc/{pid}")).exists());
+    let named = named.map(|pid| format!(" (process {pid})")).unwrap_or_default();
+    format!("waiting for another varve command to end{named}")
+}
+
 /// A key or a token, as a line or several.
 fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
     write_private(path, format!("{}\n", text.trim_end()).as_bytes())
@@ -277,6 +284,16 @@ mod tests {
         let refusal = env.check_runs_here().unwrap_err().to_string();
         assert!(refusal.contains("docker compose"), "{refusal}");
         assert!(!env.run_directory().exists());
+    }
+
+    #[test]
+    fn who_waits_names_a_process_that_there_is() {
+        let own = std::process::id();
+        assert!(waiting_for(&format!("{own}\n")).ends_with(&format!(" to end (process {own})")));
+        // The last is above what Linux gives any process.
+        for nobody in ["", "\0\0\0", "12ab", "-1", "4194305"] {
+            assert_eq!(waiting_for(nobody), "waiting for another varve command to end");
+        }
     }
 
     #[test]
