@@ -103,7 +103,8 @@ impl Run<'_> {
     }
 }
 
-/// Changes all rows of a table again and again, each time in one transaction.
+/// Changes all rows of a table again and again, each time in one transaction; with checkpoints, without which all of the past
+/// would be kept.
 fn change_rows(connstr: String, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<u64> {
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -115,6 +116,10 @@ fn change_rows(connstr: String, stop: Arc<AtomicBool>) -> std::thread::JoinHandl
                     && client.batch_execute("UPDATE changing SET n = n + 1").await.is_ok()
                 {
                     rounds += 1;
+                    if rounds % 10 == 0 {
+                        // It is tried again ten rounds later.
+                        let _ = client.batch_execute("CHECKPOINT").await;
+                    }
                 }
             }
             rounds

@@ -127,6 +127,8 @@ fn what_is_older_than_the_interval_goes_and_branches_keep_theirs() {
         for _ in 0..12 {
             main.batch_execute(round).await.unwrap();
         }
+        // What is behind the last checkpoint is kept in any case.
+        main.batch_execute("CHECKPOINT").await.unwrap();
         // A week of history is kept: nothing goes.
         tokio::time::sleep(Duration::from_secs(3)).await;
         let cutoff = || lsn(&cluster.pageserver_timeline("main")["gc_cutoff_lsn"]);
@@ -194,6 +196,7 @@ fn a_view_that_is_made_anew_takes_its_room_once() {
         }
         let of_today = number(&main, sum).await;
         let all = bytes();
+        main.batch_execute("CHECKPOINT").await.unwrap();
         cluster.varve(&["tenant", "config", "--set", "pitr_interval=0", "--set", "gc_horizon=0"]);
         let mut least = all;
         // The views of the branch and of today, and the catalogs as they were and as they are; and some more, beside which the

@@ -237,6 +237,7 @@ async fn what_is_leased_where_a_branch_begins_outlives_the_branch_and_a_start() 
     manager.branch_timeline(ttid(2), ttid(1).timeline_id, Some(begin)).await.unwrap();
     main.put_batch(batch(1200, vec![(block(1), 1200, image("after"))])).await.unwrap();
     let cutoffs = [(ttid(1).timeline_id, Lsn(1200))].into();
+    main.flush_and_upload().await.unwrap();
     manager.collect_garbage(TENANT, &cutoffs).await.unwrap();
     main.flush_and_upload().await.unwrap();
     assert_eq!(main.gc_cutoff(), Lsn(1200));

@@ -259,6 +259,7 @@ async fn where_a_replica_begins_is_kept() {
     for (lsn, redo) in [(1200, 1150), (1900, 1850)] {
         let entries = vec![committed(lsn - 80, 1), checkpoint(lsn, redo), committed(lsn + 80, 2)];
         timeline.put_batch(batch(lsn + 80, entries)).await.unwrap();
+        timeline.flush_and_upload().await.unwrap();
         collect_all(&manager).await.unwrap();
         assert_eq!(timeline.gc_cutoff(), Lsn(redo));
         let (_, begin) = standby(&timeline, timeline.last_record_lsn()).await.unwrap();
@@ -268,6 +269,7 @@ async fn where_a_replica_begins_is_kept() {
     // An ancestor's checkpoint is none of a branch, where no replica begins before the branch's first.
     let branch = manager.branch_timeline(ttid(2), ttid(1).timeline_id, None).await.unwrap();
     branch.put_batch(batch(2100, vec![committed(2100, 3)])).await.unwrap();
+    branch.flush_and_upload().await.unwrap();
     collect_all(&manager).await.unwrap();
     assert_eq!(branch.gc_cutoff(), Lsn(2100));
     manager.shutdown().await.unwrap();
