@@ -26,7 +26,9 @@ pub(super) async fn serve(
     let (mut reader, mut writer) = session.copy_both().await?.split();
     let mut answers = FuturesOrdered::new();
     let mut client_done = false;
-    while !client_done || !answers.is_empty() || writer.unsent() > 0 {
+    // Also when nothing is in the buffer: TLS keeps what the socket has not taken, until a flush comes to its end.
+    let mut unflushed = false;
+    while !client_done || !answers.is_empty() || unflushed {
         let room =
             !client_done && answers.len() < service.requests_in_flight && writer.unsent() < MOST_UNSENT;
         tokio::select! {
@@ -34,8 +36,14 @@ pub(super) async fn serve(
             () = shutdown.cancelled() => {
                 return Err(QueryError::fatal(sqlstate::ADMIN_SHUTDOWN, "the pageserver is shutting down"));
             }
-            Some(answer) = answers.next(), if !answers.is_empty() => writer.put(answer),
-            sent = writer.flush(), if writer.unsent() > 0 => sent?,
+            Some(answer) = answers.next(), if !answers.is_empty() => {
+                writer.put(answer);
+                unflushed = true;
+            }
+            flushed = writer.flush(), if unflushed => {
+                flushed?;
+                unflushed = false;
+            }
             message = reader.next(), if room => match message? {
                 Some(message) => {
                     // What a client sends is wrong for good: it does not speak this protocol.
