@@ -186,8 +186,11 @@ async fn a_page_that_cannot_be_made_is_counted() {
 async fn an_answer_does_not_wait_for_the_next() {
     let serving = Serving::start().await;
     let mut stream = serving.stream().await;
+    // Its answer comes late, so that all of them are under way together.
+    stream.ask(exists(NEAR), FAR_LSN + 800).await;
     stream.ask(exists(NEAR), NEAR_LSN).await;
     stream.ask(exists(FAR), FAR_LSN).await;
+    assert!(matches!(stream.answer().await, ResponseBody::Error { .. }), "no WAL comes");
     assert!(matches!(stream.answer().await, ResponseBody::Exists { exists: true, .. }));
     serving.far_is_asked_for().await;
     serving.gate.open.send_replace(true);
